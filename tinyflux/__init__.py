@@ -1,0 +1,3 @@
+from . import tree
+from .arrays import seed
+from .autodiff import gradient, hessian, jacobian, pullback, rule, withgradient

@@ -1,0 +1,210 @@
+"""gradient, withgradient, pullback, jacobian, hessian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..arrays import is_array
+from .tape import Tape, Tracked, sweep
+
+
+def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Evaluate `f(*args)` and keep the way back: y = f(x), g ↦ gᵀ ∂y/∂x.
+
+    Arguments:
+        f: a function written in NumPy, of arrays or trees (models, lists, dicts …), that returns an array.
+        args: what it is evaluated at and differentiated for: real floating-point arrays, Python floats, or trees of arrays.
+
+    Returns: (y, back). `back(cotangent)`, for a cotangent of y's shape, is the gradient for the argument, or a tuple of
+    them for several; each has the shape of its argument, with None where nothing flows. It may be called many times.
+
+    Errors: TypeError for an argument of integers or complex numbers or without any floating-point array, and where f
+    returns something else than an array; ValueError for a cotangent of another shape.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> y, back = flux.pullback(lambda x: x ** 2, np.array([1.0, 2.0]))
+    >>> y, back(np.array([1.0, 10.0]))
+    (array([1., 4.]), array([ 2., 40.]))
+    """
+    tape, boxes, leaf_count = _boxed(args)
+    with tape:
+        y = f(*boxes)
+    value = _opened(y, tape)
+    if not is_array(value) and not isinstance(value, (np.generic, float)):
+        raise TypeError(f"pullback: expected f to return an array, got {type(value).__name__}.")
+
+    def back(cotangent: Any) -> Any:
+        if np.shape(cotangent) != np.shape(value):
+            raise ValueError(f"back: expected a cotangent of shape {np.shape(value)}, got {np.shape(cotangent)}.")
+        return _gradients(tape, y, cotangent * np.ones_like(value), boxes, leaf_count, keep=True)
+
+    return value, back
+
+
+def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+    """The value of a scalar function together with its gradient.
+
+    Arguments: as for `gradient`; f may return a tuple (loss, further results …): the first is differentiated.
+
+    Returns: (value, gradient), where value is all that f returned, as plain arrays.
+
+    Errors: as for `gradient`.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.withgradient(lambda x: (np.sum(x ** 2), x + 1), np.array([3.0]))
+    ((np.float64(9.0), array([4.])), array([6.]))
+    """
+    tape, boxes, leaf_count = _boxed(args)
+    with tape:
+        result = f(*boxes)
+    loss = result[0] if type(result) is tuple else result
+    value = _opened(result, tape)
+    shape = np.shape(_opened(loss, tape))
+    if shape != () or isinstance(loss, (str, type(None))):
+        got = f"an array of shape {shape}" if shape else f"{loss!r}"
+        raise ValueError(
+            f"gradient: expected f to return a scalar, got {got}. Reduce it, with np.sum or np.mean; "
+            "for all derivatives of an array use flux.jacobian."
+        )
+    seed = np.ones_like(loss.value) if type(loss) is Tracked else None
+    return value, _gradients(tape, loss, seed, boxes, leaf_count, keep=False)
+
+
+def gradient(f: Callable[..., Any], *args: Any) -> Any:
+    """The gradient of a scalar function written in NumPy: ∂f/∂x for every array of every argument.
+
+    Arguments:
+        f: returns a scalar, computed with NumPy functions and operators that have a rule (see `rule`).
+        args: real floating-point arrays, Python floats, or trees of arrays: models, lists, dicts.
+
+    Returns: for one argument its gradient, for several a tuple. The gradient of a tree has the tree's shape; an array that
+    f does not depend on has None in its place.
+
+    Errors: ValueError for a loss that is no scalar; TypeError for an argument of integers or complex numbers, or without
+    any floating-point array; NotImplementedError, with the remedy, for an operation without a rule.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.gradient(lambda x: np.sum(np.sin(x) ** 2), np.array([0.0, np.pi / 4]))
+    array([0., 1.])
+    >>> flux.gradient(lambda p, x: np.sum(p["w"] * x), {"w": np.ones(2), "b": np.ones(1)}, np.array([1.0, 2.0]))
+    ({'w': array([1., 2.]), 'b': None}, array([1., 1.]))
+    """
+    return withgradient(f, *args)[1]
+
+
+def jacobian(f: Callable[..., Any], *args: Any) -> Any:
+    """All first derivatives of an array-valued function.
+
+    Arguments:
+        f: a function of arrays that returns an array.
+        args: real floating-point arrays or Python floats.
+
+    Returns: for each argument x an array of shape y.shape + x.shape; one argument: its Jacobian, several: a tuple.
+
+    Errors: as for `pullback`; TypeError for an argument that is a tree.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.jacobian(lambda x: x ** 2, np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    for i, x in enumerate(args):
+        if not is_array(x) and not isinstance(x, (float, np.floating)):
+            raise TypeError(f"jacobian: argument {i} is a {type(x).__name__}; expected an array. See flux.destructure.")
+    y, back = pullback(f, *args)
+    rows = []
+    for i in range(np.size(y)):
+        unit = np.zeros_like(y).reshape(-1)
+        unit[i] = 1
+        found = back(unit.reshape(np.shape(y)))
+        rows.append(found if len(args) > 1 else (found,))
+    columns = [
+        np.stack([row[k] if row[k] is not None else np.zeros_like(x) for row in rows]).reshape(np.shape(y) + np.shape(x))
+        if rows else np.zeros(np.shape(y) + np.shape(x), like=np.zeros_like(x))
+        for k, x in enumerate(args)
+    ]  # fmt: skip
+    return tuple(columns) if len(args) > 1 else columns[0]
+
+
+def hessian(f: Callable[[Any], Any], x: Any) -> Any:
+    """All second derivatives of a scalar function of one array.
+
+    Arguments:
+        f: returns a scalar.
+        x: a real floating-point array, or a Python float.
+
+    Returns: an array of shape x.shape + x.shape.
+
+    Errors: as for `gradient` and `jacobian`.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.hessian(lambda x: x[0] ** 2 * x[1], np.array([1.0, 3.0]))
+    array([[6., 2.],
+           [2., 0.]])
+    """
+
+    def slope(x: Any) -> Any:
+        found = gradient(f, x)
+        return np.zeros_like(x) if found is None else found
+
+    return jacobian(slope, x)
+
+
+def _boxed(args: tuple[Any, ...]) -> tuple[Tape, list[Any], int]:
+    """A new tape, and the arguments with every parameter in a box."""
+    tape = Tape()
+    boxes = []
+    for i, x in enumerate(args):
+        if isinstance(x, (float, np.floating)):
+            boxes.append(tape.leaf(np.float64(x) if type(x) is float else x))
+            continue
+        before = len(tape)
+        boxes.append(tree.map(tape.leaf, x, buffers=False))
+        if len(tape) == before:
+            raise TypeError(_undifferentiable(i, x))
+    return tape, boxes, len(tape)
+
+
+def _undifferentiable(i: int, x: Any) -> str:
+    remedy = "Give floating-point numbers, for example x.astype(float), or take the argument into the function."
+    if is_array(x) or isinstance(x, (int, complex, np.generic)):
+        kind = getattr(x, "dtype", type(x).__name__)
+        return f"gradient: argument {i} is of {kind}; only real floating-point numbers can be differentiated. {remedy}"
+    return f"gradient: argument {i}, a {type(x).__name__}, holds no floating-point array to differentiate. {remedy}"
+
+
+def _opened(y: Any, tape: Tape) -> Any:
+    """What f returned, without this tape's boxes."""
+    if type(y) is Tracked:
+        return y.value if y.tape is tape else y
+    return tree.map(lambda x: _opened(x, tape) if type(x) is Tracked else x, y) if isinstance(y, (tuple, list, dict)) else y
+
+
+def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], leaf_count: int, keep: bool) -> Any:
+    """Sweep, and put what arrived at the leaves into the places of the boxes."""
+    if type(y) is Tracked and y.tape is tape:
+        found = sweep(tape, y.index, cotangent, leaf_count, keep)
+        _separate(found)
+    else:
+        found = [None] * leaf_count
+
+    def take(box: Any) -> Any:
+        return found[box.index] if type(box) is Tracked and box.tape is tape else box
+
+    gradients = tuple([tree.map(take, box, buffers=False) for box in boxes])
+    return gradients if len(gradients) > 1 else gradients[0]
+
+
+def _separate(gradients: list[Any]) -> None:
+    """Copy gradients that share memory with another, so that changing one never changes two."""
+    seen = set()
+    for i, g in enumerate(gradients):
+        if g is not None and type(g) is not Tracked:
+            owner = g if (base := getattr(g, "base", None)) is None else base
+            if id(owner) in seen:
+                gradients[i] = g.copy()
+            seen.add(id(owner))

@@ -1,0 +1,123 @@
+"""NumPy's operators and methods for an array that is not one: each is a call of the NumPy function it stands for."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+
+def transposed(x: Any) -> Any:
+    """`x.T`, as a function that can have a gradient rule."""
+    return x.T
+
+
+def reshaped(x: Any, shape: Any = -1) -> Any:
+    """`x.reshape(shape)`, as a function that can have a gradient rule."""
+    return x.reshape(shape)
+
+
+def cast(x: Any, dtype: Any = None) -> Any:
+    """`x.astype(dtype)`, as a function that can have a gradient rule."""
+    return x.astype(dtype)
+
+
+def _binary(function: Callable[..., Any]) -> Any:
+    return lambda self, other: self._apply(function, (self, other))
+
+
+def _reflected(function: Callable[..., Any]) -> Any:
+    return lambda self, other: self._apply(function, (other, self))
+
+
+def _unary(function: Callable[..., Any]) -> Any:
+    return lambda self: self._apply(function, (self,))
+
+
+def _reduction(function: Callable[..., Any]) -> Any:
+    def method(self: Any, axis: Any = None, **options: Any) -> Any:
+        return self._apply(function, (self,), {"axis": axis, **options})
+
+    return method
+
+
+class ArrayOperators:
+    """What NumPy arrays can do besides being arguments of functions; `_apply(function, args, kwargs)` does it."""
+
+    __slots__ = ()
+    _apply: Callable[..., Any]
+
+    __add__, __radd__ = _binary(np.add), _reflected(np.add)
+    __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)
+    __mul__, __rmul__ = _binary(np.multiply), _reflected(np.multiply)
+    __truediv__, __rtruediv__ = _binary(np.divide), _reflected(np.divide)
+    __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _reflected(np.floor_divide)
+    __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
+    __matmul__, __rmatmul__ = _binary(np.matmul), _reflected(np.matmul)
+    __rpow__ = _reflected(np.power)
+    __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
+    __lt__, __le__ = _binary(np.less), _binary(np.less_equal)
+    __gt__, __ge__ = _binary(np.greater), _binary(np.greater_equal)
+    __eq__, __ne__ = _binary(np.equal), _binary(np.not_equal)
+
+    def __pow__(self, exponent: Any) -> Any:
+        if type(exponent) is int and exponent == 2:
+            return self._apply(np.square, (self,))
+        return self._apply(np.power, (self, exponent))
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._apply(operator.getitem, (self, index))
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))  # type: ignore[arg-type]
+
+    sum, mean, prod = _reduction(np.sum), _reduction(np.mean), _reduction(np.prod)
+    max, min = _reduction(np.max), _reduction(np.min)
+    var, std, cumsum = _reduction(np.var), _reduction(np.std), _reduction(np.cumsum)
+    argmax, argmin = _reduction(np.argmax), _reduction(np.argmin)
+    all, any = _reduction(np.all), _reduction(np.any)
+    T = property(_unary(transposed))
+
+    def reshape(self, *shape: Any) -> Any:
+        return self._apply(reshaped, (self,), {"shape": shape[0] if len(shape) == 1 else shape})
+
+    def ravel(self) -> Any:
+        return self.reshape(-1)
+
+    flatten = ravel
+
+    def astype(self, dtype: Any) -> Any:
+        return self._apply(cast, (self,), {"dtype": dtype})
+
+    def copy(self) -> Any:
+        return self._apply(np.positive, (self,))
+
+    def transpose(self, *axes: Any) -> Any:
+        order = axes[0] if len(axes) == 1 else axes or None
+        return self._apply(np.transpose, (self,), {"axes": order})
+
+    def swapaxes(self, axis1: int, axis2: int) -> Any:
+        return self._apply(np.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
+
+    def squeeze(self, axis: Any = None) -> Any:
+        return self._apply(np.squeeze, (self,), {"axis": axis})
+
+    def clip(self, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+        return self._apply(np.clip, (self, min, max))
+
+    def dot(self, other: Any) -> Any:
+        return self._apply(np.dot, (self, other))
+
+    def repeat(self, repeats: Any, axis: Any = None) -> Any:
+        return self._apply(np.repeat, (self, repeats), {"axis": axis})
+
+    def take(self, indices: Any, axis: Any = None) -> Any:
+        return self._apply(np.take, (self, indices), {"axis": axis})
+
+    def trace(self) -> Any:
+        return self._apply(np.trace, (self,))
+
+    def diagonal(self) -> Any:
+        return self._apply(np.diagonal, (self,))

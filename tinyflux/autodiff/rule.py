@@ -1,0 +1,69 @@
+"""How a gradient rule is declared; the rules themselves are in the folder `rules`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .tape import Indexed, Rule, Tracked, apply, compositions, constants, rules
+
+
+def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None) -> Any:
+    """Tell how a function is differentiated.
+
+    Arguments:
+        function: a NumPy ufunc or function, a SciPy ufunc, or any function of yours.
+        pullbacks: one for each of its array arguments, `(g, y, *arguments, **options) -> cotangent`, where g is the
+            cotangent of the result y = function(*arguments, **options); None where no gradient flows. Written in NumPy
+            functions, a pullback can itself be differentiated. Without any, `rule(function)` is a decorator of one.
+
+    Returns: the function to call: NumPy's own, or for a function of yours one that records itself.
+
+    >>> import tinyflux as flux
+    >>> cube = flux.rule(lambda x: x * x * x, lambda g, y, x: 3 * g * x * x)
+    >>> float(flux.gradient(cube, 2.0))
+    12.0
+    >>> @flux.rule(np.cbrt)
+    ... def _(g, y, x):
+    ...     return g / (3 * y * y)
+    >>> round(float(flux.gradient(np.cbrt, 8.0)), 6)
+    0.083333
+    """
+    if not pullbacks:
+        return lambda pullback: rule(function, pullback) and pullback
+    if isinstance(function, np.ufunc) or hasattr(function, "_implementation"):
+        rules[function] = Rule(function, pullbacks)
+        return function
+
+    @functools.wraps(function)
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        for x in args:
+            if type(x) is Tracked:
+                return apply(recorded, args, kwargs)
+        return function(*args, **kwargs)
+
+    rules[recorded] = Rule(recorded, pullbacks)
+    return recorded
+
+
+def primitive(function: Any, *pullbacks: Any) -> None:
+    """A table entry for a function that is called through `apply` alone."""
+    rules[function] = Rule(function, pullbacks)
+
+
+def variadic(function: Any, pullback: Callable[..., Any], sequence: bool = False) -> None:
+    """A table entry for a function of any number of arrays: `pullback(position, g, y, *arrays, **options)`."""
+    rules[function] = Rule(function, Indexed(pullback), sequence)
+
+
+def composed(function: Any, definition: Callable[..., Any]) -> None:
+    """A table entry for a function that is differentiated as it is written in others."""
+    compositions[function] = definition
+
+
+def constant(*functions: Any) -> None:
+    """Functions through which no gradient flows."""
+    constants.update(functions)

@@ -1,0 +1,114 @@
+"""Rules of functions that work element by element, with broadcasting."""
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from ..rule import composed, constant, rule
+
+# Arithmetic.
+rule(np.add, lambda g, y, a, b: g, lambda g, y, a, b: g)
+rule(np.subtract, lambda g, y, a, b: g, lambda g, y, a, b: -g)
+rule(np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
+rule(np.divide, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b)
+rule(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * np.floor_divide(a, b))
+rule(np.negative, lambda g, y, x: -g)
+rule(np.positive, lambda g, y, x: g)
+rule(np.reciprocal, lambda g, y, x: -g * y * y)
+rule(np.square, lambda g, y, x: (g + g) * x)  # a sum of arrays is cheaper than a product with a number
+rule(np.sqrt, lambda g, y, x: 0.5 * g / y)
+rule(np.cbrt, lambda g, y, x: g / (3 * y * y))
+
+
+def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if isinstance(b, (int, float)):
+        return g * (b * a ** (b - 1)) if b != 0 else 0 * g
+    return g * b * a ** np.where(b == 0, 1, b - 1)  # 0 * 0⁻¹ would be NaN
+
+
+rule(np.power, _power_base, lambda g, y, a, b: g * y * np.log(np.where(a == 0, 1, a)))
+
+# Exponential, logarithmic.
+rule(np.exp, lambda g, y, x: g * y)
+rule(np.exp2, lambda g, y, x: g * y * math.log(2))
+rule(np.expm1, lambda g, y, x: g * (y + 1))
+rule(np.log, lambda g, y, x: g / x)
+rule(np.log2, lambda g, y, x: g / (x * math.log(2)))
+rule(np.log10, lambda g, y, x: g / (x * math.log(10)))
+rule(np.log1p, lambda g, y, x: g / (1 + x))
+rule(np.logaddexp, lambda g, y, a, b: g * _share(a, y), lambda g, y, a, b: g * _share(b, y))
+
+
+def _share(a: Any, y: Any) -> Any:
+    """exp(a − y), where both may be the same infinity."""
+    return np.exp(np.where(a == y, 0, a - np.where(a == y, 0, y)))
+
+
+# Trigonometric, hyperbolic.
+rule(np.sin, lambda g, y, x: g * np.cos(x))
+rule(np.cos, lambda g, y, x: -g * np.sin(x))
+rule(np.tan, lambda g, y, x: g * (1 + y * y))
+rule(np.arcsin, lambda g, y, x: g / np.sqrt(1 - x * x))
+rule(np.arccos, lambda g, y, x: -g / np.sqrt(1 - x * x))
+rule(np.arctan, lambda g, y, x: g / (1 + x * x))
+rule(np.arctan2, lambda g, y, a, b: g * b / (a * a + b * b), lambda g, y, a, b: -g * a / (a * a + b * b))
+rule(np.hypot, lambda g, y, a, b: g * a / y, lambda g, y, a, b: g * b / y)
+rule(np.sinh, lambda g, y, x: g * np.cosh(x))
+rule(np.cosh, lambda g, y, x: g * np.sinh(x))
+rule(np.tanh, lambda g, y, x: g * (1 - y * y))
+rule(np.arcsinh, lambda g, y, x: g / np.sqrt(x * x + 1))
+rule(np.arccosh, lambda g, y, x: g / np.sqrt(x * x - 1))
+rule(np.arctanh, lambda g, y, x: g / (1 - x * x))
+
+# Piecewise.
+rule(np.absolute, lambda g, y, x: g * np.sign(x))
+rule(np.fabs, lambda g, y, x: g * np.sign(x))
+rule(np.where, None, lambda g, y, c, a, b: np.where(c, g, 0 * g), lambda g, y, c, a, b: np.where(c, 0 * g, g))
+
+
+def _winner(g: Any, mine: Any, other: Any, wins: Any) -> Any:
+    """The cotangent of a maximum or minimum for one of its arguments: all, half at a tie, or nothing."""
+    return np.where(wins, g, np.where(mine == other, 0.5 * g, 0 * g))
+
+
+rule(np.maximum, lambda g, y, a, b: _winner(g, a, b, a > b), lambda g, y, a, b: _winner(g, b, a, b > a))
+rule(np.minimum, lambda g, y, a, b: _winner(g, a, b, a < b), lambda g, y, a, b: _winner(g, b, a, b < a))
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+    low = a_min if min is None else min
+    high = a_max if max is None else max
+    if low is not None:
+        a = np.where(a < low, low, a)
+    return a if high is None else np.where(a > high, high, a)
+
+
+composed(np.clip, _clip)
+
+# scipy.special.
+rule(special.expit, lambda g, y, x: g * (y * (1 - y)))
+rule(special.logit, lambda g, y, x: g / (x * (1 - x)))
+rule(special.erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
+rule(special.erfc, lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * np.exp(-x * x))
+rule(special.gammaln, lambda g, y, x: g * special.psi(x))
+rule(special.psi, lambda g, y, x: g * special.zeta(2.0, x))  # polygamma(n, x) = (−1)ⁿ⁺¹ n! ζ(n+1, x)
+rule(special.zeta, None, lambda g, y, s, x: -g * s * special.zeta(s + 1.0, x))
+rule(
+    special.xlogy,
+    lambda g, y, a, b: g * special.xlogy(np.where(a == 0, 0 * a, 1 + 0 * a), b),
+    lambda g, y, a, b: g * np.where(a == 0, 0 * a, a / np.where(a == 0, 1, b)),
+)
+
+# Steps, tests and look-ups: flat wherever they have a slope.
+constant(
+    np.sign, np.floor, np.ceil, np.trunc, np.rint, np.round, np.floor_divide, np.signbit,
+    np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal,
+    np.logical_and, np.logical_or, np.logical_not, np.logical_xor,
+    np.isfinite, np.isnan, np.isinf, np.isclose, np.allclose, np.array_equal, np.spacing, np.nextafter,
+    np.any, np.all, np.argmax, np.argmin, np.argsort, np.nonzero, np.flatnonzero, np.count_nonzero, np.searchsorted,
+    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.result_type,
+    np.can_cast, np.shares_memory, np.may_share_memory, np.iscomplexobj, np.isrealobj,
+)  # fmt: skip
+

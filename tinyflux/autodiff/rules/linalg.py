@@ -1,0 +1,169 @@
+"""Rules of products and of linear algebra."""
+
+import string
+from typing import Any
+
+import numpy as np
+
+from ..rule import composed, constant, rule, variadic
+
+
+def _t(x: Any) -> Any:
+    """The transposed matrix (or stack of matrices)."""
+    return x.T if x.ndim == 2 else np.swapaxes(x, -1, -2)
+
+
+def product(a: Any, b: Any) -> Any:
+    """a @ b for matrices or stacks of them; `dot` starts faster, and is quick at outer products where BLAS is not."""
+    return a.dot(b) if a.ndim == 2 and b.ndim == 2 and (a.shape[0] == 1 or a.shape[1] == 1) else a @ b
+
+
+def _matmul_left(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if b.ndim == 1:
+        return np.expand_dims(g, -1) * b
+    if a.ndim == 1:
+        return np.sum(np.expand_dims(g, -2) * b, axis=-1)
+    return product(g, _t(b))
+
+
+def _matmul_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if a.ndim == 1:
+        return a * g if b.ndim == 1 else np.expand_dims(a, -1) * np.expand_dims(g, -2)
+    if b.ndim == 1:
+        return np.sum(np.expand_dims(g, -1) * a, axis=tuple(range(a.ndim - 1)))
+    # The transposed product, transposed: for b = weight.T the weight's own gradient is then contiguous.
+    return _t(product(_t(g), a))
+
+
+rule(np.matmul, _matmul_left, _matmul_right)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return a * b
+    if a.ndim <= 2 and b.ndim <= 2:
+        return a @ b
+    return np.tensordot(a, b, axes=([-1], [max(b.ndim - 2, 0)]))
+
+
+def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    if isinstance(axes, int):
+        left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
+    else:
+        left, right = ([x] if isinstance(x, int) else list(x) for x in axes)
+    left = [x % a.ndim for x in left]
+    right = [x % b.ndim for x in right]
+    rows = [i for i in range(a.ndim) if i not in left]
+    columns = [i for i in range(b.ndim) if i not in right]
+    count = int(np.prod([a.shape[i] for i in left]))
+    matrix_a = np.transpose(a, rows + left).reshape(-1 if count else int(np.prod([a.shape[i] for i in rows])), count)
+    matrix_b = np.transpose(b, right + columns).reshape(count, -1 if count else int(np.prod([b.shape[i] for i in columns])))
+    return (matrix_a @ matrix_b).reshape([a.shape[i] for i in rows] + [b.shape[i] for i in columns])
+
+
+composed(np.dot, _dot)
+composed(np.tensordot, _tensordot)
+composed(np.vdot, lambda a, b: np.sum(a.reshape(-1) * b.reshape(-1)))
+composed(np.inner, lambda a, b: a * b if not (a.ndim and b.ndim) else np.tensordot(a, b, axes=([-1], [-1])))
+composed(np.outer, lambda a, b: a.reshape(-1, 1) * b.reshape(1, -1))
+
+
+def _einsum(k: int, g: Any, y: Any, subscripts: str, *operands: Any, optimize: Any = False) -> Any:
+    """Swap the roles of the result and operand k; letters that operand k alone has are broadcast back."""
+    inputs, output = _letters(subscripts, operands)
+    mine, x = inputs[k - 1], operands[k - 1]
+    if len(set(mine)) < len(mine):
+        raise NotImplementedError(f"np.einsum: no gradient for a repeated index in one operand ({subscripts!r}); use np.diagonal.")
+    others = [(s, o) for i, (s, o) in enumerate(zip(inputs, operands, strict=True)) if i != k - 1]
+    reachable = set(output).union(*(s for s, _ in others))
+    alone = [i for i, letter in enumerate(mine) if letter not in reachable]
+    kept = "".join(letter for letter in mine if letter in reachable)
+    d = np.einsum(",".join([output, *(s for s, _ in others)]) + "->" + kept, g, *(o for _, o in others), optimize=optimize)
+    return np.expand_dims(d, tuple(alone)) * np.ones_like(x) if alone else d
+
+
+def _letters(subscripts: str, operands: Any) -> tuple[list[str], str]:
+    """The subscripts of every operand and of the result, with an ellipsis written out in letters of its own."""
+    subscripts = subscripts.replace(" ", "")
+    left, arrow, output = subscripts.partition("->")
+    inputs = left.split(",")
+    free = [c for c in string.ascii_letters if c not in subscripts]
+    widths = [np.ndim(o) - len(s) + 3 if "..." in s else 0 for s, o in zip(inputs, operands, strict=True)]
+    dots = free[: max(widths, default=0)]
+    if not arrow:
+        letters = left.replace(",", "").replace("...", "")
+        output = "..." * ("..." in left) + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    inputs = [s.replace("...", "".join(dots[len(dots) - w :])) for s, w in zip(inputs, widths, strict=True)]
+    return inputs, output.replace("...", "".join(dots))
+
+
+variadic(np.einsum, _einsum)
+
+
+def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    a = np.moveaxis(a, (axis1, axis2), (-2, -1))
+    count = max(min(a.shape[-2] + min(offset, 0), a.shape[-1] - max(offset, 0)), 0)
+    steps = np.arange(count)
+    return a[..., steps - min(offset, 0), steps + max(offset, 0)]
+
+
+composed(np.diagonal, _diagonal)
+composed(np.trace, lambda a, offset=0, axis1=0, axis2=1: np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1))
+
+# numpy.linalg.
+
+
+def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return np.linalg.solve(_t(a), g)
+
+
+def _solve_left(g: Any, y: Any, a: Any, b: Any) -> Any:
+    d = np.linalg.solve(_t(a), g)
+    return -np.expand_dims(d, -1) * np.expand_dims(y, -2) if b.ndim == 1 else -d @ _t(y)
+
+
+def _inverse(g: Any, y: Any, a: Any) -> Any:
+    return -_t(y) @ g @ _t(y)
+
+
+def _over_matrices(g: Any) -> Any:
+    return np.expand_dims(g, (-1, -2))
+
+
+def _cholesky(g: Any, y: Any, a: Any) -> Any:
+    """Symmetric, as the field has it: NumPy reads the lower triangle, and means a symmetric matrix."""
+    phi = np.tril(_t(y) @ g)
+    phi = phi - 0.5 * np.tril(np.triu(phi))
+    half = np.linalg.solve(_t(y), phi)
+    s = _t(np.linalg.solve(_t(y), _t(half)))
+    return 0.5 * (s + _t(s))
+
+
+rule(np.linalg.inv, _inverse)
+rule(np.linalg.solve, _solve_left, _solve_right)
+rule(np.linalg.det, lambda g, y, a: _over_matrices(g * y) * _t(np.linalg.inv(a)))
+rule(np.linalg.cholesky, _cholesky)
+
+_logabsdet = rule(
+    lambda a: np.linalg.slogdet(a).logabsdet,
+    lambda g, y, a: _over_matrices(g) * _t(np.linalg.inv(a)),
+)
+_detsign = rule(lambda a: np.linalg.slogdet(a).sign, None)
+SlogdetResult = type(np.linalg.slogdet(np.ones((1, 1))))
+composed(np.linalg.slogdet, lambda a: SlogdetResult(_detsign(a), _logabsdet(a)))
+
+
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
+        y = np.sum(x * x, axis=axes, keepdims=keepdims)
+        return np.where(y == 0, 0 * y, np.sqrt(np.where(y == 0, 1, y)))
+    if len(axes) != 1 or isinstance(ord, str) or ord == 0:
+        raise NotImplementedError(f"np.linalg.norm: no gradient for ord={ord!r} over {len(axes)} axes; write it out.")
+    if ord in (np.inf, -np.inf):
+        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axes[0], keepdims=keepdims)
+    return np.sum(np.abs(x) ** ord, axis=axes[0], keepdims=keepdims) ** (1 / ord)
+
+
+composed(np.linalg.norm, _norm)
+constant(np.linalg.matrix_rank)

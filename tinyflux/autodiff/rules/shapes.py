@@ -1,0 +1,148 @@
+"""Rules of functions that rearrange, join, cut and index arrays."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..operators import cast, reshaped, transposed
+from ..rule import composed, primitive, rule, variadic
+from ..tape import apply
+
+# Rearranging.
+primitive(transposed, lambda g, y, x: g.T)
+primitive(reshaped, lambda g, y, x, shape=-1: g.reshape(x.shape))
+primitive(cast, lambda g, y, x, dtype=None: g.astype(x.dtype))
+composed(np.reshape, lambda a, shape, order="C": reshaped_in_c_order(a, shape, order))
+composed(np.ravel, lambda a, order="C": reshaped_in_c_order(a, -1, order))
+rule(np.transpose, lambda g, y, x, axes=None: np.transpose(g, None if axes is None else _inverse(axes)))
+rule(np.swapaxes, lambda g, y, x, axis1=0, axis2=1: np.swapaxes(g, axis1, axis2))
+rule(np.moveaxis, lambda g, y, x, source=0, destination=0: np.moveaxis(g, destination, source))
+rule(np.expand_dims, lambda g, y, x, axis=0: g.reshape(x.shape))
+rule(np.squeeze, lambda g, y, x, axis=None: g.reshape(x.shape))
+rule(np.broadcast_to, lambda g, y, x, shape=(): g)
+rule(np.flip, lambda g, y, x, axis=None: np.flip(g, axis))
+rule(np.roll, lambda g, y, x, shift=0, axis=None: np.roll(g, _negated(shift), axis))
+rule(np.tril, lambda g, y, x, k=0: np.tril(g, k))
+rule(np.triu, lambda g, y, x, k=0: np.triu(g, k))
+
+
+def reshaped_in_c_order(x: Any, shape: Any, order: str) -> Any:
+    if order != "C":
+        raise TypeError(f"np.reshape: its gradient knows order='C', got order={order!r}. Transpose first instead.")
+    return x.reshape(shape)
+
+
+def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argsort([a % len(axes) for a in axes]))
+
+
+def _negated(shift: Any) -> Any:
+    return tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
+
+
+def _tile(x: Any, reps: Any) -> Any:
+    reps = tuple(reps) if isinstance(reps, (tuple, list)) else (reps,)
+    ndim = max(len(reps), x.ndim)
+    reps = (1,) * (ndim - len(reps)) + reps
+    shape = (1,) * (ndim - x.ndim) + x.shape
+    pairs = tuple(n for pair in zip(reps, shape, strict=True) for n in pair)
+    columns = tuple(n for size in shape for n in (1, size))
+    return np.broadcast_to(x.reshape(columns), pairs).reshape(tuple(r * n for r, n in zip(reps, shape, strict=True)))
+
+
+def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)
+
+
+composed(np.tile, _tile)
+composed(np.repeat, _repeat)
+
+
+def _pad(g: Any, y: Any, x: Any, pad_width: Any = 0, mode: Any = "constant", constant_values: Any = 0) -> Any:
+    if mode != "constant":
+        raise TypeError(f"np.pad: its gradient knows mode='constant', got mode={mode!r}. Use np.concatenate of slices.")
+    if isinstance(pad_width, dict):
+        widths = [pad_width.get(i, pad_width.get(i - x.ndim, 0)) for i in range(x.ndim)]
+        before = [w if isinstance(w, int) else w[0] for w in widths]
+    else:
+        before = np.broadcast_to(pad_width, (x.ndim, 2))[:, 0].tolist()
+    return g[tuple(slice(b, b + n) for b, n in zip(before, x.shape, strict=True))]
+
+
+rule(np.pad, _pad)
+
+
+# Joining and cutting.
+def _concatenate(k: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
+    start = 0
+    if axis is None:
+        start = sum(np.size(a) for a in arrays[:k])
+        return g[start : start + arrays[k].size].reshape(arrays[k].shape)
+    start = sum(a.shape[axis] for a in arrays[:k])
+    cut = [slice(None)] * g.ndim
+    cut[axis] = slice(start, start + arrays[k].shape[axis])
+    return g[tuple(cut)]
+
+
+variadic(np.concatenate, _concatenate, sequence=True)
+variadic(np.stack, lambda k, g, y, *arrays, axis=0: np.moveaxis(g, axis, 0)[k], sequence=True)
+def _split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    positions = np.split(np.arange(x.shape[axis]), indices_or_sections)  # NumPy checks and cuts
+    return [np.take(x, part, axis=axis) for part in positions]
+
+
+composed(np.split, _split)
+
+
+# Indexing. Picking elements out and adding them back in are each other's pullbacks.
+def scattered(g: Any, index: Any, x: Any) -> Any:
+    """Zeros like x with g added at `index`; repeated indices add up."""
+    result = np.zeros_like(x, dtype=g.dtype)
+    if _is_basic(index):
+        result[index] = g
+    else:
+        np.add.at(result, index, g)
+    return result
+
+
+def _is_basic(index: Any) -> bool:
+    items = index if isinstance(index, tuple) else (index,)
+    return all(i is None or i is Ellipsis or isinstance(i, (int, slice, np.integer)) for i in items)
+
+
+def _scattered(g: Any, index: Any, x: Any) -> Any:
+    return apply(scattered, (g, index, x))
+
+
+primitive(operator.getitem, lambda g, y, x, index: _scattered(g, index, x), None)
+primitive(scattered, lambda g, y, a, index, x: g[index], None, None)
+
+
+def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        return a.reshape(-1)[indices]
+    return a[(slice(None),) * (axis % a.ndim) + (indices,)]
+
+
+def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+    if axis is None:
+        return arr.reshape(-1)[indices]
+    axis = axis % arr.ndim
+    index = [np.arange(n).reshape((-1,) + (1,) * (arr.ndim - i - 1)) for i, n in enumerate(arr.shape)]
+    index[axis] = indices
+    return arr[tuple(index)]
+
+
+def _sort(a: Any, axis: int | None = -1) -> Any:
+    if axis is None:
+        return np.sort(a.reshape(-1))
+    return np.take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis=axis)
+
+
+composed(np.take, _take)
+composed(np.take_along_axis, _take_along_axis)
+composed(np.sort, _sort)

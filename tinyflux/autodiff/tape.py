@@ -1,0 +1,307 @@
+"""The tape: what NumPy was asked to do with tracked arrays, and the sweep back over it.
+
+While a gradient is being taken, arrays travel in boxes (`Tracked`). NumPy hands every operation on a box to `apply`,
+which runs it on the arrays inside and writes a record on the tape. The sweep reads the records backwards.
+
+Gradients nest: each has its own tape, and a box holds the value of the next outer level, which may be a box
+again. `apply` always opens the boxes of the innermost (youngest) tape first; what it then calls on their contents is
+plain NumPy, and so is recorded by the outer tapes in turn. Pullbacks are NumPy expressions too: the same holds for them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .operators import ArrayOperators
+
+_ages = itertools.count()
+_recording = threading.local()
+
+
+class Tape(list[Any]):
+    """Records of operations, oldest first; the first ones are None and stand for the leaves."""
+
+    __slots__ = ("age",)
+
+    def __init__(self) -> None:
+        self.age = next(_ages)
+
+    def __enter__(self) -> Tape:
+        _recording.depth = getattr(_recording, "depth", 0) + 1
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _recording.depth -= 1
+
+    def leaf(self, value: Any) -> Any:
+        """A box for an array with respect to which this tape will be swept; integers stay as they are."""
+        if value.dtype.kind != "f":
+            return value
+        self.append(None)
+        return Tracked(value, self, len(self) - 1)
+
+
+def is_recording() -> bool:
+    """Whether a gradient is being taken in this thread; layers such as Dropout are active then."""
+    return getattr(_recording, "depth", 0) > 0
+
+
+class Rule:
+    """How one function is differentiated: an entry of the table."""
+
+    __slots__ = ("arity", "call", "keywords", "pullbacks", "sequence", "signature")
+
+    def __init__(self, function: Callable[..., Any], pullbacks: Any, sequence: bool = False) -> None:
+        indexed = isinstance(pullbacks, Indexed)
+        self.pullbacks = pullbacks  # by position of the argument; None where no gradient flows
+        self.sequence = sequence  # the first argument is a sequence of arrays
+        self.call = (lambda *arrays, **options: function(arrays, **options)) if sequence else function
+        self.arity: float = 0 if sequence else float("inf") if indexed else len(pullbacks)
+        self.signature = _signature(function)
+        self.keywords = _options(pullbacks.pullback if indexed else next(filter(None, pullbacks), None))
+
+
+class Indexed:
+    """Pullbacks of a function of any number of arrays: one for all, told the position of its argument."""
+
+    def __init__(self, pullback: Callable[..., Any]) -> None:
+        self.pullback = pullback
+
+    def __getitem__(self, position: int) -> Callable[..., Any]:
+        return lambda *args, **kwargs: self.pullback(position, *args, **kwargs)
+
+
+rules: dict[Any, Rule] = {}
+compositions: dict[Any, Callable[..., Any]] = {}  # functions differentiated as they are written in others
+constants: set[Any] = set()  # functions through which no gradient flows: comparisons, argmax, shape …
+_NO_OPTIONS: dict[str, Any] = {}
+
+
+def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIONS) -> Any:
+    """Call `function` on the arrays inside the innermost boxes among `args`, and record the call."""
+    rule = rules.get(function)
+    if rule is None:
+        return _apply_unlisted(function, args, kwargs)
+    if kwargs or len(args) > rule.arity:
+        args, kwargs = _bind(function, rule, args, kwargs)
+    tape = None
+    links: list[tuple[int, int]] = []
+    values = list(args)
+    k = 0
+    for x in args:
+        if type(x) is Tracked:
+            if x.tape is not tape:
+                if tape is not None:
+                    if x.tape.age < tape.age:
+                        k += 1
+                        continue
+                    values = list(args)
+                    links = []
+                tape = x.tape
+            links.append((k, x.index))
+            values[k] = x.value
+        k += 1
+    y = rule.call(*values, **kwargs) if kwargs else rule.call(*values)
+    if tape is None:
+        return y
+    tape.append((rule.pullbacks, links, y, values, kwargs))
+    return Tracked(y, tape, len(tape) - 1)
+
+
+def _bind(function: Any, rule: Rule, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Arrays by position and options by name, however the caller wrote them; an unknown option is an error."""
+    if rule.signature is not None and not rule.sequence and len(args) != rule.arity != float("inf"):
+        bound = list(rule.signature.bind(*args, **kwargs).arguments.items())
+        args, kwargs = [x for _, x in bound[: len(rule.pullbacks)]], dict(bound[len(rule.pullbacks) :])
+    elif rule.sequence and len(args) > 1:
+        args, kwargs = args[:1], {**dict(zip(rule.keywords, args[1:], strict=False)), **kwargs}
+    kwargs = {name: x for name, x in kwargs.items() if name in rule.keywords or (x is not None and x is not np._NoValue)}
+    for name, option in kwargs.items():
+        if name not in rule.keywords:
+            known = ", ".join(sorted(rule.keywords)) or "none"
+            raise TypeError(
+                f"{name_of(function)}: its gradient does not know the option {name}={option!r} (it knows: {known}). "
+                "Write the option out in other NumPy functions."
+            )
+        if type(option) is Tracked:
+            raise TypeError(f"{name_of(function)}: no gradient flows through the option {name}; give it a plain value.")
+    return (list(args[0]) if rule.sequence else args), kwargs
+
+
+def _apply_unlisted(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """A function without pullbacks: one written in others, one without a gradient, or an error."""
+    if function in compositions:
+        return compositions[function](*args, **kwargs)
+    if function not in constants:
+        name = name_of(function)
+        raise NotImplementedError(
+            f"{name} has no gradient rule. Write it in functions that have one, or add a rule: "
+            f"flux.rule({name}, lambda g, y, x: …), with the cotangent g of the result y, for each array argument."
+        )
+    return function(*[plain(x) for x in args], **{name: plain(x) for name, x in kwargs.items()})
+
+
+def plain(x: Any) -> Any:
+    """The array inside all boxes; lists and tuples of boxes are opened as well."""
+    while type(x) is Tracked:
+        x = x.value
+    if type(x) in (list, tuple):
+        return type(x)(plain(item) for item in x)
+    return x
+
+
+def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool = False) -> list[Any]:
+    """Carry `cotangent` of the record `output` back to the leaves.
+
+    Arguments:
+        keep: leave the records for another sweep; otherwise each is dropped as soon as it has been used.
+
+    Returns: the cotangents of the leaves, None where none arrived.
+    """
+    cotangents: list[Any] = [None] * (output + 1)
+    cotangents[output] = cotangent
+    for i in range(output, leaf_count - 1, -1):
+        g = cotangents[i]
+        if g is None:
+            continue
+        cotangents[i] = None
+        pullbacks, links, y, values, kwargs = tape[i]
+        for k, parent in links:
+            pullback = pullbacks[k]
+            if pullback is None:
+                continue
+            d = pullback(g, y, *values, **kwargs) if kwargs else pullback(g, y, *values)
+            x = values[k]
+            if d.shape != x.shape:
+                d = d.reshape(x.shape) if d.size == x.size else unbroadcast(d, x.shape)
+            if d.dtype is not x.dtype and d.dtype != x.dtype:
+                d = d.astype(x.dtype)
+            before = cotangents[parent]
+            cotangents[parent] = d if before is None else before + d
+        if not keep:
+            tape[i] = None
+    return cotangents[:leaf_count]
+
+
+def unbroadcast(d: Any, shape: tuple[int, ...]) -> Any:
+    """Sum a cotangent over the axes along which an array of `shape` was broadcast."""
+    extra = d.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(i for i, n in enumerate(shape, extra) if n == 1 and d.shape[i] != 1)
+    return np.sum(d, axis=axes).reshape(shape)
+
+
+class Tracked(ArrayOperators):
+    """An array whose operations are recorded; it behaves as the NumPy array inside it, and cannot be changed.
+
+    Attributes:
+        value: the array (or the box of the next outer level).
+        tape, index: where it is recorded.
+    """
+
+    __slots__ = ("index", "tape", "value")
+    _apply = staticmethod(apply)
+    __hash__ = None  # type: ignore[assignment]  # as arrays are
+
+    def __init__(self, value: Any, tape: Tape, index: int) -> None:
+        self.value = value
+        self.tape = tape
+        self.index = index
+
+    # What NumPy asks of a box.
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is not None:
+            raise TypeError(_IN_PLACE.format(f"np.{ufunc.__name__}(…, out=…) or an operator such as +="))
+        if method == "__call__":
+            return apply(ufunc, inputs, kwargs)
+        return apply(getattr(ufunc, method), inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return apply(function, args, kwargs)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "an array that is being differentiated cannot become a plain one: the gradient would be lost. Call NumPy's "
+            "functions on it as it is; build arrays of such values with np.stack or np.concatenate, not np.array; "
+            "return what you want to look at from the function given to flux.withgradient."
+        )
+
+    # Shape, and conversions.
+
+    shape = property(lambda self: self.value.shape)
+    ndim = property(lambda self: self.value.ndim)
+    size = property(lambda self: self.value.size)
+    dtype = property(lambda self: self.value.dtype)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __repr__(self) -> str:
+        return f"Tracked({self.value!r})"
+
+    def __format__(self, spec: str) -> str:
+        return format(plain(self), spec)
+
+    def __float__(self) -> float:
+        raise TypeError(_TO_NUMBER.format("float"))
+
+    def __int__(self) -> int:
+        raise TypeError(_TO_NUMBER.format("int"))
+
+    def __complex__(self) -> complex:
+        raise TypeError(_TO_NUMBER.format("complex"))
+
+    __index__ = __int__
+
+    def item(self, *args: Any) -> Any:
+        raise TypeError(_TO_NUMBER.format("item"))
+
+    def tolist(self) -> Any:
+        raise TypeError(_TO_NUMBER.format("tolist"))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(_IN_PLACE.format("x[…] = …"))
+
+
+_TO_NUMBER = (
+    "{}() of an array that is being differentiated would lose the gradient. Keep it an array; to look at its value, "
+    "print it, or return it as a second result of the function given to flux.withgradient."
+)
+_IN_PLACE = (
+    "{} would change an array in place, and an array that is being differentiated cannot be changed. "
+    "Make a new one: np.where, np.concatenate, np.stack, or x = x + …"
+)
+
+
+def name_of(function: Any) -> str:
+    """A function as users write it: `np.linalg.det`, `scipy.special.erf`."""
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, np.ufunc):
+        return f"{name_of(owner)}.{function.__name__}"
+    name = getattr(function, "__name__", None) or repr(function)
+    if isinstance(function, np.ufunc):
+        return f"np.{name}" if getattr(np, name, None) is function else f"scipy.special.{name}"
+    module = (getattr(function, "__module__", None) or "").replace("numpy", "np", 1)
+    return name if module in ("", "builtins", "_operator", "__main__") else f"{module}.{name}"
+
+
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _options(pullback: Callable[..., Any] | None) -> tuple[str, ...]:
+    """The options that a pullback understands: its parameters with a default."""
+    parameters = inspect.signature(pullback).parameters.values() if pullback else ()
+    return tuple(p.name for p in parameters if p.default is not p.empty)

@@ -1,0 +1,245 @@
+"""A model is a tree: its leaves are arrays, its nodes are tuples, lists, dicts and plain objects.
+
+Everything that concerns a whole model walks this tree: taking a gradient, stepping, counting, converting, saving.
+An object is a node by its attributes, so a layer needs no base class and no registration. Functions, strings,
+numbers and whatever holds no array are carried along as they are. Arrays that a class names in `buffers`
+(running means, say) belong to the tree but are no parameters: nothing differentiates or steps them.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .arrays import is_array, is_array_type
+
+_HEAP_TYPE = 1 << 9  # CPython's flag of classes that a Python `class` statement made
+LEAF, OPAQUE, SEQUENCE, MAPPING, OBJECT = range(5)
+_kinds: dict[type, int] = {np.ndarray: LEAF, types.FunctionType: OPAQUE, types.MethodType: OPAQUE}
+
+
+def _kind(cls: type) -> int:
+    """What instances of `cls` are in a tree: a leaf, a kind of node, or something that is carried along unopened."""
+    if is_array_type(cls):
+        kind = LEAF
+    elif issubclass(cls, (tuple, list)):
+        kind = SEQUENCE
+    elif issubclass(cls, dict):
+        kind = MAPPING
+    elif issubclass(cls, (types.ModuleType, partial, type, np.generic, np.ufunc)):
+        kind = OPAQUE
+    else:
+        kind = OBJECT if cls.__flags__ & _HEAP_TYPE and cls.__dictoffset__ else OPAQUE
+    return _kinds.setdefault(cls, kind)
+
+
+def is_parameter(x: Any) -> bool:
+    """Whether the array `x` can be differentiated: its dtype is real floating point."""
+    return x.dtype.kind == "f"
+
+
+def children(node: Any) -> list[tuple[str, Any]]:
+    """The children of a node with the way to each as Python writes it: `.weight`, `[0]`, `['key']`."""
+    kind = _kind(type(node))
+    if kind == SEQUENCE:
+        return [(f"[{i}]", child) for i, child in enumerate(node)]
+    if kind == MAPPING:
+        return [(f"[{key!r}]", child) for key, child in node.items()]
+    return [(f".{name}", child) for name, child in vars(node).items()] if kind == OBJECT else []
+
+
+def walk(tree: Any, buffers: bool = True) -> Iterator[tuple[str, Any]]:
+    """All arrays of a tree in order, each with its path.
+
+    Arguments:
+        tree: any tree.
+        buffers: whether to yield arrays that are no parameters, too (buffers and integer arrays).
+
+    >>> from tinyflux import tree
+    >>> [(path, a.shape) for path, a in tree.walk({"w": np.zeros((2, 3)), "rest": [np.zeros(4)]})]
+    [("['w']", (2, 3)), ("['rest'][0]", (4,))]
+    """
+    if is_array(tree):
+        if buffers or is_parameter(tree):
+            yield "", tree
+        return
+    skip = () if buffers else [f".{name}" for name in getattr(type(tree), "buffers", ())]
+    for step, child in children(tree):
+        if step not in skip:
+            for path, array in walk(child, buffers):
+                yield step + path, array
+
+
+def leaves(tree: Any) -> list[Any]:
+    """All arrays of a tree, in order.
+
+    >>> import tinyflux as flux
+    >>> [a.shape for a in flux.leaves(flux.Dense(3, 2))]
+    [(2, 3), (2,)]
+    """
+    return [array for _, array in walk(tree)]
+
+
+def parameters(tree: Any) -> list[Any]:
+    """The arrays of a tree that training changes: floating point, and not named in their class's `buffers`."""
+    return [array for _, array in walk(tree, buffers=False)]
+
+
+def parameter_count(tree: Any) -> int:
+    """How many numbers training changes in `tree`; an array that stands in several places counts once.
+
+    >>> import tinyflux as flux
+    >>> flux.parameter_count(flux.Chain(flux.Dense(784, 32, flux.relu), flux.Dense(32, 10)))
+    25450
+    """
+    return sum(array.size for array in {id(a): a for a in parameters(tree)}.values())
+
+
+def map(f: Callable[..., Any], tree: Any, *rest: Any, buffers: bool = True) -> Any:  # noqa: A001
+    """A tree of the same shape with `f(array, *others)` in the place of every array.
+
+    Arguments:
+        f: takes an array of `tree` and whatever stands at the same place in each of `rest`.
+        tree: any tree. It is left as it is; nodes in which nothing changes are shared with the result.
+        rest: trees of the same shape; where one of them is None, so is all below it.
+        buffers: whether `f` is called for arrays that a class names in its `buffers`, too.
+
+    Errors: ValueError where a tree of `rest` has another shape than `tree`.
+
+    >>> import tinyflux as flux
+    >>> flux.tree.map(lambda a, b: a + b, {"w": np.ones(2)}, {"w": np.ones(2)})
+    {'w': array([2., 2.])}
+    """
+    return _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, buffers)
+
+
+def _map_one(f: Callable[[Any], Any], node: Any, buffers: bool) -> Any:
+    """`map` over one tree; `buffers=False` passes over the arrays that a class names in `buffers`. Every gradient walks its model here, twice: the loops do without calls where they can."""
+    cls = type(node)
+    kind = _kinds.get(cls)
+    if kind is None:
+        kind = _kind(cls)
+    if kind == OBJECT or kind == MAPPING:
+        skip = () if buffers else getattr(cls, "buffers", ())
+        changed = None
+        attributes = node.__dict__ if kind == OBJECT else node
+        for name, child in attributes.items():
+            below = _kinds.get(type(child))
+            if below == OPAQUE or name in skip:
+                continue
+            if below == LEAF:
+                new = f(child)
+            else:
+                new = _map_one(f, child, buffers)
+            if new is not child:
+                if changed is None:
+                    changed = attributes.copy()
+                changed[name] = new
+        return node if changed is None else _rebuild(node, changed)
+    if kind == SEQUENCE:
+        items = [_map_one(f, child, buffers) for child in node]
+        for new, old in zip(items, node):  # noqa: B905
+            if new is not old:
+                return _rebuild(node, items)
+        return node
+    return f(node) if kind == LEAF else node
+
+
+def _map_each(f: Callable[..., Any], node: Any, rest: tuple[Any, ...], buffers: bool) -> Any:
+    """`map` over several trees at once."""
+    if is_array(node):
+        return f(node, *rest)
+    pairs = children(node)
+    if not pairs:
+        return node
+    others = []
+    for other in rest:
+        found = dict(children(other)) if other is not None else dict.fromkeys(step for step, _ in pairs)
+        if found.keys() != {step for step, _ in pairs}:
+            raise ValueError(
+                f"trees of different shape: {type(node).__name__} has {', '.join(step for step, _ in pairs)}; the other, "
+                f"{type(other).__name__}, has {', '.join(found) or 'no children'}. Give trees made from the same model."
+            )
+        others.append(found)
+    skip = () if buffers else [f".{name}" for name in getattr(type(node), "buffers", ())]
+    items = [c if s in skip else _map_each(f, c, tuple(o[s] for o in others), buffers) for s, c in pairs]
+    if isinstance(node, (tuple, list)):
+        return _rebuild(node, items)
+    names = node if isinstance(node, dict) else vars(node)
+    return _rebuild(node, dict(zip(names, items, strict=True)))
+
+
+def _rebuild(node: Any, items: Any) -> Any:
+    """A node like `node` with other children: a sequence's items, or a dict of keys or attributes."""
+    cls = type(node)
+    if cls is tuple or cls is list:
+        return cls(items)
+    kind = _kinds[cls]
+    if kind == OBJECT:
+        new = cls.__new__(cls)
+        new.__dict__ = items
+        return new
+    if kind == MAPPING and cls is not dict:
+        new = cls.__new__(cls)
+        new.update(items)
+        return new
+    if kind == MAPPING:
+        return items
+    return cls(*items) if hasattr(cls, "_fields") else cls(items)
+
+
+def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """All parameters of a tree as one vector, and the way back.
+
+    Arguments:
+        tree: any tree; its parameters must share one dtype.
+
+    Returns: (flat, rebuild): `flat` holds the parameters one after another, each in C order; `rebuild(vector)` is a
+    tree like `tree` with its parameters taken from `vector`. Both can be differentiated.
+
+    Errors: ValueError for a vector of another length, for parameters of several dtypes, or for a tree without any.
+
+    >>> import tinyflux as flux
+    >>> flat, rebuild = flux.destructure(flux.Dense(3, 2))
+    >>> flat.shape, rebuild(flat * 0).weight.shape
+    ((8,), (2, 3))
+    """
+    arrays = parameters(tree)
+    dtypes = sorted({str(a.dtype) for a in arrays})
+    if len(dtypes) != 1:
+        held = f"parameters of dtypes {', '.join(dtypes)}" if dtypes else "no parameters"
+        raise ValueError(f"destructure: expected parameters of one dtype, got {held}. Convert with f32(tree) or f64(tree).")
+    total = sum(a.size for a in arrays)
+
+    def rebuild(vector: Any) -> Any:
+        if vector.shape != (total,):
+            raise ValueError(f"rebuild: expected a vector of shape ({total},), got shape {vector.shape}.")
+        position = 0
+
+        def piece(array: Any) -> Any:
+            nonlocal position
+            position += array.size
+            return vector[position - array.size : position].reshape(array.shape)
+
+        return map(lambda a: piece(a) if is_parameter(a) else a, tree, buffers=False)
+
+    return np.concatenate([a.reshape(-1) for a in arrays]), rebuild
+
+
+def f32(tree: Any) -> Any:
+    """A copy of a tree whose floating-point arrays are float32."""
+    return map(lambda a: a.astype(np.float32) if is_parameter(a) else a, tree)
+
+
+def f64(tree: Any) -> Any:
+    """A copy of a tree whose floating-point arrays are float64: for gradient checks and reference runs.
+
+    >>> import tinyflux as flux
+    >>> flux.f64(flux.Dense(3, 2)).weight.dtype
+    dtype('float64')
+    """
+    return map(lambda a: a.astype(np.float64) if is_parameter(a) else a, tree)
