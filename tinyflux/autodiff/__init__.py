@@ -1,7 +1,8 @@
 """Reverse-mode automatic differentiation of plain NumPy code."""
 
 from . import rules as _table  # noqa: F401  (fills the table)
+from .check import GradientError, gradcheck
 from .gradient import gradient, hessian, jacobian, pullback, withgradient
 from .rule import rule
 
-__all__ = ["gradient", "hessian", "jacobian", "pullback", "rule", "withgradient"]
+__all__ = ["GradientError", "gradcheck", "gradient", "hessian", "jacobian", "pullback", "rule", "withgradient"]

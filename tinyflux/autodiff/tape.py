@@ -117,27 +117,39 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
 def _bind(function: Any, rule: Rule, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
     """Arrays by position and options by name, however the caller wrote them; an unknown option is an error."""
     if rule.signature is not None and not rule.sequence and len(args) != rule.arity != float("inf"):
-        bound = list(rule.signature.bind(*args, **kwargs).arguments.items())
+        bound = list(_by_name(rule.signature, args, kwargs).items())
         args, kwargs = [x for _, x in bound[: len(rule.pullbacks)]], dict(bound[len(rule.pullbacks) :])
     elif rule.sequence and len(args) > 1:
         args, kwargs = args[:1], {**dict(zip(rule.keywords, args[1:], strict=False)), **kwargs}
     kwargs = {name: x for name, x in kwargs.items() if name in rule.keywords or (x is not None and x is not np._NoValue)}
     for name, option in kwargs.items():
         if name not in rule.keywords:
-            known = ", ".join(sorted(rule.keywords)) or "none"
-            raise TypeError(
-                f"{name_of(function)}: its gradient does not know the option {name}={option!r} (it knows: {known}). "
-                "Write the option out in other NumPy functions."
-            )
+            raise _unknown_option(function, name, option, rule.keywords)
         if type(option) is Tracked:
             raise TypeError(f"{name_of(function)}: no gradient flows through the option {name}; give it a plain value.")
     return (list(args[0]) if rule.sequence else args), kwargs
 
 
+def _by_name(signature: inspect.Signature, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What was given to a function, by the names of its parameters."""
+    given = dict(signature.bind(*args, **kwargs).arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given.update(given.pop(parameter.name, {}))
+    return given
+
+
+def _unknown_option(function: Any, name: str, option: Any, known: Sequence[str]) -> TypeError:
+    return TypeError(
+        f"{name_of(function)}: its gradient does not know the option {name}={option!r} "
+        f"(it knows: {', '.join(sorted(known)) or 'none'}). Write the option out in other NumPy functions."
+    )
+
+
 def _apply_unlisted(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """A function without pullbacks: one written in others, one without a gradient, or an error."""
     if function in compositions:
-        return compositions[function](*args, **kwargs)
+        return _compose(function, compositions[function], args, kwargs)
     if function not in constants:
         name = name_of(function)
         raise NotImplementedError(
@@ -145,6 +157,26 @@ def _apply_unlisted(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) 
             f"flux.rule({name}, lambda g, y, x: …), with the cotangent g of the result y, for each array argument."
         )
     return function(*[plain(x) for x in args], **{name: plain(x) for name, x in kwargs.items()})
+
+
+def _compose(function: Any, definition: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Call a function as it is written in others; options that say nothing (None) are allowed, others are an error."""
+    try:
+        return definition(*args, **kwargs)
+    except TypeError:
+        parameters = inspect.signature(definition).parameters
+        try:
+            inspect.signature(definition).bind(*args, **kwargs)
+        except TypeError:
+            pass
+        else:
+            raise
+    signature = _signature(function)
+    given = _by_name(signature, args, kwargs) if signature else kwargs
+    for name, option in given.items():
+        if name not in parameters and option is not None and option is not np._NoValue:
+            raise _unknown_option(function, name, option, [p.name for p in parameters.values() if p.default is not p.empty])
+    return definition(**{name: option for name, option in given.items() if name in parameters})
 
 
 def plain(x: Any) -> Any:

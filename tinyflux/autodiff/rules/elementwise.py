@@ -7,6 +7,7 @@ import numpy as np
 from scipy import special
 
 from ..rule import composed, constant, rule
+from ..tape import rules
 
 # Arithmetic.
 rule(np.add, lambda g, y, a, b: g, lambda g, y, a, b: g)
@@ -14,8 +15,10 @@ rule(np.subtract, lambda g, y, a, b: g, lambda g, y, a, b: -g)
 rule(np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
 rule(np.divide, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b)
 rule(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * np.floor_divide(a, b))
+rule(np.fmod, lambda g, y, a, b: g, lambda g, y, a, b: -g * np.trunc(a / b))
 rule(np.negative, lambda g, y, x: -g)
 rule(np.positive, lambda g, y, x: g)
+composed(np.copy, lambda a: np.positive(a))
 rule(np.reciprocal, lambda g, y, x: -g * y * y)
 rule(np.square, lambda g, y, x: (g + g) * x)  # a sum of arrays is cheaper than a product with a number
 rule(np.sqrt, lambda g, y, x: 0.5 * g / y)
@@ -24,8 +27,8 @@ rule(np.cbrt, lambda g, y, x: g / (3 * y * y))
 
 def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
     if isinstance(b, (int, float)):
-        return g * (b * a ** (b - 1)) if b != 0 else 0 * g
-    return g * b * a ** np.where(b == 0, 1, b - 1)  # 0 * 0⁻¹ would be NaN
+        return g * (b * a ** (b - 1)) if b != 0 else np.zeros_like(g)
+    return g * b * a ** np.where((a == 0) & (b == 0), 1, b - 1)  # 0 * 0⁻¹ would be NaN
 
 
 rule(np.power, _power_base, lambda g, y, a, b: g * y * np.log(np.where(a == 0, 1, a)))
@@ -38,10 +41,10 @@ rule(np.log, lambda g, y, x: g / x)
 rule(np.log2, lambda g, y, x: g / (x * math.log(2)))
 rule(np.log10, lambda g, y, x: g / (x * math.log(10)))
 rule(np.log1p, lambda g, y, x: g / (1 + x))
-rule(np.logaddexp, lambda g, y, a, b: g * _share(a, y), lambda g, y, a, b: g * _share(b, y))
+rule(np.logaddexp, lambda g, y, a, b: g * share(a, y), lambda g, y, a, b: g * share(b, y))
 
 
-def _share(a: Any, y: Any) -> Any:
+def share(a: Any, y: Any) -> Any:
     """exp(a − y), where both may be the same infinity."""
     return np.exp(np.where(a == y, 0, a - np.where(a == y, 0, y)))
 
@@ -54,7 +57,18 @@ rule(np.arcsin, lambda g, y, x: g / np.sqrt(1 - x * x))
 rule(np.arccos, lambda g, y, x: -g / np.sqrt(1 - x * x))
 rule(np.arctan, lambda g, y, x: g / (1 + x * x))
 rule(np.arctan2, lambda g, y, a, b: g * b / (a * a + b * b), lambda g, y, a, b: -g * a / (a * a + b * b))
-rule(np.hypot, lambda g, y, a, b: g * a / y, lambda g, y, a, b: g * b / y)
+rule(np.hypot, lambda g, y, a, b: g * _slope(a, y), lambda g, y, a, b: g * _slope(b, y))
+rule(np.deg2rad, lambda g, y, x: np.deg2rad(g))
+rule(np.rad2deg, lambda g, y, x: np.rad2deg(g))
+composed(np.radians, np.deg2rad)
+composed(np.degrees, np.rad2deg)
+
+
+def _slope(a: Any, y: Any) -> Any:
+    """a / y, and 0 at the origin."""
+    return a / np.where(y == 0, 1, y)
+
+
 rule(np.sinh, lambda g, y, x: g * np.cosh(x))
 rule(np.cosh, lambda g, y, x: g * np.sinh(x))
 rule(np.tanh, lambda g, y, x: g * (1 - y * y))
@@ -65,16 +79,27 @@ rule(np.arctanh, lambda g, y, x: g / (1 - x * x))
 # Piecewise.
 rule(np.absolute, lambda g, y, x: g * np.sign(x))
 rule(np.fabs, lambda g, y, x: g * np.sign(x))
-rule(np.where, None, lambda g, y, c, a, b: np.where(c, g, 0 * g), lambda g, y, c, a, b: np.where(c, 0 * g, g))
+rule(np.where, None, lambda g, y, c, a, b: np.where(c, g, 0), lambda g, y, c, a, b: np.where(c, 0, g))
+
+
+def _where(condition: Any, *branches: Any) -> Any:
+    if not branches:
+        raise TypeError("np.where: expected (condition, x, y), got a condition alone; for its indices call np.nonzero.")
+    return np.where(condition, *branches)
+
+
+rules[np.where].call = _where
 
 
 def _winner(g: Any, mine: Any, other: Any, wins: Any) -> Any:
     """The cotangent of a maximum or minimum for one of its arguments: all, half at a tie, or nothing."""
-    return np.where(wins, g, np.where(mine == other, 0.5 * g, 0 * g))
+    return np.where(wins, g, np.where(mine == other, 0.5 * g, 0))
 
 
 rule(np.maximum, lambda g, y, a, b: _winner(g, a, b, a > b), lambda g, y, a, b: _winner(g, b, a, b > a))
 rule(np.minimum, lambda g, y, a, b: _winner(g, a, b, a < b), lambda g, y, a, b: _winner(g, b, a, b < a))
+composed(np.fmax, lambda a, b: np.maximum(np.where(np.isnan(a), b, a), np.where(np.isnan(b), a, b)))
+composed(np.fmin, lambda a, b: np.minimum(np.where(np.isnan(a), b, a), np.where(np.isnan(b), a, b)))
 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:  # noqa: A002
@@ -97,13 +122,14 @@ rule(special.psi, lambda g, y, x: g * special.zeta(2.0, x))  # polygamma(n, x) =
 rule(special.zeta, None, lambda g, y, s, x: -g * s * special.zeta(s + 1.0, x))
 rule(
     special.xlogy,
-    lambda g, y, a, b: g * special.xlogy(np.where(a == 0, 0 * a, 1 + 0 * a), b),
-    lambda g, y, a, b: g * np.where(a == 0, 0 * a, a / np.where(a == 0, 1, b)),
+    lambda g, y, a, b: g * special.xlogy(np.where((a == 0) & (b == 0), 0, np.ones_like(a)), b),
+    lambda g, y, a, b: g * (a / np.where((a == 0) & (b == 0), 1, b)),
 )
+rule(special.log_expit, lambda g, y, x: g * special.expit(-x))
 
 # Steps, tests and look-ups: flat wherever they have a slope.
 constant(
-    np.sign, np.floor, np.ceil, np.trunc, np.rint, np.round, np.floor_divide, np.signbit,
+    np.sign, np.floor, np.ceil, np.trunc, np.rint, np.round, np.around, np.fix, np.floor_divide, np.signbit,
     np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal,
     np.logical_and, np.logical_or, np.logical_not, np.logical_xor,
     np.isfinite, np.isnan, np.isinf, np.isclose, np.allclose, np.array_equal, np.spacing, np.nextafter,

@@ -4,8 +4,11 @@ import string
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..rule import composed, constant, rule, variadic
+from ..tape import plain
+from .reductions import root
 
 
 def _t(x: Any) -> Any:
@@ -46,40 +49,49 @@ def _dot(a: Any, b: Any) -> Any:
     return np.tensordot(a, b, axes=([-1], [max(b.ndim - 2, 0)]))
 
 
-def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+def _tensordot_axes(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int], list[int], list[int]]:
+    """The axes that are summed over, of a and of b, and those that are left."""
     if isinstance(axes, int):
-        left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
-    else:
-        left, right = ([x] if isinstance(x, int) else list(x) for x in axes)
-    left = [x % a.ndim for x in left]
-    right = [x % b.ndim for x in right]
-    rows = [i for i in range(a.ndim) if i not in left]
-    columns = [i for i in range(b.ndim) if i not in right]
-    count = int(np.prod([a.shape[i] for i in left]))
-    matrix_a = np.transpose(a, rows + left).reshape(-1 if count else int(np.prod([a.shape[i] for i in rows])), count)
-    matrix_b = np.transpose(b, right + columns).reshape(count, -1 if count else int(np.prod([b.shape[i] for i in columns])))
-    return (matrix_a @ matrix_b).reshape([a.shape[i] for i in rows] + [b.shape[i] for i in columns])
+        axes = range(a.ndim - axes, a.ndim), range(axes)
+    left, right = (list(normalize_axis_tuple(s, x.ndim)) for s, x in zip(axes, (a, b)))
+    return left, right, [i for i in range(a.ndim) if i not in left], [i for i in range(b.ndim) if i not in right]
 
 
+def _tensordot_left(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
+    left, right, rows, columns = _tensordot_axes(a, b, axes)
+    d = np.tensordot(g, b, axes=(range(len(rows), g.ndim), columns))  # its axes: rows, then what is left of b, in order
+    return np.transpose(d, np.argsort(rows + [left[i] for i in np.argsort(right)]).tolist())
+
+
+def _tensordot_right(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
+    left, right, rows, columns = _tensordot_axes(a, b, axes)
+    d = np.tensordot(a, g, axes=(rows, range(len(rows))))  # its axes: what is left of a, in order, then columns
+    return np.transpose(d, np.argsort([right[i] for i in np.argsort(left)] + columns).tolist())
+
+
+rule(np.tensordot, _tensordot_left, _tensordot_right)
 composed(np.dot, _dot)
-composed(np.tensordot, _tensordot)
-composed(np.vdot, lambda a, b: np.sum(a.reshape(-1) * b.reshape(-1)))
-composed(np.inner, lambda a, b: a * b if not (a.ndim and b.ndim) else np.tensordot(a, b, axes=([-1], [-1])))
-composed(np.outer, lambda a, b: a.reshape(-1, 1) * b.reshape(1, -1))
+composed(np.vdot, lambda a, b: np.reshape(a, -1) @ np.reshape(b, -1))
+composed(np.inner, lambda a, b: np.tensordot(a, b, axes=(-1, -1)) if np.ndim(a) and np.ndim(b) else a * b)
+composed(np.outer, lambda a, b: np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1)))
 
 
 def _einsum(k: int, g: Any, y: Any, subscripts: str, *operands: Any, optimize: Any = False) -> Any:
     """Swap the roles of the result and operand k; letters that operand k alone has are broadcast back."""
     inputs, output = _letters(subscripts, operands)
     mine, x = inputs[k - 1], operands[k - 1]
-    if len(set(mine)) < len(mine):
-        raise NotImplementedError(f"np.einsum: no gradient for a repeated index in one operand ({subscripts!r}); use np.diagonal.")
-    others = [(s, o) for i, (s, o) in enumerate(zip(inputs, operands, strict=True)) if i != k - 1]
+    others = [(s, o) for i, (s, o) in enumerate(zip(inputs, operands)) if i != k - 1]
+    for i, letter in enumerate(mine):
+        if letter in mine[:i]:  # xᵢᵢ is xᵢⱼ δᵢⱼ
+            new = next(c for c in string.ascii_letters if c not in "".join([output, *inputs, *(s for s, _ in others)]))
+            mine = mine[:i] + new + mine[i + 1 :]
+            others.append((letter + new, np.eye(x.shape[i], dtype=x.dtype, like=plain(x))))
     reachable = set(output).union(*(s for s, _ in others))
     alone = [i for i, letter in enumerate(mine) if letter not in reachable]
     kept = "".join(letter for letter in mine if letter in reachable)
-    d = np.einsum(",".join([output, *(s for s, _ in others)]) + "->" + kept, g, *(o for _, o in others), optimize=optimize)
-    return np.expand_dims(d, tuple(alone)) * np.ones_like(x) if alone else d
+    swapped = ",".join([output, *(s for s, _ in others)]) + "->" + kept
+    d = np.einsum(swapped, g, *(o for _, o in others), optimize=optimize)
+    return d if d.shape == x.shape else np.expand_dims(d, tuple(alone)) * np.ones_like(x)
 
 
 def _letters(subscripts: str, operands: Any) -> tuple[list[str], str]:
@@ -88,12 +100,12 @@ def _letters(subscripts: str, operands: Any) -> tuple[list[str], str]:
     left, arrow, output = subscripts.partition("->")
     inputs = left.split(",")
     free = [c for c in string.ascii_letters if c not in subscripts]
-    widths = [np.ndim(o) - len(s) + 3 if "..." in s else 0 for s, o in zip(inputs, operands, strict=True)]
+    widths = [np.ndim(o) - len(s) + 3 if "..." in s else 0 for s, o in zip(inputs, operands)]
     dots = free[: max(widths, default=0)]
     if not arrow:
         letters = left.replace(",", "").replace("...", "")
         output = "..." * ("..." in left) + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
-    inputs = [s.replace("...", "".join(dots[len(dots) - w :])) for s, w in zip(inputs, widths, strict=True)]
+    inputs = [s.replace("...", "".join(dots[len(dots) - w :])) for s, w in zip(inputs, widths)]
     return inputs, output.replace("...", "".join(dots))
 
 
@@ -114,11 +126,11 @@ composed(np.trace, lambda a, offset=0, axis1=0, axis2=1: np.sum(np.diagonal(a, o
 
 
 def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
-    return np.linalg.solve(_t(a), g)
+    return np.linalg.solve(_t(a), np.expand_dims(g, -1))[..., 0] if b.ndim == 1 else np.linalg.solve(_t(a), g)
 
 
 def _solve_left(g: Any, y: Any, a: Any, b: Any) -> Any:
-    d = np.linalg.solve(_t(a), g)
+    d = _solve_right(g, y, a, b)
     return -np.expand_dims(d, -1) * np.expand_dims(y, -2) if b.ndim == 1 else -d @ _t(y)
 
 
@@ -156,13 +168,12 @@ composed(np.linalg.slogdet, lambda a: SlogdetResult(_detsign(a), _logabsdet(a)))
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
-        y = np.sum(x * x, axis=axes, keepdims=keepdims)
-        return np.where(y == 0, 0 * y, np.sqrt(np.where(y == 0, 1, y)))
+        return root(np.sum(x * x, axis=axes, keepdims=keepdims))
     if len(axes) != 1 or isinstance(ord, str) or ord == 0:
         raise NotImplementedError(f"np.linalg.norm: no gradient for ord={ord!r} over {len(axes)} axes; write it out.")
     if ord in (np.inf, -np.inf):
         return (np.max if ord > 0 else np.min)(np.abs(x), axis=axes[0], keepdims=keepdims)
-    return np.sum(np.abs(x) ** ord, axis=axes[0], keepdims=keepdims) ** (1 / ord)
+    return root(np.sum(np.abs(x) ** ord, axis=axes[0], keepdims=keepdims), ord)
 
 
 composed(np.linalg.norm, _norm)

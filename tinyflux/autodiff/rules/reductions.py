@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..rule import composed, primitive, rule
-from ..tape import apply, plain
+from ..tape import apply
+from .elementwise import share
 
 Axis = Any  # None, an axis, or a tuple of axes
 
@@ -20,15 +22,15 @@ def _count(x: Any, y: Any) -> int:
     return x.size // (y.size or 1)
 
 
-def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def _mean(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
     total = np.add.reduce(x, axis=axis, keepdims=keepdims)  # what np.mean does, without its preparations
     return total / _count(x, total)
 
 
 primitive(np.add.reduce, lambda g, y, x, axis=0, keepdims=False: _kept(g, axis, keepdims) * np.ones_like(x))
 primitive(_mean, lambda g, y, x, axis=None, keepdims=False: _kept(g / _count(x, y), axis, keepdims) * np.ones_like(x))
-composed(np.sum, lambda x, axis=None, keepdims=False: apply(np.add.reduce, (x,), {"axis": axis, "keepdims": keepdims}))
-composed(np.mean, lambda x, axis=None, keepdims=False: apply(_mean, (x,), {"axis": axis, "keepdims": keepdims}))
+composed(np.sum, lambda a, axis=None, *, keepdims=False: apply(np.add.reduce, (a,), {"axis": axis, "keepdims": keepdims}))
+composed(np.mean, lambda a, axis=None, *, keepdims=False: apply(_mean, (a,), {"axis": axis, "keepdims": keepdims}))
 
 
 def _extremum(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -38,22 +40,19 @@ def _extremum(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False)
 
 rule(np.max, _extremum)
 rule(np.min, _extremum)
+composed(np.amax, np.max)
+composed(np.amin, np.min)
+composed(np.ptp, lambda a, axis=None: np.max(a, axis) - np.min(a, axis))
 
 
-def _prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def _prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """The product along axes as one function of a matrix whose rows are multiplied out."""
-    axes = _axes(x, axis)
-    rest = tuple(i for i in range(x.ndim) if i not in axes)
-    rows = np.transpose(x, rest + axes).reshape(tuple(x.shape[i] for i in rest) + (-1,)) if x.size else x
-    if not x.size:
-        return np.sum(x, axis=axis, keepdims=keepdims) + 1
-    y = _row_products(rows)
-    return y.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape))) if keepdims else y
-
-
-def _axes(x: Any, axis: Axis) -> tuple[int, ...]:
-    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return tuple(sorted(a % x.ndim for a in axes))
+    if not a.size:
+        return np.sum(a, axis=axis, keepdims=keepdims) + 1
+    axes = tuple(range(a.ndim)) if axis is None or not a.ndim else normalize_axis_tuple(axis, a.ndim)
+    rest = tuple(i for i in range(a.ndim) if i not in axes)
+    y = _row_products(np.transpose(a, rest + axes).reshape((*(a.shape[i] for i in rest), -1)))
+    return y.reshape(tuple(1 if i in axes else n for i, n in enumerate(a.shape))) if keepdims else y
 
 
 def _products_of_others(x: Any) -> Any:
@@ -71,14 +70,20 @@ _row_products = rule(
 composed(np.prod, _prod)
 
 
-def _var(x: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
-    deviation = x - np.mean(x, axis=axis, keepdims=True)
+def root(y: Any, degree: float = 2) -> Any:
+    """The root of a sum of powers, with slope 0 at 0."""
+    inside = np.where(y == 0, 1, y)
+    return np.where(y == 0, 0, np.sqrt(inside) if degree == 2 else inside ** (1 / degree))
+
+
+def _var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    deviation = a - np.mean(a, axis=axis, keepdims=True)
     total = np.sum(deviation * deviation, axis=axis, keepdims=keepdims)
-    return total / (_count(x, total) - ddof)
+    return total / (_count(a, total) - ddof)
 
 
 composed(np.var, _var)
-composed(np.std, lambda x, axis=None, *, ddof=0, keepdims=False: np.sqrt(_var(x, axis, ddof=ddof, keepdims=keepdims)))
+composed(np.std, lambda a, axis=None, *, ddof=0, keepdims=False: root(_var(a, axis, ddof=ddof, keepdims=keepdims)))
 
 
 def _cumsum(g: Any, y: Any, x: Any, axis: int | None = None) -> Any:
@@ -89,26 +94,33 @@ def _cumsum(g: Any, y: Any, x: Any, axis: int | None = None) -> Any:
 rule(np.cumsum, _cumsum)
 
 
-def _cumprod(x: Any, axis: int | None = None) -> Any:
-    x = x.reshape(-1) if axis is None else np.moveaxis(x, axis, -1)
-    products = [x[..., :1]]
-    for i in range(1, x.shape[-1]):
-        products.append(products[-1] * x[..., i : i + 1])
+def _cumprod(a: Any, axis: int | None = None) -> Any:
+    a = a.reshape(-1) if axis is None else np.moveaxis(a, axis, -1)
+    products = [a[..., :1]]
+    for i in range(1, a.shape[-1]):
+        products.append(products[-1] * a[..., i : i + 1])
     return np.moveaxis(np.concatenate(products, axis=-1), -1, axis or 0)
 
 
 composed(np.cumprod, _cumprod)
 
 
-def _logsumexp(x: Any, axis: Axis = 0, keepdims: bool = False) -> Any:
-    top = np.max(plain(x), axis=axis, keepdims=True)  # shifts cancel: no gradient need flow through this one
-    top = np.where(np.isfinite(top), top, 0)
-    return np.log(np.sum(np.exp(x - top), axis=axis, keepdims=keepdims)) + (top if keepdims else np.squeeze(top, axis))
+def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
+    a = np.moveaxis(a, axis, -1)
+    for _ in range(n):
+        a = a[..., 1:] - a[..., :-1]
+    return np.moveaxis(a, -1, axis)
+
+
+composed(np.diff, _diff)
 
 
 # A ufunc's methods.
-composed(np.logaddexp.reduce, _logsumexp)
-composed(np.multiply.reduce, lambda x, axis=0, keepdims=False: np.prod(x, axis=axis, keepdims=keepdims))
-composed(np.maximum.reduce, lambda x, axis=0, keepdims=False: np.max(x, axis=axis, keepdims=keepdims))
-composed(np.minimum.reduce, lambda x, axis=0, keepdims=False: np.min(x, axis=axis, keepdims=keepdims))
-composed(np.add.accumulate, lambda x, axis=0: np.cumsum(x, axis=axis))
+primitive(
+    np.logaddexp.reduce,
+    lambda g, y, x, axis=0, keepdims=False: _kept(g, axis, keepdims) * share(x, _kept(y, axis, keepdims)),
+)
+composed(np.multiply.reduce, lambda array, axis=0, *, keepdims=False: np.prod(array, axis=axis, keepdims=keepdims))
+composed(np.maximum.reduce, lambda array, axis=0, *, keepdims=False: np.max(array, axis=axis, keepdims=keepdims))
+composed(np.minimum.reduce, lambda array, axis=0, *, keepdims=False: np.min(array, axis=axis, keepdims=keepdims))
+composed(np.add.accumulate, lambda array, axis=0: np.cumsum(array, axis=axis))

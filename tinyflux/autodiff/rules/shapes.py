@@ -1,10 +1,11 @@
 """Rules of functions that rearrange, join, cut and index arrays."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from ..operators import cast, reshaped, transposed
 from ..rule import composed, primitive, rule, variadic
@@ -23,6 +24,11 @@ rule(np.expand_dims, lambda g, y, x, axis=0: g.reshape(x.shape))
 rule(np.squeeze, lambda g, y, x, axis=None: g.reshape(x.shape))
 rule(np.broadcast_to, lambda g, y, x, shape=(): g)
 rule(np.flip, lambda g, y, x, axis=None: np.flip(g, axis))
+composed(np.fliplr, lambda m: np.flip(m, 1))
+composed(np.flipud, lambda m: np.flip(m, 0))
+composed(np.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
+composed(np.atleast_1d, lambda x: x if np.ndim(x) else np.reshape(x, 1))
+composed(np.atleast_2d, lambda x: x if np.ndim(x) > 1 else np.reshape(x, (1, -1)))
 rule(np.roll, lambda g, y, x, shift=0, axis=None: np.roll(g, _negated(shift), axis))
 rule(np.tril, lambda g, y, x, k=0: np.tril(g, k))
 rule(np.triu, lambda g, y, x, k=0: np.triu(g, k))
@@ -39,11 +45,11 @@ def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _negated(shift: Any) -> Any:
-    return tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
+    return -shift if isinstance(shift, (int, np.integer)) else tuple(-s for s in shift)
 
 
 def _tile(x: Any, reps: Any) -> Any:
-    reps = tuple(reps) if isinstance(reps, (tuple, list)) else (reps,)
+    reps = tuple(np.ravel(reps).tolist())
     ndim = max(len(reps), x.ndim)
     reps = (1,) * (ndim - len(reps)) + reps
     shape = (1,) * (ndim - x.ndim) + x.shape
@@ -52,10 +58,10 @@ def _tile(x: Any, reps: Any) -> Any:
     return np.broadcast_to(x.reshape(columns), pairs).reshape(tuple(r * n for r, n in zip(reps, shape, strict=True)))
 
 
-def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+def _repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     if axis is None:
-        x, axis = x.reshape(-1), 0
-    return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)
+        a, axis = a.reshape(-1), 0
+    return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis=axis)
 
 
 composed(np.tile, _tile)
@@ -78,11 +84,10 @@ rule(np.pad, _pad)
 
 # Joining and cutting.
 def _concatenate(k: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
-    start = 0
     if axis is None:
         start = sum(np.size(a) for a in arrays[:k])
         return g[start : start + arrays[k].size].reshape(arrays[k].shape)
-    start = sum(a.shape[axis] for a in arrays[:k])
+    start = sum(np.shape(a)[axis] for a in arrays[:k])  # type: ignore[misc]
     cut = [slice(None)] * g.ndim
     cut[axis] = slice(start, start + arrays[k].shape[axis])
     return g[tuple(cut)]
@@ -90,12 +95,21 @@ def _concatenate(k: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> 
 
 variadic(np.concatenate, _concatenate, sequence=True)
 variadic(np.stack, lambda k, g, y, *arrays, axis=0: np.moveaxis(g, axis, 0)[k], sequence=True)
-def _split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    positions = np.split(np.arange(x.shape[axis]), indices_or_sections)  # NumPy checks and cuts
-    return [np.take(x, part, axis=axis) for part in positions]
+composed(np.vstack, lambda tup: np.concatenate([np.atleast_2d(x) for x in tup]))
+composed(np.hstack, lambda tup: np.concatenate([np.atleast_1d(x) for x in tup], axis=int(np.ndim(tup[0]) > 1)))
 
 
-composed(np.split, _split)
+def _split(cut: Callable[..., Any]) -> Callable[..., list[Any]]:
+    def parts(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+        ends = np.cumsum([len(part) for part in cut(np.arange(ary.shape[axis]), indices_or_sections)]).tolist()
+        x = np.moveaxis(ary, axis, 0)
+        return [np.moveaxis(x[start:end], 0, axis) for start, end in zip([0, *ends], ends)]
+
+    return parts
+
+
+composed(np.split, _split(np.split))
+composed(np.array_split, _split(np.array_split))
 
 
 # Indexing. Picking elements out and adding them back in are each other's pullbacks.
@@ -124,15 +138,15 @@ primitive(scattered, lambda g, y, a, index, x: g[index], None, None)
 
 def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
     if axis is None:
-        return a.reshape(-1)[indices]
-    return a[(slice(None),) * (axis % a.ndim) + (indices,)]
+        return a.reshape(-1)[(indices,)]
+    return a[(slice(None),) * normalize_axis_index(axis, a.ndim) + (indices,)]
 
 
 def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     if axis is None:
         return arr.reshape(-1)[indices]
-    axis = axis % arr.ndim
-    index = [np.arange(n).reshape((-1,) + (1,) * (arr.ndim - i - 1)) for i, n in enumerate(arr.shape)]
+    axis = normalize_axis_index(axis, arr.ndim)
+    index: list[Any] = [np.arange(n).reshape((-1,) + (1,) * (arr.ndim - i - 1)) for i, n in enumerate(arr.shape)]
     index[axis] = indices
     return arr[tuple(index)]
 

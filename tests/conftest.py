@@ -1,0 +1,7 @@
+"""Settings shared by all tests."""
+
+from hypothesis import settings
+
+# The same examples in every run, so that a failure can be repeated; no deadline, as machines differ.
+settings.register_profile("tinyflux", derandomize=True, deadline=None, max_examples=10, database=None)
+settings.load_profile("tinyflux")

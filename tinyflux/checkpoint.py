@@ -1,0 +1,176 @@
+"""save and load: a model and its optimiser's state in one `.npz` file of arrays and JSON, without pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .optimise.flat import Leaf
+from .optimise.state import OptimiserState
+
+FORMAT = "tinyflux checkpoint"
+VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint of this version, is damaged, or belongs to another model."""
+
+
+def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = None) -> None:
+    """Write all arrays of a model, and the state of its optimiser, to a file.
+
+    The file is written under a temporary name and then renamed: under `path` stands the old file or the new one, whatever
+    happens in between.
+
+    Arguments:
+        path: the file, by custom `.npz`; it is replaced if it exists.
+        model: any tree of arrays.
+        opt: what `setup` returned for it.
+
+    Errors: OSError, naming the file, where it can't be written.
+
+    >>> import tempfile, tinyflux as flux
+    >>> model = flux.Chain(flux.Dense(3, 2), flux.Dense(2, 1)); opt = flux.setup(flux.Adam(), model)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     flux.save(f"{folder}/model.npz", model, opt)
+    ...     flux.load(f"{folder}/model.npz", model, opt)
+    """
+    arrays = {f"model{place}": array for place, array in tree.walk(model)}
+    about: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    if opt is not None:
+        about["optimiser"] = [_described(leaf) for leaf in opt._leaves]
+        for i, leaf in enumerate(opt._leaves):
+            arrays |= {f"optimiser/{i}/{k}": array for k, array in enumerate(_state_arrays(leaf))}
+    arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    _write(Path(path), arrays)
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    """Write an `.npz` file in one move."""
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise type(error)(error.errno, f"save: {path} could not be written: {error.strerror or error}") from error
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = None) -> None:
+    """Read a file that `save` wrote into a model of the same shape, and into its optimiser's state.
+
+    The given objects are filled in place: the arrays of the model, the averages, counters and hyperparameters of the rule.
+    Everything is checked first; where something doesn't fit, nothing is changed.
+
+    Arguments:
+        path: the file.
+        model: a model like the one that was saved.
+        opt: what `setup` returned for `model`, with the kind of rule that was saved. Without it the file's is passed over.
+
+    Errors: CheckpointError for a file that is damaged, of another version, of another model, or without the state that is
+    asked for; OSError where it can't be read.
+    """
+    about, arrays = _read(Path(path))
+    targets = {f"model{place}": array for place, array in tree.walk(model)}
+    saved = {name: array for name, array in arrays.items() if name.startswith("model")}
+    _check_fit(path, targets, saved)
+    steps = _optimiser_steps(path, about, arrays, opt) if opt is not None else []
+    for name, target in targets.items():
+        target[...] = saved[name]
+    for leaf, description, states in steps:
+        for target, source in zip(_state_arrays(leaf), states, strict=True):
+            target[...] = source
+        leaf.rule = type(leaf.rule)(**_with_tuples(description["hyperparameters"]))
+        leaf.numbers = tuple(description["numbers"])
+        leaf.frozen = description["frozen"]
+        leaf.layout.changed()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        about = json.loads(arrays.pop("about").tobytes())
+    except OSError:
+        raise
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise CheckpointError(f"load: {path} is damaged or no tinyflux checkpoint ({error}).") from error
+    if about.get("format") != FORMAT or about.get("version") != VERSION:
+        got = f"{about.get('format')!r} of version {about.get('version')!r}"
+        raise CheckpointError(f"load: {path} is {got}; this tinyflux reads {FORMAT!r} of version {VERSION}.")
+    return about, arrays
+
+
+def _check_fit(path: Any, targets: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Every array of the model stands in the file, with the same shape and dtype, and no other does."""
+    wrong = [f"{name} is missing in the file" for name in targets if name not in saved]
+    wrong += [f"{name} is in the file alone" for name in saved if name not in targets]
+    for name in targets.keys() & saved.keys():
+        target, source = targets[name], saved[name]
+        if (target.shape, target.dtype) != (source.shape, source.dtype):
+            wrong.append(f"{name} is {target.dtype}{target.shape} in the model, {source.dtype}{source.shape} in the file")
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise CheckpointError(f"load: {path} was saved from another model: {'; '.join(sorted(wrong)[:3])}{more}.")
+
+
+def _optimiser_steps(path: Any, about: dict[str, Any], arrays: dict[str, Any], opt: OptimiserState) -> list[Any]:
+    """What is to be filled into each leaf, after checking that it fits."""
+    if "optimiser" not in about:
+        raise CheckpointError(f"load: {path} holds no optimiser state; load it without one, or save with save(path, model, opt).")
+    if len(about["optimiser"]) != len(opt._leaves):
+        counts = f"{len(about['optimiser'])} parameters, the given one {len(opt._leaves)}"
+        raise CheckpointError(f"load: the optimiser state in {path} has {counts}.")
+    steps = []
+    for i, (leaf, description) in enumerate(zip(opt._leaves, about["optimiser"], strict=True)):
+        states = [arrays.get(f"optimiser/{i}/{k}") for k in range(len(_state_arrays(leaf)))]
+        if description["rule"] != type(leaf.rule).__name__:
+            named = f"{description['rule']}, the given one {type(leaf.rule).__name__}"
+            raise CheckpointError(f"load: the optimiser state in {path} is of {named}; use setup with the saved rule.")
+        if description["path"] != leaf.path or any(s is None or s.shape != leaf.view.shape for s in states):
+            raise CheckpointError(f"load: the optimiser state in {path} does not fit the parameter {leaf.path}.")
+        steps.append((leaf, description, states))
+    return steps
+
+
+def _state_arrays(leaf: Leaf) -> list[Any]:
+    return [s for s in leaf.state if tree.is_array(s)]
+
+
+def _described(leaf: Leaf) -> dict[str, Any]:
+    return {
+        "path": leaf.path,
+        "rule": type(leaf.rule).__name__,
+        "hyperparameters": dataclasses.asdict(leaf.rule),
+        "numbers": leaf.numbers,
+        "frozen": leaf.frozen,
+    }
+
+
+def _with_tuples(hyperparameters: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists alone; rules hold tuples, which can be compared and hashed."""
+    return {name: tuple(x) if isinstance(x, list) else x for name, x in hyperparameters.items()}

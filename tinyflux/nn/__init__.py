@@ -1,0 +1,63 @@
+"""The bricks of models: activations, losses, initialisers and layers."""
+
+from .activations import (
+    elu,
+    gelu,
+    identity,
+    leakyrelu,
+    logsoftmax,
+    logsumexp,
+    relu,
+    sigmoid,
+    softmax,
+    softplus,
+    swish,
+    tanh,
+)
+from .initialisers import glorot_normal, glorot_uniform, kaiming_normal, kaiming_uniform, ones, zeros
+from .layers import Chain, Dense, Dropout, Parallel, SkipConnection, flatten, testmode, trainmode
+from .losses import (
+    binarycrossentropy,
+    crossentropy,
+    huber,
+    logitbinarycrossentropy,
+    logitcrossentropy,
+    mae,
+    mse,
+)
+
+__all__ = [
+    "Chain",
+    "Dense",
+    "Dropout",
+    "Parallel",
+    "SkipConnection",
+    "binarycrossentropy",
+    "crossentropy",
+    "elu",
+    "flatten",
+    "gelu",
+    "glorot_normal",
+    "glorot_uniform",
+    "huber",
+    "identity",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "leakyrelu",
+    "logitbinarycrossentropy",
+    "logitcrossentropy",
+    "logsoftmax",
+    "logsumexp",
+    "mae",
+    "mse",
+    "ones",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "swish",
+    "tanh",
+    "testmode",
+    "trainmode",
+    "zeros",
+]

@@ -1,0 +1,152 @@
+"""Layers of layers: Chain, SkipConnection, Parallel; and flatten."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .show import Layer
+
+Function = Callable[..., Any]
+
+
+def _callable(owner: str, *parts: Any) -> None:
+    for i, part in enumerate(parts):
+        if not callable(part):
+            raise TypeError(f"{owner}: argument {i} is a {type(part).__name__}; expected a layer or a function.")
+
+
+class Chain(Layer):
+    """One layer after another: Chain(f, g, h)(x) = h(g(f(x))).
+
+    Arguments:
+        layers: layers, or any functions of an array.
+
+    Attributes: `layers`, a tuple. A chain can be indexed, iterated over and counted with `len`; a slice is a chain of
+    the same layers.
+
+    Returns, called with x: what the last layer returns.
+
+    Errors: TypeError for a layer that cannot be called.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> model = flux.Chain(flux.Dense(784, 32, flux.relu), flux.Dense(32, 10), flux.softmax)
+    >>> model
+    Chain(
+      Dense(784, 32, relu),                 # 25,120 parameters
+      Dense(32, 10),                        # 330 parameters
+      softmax,
+    )                                       # 25,450 parameters in all
+    >>> model(np.zeros((5, 784), np.float32)).shape, model[:-1](np.zeros(784, np.float32)).shape
+    ((5, 10), (10,))
+    """
+
+    def __init__(self, *layers: Function) -> None:
+        _callable("Chain", *layers)
+        self.layers = layers
+
+    def __call__(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __getitem__(self, index: Any) -> Any:
+        return Chain(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter(self.layers)
+
+    def _parts(self) -> list[Any]:
+        return list(self.layers)
+
+
+class SkipConnection(Layer):
+    """A layer and a way past it: connection(layer(x), x).
+
+    Arguments:
+        layer: a layer, or any function of an array.
+        connection: a function of two arrays: what came out of the layer, and what went in.
+
+    Attributes: `layer` and `connection`.
+
+    Returns, called with x: what `connection` returns.
+
+    Errors: TypeError for an argument that cannot be called.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.SkipConnection(lambda x: 2 * x, np.add)(np.array([1.0, 2.0]))
+    array([3., 6.])
+    """
+
+    def __init__(self, layer: Function, connection: Function) -> None:
+        _callable("SkipConnection", layer, connection)
+        self.layer = layer
+        self.connection = connection
+
+    def __call__(self, x: Any) -> Any:
+        return self.connection(self.layer(x), x)
+
+    def _parts(self) -> list[Any]:
+        return [self.layer, self.connection]
+
+
+class Parallel(Layer):
+    """Branches side by side, brought together: connection(f(x), g(x), …).
+
+    Arguments:
+        connection: a function of as many arrays as there are branches; a NumPy function of two arrays, such as np.add,
+            is applied from left to right: (f(x) + g(x)) + h(x).
+        branches: layers, or any functions of an array.
+
+    Attributes: `connection`, and `branches`, a tuple.
+
+    Returns, called with one x for all branches, or with one for each (as arguments or as a tuple): what `connection`
+    returns.
+
+    Errors: TypeError for an argument that cannot be called; ValueError for another number of inputs.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> layer = flux.Parallel(np.add, np.square, np.negative, flux.identity)
+    >>> layer(np.array([3.0])), layer(np.array([3.0]), np.array([1.0]), np.array([0.0]))
+    (array([9.]), array([8.]))
+    """
+
+    def __init__(self, connection: Function, *branches: Function) -> None:
+        _callable("Parallel", connection, *branches)
+        self.connection = connection
+        self.branches = branches
+
+    def __call__(self, *inputs: Any) -> Any:
+        if len(inputs) == 1:
+            inputs = inputs[0] if isinstance(inputs[0], tuple) else inputs * len(self.branches)
+        if len(inputs) != len(self.branches):
+            raise ValueError(f"Parallel: expected 1 or {len(self.branches)} inputs, got {len(inputs)}.")
+        outputs = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
+        if isinstance(self.connection, np.ufunc):  # whose third argument would be where to write
+            return functools.reduce(self.connection, outputs)
+        return self.connection(*outputs)
+
+    def _parts(self) -> list[Any]:
+        return [self.connection, *self.branches]
+
+
+def flatten(x: Any) -> Any:
+    """Every sample as a row: (N, …) becomes (N, product of the rest).
+
+    Arguments:
+        x: an array of at least one axis.
+
+    Returns: an array of two axes.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.flatten(np.zeros((5, 28, 28))).shape
+    (5, 784)
+    """
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))

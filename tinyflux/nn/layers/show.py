@@ -1,0 +1,57 @@
+"""How models print: as the code that builds them, with the number of parameters beside each layer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from scipy import special
+
+from ... import tree
+
+_COLUMN = 40  # where the notes begin, if the code leaves room
+
+
+class Layer:
+    """Gives a layer its repr. `_parts` is what its constructor is called with: layers as they are, the rest as text."""
+
+    def _parts(self) -> list[Any]:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        rows = list(_rows(self, "", ""))
+        width = max(_COLUMN, *(len(code) + 2 for code, note in rows)) if len(rows) > 1 else _COLUMN
+        return "\n".join(f"{code:{width}}{note}".rstrip() for code, note in rows)
+
+
+def _rows(x: Any, indent: str, comma: str) -> Iterator[tuple[str, str]]:
+    """Lines of code, each with a note of how many parameters it stands for."""
+    count = tree.parameter_count(x)
+    note = f"# {count:,} parameter{'s' * (count != 1)}" if count else ""
+    parts = x._parts() if isinstance(x, Layer) else []
+    if all(isinstance(part, str) for part in parts):
+        yield f"{indent}{written(x)}{comma}", note
+        return
+    yield f"{indent}{type(x).__name__}(", ""
+    for part in parts:
+        yield from _rows(part, indent + "  ", ",")
+    yield f"{indent}){comma}", note and f"{note} in all"
+
+
+def written(x: Any) -> str:
+    """A function or a layer in one line, as code writes it."""
+    if isinstance(x, str):
+        return x
+    if isinstance(x, Layer):
+        return f"{type(x).__name__}({', '.join(written(part) for part in x._parts())})"
+    if isinstance(x, functools.partial):
+        options = [*map(repr, x.args), *(f"{name}={value!r}" for name, value in x.keywords.items())]
+        return f"partial({', '.join([written(x.func), *options])})"
+    if x is special.expit:
+        return "sigmoid"
+    name = getattr(x, "__name__", None)
+    if name is None:
+        text = repr(x)
+        name = f"{type(x).__name__}(...)" if type(x).__repr__ is object.__repr__ or "\n" in text else text
+    return name

@@ -1,0 +1,212 @@
+"""Loss functions: `loss(prediction, target, agg=np.mean)`, both arrays of one shape.
+
+`agg` brings the values of a loss together: np.mean, np.sum, or any function of an array; `flux.identity` leaves them
+as they are. The cross-entropies hand it one value for each sample, classes being the last axis; the others one for each
+element. A prediction and a target of different shapes are an error; nothing is broadcast.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from ..autodiff.rule import rule
+from .activations import logsoftmax, sigmoid, softmax
+
+Agg = Callable[[Any], Any]
+
+
+def _check(loss: str, prediction: Any, target: Any) -> None:
+    if getattr(prediction, "shape", None) != getattr(target, "shape", None):
+        raise ValueError(
+            f"{loss}: expected prediction and target of one shape, got {_shape(prediction)} and {_shape(target)}. "
+            "Nothing is broadcast: reshape one of them, or encode labels with flux.onehotbatch."
+        )
+
+
+def _shape(x: Any) -> Any:
+    return getattr(x, "shape", type(x).__name__)
+
+
+@functools.cache
+def _eps(dtype: Any) -> float:
+    """The machine epsilon, as a Python number: it leaves the dtype of what it is added to."""
+    return float(np.finfo(dtype).eps)
+
+
+def mse(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+    """Mean squared error: the mean over all elements of (ŷ − y)².
+
+    Arguments:
+        prediction, target: arrays of one shape.
+        agg: brings the elements' values together.
+
+    Returns: a scalar (what `agg` returns).
+
+    Errors: ValueError for different shapes.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.mse(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]))
+    np.float64(2.0)
+    """
+    _check("mse", prediction, target)
+    return agg(np.square(prediction - target))
+
+
+def mae(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+    """Mean absolute error: the mean over all elements of |ŷ − y|; its slope at 0 is 0.
+
+    Arguments, returns and errors: as for `mse`.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.mae(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]))
+    np.float64(1.0)
+    """
+    _check("mae", prediction, target)
+    return agg(np.abs(prediction - target))
+
+
+_huber = rule(
+    lambda d, delta: np.clip(d, -delta, delta) * (d - 0.5 * np.clip(d, -delta, delta)),
+    lambda g, y, d, delta: g * np.clip(d, -delta, delta),
+    None,
+)
+
+
+def huber(prediction: Any, target: Any, agg: Agg = np.mean, *, delta: float = 1.0) -> Any:
+    """The mean over all elements of d²/2 where |d| < δ and δ·(|d| − δ/2) elsewhere, d = ŷ − y (Huber 1964).
+
+    Arguments:
+        prediction, target: arrays of one shape.
+        agg: brings the elements' values together.
+        delta: δ, where the parabola goes over into straight lines.
+
+    Returns: a scalar (what `agg` returns).
+
+    Errors: ValueError for different shapes.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.huber(np.array([0.0, 0.0]), np.array([0.5, 4.0]), flux.identity)
+    array([0.125, 3.5  ])
+    """
+    _check("huber", prediction, target)
+    return agg(_huber(prediction - target, delta))
+
+
+_crossentropy = rule(
+    lambda p, t, eps: -np.einsum("...i,...i->...", t, np.log(p + eps)),
+    lambda g, y, p, t, eps: -g[..., None] * t / (p + eps),
+    lambda g, y, p, t, eps: -g[..., None] * np.log(p + eps),
+    None,
+)
+
+
+def crossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+    """The mean over samples of −Σ y·log(ŷ + ε), the sum being over classes, the last axis.
+
+    Arguments:
+        prediction: probabilities, (…, classes), such as `softmax` gives.
+        target: the probabilities wanted, of the same shape: one-hot labels, say.
+        agg: brings the samples' values together.
+
+    Returns: a scalar (what `agg` returns).
+
+    Errors: ValueError for different shapes.
+
+    ε is the machine epsilon of the prediction's dtype: a probability of 0 costs much, but not infinitely much.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.crossentropy(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])).round(4)
+    np.float64(0.3466)
+    """
+    _check("crossentropy", prediction, target)
+    return agg(_crossentropy(prediction, target, _eps(prediction.dtype)))
+
+
+_logitcrossentropy = rule(
+    lambda x, t: -np.einsum("...i,...i->...", t, logsoftmax(x)),
+    lambda g, y, x, t: g[..., None] * (softmax(x) * t.sum(axis=-1, keepdims=True) - t),
+    lambda g, y, x, t: -g[..., None] * logsoftmax(x),
+)
+
+
+def logitcrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+    """`crossentropy` of softmax(ŷ), computed stably and without an ε: the mean over samples of −Σ y·logsoftmax(ŷ).
+
+    Arguments:
+        prediction: logits, any real numbers, (…, classes).
+        target: the probabilities wanted, of the same shape: one-hot labels, say.
+        agg: brings the samples' values together.
+
+    Returns: a scalar (what `agg` returns).
+
+    Errors: ValueError for different shapes.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.logitcrossentropy(np.array([[0.0, 1e4], [0.0, 1e4]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
+    np.float64(5000.0)
+    """
+    _check("logitcrossentropy", prediction, target)
+    return agg(_logitcrossentropy(prediction, target))
+
+
+_binarycrossentropy = rule(
+    lambda p, t, eps: -special.xlogy(t, p + eps) - special.xlogy(1 - t, 1 - p + eps),
+    lambda g, y, p, t, eps: g * ((1 - t) / (1 - p + eps) - t / (p + eps)),
+    lambda g, y, p, t, eps: g * (np.log(1 - p + eps) - np.log(p + eps)),
+    None,
+)
+
+
+def binarycrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+    """The mean over all elements of −y·log(ŷ + ε) − (1 − y)·log(1 − ŷ + ε), where 0·log(…) is 0.
+
+    Arguments:
+        prediction: probabilities, such as `sigmoid` gives.
+        target: the probabilities wanted, 0 or 1 mostly, of the same shape.
+        agg: brings the elements' values together.
+
+    Returns: a scalar (what `agg` returns).
+
+    Errors: ValueError for different shapes.
+
+    ε is the machine epsilon of the prediction's dtype.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.binarycrossentropy(np.array([0.5, 1.0]), np.array([1.0, 1.0])).round(4)
+    np.float64(0.3466)
+    """
+    _check("binarycrossentropy", prediction, target)
+    return agg(_binarycrossentropy(prediction, target, _eps(prediction.dtype)))
+
+
+_logitbinarycrossentropy = rule(
+    # Where a label is 0 or 1 this form loses no digit to cancellation.
+    lambda x, t: np.maximum(x, 0) - t * x + np.log1p(np.exp(-np.abs(x))),
+    lambda g, y, x, t: g * (sigmoid(x) - t),
+    lambda g, y, x, t: -g * x,
+)
+
+
+def logitbinarycrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+    """`binarycrossentropy` of σ(ŷ), computed stably and without an ε: the mean of (1 − y)·ŷ − log σ(ŷ).
+
+    Arguments:
+        prediction: logits, any real numbers.
+        target: the probabilities wanted, 0 or 1 mostly, of the same shape.
+        agg: brings the elements' values together.
+
+    Returns: a scalar (what `agg` returns).
+
+    Errors: ValueError for different shapes.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.logitbinarycrossentropy(np.array([1e4, -1e4]), np.array([1.0, 1.0]))
+    np.float64(5000.0)
+    """
+    _check("logitbinarycrossentropy", prediction, target)
+    return agg(_logitbinarycrossentropy(prediction, target))

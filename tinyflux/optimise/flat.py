@@ -1,0 +1,206 @@
+"""The flat arrays behind a model's parameters: how they are laid out, and how a step is cut into blocks.
+
+Parameters of one dtype lie one after another in one flat array, the model's arrays being views of it; the rule's state
+lies in flat arrays beside it. Neighbours that are stepped alike form a group; a group is stepped in blocks that stay in
+the cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+
+BLOCK_BYTES = 1 << 17  # of one array stepped at once: what a rule needs of such blocks stays in the cache
+
+
+@dataclasses.dataclass
+class Buffer:
+    """Parameters that lie one after another in one flat array, and the rule's state arrays, flat as well."""
+
+    x: Any
+    state: tuple[Any, ...]
+
+
+class Leaf:
+    """How one parameter is stepped: what stands in its place in the optimiser's state.
+
+    Attributes:
+        path: where the parameter stands in the model, as Python writes it.
+        rule: the rule that steps it.
+        frozen: whether it is left as it is.
+        state: the rule's state for it: arrays of the parameter's shape, then numbers.
+    """
+
+    __slots__ = ("buffer", "frozen", "layout", "numbers", "path", "rule", "start", "stop", "view")
+    layout: Layout
+
+    def __init__(self, path: str, rule: Any, buffer: Buffer, start: int, view: Any, numbers: tuple[Any, ...]) -> None:
+        self.path = path
+        self.rule = rule
+        self.buffer = buffer
+        self.start = start
+        self.stop = start + view.size
+        self.view = view
+        self.numbers = numbers
+        self.frozen = False
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        arrays = [a[self.start : self.stop].reshape(self.view.shape) for a in self.buffer.state]
+        return (*arrays, *self.numbers)
+
+    def __repr__(self) -> str:
+        return f"Leaf({self.rule!r}{', frozen' if self.frozen else ''})"
+
+
+Block = tuple[Any, tuple[Any, ...], Callable[[Sequence[Any]], Any]]  # slices of x and state; the gradient's piece
+
+
+@dataclasses.dataclass
+class Group:
+    """Leaves that are stepped alike, and the blocks that are their work."""
+
+    rule: Any
+    numbers: tuple[Any, ...]
+    leaves: list[Leaf]
+    blocks: list[Block]
+
+
+class Layout:
+    """The leaves of a state, and the plan of a step: made when first needed and whenever something has changed."""
+
+    def __init__(self, leaves: list[Leaf]) -> None:
+        self.leaves = leaves
+        self._groups: list[Group] = []
+        self._missing: tuple[int, ...] | None = None
+        for leaf in leaves:
+            leaf.layout = self
+
+    def changed(self) -> None:
+        """To be called when a leaf has another rule or other numbers, or is frozen or thawed."""
+        self._missing = None
+
+    def groups(self, missing: tuple[int, ...]) -> list[Group]:
+        """The work of a step in which the leaves of the numbers `missing` have no gradient."""
+        if self._missing != missing:
+            self._groups = _planned(self.leaves, missing)
+            self._missing = missing
+        return self._groups
+
+
+@dataclasses.dataclass(eq=False)
+class Place:
+    """Where a parameter stands in a model."""
+
+    path: str
+    array: Any
+    container: Any
+    key: Any
+
+    @property
+    def movable(self) -> bool:
+        """Whether another array can be put here."""
+        return self.container is not None
+
+
+def places(node: Any, path: str = "", container: Any = None, key: Any = None) -> Iterator[Place]:
+    """The places of all parameters of a tree; what stands in a tuple, or is the tree itself, can't be replaced there."""
+    if tree.is_array(node):
+        if tree.is_parameter(node):
+            yield Place(path, node, container, key)
+        return
+    skip = [f".{name}" for name in getattr(type(node), "buffers", ())]
+    inside = None if isinstance(node, tuple) else node if isinstance(node, (list, dict)) else getattr(node, "__dict__", None)
+    keys = list(inside) if isinstance(inside, dict) else range(len(tree.children(node)))
+    for (step, child), below in zip(tree.children(node), keys):
+        if step not in skip:
+            yield from places(child, path + step, inside, below)
+
+
+def buckets(found: list[Place], fixed: set[int]) -> Iterator[list[Place]]:
+    """Places whose arrays share a dtype, to be laid in one buffer; an array that can't be moved is its own."""
+    movable: dict[Any, list[Place]] = {}
+    for place in found:
+        if id(place.array) in fixed:
+            if not place.array.flags.c_contiguous:
+                name = place.path or "the root"
+                raise ValueError(f"setup: the array at {name} is not contiguous and can't be moved; put it in a list.")
+            yield [place]
+        else:
+            movable.setdefault((type(place.array), place.array.dtype), []).append(place)
+    yield from movable.values()
+
+
+def flatten(rule: Any, bucket: list[Place]) -> Iterator[tuple[Place, Any, Leaf]]:
+    """Lay the arrays of a bucket into one buffer: for each its place, the view that is to stand there, and its leaf."""
+    fixed = len(bucket) == 1 and not bucket[0].movable
+    x = bucket[0].array.reshape(-1) if fixed else np.concatenate([place.array.reshape(-1) for place in bucket])
+    state = rule.init(x)
+    arrays = tuple(s for s in state if tree.is_array(s))
+    numbers = state[len(arrays) :]
+    if any(tree.is_array(s) for s in numbers):
+        raise TypeError(f"setup: {type(rule).__name__}.init must give arrays first, then numbers; got {state!r}.")
+    buffer = Buffer(x, arrays)
+    start = 0
+    for place in bucket:
+        stop = start + place.array.size
+        view = place.array if fixed else x[start:stop].reshape(place.array.shape)
+        yield place, view, Leaf(place.path, rule, buffer, start, view, numbers)
+        start = stop
+
+
+def _planned(leaves: list[Leaf], missing: tuple[int, ...]) -> list[Group]:
+    """Gather neighbours that share rule and numbers, and cut them into blocks."""
+    runs: list[list[tuple[int, Leaf]]] = []
+    active = [(i, leaf) for i, leaf in enumerate(leaves) if not leaf.frozen and i not in missing]
+    for i, leaf in sorted(active, key=lambda pair: (id(pair[1].buffer), pair[1].start)):
+        before = runs[-1][-1][1] if runs else None
+        if before and _alike(before, leaf):
+            runs[-1].append((i, leaf))
+        else:
+            runs.append([(i, leaf)])
+    return [Group(run[0][1].rule, run[0][1].numbers, [leaf for _, leaf in run], _blocks(run)) for run in runs]
+
+
+def _alike(before: Leaf, leaf: Leaf) -> bool:
+    adjacent = before.buffer is leaf.buffer and before.stop == leaf.start
+    return adjacent and before.rule == leaf.rule and before.numbers == leaf.numbers
+
+
+def _blocks(members: list[tuple[int, Leaf]]) -> list[Block]:
+    """Small neighbours share a block and have their gradients joined; a large leaf is cut into several."""
+    blocks: list[Block] = []
+    small: list[tuple[int, Leaf]] = []
+    for i, leaf in members:
+        size = BLOCK_BYTES // leaf.view.itemsize
+        if small and leaf.stop - small[0][1].start > size:
+            blocks.append(_joined(small))
+            small = []
+        if leaf.view.size > size:
+            cuts = range(0, leaf.view.size, size)
+            blocks += [_cut(i, leaf, start, min(start + size, leaf.view.size)) for start in cuts]
+        else:
+            small.append((i, leaf))
+    return [*blocks, _joined(small)] if small else blocks
+
+
+def _joined(members: list[tuple[int, Leaf]]) -> Block:
+    numbers = [i for i, _ in members]
+    buffer, start, stop = members[0][1].buffer, members[0][1].start, members[-1][1].stop
+    if len(members) == 1:
+        return _block(buffer, start, stop, lambda gradients: gradients[numbers[0]].reshape(-1))
+    return _block(buffer, start, stop, lambda gradients: np.concatenate([gradients[i].reshape(-1) for i in numbers]))
+
+
+def _cut(number: int, leaf: Leaf, start: int, stop: int) -> Block:
+    gather = lambda gradients: gradients[number].reshape(-1)[start:stop]  # noqa: E731
+    return _block(leaf.buffer, leaf.start + start, leaf.start + stop, gather)
+
+
+def _block(buffer: Buffer, start: int, stop: int, gather: Callable[[Sequence[Any]], Any]) -> Block:
+    return buffer.x[start:stop], tuple(a[start:stop] for a in buffer.state), gather

@@ -1,0 +1,240 @@
+"""setup, update, freeze, thaw, adjust: a rule at work on all the parameters of a model.
+
+The parameters lie in flat arrays (see flat.py), so a step is a few NumPy calls, whatever the number of layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from . import subnormal
+from .flat import Group, Layout, Leaf, buckets, flatten, places
+
+
+class OptimiserState:
+    """What `setup` returns: a tree of the model's shape with a `Leaf` in the place of every parameter.
+
+    Parts of it are reached as parts of the model are: `opt.layers[0].weight`, `opt[0]`.
+    """
+
+    def __init__(self, mirror: Any, leaves: list[Leaf], paths: list[tuple[str, int]]) -> None:
+        self._mirror = mirror
+        self._leaves = leaves
+        self._layout = Layout(leaves)
+        self._paths = paths  # of every place in the model, with the number of the leaf that stands there
+        self._get = _getter([path for path, _ in paths])
+        self._views = [leaves[i].view for _, i in paths]
+        self._shapes = [view.shape for view in self._views]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._mirror, name)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._mirror[index]
+
+    def __repr__(self) -> str:
+        lines = [f"  {leaf.path or 'array'}: {leaf!r}" for leaf in self._leaves]
+        return "\n".join(["OptimiserState(", *lines, ")"])
+
+
+def setup(rule: Any, model: Any) -> OptimiserState:
+    """Prepare a model for training with a rule.
+
+    The model's parameters move into flat arrays: every parameter is replaced, where it stands, by a view of equal
+    values. Arrays that were taken out of the model before, `w = model[0].weight`, are no longer part of it.
+
+    Arguments:
+        rule: Descent(…), Adam(…) …
+        model: any tree with parameters; an array that stands in several places is stepped once, by the sum of its gradients.
+
+    Returns: the state: a tree of the model's shape, to be given to `update`, `freeze`, `thaw`, `adjust`, `save`.
+
+    Errors: ValueError for a model without parameters, or one that holds a non-contiguous array in a tuple.
+
+    >>> import tinyflux as flux
+    >>> model = flux.Chain(flux.Dense(3, 2, flux.relu), flux.Dense(2, 1))
+    >>> opt = flux.setup(flux.Adam(0.01), model)
+    >>> opt.layers[0].weight
+    Leaf(Adam(eta=0.01, beta=(0.9, 0.999), epsilon=1e-08))
+    """
+    if isinstance(rule, type) or not (hasattr(rule, "init") and hasattr(rule, "apply")):
+        raise TypeError(f"setup: expected a rule such as flux.Adam(0.001) first, got {rule!r}.")
+    found = list(places(model))
+    if not found:
+        raise ValueError(f"setup: this {type(model).__name__} holds no floating-point array; there is nothing to train.")
+    distinct = list({id(place.array): place for place in reversed(found)}.values())[::-1]
+    fixed = {id(place.array) for place in found if not place.movable}
+    views: dict[int, Any] = {}
+    leaf_of: dict[int, Leaf] = {}
+    for bucket in buckets(distinct, fixed):
+        for place, view, leaf in flatten(rule, bucket):
+            views[id(place.array)] = view
+            leaf_of[id(place.array)] = leaf
+    leaves = [leaf_of[id(place.array)] for place in distinct]
+    paths = [(place.path, leaves.index(leaf_of[id(place.array)])) for place in found]
+    mirror = tree.map(lambda x: leaf_of.get(id(x), x), model, buffers=False)
+    for place in found:
+        if place.movable:
+            place.container[place.key] = views[id(place.array)]
+    return OptimiserState(mirror, leaves, paths)
+
+
+def update(opt: OptimiserState, model: Any, grads: Any) -> None:
+    """Step the parameters of a model in place: x ← x − Δ.
+
+    Arguments:
+        opt: what `setup` returned for this model.
+        model: the model.
+        grads: its gradient, a tree of the same shape; where it is None the parameter and its state stay as they are.
+
+    Errors: ValueError where `opt` was set up for other arrays than the model holds, or a gradient has another shape than its
+    parameter. Nothing is changed then.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> model = {"w": np.array([1.0, 2.0])}
+    >>> opt = flux.setup(flux.Descent(0.1), model)
+    >>> flux.update(opt, model, flux.gradient(lambda m: np.sum(m["w"] ** 2), model))
+    >>> model["w"]
+    array([0.8, 1.6])
+    """
+    try:
+        arrays, gradients = opt._get(model), opt._get(grads)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        arrays, gradients = _look_up(opt, model), _look_up(opt, grads, absent=None)
+    if not all(map(operator.is_, arrays, opt._views)):
+        raise ValueError(_STALE.format(next(p for (p, _), a, v in zip(opt._paths, arrays, opt._views) if a is not v)))
+    missing: tuple[int, ...] = ()
+    for i, (g, shape) in enumerate(zip(gradients, opt._shapes)):
+        if g is None:
+            missing = (*missing, i)
+        elif g.shape != shape:
+            raise ValueError(f"update: the gradient of {opt._paths[i][0]} has shape {g.shape}, the parameter {shape}.")
+    if len(opt._leaves) < len(gradients):
+        gradients = _summed(opt, gradients)
+        missing = tuple(i for i, g in enumerate(gradients) if g is None)
+    subnormal.flush()
+    try:
+        for group in opt._layout.groups(missing):
+            _step(group, gradients)
+    finally:
+        subnormal.restore()
+
+
+def _step(group: Group, gradients: Sequence[Any]) -> None:
+    """Step the leaves of a group block by block; the numbers of its state move on once, after the last block."""
+    state: tuple[Any, ...] = ()
+    for x, arrays, gather in group.blocks:
+        state, delta = group.rule.apply((*arrays, *group.numbers), x, gather(gradients))
+        np.subtract(x, delta, out=x)
+        for old, new in zip(arrays, state):
+            old[...] = new
+    if group.numbers:
+        group.numbers = state[-len(group.numbers) :]
+        for leaf in group.leaves:
+            leaf.numbers = group.numbers
+
+
+_STALE = (
+    "update: the parameter {} is not the array that setup prepared. If it was replaced, write into the old one instead, "
+    "model.weight[...] = new, or call setup again; if this is a copy of the model, call setup for the copy."
+)
+
+
+def _getter(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that fetches what stands at all `paths` of a tree: generated, for it runs in every step."""
+    return eval(f"lambda tree: ({' '.join(f'tree{path},' for path in paths)})", {})  # type: ignore[no-any-return]
+
+
+def _look_up(opt: OptimiserState, node: Any, absent: Any = ...) -> tuple[Any, ...]:
+    """`_getter` step by step, for trees in which a whole branch may be None, and for the error message."""
+    found = dict(_branches(node, ""))
+    results = []
+    for path, _ in opt._paths:
+        if path in found:
+            results.append(found[path])
+        elif absent is None and any(found.get(path[:i], ...) is None for i in range(len(path))):
+            results.append(None)
+        else:
+            raise ValueError(f"update: expected a tree of the shape that setup was given; nothing stands at {path!r}.")
+    return tuple(results)
+
+
+def _branches(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    yield path, node
+    for step, child in tree.children(node):
+        yield from _branches(child, path + step)
+
+
+def _summed(opt: OptimiserState, gradients: Sequence[Any]) -> list[Any]:
+    """For every leaf the sum of the gradients from all its places."""
+    totals: list[Any] = [None] * len(opt._leaves)
+    for (_, i), g in zip(opt._paths, gradients, strict=True):
+        if g is not None:
+            totals[i] = g if totals[i] is None else totals[i] + g
+    return totals
+
+
+def freeze(opt: Any) -> None:
+    """Leave the parameters of `opt`, a state or any part of one, as they are from now on.
+
+    >>> import tinyflux as flux
+    >>> model = flux.Chain(flux.Dense(3, 2), flux.Dense(2, 1))
+    >>> opt = flux.setup(flux.Descent(), model)
+    >>> flux.freeze(opt[0])
+    >>> opt[0].bias, opt[1].bias
+    (Leaf(Descent(eta=0.1), frozen), Leaf(Descent(eta=0.1)))
+    """
+    for leaf in _leaves(opt):
+        leaf.frozen = True
+        leaf.layout.changed()
+
+
+def thaw(opt: Any) -> None:
+    """Step the parameters of `opt`, a state or any part of one, again after `freeze`."""
+    for leaf in _leaves(opt):
+        leaf.frozen = False
+        leaf.layout.changed()
+
+
+def adjust(opt: Any, **hyperparameters: Any) -> None:
+    """Change hyperparameters of the rule in a state or any part of one; what it has averaged so far stays.
+
+    Arguments:
+        opt: what `setup` returned, or a part of it.
+        hyperparameters: by the names that the rule has, such as eta.
+
+    Errors: TypeError for a name that the rule doesn't have.
+
+    >>> import tinyflux as flux
+    >>> model = flux.Dense(3, 2)
+    >>> opt = flux.setup(flux.Adam(0.01), model)
+    >>> flux.adjust(opt.bias, eta=0.001)
+    >>> opt.weight.rule.eta, opt.bias.rule.eta
+    (0.01, 0.001)
+    """
+    for leaf in _leaves(opt):
+        known = [field.name for field in dataclasses.fields(leaf.rule)]
+        unknown = [name for name in hyperparameters if name not in known]
+        if unknown:
+            raise TypeError(f"adjust: {type(leaf.rule).__name__} has no {', '.join(unknown)}; it has {', '.join(known)}.")
+        leaf.rule = dataclasses.replace(leaf.rule, **hyperparameters)
+        leaf.layout.changed()
+
+
+def _leaves(opt: Any) -> Iterator[Leaf]:
+    """The leaves of a state or of a part of one."""
+    if isinstance(opt, OptimiserState):
+        yield from opt._leaves
+    elif isinstance(opt, Leaf):
+        yield opt
+    else:
+        for _, child in tree.children(opt):
+            yield from _leaves(child)

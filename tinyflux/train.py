@@ -1,0 +1,168 @@
+"""train: the loop over a data set, and what can be hung into it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .autodiff import withgradient
+from .nn import trainmode
+from .optimise import update
+from .optimise.state import OptimiserState
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became NaN or infinite; the update it would have led to was not applied."""
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a callback is told.
+
+    Attributes:
+        epoch: the number of the pass over the data, from 1.
+        iteration: the number of updates so far, over all passes.
+        loss: the loss before the last update.
+        epoch_ended: True in the call after the last item of a pass, False in the call after each update.
+        model, opt: what is being trained.
+    """
+
+    model: Any
+    opt: OptimiserState
+    epoch: int = 1
+    iteration: int = 0
+    loss: float = math.nan
+    epoch_ended: bool = False
+
+
+Callback = Callable[[Progress], Any]
+
+
+def train(
+    loss: Callable[..., Any],
+    model: Any,
+    data: Iterable[Any],
+    opt: OptimiserState,
+    epochs: int = 1,
+    callbacks: Sequence[Callback] = (),
+) -> list[float]:
+    """Train a model: for every item of the data a gradient of the loss and an update.
+
+    The model's layers are set to the automatic mode: in training mode while a gradient is taken, and in inference when a
+    callback looks at the model.
+
+    Arguments:
+        loss: called as `loss(model, *item)` for an item that is a tuple (as of DataLoader((x, y))), else as `loss(model,
+            item)`; returns a scalar. It is evaluated before the update.
+        model: the model; its arrays are changed in place.
+        data: iterated over once an epoch.
+        opt: what `setup(rule, model)` returned.
+        epochs: how many passes to make.
+        callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops when one
+            returns True. See `early_stopping`, `progress_bar`.
+
+    Returns: the mean loss of each epoch.
+
+    Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: the updates before it stand, its own
+    is not applied. ValueError for data without items.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.seed(0)
+    >>> x = np.linspace(-1, 1, 64, dtype=np.float32).reshape(-1, 1); y = 3 * x + 1
+    >>> model = flux.Dense(1, 1); opt = flux.setup(flux.Descent(0.1), model)
+    >>> data = flux.DataLoader((x, y), batchsize=16, shuffle=True)
+    >>> losses = flux.train(lambda m, x, y: flux.mse(m(x), y), model, data, opt, epochs=50)
+    >>> model.weight.round(2).item(), model.bias.round(2).item()
+    (3.0, 1.0)
+    """
+    progress = Progress(model, opt)
+    means: list[float] = []
+    trainmode(model, "auto")
+    for progress.epoch in range(1, epochs + 1):
+        total, count, stop = 0.0, 0, False
+        for item in data:
+            progress.loss = _step(loss, model, item, opt, progress.epoch, count)
+            progress.iteration += 1
+            total += progress.loss
+            count += 1
+            stop = _call(callbacks, progress)
+            if stop:
+                break
+        if not count:
+            raise ValueError(f"train: the data gave no item in epoch {progress.epoch}; an iterator lasts for one pass.")
+        means.append(total / count)
+        progress.epoch_ended = True
+        stop = _call(callbacks, progress) or stop
+        progress.epoch_ended = False
+        if stop:
+            break
+    return means
+
+
+def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState, epoch: int, index: int) -> float:
+    batch = item if type(item) is tuple else (item,)
+    value, grads = withgradient(lambda m: loss(m, *batch), model)
+    if not math.isfinite(value):
+        raise NonFiniteLoss(
+            f"train: the loss is {float(value)} at item {index} of epoch {epoch}. That update was not applied. "
+            "Look for NaN in the data, or take a smaller learning rate."
+        )
+    update(opt, model, grads)
+    return float(value)
+
+
+def _call(callbacks: Sequence[Callback], progress: Progress) -> bool:
+    """Call all of them; whether one asks to stop."""
+    return any([callback(progress) is True for callback in callbacks])
+
+
+def early_stopping(metric: Callable[[], float], patience: int) -> Callback:
+    """A callback that stops training when a metric has not become smaller for `patience` epochs in a row.
+
+    Arguments:
+        metric: called at the end of every epoch; less is better: a loss on data held back, or 1 − accuracy.
+        patience: how many epochs in a row may pass without a new best, at least 1.
+
+    >>> import tinyflux as flux
+    >>> values = iter([0.5, 0.4, 0.4, 0.45, 0.1])
+    >>> stop = flux.early_stopping(lambda: next(values), patience=2)
+    >>> [stop(flux.Progress(None, None, epoch_ended=True)) for _ in range(4)]
+    [False, False, False, True]
+    """
+    if patience < 1:
+        raise ValueError(f"early_stopping: expected patience of at least 1, got {patience}.")
+    best, failures = math.inf, 0
+
+    def callback(progress: Progress) -> bool:
+        nonlocal best, failures
+        if not progress.epoch_ended:
+            return False
+        value = float(metric())
+        failures = 0 if value < best else failures + 1
+        best = min(best, value)
+        return failures >= patience
+
+    return callback
+
+
+def progress_bar(total: int | None = None) -> Callback:
+    """A callback that shows a bar with the loss (needs tqdm: the extra `examples`).
+
+    Arguments:
+        total: the number of updates that are to come, for the time left: epochs * len(data).
+    """
+    from tqdm import tqdm
+
+    bar = tqdm(total=total, unit="it")
+
+    def callback(progress: Progress) -> None:
+        if progress.epoch_ended:
+            bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}")
+            if progress.iteration == total:
+                bar.close()
+        elif bar.update():  # True when it is time to draw
+            bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}", refresh=False)
+
+    return callback
