@@ -1,8 +1,8 @@
 """Record values of activations and losses, with first and second derivatives, from PyTorch in float64.
 
 Run by hand where torch is installed (recorded with torch 2.13): python tests/record/record_torch.py. It writes
-tests/nn/reference.json, which the tests compare with; they need no torch. For a function f of x the derivatives are those
-of Σ w·f(x): `first` is its gradient, `second` the gradient of Σ v·first, with fixed weights w and v.
+tests/nn/reference.json, which the tests compare with; they need no torch. For a function f of x the derivatives are
+those of Σ w·f(x): `first` is its gradient, `second` the gradient of Σ v·first, with fixed weights w and v.
 """
 
 import json
@@ -25,7 +25,10 @@ NUMBERS = [[0.3, -1.2, 2.5, 0.0], [1e4, -1e4, 0.4, 3.0], [-0.2, 0.6, 1.5, -1.5],
 
 def main() -> None:
     import torch
-    from torch.nn import functional as F  # noqa: N812
+    from torch.nn import functional as F
+
+    def numbers(x):
+        return (x + torch.zeros_like(x)).tolist()  # also of a zero that has no memory
 
     def derivatives(f, *lists):
         """The value of f, and the first and second derivatives for each argument, as lists."""
@@ -40,9 +43,9 @@ def main() -> None:
             second = torch.autograd.grad(product, inputs, materialize_grads=True)
         return {
             "inputs": lists,
-            "value": y.tolist(),
-            "first": [x.tolist() for x in first],
-            "second": [x.tolist() for x in second],
+            "value": numbers(y),
+            "first": [numbers(x) for x in first],
+            "second": [numbers(x) for x in second],
         }
 
     eps = torch.finfo(torch.float64).eps

@@ -31,9 +31,9 @@ def gradcheck(
 ) -> None:
     """Compare the gradient of a function with differences of its values.
 
-    ⟨∂⟨g, f(x)⟩/∂x, v⟩ ≈ ⟨g, f(x + hv) − f(x − hv)⟩ / 2h, with a cotangent g and directions v of random normal numbers, for
-    each array x of each argument. h is the cube root of the machine epsilon, times the largest element of x where that
-    is above 1. The second order is the same comparison for the gradient, as a function of the arguments and of g.
+    ⟨∂⟨g, f(x)⟩/∂x, v⟩ ≈ ⟨g, f(x + hv) − f(x − hv)⟩ / 2h, with a cotangent g and directions v of random normal numbers,
+    for each array x of each argument. h is the cube root of the machine epsilon, times the largest element of x where
+    that is above 1. The second order is the same comparison for the gradient, as a function of the arguments and of g.
 
     Arguments:
         f: a function written in NumPy that returns an array, smooth near the arguments (more than h away from kinks).
@@ -73,21 +73,24 @@ def _check(
     if not np.allclose(y, f(*args), rtol=1e-9, atol=1e-9, equal_nan=True):
         raise GradientError(f"gradcheck: f is {f(*args)} outside a gradient, but {y} while one is being taken.")
     g = rng.standard_normal(np.shape(y))
-    inputs = {**dict(zip(names, arrays, strict=True)), "the cotangent": g, "the result": y}
+    inputs = {**dict(zip(names, arrays)), "the result": y}
     copies = {name: np.copy(x) for name, x in inputs.items()}
     gradients = _flat(back(g), args)
+    # In f(x) + z the cotangent of z is the very array that the pullbacks of f are given.
+    inputs["the cotangent"] = pullback(lambda z, *args: f(*args) + z, g, *args)[1](g)[0]
+    copies["the cotangent"] = g
     for name, x in inputs.items():
         if not np.array_equal(x, copies[name], equal_nan=True):
             raise GradientError(f"gradcheck: {name} was changed by f or a pullback; they must leave their inputs alone.")
 
-    for i, (name, x, d) in enumerate(zip(names, arrays, gradients, strict=True)):
+    for i, (name, x, d) in enumerate(zip(names, arrays, gradients)):
         if d.shape != x.shape or d.dtype != x.dtype:
             expected, got = (f"shape {a.shape} and dtype {a.dtype}" for a in (x, d))
             raise GradientError(f"gradcheck: expected a gradient for {name} of {expected}, got {got}.")
         step = STEP * max(1.0, float(np.max(np.abs(x), initial=0)))
         for k in range(directions):
             v = rng.standard_normal(x.shape)
-            ahead, behind = (f(*_replaced(args, i, x + h * v)) for h in (step, -step))
+            ahead, behind = (f(*_replaced(args, i, np.asarray(x + h * v))) for h in (step, -step))
             numerical = float(np.sum(g * (ahead - behind))) / (2 * step)
             analytic = float(np.sum(d * v))
             if not abs(analytic - numerical) <= tolerance * (1 + abs(numerical)):
@@ -122,7 +125,7 @@ def _flat(gradients: Any, args: tuple[Any, ...]) -> list[Any]:
         if tree.is_parameter(x):
             found.append(np.zeros_like(x) if d is None else d)
 
-    for arg, gradient in zip(args, gradients if len(args) > 1 else (gradients,), strict=True):
+    for arg, gradient in zip(args, gradients if len(args) > 1 else (gradients,)):
         tree.map(collect, arg, gradient, buffers=False)
     return found
 

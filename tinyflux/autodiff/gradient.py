@@ -201,10 +201,12 @@ def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], leaf_count:
 
 def _separate(gradients: list[Any]) -> None:
     """Copy gradients that share memory with another, so that changing one never changes two."""
-    seen = set()
-    for i, g in enumerate(gradients):
-        if g is not None and type(g) is not Tracked:
-            owner = g if (base := getattr(g, "base", None)) is None else base
-            if id(owner) in seen:
-                gradients[i] = g.copy()
-            seen.add(id(owner))
+    owners = [id(g if getattr(g, "base", None) is None else g.base) for g in gradients if g is not None]
+    if len(set(owners)) < len(owners):
+        seen: set[int] = set()
+        for i, g in enumerate(gradients):
+            if g is not None and type(g) is not Tracked:
+                owner = id(g if getattr(g, "base", None) is None else g.base)
+                if owner in seen:
+                    gradients[i] = g.copy()
+                seen.add(owner)

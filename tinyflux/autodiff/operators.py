@@ -75,7 +75,8 @@ class ArrayOperators:
 
     sum, mean, prod = _reduction(np.sum), _reduction(np.mean), _reduction(np.prod)
     max, min = _reduction(np.max), _reduction(np.min)
-    var, std, cumsum = _reduction(np.var), _reduction(np.std), _reduction(np.cumsum)
+    var, std = _reduction(np.var), _reduction(np.std)
+    cumsum, cumprod = _reduction(np.cumsum), _reduction(np.cumprod)
     argmax, argmin = _reduction(np.argmax), _reduction(np.argmin)
     all, any = _reduction(np.all), _reduction(np.any)
     T = property(_unary(transposed))
@@ -116,8 +117,11 @@ class ArrayOperators:
     def take(self, indices: Any, axis: Any = None) -> Any:
         return self._apply(np.take, (self, indices), {"axis": axis})
 
-    def trace(self) -> Any:
-        return self._apply(np.trace, (self,))
+    def round(self, decimals: int = 0) -> Any:
+        return self._apply(np.round, (self,), {"decimals": decimals})
 
-    def diagonal(self) -> Any:
-        return self._apply(np.diagonal, (self,))
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        return self._apply(np.trace, (self, offset, axis1, axis2))
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        return self._apply(np.diagonal, (self, offset, axis1, axis2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from .tape import Indexed, Rule, Tracked, apply, compositions, constants, rules
 
 
-def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None) -> Any:
+def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, rows: Sequence[int] = ()) -> Any:
     """Tell how a function is differentiated.
 
     Arguments:
@@ -19,6 +19,8 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None) ->
         pullbacks: one for each of its array arguments, `(g, y, *arguments, **options) -> cotangent`, where g is the
             cotangent of the result y = function(*arguments, **options); None where no gradient flows. Written in NumPy
             functions, a pullback can itself be differentiated. Without any, `rule(function)` is a decorator of one.
+        rows: the positions of the arguments of which each row, along the first axis, leads to a row of the result by
+            itself, whatever the others are; large arrays are then worked through in blocks. Ufuncs need no such word.
 
     Returns: the function to call: NumPy's own, or for a function of yours one that records itself.
 
@@ -45,7 +47,8 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None) ->
                 return apply(recorded, args, kwargs)
         return function(*args, **kwargs)
 
-    rules[recorded] = Rule(recorded, pullbacks)
+    rules[recorded] = Rule(recorded, pullbacks, rows=rows)
+    rules[recorded].function = function
     return recorded
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .large import LARGE, backward, forward, is_plain, unbroadcast
 from .operators import ArrayOperators
 
 _ages = itertools.count()
@@ -55,13 +56,17 @@ def is_recording() -> bool:
 class Rule:
     """How one function is differentiated: an entry of the table."""
 
-    __slots__ = ("arity", "call", "keywords", "pullbacks", "sequence", "signature")
+    __slots__ = ("arity", "call", "function", "keywords", "pullbacks", "rows", "sequence", "signature")
 
-    def __init__(self, function: Callable[..., Any], pullbacks: Any, sequence: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], pullbacks: Any, sequence: bool = False, rows: Sequence[int] = ()
+    ) -> None:
         indexed = isinstance(pullbacks, Indexed)
         self.pullbacks = pullbacks  # by position of the argument; None where no gradient flows
         self.sequence = sequence  # the first argument is a sequence of arrays
+        self.rows = rows or (isinstance(function, np.ufunc) and function.signature is None)  # see large.py
         self.call = (lambda *arrays, **options: function(arrays, **options)) if sequence else function
+        self.function = self.call  # the same for plain arrays, without looking for boxes
         self.arity: float = 0 if sequence else float("inf") if indexed else len(pullbacks)
         self.signature = _signature(function)
         self.keywords = _options(pullbacks.pullback if indexed else next(filter(None, pullbacks), None))
@@ -91,6 +96,7 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
     if kwargs or len(args) > rule.arity:
         args, kwargs = _bind(function, rule, args, kwargs)
     tape = None
+    nested = False
     links: list[tuple[int, int]] = []
     values = list(args)
     k = 0
@@ -98,6 +104,7 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
         if type(x) is Tracked:
             if x.tape is not tape:
                 if tape is not None:
+                    nested = True
                     if x.tape.age < tape.age:
                         k += 1
                         continue
@@ -105,12 +112,19 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
                     links = []
                 tape = x.tape
             links.append((k, x.index))
-            values[k] = x.value
+            values[k] = x = x.value
+            if type(x) is Tracked:
+                nested = True
         k += 1
-    y = rule.call(*values, **kwargs) if kwargs else rule.call(*values)
+    if kwargs or nested:
+        y = rule.call(*values, **kwargs)
+    elif rule.rows and getattr(values[0], "size", 0) > LARGE and is_plain(values):
+        y = forward(rule.function, rule.rows, values)
+    else:
+        y = rule.function(*values)
     if tape is None:
         return y
-    tape.append((rule.pullbacks, links, y, values, kwargs))
+    tape.append((rule, links, y, values, kwargs))
     return Tracked(y, tape, len(tape) - 1)
 
 
@@ -140,8 +154,9 @@ def _by_name(signature: inspect.Signature, args: Sequence[Any], kwargs: dict[str
 
 
 def _unknown_option(function: Any, name: str, option: Any, known: Sequence[str]) -> TypeError:
+    shown = "…" if getattr(option, "ndim", 0) else repr(option)
     return TypeError(
-        f"{name_of(function)}: its gradient does not know the option {name}={option!r} "
+        f"{name_of(function)}: its gradient does not know the option {name}={shown} "
         f"(it knows: {', '.join(sorted(known)) or 'none'}). Write the option out in other NumPy functions."
     )
 
@@ -203,13 +218,18 @@ def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool =
         if g is None:
             continue
         cotangents[i] = None
-        pullbacks, links, y, values, kwargs = tape[i]
+        rule, links, y, values, kwargs = tape[i]
         for k, parent in links:
-            pullback = pullbacks[k]
+            pullback = rule.pullbacks[k]
             if pullback is None:
                 continue
-            d = pullback(g, y, *values, **kwargs) if kwargs else pullback(g, y, *values)
             x = values[k]
+            if kwargs:
+                d = pullback(g, y, *values, **kwargs)
+            elif y.size > LARGE and rule.rows and is_plain((g, *values)):
+                d = backward(pullback, k, rule.rows, g, y, values)
+            else:
+                d = pullback(g, y, *values)
             if d.shape != x.shape:
                 d = d.reshape(x.shape) if d.size == x.size else unbroadcast(d, x.shape)
             if d.dtype is not x.dtype and d.dtype != x.dtype:
@@ -219,13 +239,6 @@ def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool =
         if not keep:
             tape[i] = None
     return cotangents[:leaf_count]
-
-
-def unbroadcast(d: Any, shape: tuple[int, ...]) -> Any:
-    """Sum a cotangent over the axes along which an array of `shape` was broadcast."""
-    extra = d.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(i for i, n in enumerate(shape, extra) if n == 1 and d.shape[i] != 1)
-    return np.sum(d, axis=axes).reshape(shape)
 
 
 class Tracked(ArrayOperators):

@@ -7,7 +7,7 @@ All are stable: for |x| up to 10⁴ (and beyond, in float64) neither the value n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ sigmoid = special.expit
 tanh = np.tanh
 
 
-def pulled_back_by(*pullbacks: Callable[..., Any] | None) -> Callable[[Any], Any]:
-    """`rule` as a decorator of the function that is differentiated."""
-    return lambda function: rule(function, *pullbacks)
+def pulled_back_by(*pullbacks: Callable[..., Any] | None, rows: Sequence[int] = (0,)) -> Callable[[Any], Any]:
+    """`rule` as a decorator of the function that is differentiated; by default it treats each row by itself."""
+    return lambda function: rule(function, *pullbacks, rows=rows)
 
 
 def identity(x: Any) -> Any:
@@ -197,7 +197,7 @@ def _logsumexp_slope(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = 
     return g * np.exp(x - y)
 
 
-@pulled_back_by(_logsumexp_slope)
+@pulled_back_by(_logsumexp_slope, rows=())
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """log Σ exp x, over all elements or along axes.
 

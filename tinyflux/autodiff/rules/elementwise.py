@@ -88,7 +88,7 @@ def _where(condition: Any, *branches: Any) -> Any:
     return np.where(condition, *branches)
 
 
-rules[np.where].call = _where
+rules[np.where].call = rules[np.where].function = _where
 
 
 def _winner(g: Any, mine: Any, other: Any, wins: Any) -> Any:
@@ -118,8 +118,8 @@ rule(special.logit, lambda g, y, x: g / (x * (1 - x)))
 rule(special.erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
 rule(special.erfc, lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * np.exp(-x * x))
 rule(special.gammaln, lambda g, y, x: g * special.psi(x))
-rule(special.psi, lambda g, y, x: g * special.zeta(2.0, x))  # polygamma(n, x) = (−1)ⁿ⁺¹ n! ζ(n+1, x)
-rule(special.zeta, None, lambda g, y, s, x: -g * s * special.zeta(s + 1.0, x))
+rule(special.psi, lambda g, y, x: g * _zeta(2.0, x))  # ψ⁽ⁿ⁾(x) = (−1)ⁿ⁺¹ n! ζ(n + 1, x)
+_zeta = rule(special.zeta, None, lambda g, y, s, x: -g * s * _zeta(s + 1.0, x))
 rule(
     special.xlogy,
     lambda g, y, a, b: g * special.xlogy(np.where((a == 0) & (b == 0), 0, np.ones_like(a)), b),

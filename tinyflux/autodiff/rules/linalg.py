@@ -18,7 +18,7 @@ def _t(x: Any) -> Any:
 
 def product(a: Any, b: Any) -> Any:
     """a @ b for matrices or stacks of them; `dot` starts faster, and is quick at outer products where BLAS is not."""
-    return a.dot(b) if a.ndim == 2 and b.ndim == 2 and (a.shape[0] == 1 or a.shape[1] == 1) else a @ b
+    return np.dot(a, b) if a.ndim == 2 and b.ndim == 2 and (a.shape[0] == 1 or a.shape[1] == 1) else a @ b
 
 
 def _matmul_left(g: Any, y: Any, a: Any, b: Any) -> Any:

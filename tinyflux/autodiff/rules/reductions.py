@@ -22,15 +22,25 @@ def _count(x: Any, y: Any) -> int:
     return x.size // (y.size or 1)
 
 
-def _mean(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
-    total = np.add.reduce(x, axis=axis, keepdims=keepdims)  # what np.mean does, without its preparations
+def _sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    return np.add.reduce(x, axis=axis, keepdims=keepdims)  # what np.sum does, without its preparations
+
+
+def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    total = np.add.reduce(x, axis=axis, keepdims=keepdims)
     return total / _count(x, total)
 
 
-primitive(np.add.reduce, lambda g, y, x, axis=0, keepdims=False: _kept(g, axis, keepdims) * np.ones_like(x))
+def _reduced(function: Any, a: Any, axis: Axis, keepdims: bool) -> Any:
+    options = {} if axis is None and not keepdims else {"axis": axis, "keepdims": keepdims}
+    return apply(function, (a,), options)
+
+
+primitive(_sum, lambda g, y, x, axis=None, keepdims=False: _kept(g, axis, keepdims) * np.ones_like(x))
 primitive(_mean, lambda g, y, x, axis=None, keepdims=False: _kept(g / _count(x, y), axis, keepdims) * np.ones_like(x))
-composed(np.sum, lambda a, axis=None, *, keepdims=False: apply(np.add.reduce, (a,), {"axis": axis, "keepdims": keepdims}))
-composed(np.mean, lambda a, axis=None, *, keepdims=False: apply(_mean, (a,), {"axis": axis, "keepdims": keepdims}))
+composed(np.sum, lambda a, axis=None, *, keepdims=False: _reduced(_sum, a, axis, keepdims))
+composed(np.mean, lambda a, axis=None, *, keepdims=False: _reduced(_mean, a, axis, keepdims))
+composed(np.add.reduce, lambda a, axis=0, *, keepdims=False: _reduced(_sum, a, axis, keepdims))
 
 
 def _extremum(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:

@@ -87,7 +87,7 @@ def _concatenate(k: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> 
     if axis is None:
         start = sum(np.size(a) for a in arrays[:k])
         return g[start : start + arrays[k].size].reshape(arrays[k].shape)
-    start = sum(np.shape(a)[axis] for a in arrays[:k])  # type: ignore[misc]
+    start = sum(np.shape(a)[axis] for a in arrays[:k])
     cut = [slice(None)] * g.ndim
     cut[axis] = slice(start, start + arrays[k].shape[axis])
     return g[tuple(cut)]

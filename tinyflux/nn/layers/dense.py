@@ -16,7 +16,7 @@ from .show import Layer, written
 
 
 def _affine(x: Any, weight: Any, bias: Any) -> Any:
-    y = x.dot(weight.T) if x.ndim == 2 else x @ weight.T  # dot starts faster
+    y = np.dot(x, weight.T) if x.ndim == 2 else x @ weight.T  # dot starts faster
     return y if bias is None else y + bias
 
 

@@ -1,0 +1,1 @@
+"""What a training step costs, in time and in memory: `python -m benchmarks.step`, `python -m benchmarks.memory`."""

@@ -1,0 +1,138 @@
+"""The time of one whole training step, tinyflux beside its peers: `python -m benchmarks.step`.
+
+A step is the gradient of the loss for one batch and the update of the parameters with it, the data being at hand. All
+contenders do the same work: the same initial weights, batches and formulas, in float32; that is checked before anything
+is measured. Each has a process of its own with all cores, and they take turns, a short stretch each, for several rounds;
+the table shows the medians over the rounds, and beside a peer's how many times tinyflux's that is. A spread, half the
+range of the rounds in per cent of the median, is shown where it exceeds 10 %: the machine was busy then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .models import BATCHSIZES, MODELS, OPTIMISERS, POOL, Cell, data
+from .peers import PEERS, installed
+from .worker import Worker
+
+TOLERANCE = 1e-4  # relative, of losses
+DRIFT = 1e-2  # of the way that the weights went, in norm: ADAM turns the rounding of small gradients into steps
+Times = dict[str, list[float]]  # by contender, the seconds a step took in each round
+
+
+def check(results: dict[str, tuple[list[float], list[Any]]], start: Sequence[Any]) -> None:
+    """Raise an AssertionError unless all contenders computed nearly the same losses and weights.
+
+    Arguments:
+        results: by contender, the losses of the first steps, and the weights after them.
+        start: the weights before them.
+    """
+    (first, (losses, weights)), *others = results.items()
+    for name, (their_losses, their_weights) in others:
+        np.testing.assert_allclose(their_losses, losses, rtol=TOLERANCE, err_msg=f"losses of {name} and {first}")
+        for i, (before, mine, theirs) in enumerate(zip(start, weights, their_weights, strict=True)):
+            way, apart = np.linalg.norm(mine - before), np.linalg.norm(mine - theirs)
+            assert apart <= DRIFT * way, f"{name} and {first} disagree on array {i}: {apart:.2g} apart after a way of {way:.2g}"
+
+
+def measure(workers: dict[str, Worker], cell: Cell, rounds: int, seconds: float) -> Times:
+    """Check that the contenders agree on a cell, then measure them in turns."""
+    results = {name: worker.prepare(cell) for name, worker in workers.items()}
+    check(results, [w for layer in cell.weights() for w in layer])
+    times: Times = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            times[name].append(worker.measure(seconds))
+    return times
+
+
+def row(cell: Cell, times: Times) -> list[str]:
+    """A row of the table: the cell, and for each contender its median, its ratio to tinyflux, and a large spread."""
+    ours = statistics.median(times["tinyflux"]) if "tinyflux" in times else None
+    entries = [cell.model, f"{cell.batchsize:,}", cell.optimiser]
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        entry = f"{median * 1e3:.1f} ms" if cell.batchsize >= 10_000 else f"{median * 1e6:.1f} µs"
+        if ours and name != "tinyflux":
+            entry += f" ({median / ours:.2f}×)"
+        spread = (max(seconds) - min(seconds)) / 2 / median
+        entries.append(entry + f" ±{spread:.0%}" * (spread > 0.1))
+    return entries
+
+
+def line(entries: Sequence[str], markdown: bool) -> str:
+    if markdown:
+        return f"| {' | '.join(entries)} |"
+    return "".join(f"{entry:<{width}}" for entry, width in zip(entries, [7, 8, 9, *[25] * len(entries)])).rstrip()
+
+
+def machine(names: Sequence[str]) -> list[str]:
+    """The day, the machine's shape, and the versions of all that is compared."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index, call-overload]
+    versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__} with {blas['name']} {blas['version']}"]
+    versions += [f"{PEERS[name][0]} {_version(PEERS[name][0])}" for name in names]
+    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    return [
+        f"{datetime.date.today()}, {os.cpu_count()} cores of {_processor()}, {platform.system()}{load}",
+        ", ".join(versions),
+    ]
+
+
+def _version(module: str) -> str:
+    try:
+        return importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:
+        return "of this folder"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [text.split(":", 1)[1].strip() for text in lines if text.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__.split(":")[0])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--batchsizes", nargs="+", type=int, default=list(BATCHSIZES))
+    parser.add_argument("--optimisers", nargs="+", choices=OPTIMISERS, default=list(OPTIMISERS))
+    parser.add_argument("--peers", nargs="*", choices=PEERS, help="beside tinyflux; by default all that are installed")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.2, help="the length of a stretch")
+    parser.add_argument("--markdown", action="store_true", help="print the table as the README has it")
+    options = parser.parse_args(arguments)
+
+    wanted = ["tinyflux", *(name for name in PEERS if name in (options.peers if options.peers is not None else PEERS))]
+    wanted = list(dict.fromkeys(wanted))
+    names = [name for name in wanted if installed(name)]
+    x, y, source = data(max(POOL, *options.batchsizes))
+    missing = [name for name in wanted if name not in names]
+    for text in [*machine(names), f"data: {source}", *[f"not installed, left out: {', '.join(missing)}"] * bool(missing), ""]:
+        print(text, flush=True)
+    workers = {name: Worker(PEERS[name][1], x, y) for name in names}
+    print(line(["model", "batch", "rule", *names], options.markdown))
+    if options.markdown:
+        print(line(["---"] * (len(names) + 3), markdown=True))
+    for model in options.models:
+        for batchsize in options.batchsizes:
+            for optimiser in options.optimisers:
+                cell = Cell(model, batchsize, optimiser)
+                times = measure(workers, cell, options.rounds, options.seconds)
+                print(line(row(cell, times), options.markdown), flush=True)
+    for worker in workers.values():
+        worker.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""A process for each contender, so that no thread of one is awake while another is being measured."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .models import Cell
+
+STEPS = 5  # after which the contenders are compared
+WARMUP = 1000  # steps, or half a second, before the first measurement: ADAM's averages have faded by then where nothing is lit
+
+
+class Worker:
+    """A contender in a process of its own, which sleeps until it is told what to do."""
+
+    def __init__(self, make: Callable[..., Any], x: Any, y: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, make, x, y), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def prepare(self, cell: Cell) -> tuple[list[float], list[Any]]:
+        """Begin a cell: the losses of its first STEPS steps, and the weights after them."""
+        return self._ask(cell)
+
+    def measure(self, seconds: float) -> float:
+        """The seconds that a step takes, over a stretch of about `seconds`."""
+        return self._ask(seconds)
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+    def _ask(self, question: Any) -> Any:
+        self._pipe.send(question)
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            raise SystemExit("benchmarks: a contender failed; its error stands above.") from None
+
+
+def _serve(pipe: Any, make: Callable[..., Any], x: Any, y: Any) -> None:
+    """Answer until the pipe is closed: a cell is prepared, a number is the length of a stretch to measure."""
+    run: Any = None
+    duration = 0.0  # of a step
+    while True:
+        try:
+            question = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if isinstance(question, Cell):
+            run = weights = None  # lets go of the cell before
+            run, weights = make(question, question.batches(x, y))
+            pipe.send(([run(1) for _ in range(STEPS)], [np.array(w) for w in weights()]))
+            duration = _timed(run, 1)
+            duration = _timed(run, min(WARMUP, _count(0.5, duration)))
+        else:
+            # The first half is not counted: it fills the cache, and meanwhile the other contenders' threads fall asleep.
+            duration = _timed(run, _count(question / 2, duration))
+            duration = _timed(run, _count(question, duration))
+            pipe.send(duration)
+
+
+def _count(seconds: float, duration: float) -> int:
+    return max(1, round(seconds / duration))
+
+
+def _timed(run: Callable[[int], float], n: int) -> float:
+    start = time.perf_counter()
+    loss = run(n)
+    duration = (time.perf_counter() - start) / n
+    if not np.isfinite(loss):
+        raise ArithmeticError(f"the loss became {loss}")
+    return duration

@@ -1,0 +1,1 @@
+"""Scripts to run and to read: they use tinyflux through its public names alone."""

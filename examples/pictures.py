@@ -1,0 +1,86 @@
+"""What a training run looks like: the learning curve, and test digits with the predictions for them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BLUE, ORANGE = "#0072B2", "#D55E00"  # told apart by colour-blind readers, too
+LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+
+
+def learning_curve(path: Path, title: str, curve: dict[str, list[float]], checkpoints: list[dict[str, float]]) -> None:
+    """Draw the training loss and the test accuracy, one above the other, against the iteration.
+
+    Arguments:
+        path: the PNG file to write.
+        title: a line or two above the picture.
+        curve: "iteration" and "loss", and "mean" (of the last fifth of the iterations) where single ones are noisy.
+        checkpoints: each with "iteration" and "accuracy", from 0 to 1.
+    """
+    figure, (above, below) = _figure((8, 7), nrows=2, sharex=True, height_ratios=(3, 2))
+    figure.suptitle(title)
+    _draw_loss(above, curve)
+    iterations = [point["iteration"] for point in checkpoints]
+    percent = [100 * point["accuracy"] for point in checkpoints]
+    below.plot(iterations, percent, "o-", color=BLUE)
+    for i, p in zip(iterations, percent):
+        below.annotate(f"{p:.1f}", (i, p), (0, 7), textcoords="offset points", ha="center", fontsize=8, bbox=LABEL)
+    below.margins(y=0.25)
+    below.set_ylabel("test accuracy in %")
+    below.set_xlabel("iteration (one update of the parameters)")
+    if curve["iteration"][-1] >= 100:
+        below.set_xscale("log")
+        below.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_loss(axes: Any, curve: dict[str, list[float]]) -> None:
+    if "mean" in curve:
+        mean = np.array(curve["mean"])
+        axes.plot(curve["iteration"], curve["loss"], ".", color=BLUE, alpha=0.25, markersize=4, label="loss of one update")
+        axes.plot(curve["iteration"], mean, color=ORANGE, linewidth=2, label="mean of the last fifth of the iterations")
+        axes.legend()
+        axes.set_ylim(0, 1.25 * mean.max())  # single images cost up to ten times as much
+    else:
+        axes.plot(curve["iteration"], curve["loss"], color=BLUE, linewidth=2)
+        axes.set_ylim(bottom=0)
+    axes.set_ylabel("training loss")
+
+
+def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> None:
+    """Draw digits in rows of ten, each with its prediction; wrong ones are framed and named in orange.
+
+    Arguments:
+        path: the PNG file to write.
+        title: a line or two above the picture.
+        images: (N, 28, 28), from 0 (paper) to 1 (ink).
+        labels, predictions: the N digits that the images show, and those that the model took them for.
+    """
+    rows = -(-len(images) // 10)
+    figure, grid = _figure((10, 1.25 * rows + 0.8), nrows=rows, ncols=10, squeeze=False)
+    figure.suptitle(title)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[], frame_on=False)
+    for axes, image, label, guess in zip(grid.flat, images, labels, predictions):
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        axes.set_title(f"{guess}", fontsize=11, color="black")
+        if guess != label:
+            axes.set_title(f"✗ {guess}, is {label}", fontsize=11, color=ORANGE, fontweight="bold")
+            axes.set_frame_on(True)
+            for side in axes.spines.values():
+                side.set(color=ORANGE, linewidth=3)
+    figure.savefig(path, dpi=120)
+
+
+def _figure(size: tuple[float, float], **subplots: Any) -> tuple[Any, Any]:
+    """A figure with axes, drawn into memory: no display is needed, and no state of pyplot stays behind."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height_ratios = subplots.pop("height_ratios", None)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(gridspec_kw={"height_ratios": height_ratios} if height_ratios else None, **subplots)

@@ -1,0 +1,56 @@
+"""Reductions and accumulations over every kind of axis."""
+
+import numpy as np
+from cases import Case
+
+AXES = [None, 0, -1, 1, (0, 1), (-1, 0), ()]
+REDUCTIONS = {np.sum: 0, np.prod: 0, np.mean: 1, np.max: 1, np.min: 1, np.amax: 1, np.amin: 1, np.var: 1, np.std: 2}
+METHODS = ["sum", "prod", "mean", "max", "min", "var", "std"]
+UFUNCS = {np.add: 0, np.multiply: 0, np.maximum: 1, np.minimum: 1, np.logaddexp: 1}
+
+
+def _reduction(f, axis, keepdims):
+    return lambda x: f(x, axis=axis, keepdims=keepdims)
+
+
+CASES = [
+    *[
+        Case(f"{f.__name__} axis={axis} keepdims={keepdims}", _reduction(f, axis, keepdims), "ijk", least=least)
+        for f, least in REDUCTIONS.items()
+        for axis in AXES
+        for keepdims in (False, True)
+        if not (f is np.std and axis == ())
+    ],
+    *[Case(f"{f.__name__} of a number", f, ".") for f in REDUCTIONS if f is not np.std],
+    *[Case(f"{f.__name__} axis=0 of a number", lambda x, f=f: f(x, axis=0), ".") for f in (np.sum, np.max, np.prod)],
+    *[Case(f"{f.__name__} to size 0", lambda x, f=f: f(x, axis=1), "03k", least=1) for f in REDUCTIONS],
+    *[Case(f"x.{name}()", lambda x, name=name: getattr(x, name)(), "ij", least=2) for name in METHODS],
+    *[Case(f"x.{name}(1)", lambda x, name=name: getattr(x, name)(1, keepdims=True), "ij", least=2) for name in METHODS],
+    *[
+        Case(f"{f.__name__} axis by position", lambda x, f=f: f(x, 1), "ij", least=least)
+        for f, least in REDUCTIONS.items()
+    ],
+    *[
+        Case(f"{f.__name__}.reduce {options}", lambda x, f=f, o=options: f.reduce(x, **o), "ijk", least=least)
+        for f, least in UFUNCS.items()
+        for options in ({}, {"axis": 1}, {"axis": -1, "keepdims": True}, {"axis": None}, {"axis": (0, 2)})
+    ],
+    *[
+        Case(f"{f.__name__} ddof=1 axis={axis}", lambda x, f=f, axis=axis: f(x, axis=axis, ddof=1), "ij", least=2)
+        for f in (np.var, np.std)
+        for axis in (None, 0)
+    ],
+    *[
+        Case(f"{f.__name__} axis={axis}", lambda x, f=f, axis=axis: f(x, axis=axis), "ijk", least=least)
+        for f, least in ((np.cumsum, 0), (np.cumprod, 0), (np.ptp, 1))
+        for axis in (None, 0, 1, -1)
+    ],
+    Case("x.cumsum()", lambda x: x.cumsum() * x.cumsum(axis=None), "ij"),
+    Case("x.cumprod(0)", lambda x: x.cumprod(0), "ij"),
+    Case("cumsum of a number", np.cumsum, "."),
+    Case("cumprod of a number", np.cumprod, "."),
+    Case("add.accumulate", lambda x: np.add.accumulate(x) * np.add.accumulate(x, axis=0), "ij"),
+    Case("diff", lambda x: np.diff(x), "ij", least=1),
+    Case("diff twice along 0", lambda x: np.diff(x, 2, axis=0), "ij", least=2),
+    Case("diff 0 times", lambda x: np.diff(x, n=0), "ij"),
+]

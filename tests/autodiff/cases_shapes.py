@@ -1,0 +1,124 @@
+"""Functions that rearrange, join, cut and index."""
+
+import numpy as np
+from cases import Case
+
+MASK = np.array([[True, False, True], [False, False, True]])
+ROWS, COLUMNS = np.array([0, 1, 1, 0]), np.array([2, -1, -1, 0])
+
+INDICES = {
+    "an integer": 1,
+    "a negative integer": -1,
+    "a NumPy integer": np.int64(1),
+    "a slice": slice(0, 2),
+    "a slice backwards": slice(None, None, -1),
+    "integer and slice": (1, slice(1, None)),
+    "Ellipsis": Ellipsis,
+    "Ellipsis and integer": (Ellipsis, 0),
+    "newaxis": (None, slice(None), None),
+    "a number": (1, 2),
+    "nothing": (),
+    "no rows": slice(2, 1),
+    "a mask": MASK,
+    "a mask of rows": np.array([True, False]),
+    "a mask that is False": np.zeros((2, 3), bool),
+    "repeated rows": np.array([1, 1, 0, 1]),
+    "a list": [1, 1],
+    "pairs, repeated": (ROWS, COLUMNS),
+    "a table": np.array([[0, 1], [1, 1]]),
+    "array and slice": (ROWS, slice(1, None)),
+    "slice and array": (slice(None), COLUMNS),
+    "array and newaxis": (ROWS, None, COLUMNS),
+    "array and integer": (ROWS, 1),
+    "an empty array": np.array([], int),
+}
+
+REARRANGED = [
+    Case("reshape", lambda x: np.reshape(x, (3, -1)), "i3", least=1),
+    Case("reshape to size 0", lambda x: np.reshape(x, (0, 5)), "i0"),
+    Case("reshape to a number", lambda x: np.reshape(x, ()), "11"),
+    Case("x.reshape", lambda x: x.reshape(3, -1) * x.reshape((3, -1)) * x.reshape(-1, 3).T, "33"),
+    Case("ravel", lambda x: np.ravel(x) * x.ravel() * x.flatten(), "ijk"),
+    Case("x.T", lambda x: x.T, "ijk"),
+    Case("transpose", np.transpose, "ijk"),
+    Case("transpose axes", lambda x: np.transpose(x, (1, -1, 0)), "ijk"),
+    Case("x.transpose", lambda x: x.transpose(2, 0, 1) * x.transpose((2, 0, 1)), "ijk"),
+    Case("x.transpose()", lambda x: x.transpose(), "ijk"),
+    Case("matrix_transpose", np.matrix_transpose, "ijk"),
+    Case("swapaxes", lambda x: np.swapaxes(x, 0, -1), "ijk"),
+    Case("x.swapaxes", lambda x: x.swapaxes(1, 2), "ijk"),
+    Case("moveaxis", lambda x: np.moveaxis(x, 0, -1), "ijk"),
+    Case("moveaxis several", lambda x: np.moveaxis(x, (0, 1), (-1, 0)), "ijk"),
+    Case("expand_dims", lambda x: np.expand_dims(x, 1), "ij"),
+    Case("expand_dims several", lambda x: np.expand_dims(x, (0, -1)), "ij"),
+    Case("squeeze", np.squeeze, "i1j1"),
+    Case("squeeze one", lambda x: np.squeeze(x, 1) * x.squeeze(axis=1), "i1j1"),
+    Case("broadcast_to", lambda x: np.broadcast_to(x, (2, 3, 4)), "31"),
+    Case("broadcast_to nothing", lambda x: np.broadcast_to(x, (0, 3)), "1"),
+    Case("broadcast_to from nothing", lambda x: np.broadcast_to(x, (4, 0)), "10"),
+    Case("broadcast a number", lambda x: np.broadcast_to(x, (2, 3)), "."),
+    Case("atleast_1d", lambda x, y: np.atleast_1d(x) + np.atleast_1d(y), ". i"),
+    Case("atleast_2d", lambda x, y, z: np.atleast_2d(x) + np.atleast_2d(y) + np.atleast_2d(z), ". j ij"),
+    *[Case(f"flip axis={a}", lambda x, a=a: np.flip(x, axis=a), "ijk") for a in (None, 0, -1, (0, 1))],
+    Case("fliplr, flipud", lambda x: np.fliplr(x) * np.flipud(x), "ij"),
+    *[Case(f"roll {s} axis={a}", lambda x, s=s, a=a: np.roll(x, s, axis=a), "ij")
+      for s, a in ((1, None), (-2, 0), (1, -1), ((1, 2), (0, 1)), ([1, -1], [0, 1]))],
+    *[Case(f"tril, triu k={k}", lambda x, k=k: np.tril(x, k) - 2 * np.triu(x, k), "ijk") for k in (0, 1, -1)],
+    Case("tril of a vector", np.tril, "i"),
+    *[Case(f"tile {reps}", lambda x, reps=reps: np.tile(x, reps), "ij")
+      for reps in (2, 0, (2, 1), (1, 3), (2, 1, 2), [3], np.array([2, 2]))],
+    Case("tile a number", lambda x: np.tile(x, (2, 3)), "."),
+    *[Case(f"repeat {n} axis={a}", lambda x, n=n, a=a: np.repeat(x, n, axis=a), "3j")
+      for n, a in ((2, None), (2, 0), (3, -1), ([1, 0, 2], 0))],
+    Case("x.repeat", lambda x: x.repeat(2) + x.repeat(2, axis=None), "ij"),
+    Case("repeat a number", lambda x: np.repeat(x, 3), "."),
+    *[Case(f"pad {width}", lambda x, width=width: np.pad(x, width), "ij")
+      for width in (1, (1, 2), ((1, 0), (0, 2)), {0: 2}, {-1: (1, 3)}, 0)],
+    Case("pad with a constant", lambda x: np.pad(x, 1, mode="constant", constant_values=3.0), "ij"),
+    Case("astype", lambda x: x.astype(x.dtype) * x, "ij"),
+    Case("x.copy", lambda x: x.copy() * x, "ij"),
+]  # fmt: skip
+
+JOINED = [
+    Case("concatenate", lambda a, b: np.concatenate([a, b]), "ij kj"),
+    Case("concatenate axis 1", lambda a, b: np.concatenate((a, b, a), axis=1), "ij ik"),
+    Case("concatenate axis -1", lambda a, b: np.concatenate((a, b), -1), "ij ik"),
+    Case("concatenate flat", lambda a, b: np.concatenate((a, b), axis=None), "ij k"),
+    Case("concatenate with plain", lambda a: np.concatenate([np.ones_like(a), a, np.ones_like(a)]), "ij"),
+    Case("concatenate with a list", lambda a: np.concatenate([a[:0], [], a]).astype(a.dtype), "i"),
+    *[
+        Case(f"stack axis={axis}", lambda a, b, axis=axis: np.stack([a, b, a], axis=axis), "ij ij")
+        for axis in (0, 1, -1)
+    ],
+    Case("stack numbers", lambda a, b: np.stack([a, b, a * b]), ". ."),
+    Case("hstack", lambda a, b: np.hstack([a, b]), "ij ik"),
+    Case("hstack of vectors", lambda a, b: np.hstack([a, b, a[0]]), "i k", least=1),
+    Case("hstack of numbers", lambda a, b: np.hstack([a, b]), ". ."),
+    Case("vstack", lambda a, b: np.vstack([a, b]), "ij j"),
+    Case("split", lambda x: np.concatenate([i * p for i, p in enumerate(np.split(x, 3))]), "3j"),
+    Case("split at", lambda x: np.concatenate([i * p for i, p in enumerate(np.split(x, [1, 2], axis=1))], 1), "ij"),
+    Case("split off nothing", lambda x: np.split(x, [0, 2], axis=-1)[1], "ij"),
+    Case("array_split", lambda x: np.concatenate([i * p for i, p in enumerate(np.array_split(x, 2))]), "ij"),
+    Case("unpacking", lambda x: np.stack([row * i for i, row in enumerate(x)]), "3j"),
+]
+
+CASES = [
+    *REARRANGED,
+    *JOINED,
+    *[Case(f"x[{name}]", lambda x, index=index: x[index], "23") for name, index in INDICES.items()],
+    Case("x[()] of a number", lambda x: x[()] * x[...], "."),
+    Case("x[None] of a number", lambda x: x[None], "."),
+    Case("x[x > 0]", lambda x: np.exp(x[x > 0]), "ij"),
+    Case("x[argmax]", lambda x: x[np.argmax(x, axis=0), np.arange(3)] * x[np.arange(2), x.argmax(axis=1)][0], "23"),
+    Case("x[slice][array][mask]", lambda x: x[1:][[0, 0]][:, 0], "32"),
+    Case("take", lambda x: np.take(x, [0, 0, -1]), "ij", least=1),
+    Case("take a tuple", lambda x: np.take(x, (0, 0)), "ij", least=1),
+    Case("take along 1", lambda x: np.take(x, [[0, 0], [1, 0]], axis=1), "i2k"),
+    Case("take an integer", lambda x: np.take(x, 1, axis=-1) * x.take(0, axis=1), "i2"),
+    Case("take_along_axis", lambda x: np.take_along_axis(x, np.argsort(x, axis=0), axis=0), "ij"),
+    Case("take_along_axis 1", lambda x: np.take_along_axis(x, np.array([[0, 0], [1, 0], [1, 1]]), 1), "32"),
+    Case("take_along_axis, broadcast", lambda x: np.take_along_axis(x, np.array([[0, 0, 1]]), axis=1), "i2"),
+    Case("take_along_axis flat", lambda x: np.take_along_axis(x, np.array([0, 0]), axis=None), "ij", least=1),
+    *[Case(f"sort axis={axis}", lambda x, axis=axis: np.sort(x, axis=axis), "ijk") for axis in (None, 0, 1, -1)],
+    Case("sort", np.sort, "ij"),
+]

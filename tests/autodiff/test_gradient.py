@@ -1,0 +1,356 @@
+"""gradient, withgradient, pullback, jacobian, hessian: what they return, for every kind of argument."""
+
+import gc
+import threading
+import tracemalloc
+import weakref
+from collections import OrderedDict, namedtuple
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tinyflux.autodiff.tape import Tracked, is_recording
+
+RNG = np.random.default_rng(0)
+A, B, X = RNG.standard_normal((3, 3)), RNG.standard_normal((3, 3)), RNG.standard_normal(3)
+
+
+def same(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+# Formulas by hand.
+
+
+def test_one_argument_and_several():
+    same(flux.gradient(lambda x: x @ A @ x, X), (A + A.T) @ X)
+    left, right = flux.gradient(lambda x, a: x @ a @ x, X, A)
+    same(left, (A + A.T) @ X)
+    same(right, np.outer(X, X))
+
+
+def test_python_numbers():
+    g = flux.gradient(lambda x: x**3, 2.0)
+    assert g == 12
+    assert isinstance(g, np.float64)
+    assert flux.gradient(lambda x, y: x * y, 2.0, np.float32(3)) == (3, 2)
+
+
+def test_withgradient():
+    value, g = flux.withgradient(lambda x: np.sum(x**2), X)
+    same(value, X @ X)
+    same(g, 2 * X)
+
+
+def test_further_results_are_returned_without_boxes():
+    def f(x):
+        y = x * 2
+        return np.sum(y), y, {"list": [y, 1, "text"], "pair": (x, None)}
+
+    (loss, y, rest), g = flux.withgradient(f, X)
+    same(g, np.full(3, 2))
+    same(y, 2 * X)
+    assert not any(isinstance(v, Tracked) for v in (loss, y, *rest["list"], *rest["pair"]))
+    assert rest["list"][1:] == [1, "text"]
+    same(rest["pair"][0], X)
+
+
+def test_boxes_do_not_leak_in_objects():
+    class Result:
+        def __init__(self, y):
+            self.y = y
+
+    (_, result), _ = flux.withgradient(lambda x: (np.sum(x), Result(x * 2)), X)
+    assert type(result.y) is np.ndarray
+
+
+def test_pullback_is_called_many_times():
+    y, back = flux.pullback(lambda a, x: a @ x, A, X)
+    same(y, A @ X)
+    for g in RNG.standard_normal((3, 3)):
+        first, second = back(g)
+        same(first, np.outer(g, X))
+        same(second, A.T @ g)
+        first[...] = second[...] = np.nan  # what was returned is the caller's
+
+
+def test_pullback_checks_the_cotangent():
+    _, back = flux.pullback(lambda x: x * 2, X)
+    with pytest.raises(ValueError, match=r"expected a cotangent of shape \(3,\), got \(2,\)"):
+        back(np.ones(2))
+
+
+def test_pullback_of_nothing_tracked():
+    y, back = flux.pullback(lambda x: np.ones(2), X)
+    assert y.tolist() == [1, 1]
+    assert back(np.ones(2)) is None
+
+
+def test_jacobian():
+    same(flux.jacobian(lambda x: A @ x, X), A)
+    same(flux.jacobian(np.sin, X), np.diag(np.cos(X)))
+    same(flux.jacobian(lambda x: A @ x, A), np.einsum("ik,jl->ijkl", A, np.eye(3)))
+    assert flux.jacobian(lambda x: x**2, 3.0) == 6
+    same(flux.jacobian(lambda x: np.stack([x, x * x]), 3.0), [1, 6])
+
+
+def test_jacobian_of_several_arguments():
+    da, dx, dz = flux.jacobian(lambda a, x, z: a @ x, A, X, B)
+    same(da, np.einsum("ij,k->ijk", np.eye(3), X))
+    same(dx, A)
+    same(dz, np.zeros((3, 3, 3)))
+
+
+def test_jacobian_without_dependence_or_elements():
+    same(flux.jacobian(lambda x: np.ones((2, 2)), X), np.zeros((2, 2, 3)))
+    assert flux.jacobian(lambda x: x[:0], X).shape == (0, 3)
+    assert flux.jacobian(np.sin, np.zeros((0, 2))).shape == (0, 2, 0, 2)
+
+
+def test_hessian():
+    same(flux.hessian(lambda x: x @ A @ x, X), A + A.T)
+    same(flux.hessian(lambda x: np.sum(np.exp(x)), X), np.diag(np.exp(X)))
+    same(flux.hessian(np.sum, X), np.zeros((3, 3)))
+    same(flux.hessian(lambda x: 1.0, X), np.zeros((3, 3)))
+    same(
+        flux.hessian(lambda a: np.linalg.slogdet(a)[1], A @ A.T),
+        -np.einsum("jk,li->ijkl", *[np.linalg.inv(A @ A.T)] * 2),
+    )
+    assert flux.hessian(lambda x: x**3, 2.0) == 12
+
+
+# Nesting.
+
+
+def test_perturbation_confusion():
+    assert flux.gradient(lambda x: x * flux.gradient(lambda y: x + y, 1.0), 1.0) == 1
+    assert flux.gradient(lambda x: x * flux.gradient(lambda y: x * y, 2.0), 3.0) == 6
+    assert flux.gradient(lambda x: flux.gradient(lambda y: x * x * y * y, x), 3.0) == 54  # 2 x² y at y = x is 2 x³
+
+
+def test_derivatives_of_every_order():
+    f = np.exp
+    for _ in range(5):
+        f = lambda x, f=f: flux.gradient(f, x)  # noqa: E731
+        assert f(0.5) == pytest.approx(np.exp(0.5))
+    f = lambda x: x**4  # noqa: E731
+    for expected in (32, 48, 48, 24):
+        f = lambda x, f=f: flux.gradient(f, x)  # noqa: E731
+        assert f(2.0) == pytest.approx(expected)
+
+
+def test_inner_gradients_of_other_things_are_constants():
+    assert flux.gradient(lambda x: x * flux.gradient(lambda y: y**2, 3.0), 1.0) == 6
+    assert flux.gradient(lambda x: x * flux.withgradient(lambda y: y**2 * x, 3.0)[0], 2.0) == 36
+
+
+def test_gradient_of_a_jacobian():
+    f = lambda x: np.sum(flux.jacobian(lambda y: y**3, x))  # noqa: E731
+    same(flux.gradient(f, X), 6 * X)
+
+
+def test_hessian_times_vector():
+    v = RNG.standard_normal(3)
+    f = lambda x: np.sum(np.sin(x) ** 2 * x)  # noqa: E731
+    product = flux.gradient(lambda x: flux.gradient(f, x) @ v, X)
+    same(product, flux.hessian(f, X) @ v)
+
+
+# Trees.
+
+
+class Layer:
+    buffers = ("running",)
+
+    def __init__(self, weight):
+        self.weight = weight
+        self.running = np.ones(3)
+        self.name = "layer"
+
+    def __call__(self, x):
+        return self.weight @ (x * self.running)
+
+
+def test_trees():
+    Pair = namedtuple("Pair", "left right")
+    tree = {"pair": Pair(A, [X, None, "text"]), "layer": Layer(B), "ordered": OrderedDict(z=X, a=2.5)}
+    f = lambda t: np.sum(t["pair"].left @ t["layer"](t["pair"].right[0]) * t["ordered"]["z"])  # noqa: E731
+    g = flux.gradient(f, tree)
+    assert isinstance(g["pair"], Pair)
+    assert isinstance(g["ordered"], OrderedDict)
+    same(g["pair"].left, np.outer(X, B @ X))
+    same(g["pair"].right[0], B.T @ A.T @ X)
+    assert g["pair"].right[1:] == [None, "text"]
+    same(g["layer"].weight, np.outer(A.T @ X, X))
+    assert g["layer"].name == "layer"
+    same(g["ordered"]["z"], A @ B @ X)
+    assert tree["layer"].weight is B  # the model itself is left as it was
+    flux.gradcheck(f, tree)
+
+
+def test_none_where_nothing_flows():
+    g = flux.gradient(lambda p, x: np.sum(p["a"]), {"a": X, "b": [A, {"c": B}]}, A)
+    same(g[0]["a"], np.ones(3))
+    assert g[0]["b"] == [None, {"c": None}]
+    assert g[1] is None
+    assert flux.gradient(lambda x: 1.0, X) is None
+    assert flux.gradient(lambda x: np.sum(np.sign(x)), X) is None
+
+
+def test_integers_in_a_tree_are_carried_along():
+    g = flux.gradient(lambda p: np.sum(p["x"][p["index"]]), {"x": X, "index": np.array([0, 0])})
+    assert g["x"].tolist() == [2, 0, 0]
+
+
+def test_tied_arrays_have_a_gradient_at_each_place():
+    first, second = flux.gradient(lambda p: np.sum(p[0] * A[0] + p[1] * A[1]), [X, X])
+    same(first, A[0])
+    same(second, A[1])
+
+
+def test_an_argument_inside_the_function_twice():
+    same(flux.gradient(lambda x: np.sum(x * x) + np.sum(x), X), 2 * X + 1)
+
+
+def test_results_do_not_share_memory():
+    f = lambda a, b, c: np.sum(a + b - c.T)  # noqa: E731
+    arguments = [A.copy(), B.copy(), A.copy()]
+    copies = [a.copy() for a in arguments]
+    gradients = flux.gradient(f, *arguments)
+    for i, g in enumerate(gradients):
+        for other in [*gradients[:i], *arguments]:
+            assert not np.shares_memory(g, other)
+        assert g.flags.writeable
+        g[...] = 7
+    for a, b in zip(arguments, copies):
+        assert (a == b).all()
+    y, back = flux.pullback(lambda a, b: np.concatenate([a + b, a - b]), A, B)
+    cotangent = np.ones((6, 3))
+    for g in back(cotangent):
+        assert not np.shares_memory(g, cotangent)
+    assert not np.shares_memory(*flux.gradient(lambda p: np.sum(np.stack([p["a"], p["b"]])), {"a": X, "b": X}).values())
+
+
+# The tape.
+
+
+def test_a_long_chain():
+    """No recursion: a chain of 100,000 operations."""
+
+    def f(x):
+        for _ in range(100_000):
+            x = x + 1e-5
+        return x * x
+
+    assert flux.gradient(f, 1.0) == pytest.approx(4.0)
+
+
+def test_memory_is_freed_as_the_sweep_goes():
+    """Back through a chain of n arrays a sweep needs a few more, not n."""
+    alive = []
+    size, steps = 1 << 17, 20
+    peaks = []
+
+    def note(g, y, x):
+        peaks.append(sum(r() is not None for r in alive))
+        return 2 * g
+
+    def forward(x):
+        y = x * 2
+        alive.append(weakref.ref(y))
+        return y
+
+    double = flux.rule(forward, note)
+
+    def f(x):
+        for _ in range(steps):
+            x = double(x)
+        return np.sum(x)
+
+    x = np.ones(size)
+    gc.disable()
+    try:
+        tracemalloc.start()
+        flux.gradient(f, x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert peaks[0] >= steps - 1
+    assert peaks[-1] <= 3
+    assert peak < (steps + 4) * x.nbytes
+    assert not any(r() is not None for r in alive)
+
+
+def test_that_recording_is_known():
+    seen = []
+    flux.gradient(lambda x: seen.append(is_recording()) or np.sum(x), X)
+    assert seen == [True]
+    with pytest.raises(ZeroDivisionError):
+        flux.gradient(lambda x: 1 / 0, X)
+    assert not is_recording()
+
+
+def test_two_threads():
+    found = {}
+
+    def work(k):
+        for _ in range(200):
+            found[k] = flux.gradient(lambda x: np.sum(np.sin(k * x) ** 2), X)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in (1, 2, 3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for k in (1, 2, 3):
+        same(found[k], k * np.sin(2 * k * X))
+
+
+# Rules of one's own.
+
+
+def test_a_rule_of_ones_own():
+    calls = []
+
+    def f(x, y, scale=1.0):
+        calls.append(type(x))
+        return scale * x * y
+
+    product = flux.rule(f, lambda g, z, x, y, scale=1.0: scale * g * y, lambda g, z, x, y, scale=1.0: scale * g * x)
+    assert product.__name__ == "f"
+    assert product(2.0, 3.0) == 6
+    assert flux.gradient(product, 2.0, 3.0) == (3, 2)
+    assert flux.gradient(lambda x: product(x, 3.0, scale=2.0), 2.0) == 6
+    assert flux.gradient(lambda x: product(3.0, y=x), 2.0) == 3
+    assert Tracked not in calls
+    flux.gradcheck(product, X, A)
+
+
+def test_a_missing_pullback():
+    half = flux.rule(lambda x, y: x * y, lambda g, z, x, y: g * y, None)
+    same(flux.gradient(lambda x: np.sum(half(x, x)), X), X)
+
+
+def test_a_rule_for_a_numpy_function():
+    with pytest.raises(NotImplementedError, match="np.nan_to_num"):
+        flux.gradient(lambda x: np.sum(np.nan_to_num(x)), X)
+    assert flux.rule(np.nan_to_num, lambda g, y, x: np.where(np.isfinite(x), g, 0)) is np.nan_to_num
+    try:
+        same(flux.gradient(lambda x: np.sum(np.nan_to_num(x)), np.array([1, np.nan])), [1, 0])
+    finally:
+        del flux.autodiff.tape.rules[np.nan_to_num]
+
+
+def test_a_rule_as_a_decorator():
+    try:
+
+        @flux.rule(np.sinc)
+        def slope(g, y, x):
+            return g * (np.cos(np.pi * x) - y) / x
+
+        same(flux.gradient(np.sinc, 0.5), -4 / np.pi)
+        assert slope(1.0, 0.0, 1.0) == -1
+    finally:
+        flux.autodiff.tape.rules.pop(np.sinc, None)

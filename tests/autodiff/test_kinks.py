@@ -1,0 +1,131 @@
+"""Where a function has no slope, or a formula divides by zero: the stated convention, and no NaN or warning."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+import tinyflux as flux
+
+INF = np.inf
+
+
+def gradient(f, *arguments):
+    """The gradients of the sum of f, by position, as lists."""
+    found = flux.gradient(lambda *xs: np.sum(f(*xs)), *[np.array(x, float) for x in arguments])
+    return [g.tolist() for g in found] if len(arguments) > 1 else found.tolist()
+
+
+def test_absolute_values_have_slope_0_at_0():
+    assert gradient(np.abs, [-2, 0, 3]) == [-1, 0, 1]
+    assert gradient(np.fabs, [-2, 0, 3]) == [-1, 0, 1]
+
+
+@pytest.mark.parametrize("f", [np.maximum, np.minimum, np.fmax, np.fmin])
+def test_equal_arguments_share_the_gradient(f):
+    assert gradient(f, [1, 0], [1, 0]) == [[0.5, 0.5], [0.5, 0.5]]
+    assert gradient(lambda x: f(x, 0.0), [0]) == [0.5]
+
+
+def test_the_larger_and_the_smaller_argument_get_all():
+    assert gradient(np.maximum, [1, 2], [2, 1]) == [[0, 1], [1, 0]]
+    assert gradient(np.minimum, [1, 2], [2, 1]) == [[1, 0], [0, 1]]
+    assert gradient(np.fmax, [np.nan, 1], [2, np.nan]) == [[0, 1], [1, 0]]
+    assert gradient(np.fmin, [np.nan, 1], [2, np.nan]) == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("f", [np.max, np.min, np.maximum.reduce, np.minimum.reduce])
+def test_equal_extrema_share_the_gradient(f):
+    assert gradient(f, [2, 2, 2, 2]) == [0.25] * 4
+    assert gradient(lambda x: f(x, axis=0), [[5, 5], [5, 5]]) == [[0.5, 0.5], [0.5, 0.5]]
+    sign = 1 if f in (np.max, np.maximum.reduce) else -1
+    assert gradient(lambda x: f(x, axis=0), [[sign * 5, 1], [0, 1]]) == [[1, 0.5], [0, 0.5]]
+
+
+def test_clip_passes_the_gradient_at_its_bounds():
+    assert gradient(lambda x: np.clip(x, -1, 1), [-2, -1, 0, 1, 2]) == [0, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.linalg.norm,
+        np.std,
+        lambda x: np.linalg.norm(x, axis=0),
+        lambda x: np.linalg.norm(x, 3),
+        lambda x: np.linalg.norm(x, 1.5),
+        lambda x: np.hypot(x, x),
+        lambda x: np.std(x, keepdims=True),
+    ],
+)
+def test_roots_have_slope_0_at_0(f):
+    assert gradient(f, [0, 0, 0]) == [0, 0, 0]
+
+
+def test_std_of_one_number():
+    assert gradient(lambda x: np.std(x, axis=1), [[3], [4]]) == [[0], [0]]
+
+
+def test_powers_of_zero():
+    for p, slope in ((0, 0), (1, 1), (2, 0), (3, 0), (0.0, 0), (1.0, 1)):
+        assert gradient(lambda x, p=p: x**p, [0]) == [slope]
+    assert gradient(lambda x: x ** np.array([0, 1, 2.0]), [0, 0, 0]) == [0, 1, 0]
+    assert gradient(np.power, [0, 0, 0], [0, 1, 2]) == [[0, 1, 0], [0, 0, 0]]
+    for p, curvature in ((0, 0), (1, 0), (2, 2), (3, 0)):
+        assert flux.hessian(lambda x, p=p: x**p, 0.0) == curvature
+        assert flux.hessian(lambda x, p=p: np.power(x, np.array(float(p))), 0.0) == curvature
+
+
+def test_a_zero_exponent_at_another_base():
+    """∂/∂a aᵇ = b aᵇ⁻¹, so that ∂²/∂a∂b at b = 0 is 1/a."""
+    mixed = flux.gradient(lambda b: flux.gradient(np.power, 2.0, b)[0], 0.0)
+    assert mixed == pytest.approx(0.5)
+
+
+def test_products_with_zeros():
+    assert gradient(np.prod, [0, 2, 3]) == [6, 0, 0]
+    assert gradient(np.prod, [0, 2, 0]) == [0, 0, 0]
+    assert gradient(lambda x: np.prod(x, axis=1), [[0, 2], [3, 0]]) == [[2, 0], [0, 3]]
+    assert gradient(np.cumprod, [0, 2]) == [3, 0]
+    assert flux.hessian(np.prod, np.array([0.0, 2, 3])).tolist() == [[0, 3, 2], [3, 0, 0], [2, 0, 0]]
+    assert flux.hessian(np.prod, np.array([0.0, 0, 3])).tolist() == [[0, 3, 0], [3, 0, 0], [0, 0, 0]]
+
+
+def test_xlogy_at_0():
+    assert gradient(special.xlogy, [0, 0, 3], [2, 0, 1]) == [[np.log(2), 0, 0], [0, 0, 3]]
+    assert flux.hessian(lambda x: special.xlogy(x[0], x[1]), np.array([0.0, 2])).tolist() == [[0, 0.5], [0.5, 0]]
+
+
+def test_logaddexp_of_infinities():
+    assert gradient(np.logaddexp, [-INF, INF, 0], [1, 1, -INF]) == [[0, 1, 1], [1, 0, 0]]
+    for x in (-INF, INF):
+        assert np.isfinite(gradient(np.logaddexp, [x], [x])).all()
+    np.testing.assert_allclose(gradient(np.logaddexp, [1000, -1000], [1000, -1000]), 0.5, rtol=1e-12)
+
+
+def test_logsumexp_is_stable():
+    assert gradient(np.logaddexp.reduce, [-INF, 1000, 1000]) == pytest.approx([0, 0.5, 0.5])
+    assert gradient(np.logaddexp.reduce, [INF, 1, -INF]) == [1, 0, 0]
+    assert np.isfinite(gradient(np.logaddexp.reduce, [-INF, -INF])).all()
+    rows = gradient(lambda x: np.logaddexp.reduce(x, axis=1), [[-1000, -1000], [0, -INF]])
+    np.testing.assert_allclose(rows, [[0.5, 0.5], [1, 0]], rtol=1e-12)
+    assert gradient(np.logaddexp.reduce, []) == []
+
+
+def test_sort_keeps_the_order_of_equal_elements():
+    assert gradient(lambda x: np.sort(x) * np.array([1, 10, 100]), [2, 1, 2]) == [10, 1, 100]
+
+
+def test_where_stops_infinite_gradients():
+    assert gradient(lambda x: np.where(x > 0, np.log(np.where(x > 0, x, 1)), 0), [-1, 0, 2]) == [0, 0, 0.5]
+    with np.errstate(divide="ignore"):  # the slope of the root at 0 is infinite
+        assert gradient(lambda x: np.sqrt(np.where(x > 0, x, 0)), [-1, 4]) == [0, 0.25]
+
+
+def test_reductions_of_nothing():
+    assert gradient(np.sum, []) == []
+    assert gradient(np.prod, []) == []
+    assert gradient(np.linalg.norm, []) == []
+    assert gradient(lambda x: np.max(x, axis=1), np.zeros((0, 3))) == []
+    value, g = flux.withgradient(np.prod, np.zeros((2, 0)))
+    assert value == 1
+    assert g.shape == (2, 0)

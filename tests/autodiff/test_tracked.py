@@ -1,0 +1,211 @@
+"""An array that is being differentiated: what it can do, and which error and remedy misuse meets."""
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tinyflux.autodiff import tape
+from tinyflux.autodiff.tape import Tracked
+
+X = np.array([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
+
+
+def inside(f, x=X):
+    """What f returns while the gradient for its argument is being taken."""
+    found = []
+    flux.gradient(lambda x: found.append(f(x)) or 0.0, x)
+    return found[0]
+
+
+# What it can do.
+
+
+@pytest.mark.parametrize(
+    "compare",
+    [
+        lambda x: x < 1, lambda x: x <= 1, lambda x: x > 1, lambda x: x >= 1, lambda x: x == 1, lambda x: x != 1,
+        lambda x: 1 < x, lambda x: np.less(x, x), lambda x: np.isfinite(x), lambda x: np.logical_not(x > 0),
+        lambda x: np.any(x > 3, axis=0), lambda x: (x > 0).all(), lambda x: (x > 0) & (x < 2),
+        lambda x: np.isclose(x, 1), lambda x: np.array_equal(x, x), lambda x: x.any(),
+    ],
+)  # fmt: skip
+def test_comparisons_give_plain_booleans(compare):
+    found = inside(compare)
+    assert type(found) in (np.ndarray, np.bool, bool)
+    assert np.array_equal(found, compare(X))
+
+
+CONSTANT_ARGUMENTS = {
+    np.floor_divide: (0.7,), np.less: (1,), np.less_equal: (1,), np.greater: (1,), np.greater_equal: (1,),
+    np.equal: (1,), np.not_equal: (1,), np.logical_and: (X,), np.logical_or: (X,), np.logical_xor: (X,),
+    np.isclose: (1,), np.allclose: (1,), np.array_equal: (X,), np.nextafter: (2.0,), np.full_like: (3,),
+    np.can_cast: None, np.shares_memory: (X,), np.may_share_memory: (X,), np.searchsorted: None, np.empty_like: None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", sorted(tape.constants, key=tape.name_of), ids=tape.name_of)
+def test_functions_without_a_gradient(function):
+    """They give what NumPy gives, and let no gradient through."""
+    others = CONSTANT_ARGUMENTS.get(function, ())
+    if others is None:
+        return
+    found = inside(lambda x: function(x, *others))
+    assert not isinstance(found, Tracked)
+    np.testing.assert_array_equal(found, function(X, *others))
+
+
+def test_look_ups():
+    assert inside(lambda x: np.searchsorted(x, 3.0), np.arange(5.0)) == 3
+    assert inside(np.empty_like).shape == X.shape
+    assert inside(lambda x: x.argmax(axis=1)).tolist() == [2, 1]
+    assert inside(lambda x: x.round(1)).tolist() == X.tolist()
+
+
+def test_it_looks_like_an_array():
+    assert inside(lambda x: (x.shape, x.ndim, x.size, x.dtype, len(x))) == ((2, 3), 2, 6, np.float64, 2)
+    assert inside(lambda x: [row.shape for row in x]) == [(3,), (3,)]
+    assert inside(bool, 2.0) is True
+    with pytest.raises(ValueError, match="ambiguous"):
+        inside(bool)
+    with pytest.raises(TypeError, match="unhashable"):
+        inside(hash)
+
+
+def test_it_can_be_printed():
+    assert inside(lambda x: f"{x:.2f}", 1.234) == "1.23"
+    assert inside(repr, np.array([1.0, 2.0])) == "Tracked(array([1., 2.]))"
+    assert "Tracked" in inside(str)
+    nested = []
+    flux.gradient(lambda x: flux.gradient(lambda y: nested.append(f"{x + y:.1f}") or x * y, 2.0), 1.0)
+    assert nested == ["3.0"]
+
+
+def test_augmented_assignment_makes_a_new_array():
+    def f(x):
+        y = x
+        y += 1
+        y *= 2
+        return np.sum(y)
+
+    x = X.copy()
+    assert (flux.gradient(f, x) == 2).all()
+    assert (x == X).all()
+
+
+# Misuse.
+
+
+def assign(x):
+    x[0] = 1.0
+
+
+def add_in_place(x):
+    y = np.zeros((2, 3))
+    y += x
+
+
+def fill(x):
+    y = np.zeros((2, 3))
+    y[:] = x
+
+
+MISUSE = {
+    "assignment": (assign, TypeError, r"x\[…\] = ….*in place.*Make a new one: np.where"),
+    "+=": (add_in_place, TypeError, r"operator such as \+=.*in place.*Make a new one"),
+    "out=": (lambda x: np.add(x, 1, out=np.zeros((2, 3))), TypeError, r"np.add\(…, out=…\).*Make a new one"),
+    "fill": (fill, TypeError, "cannot become a plain one"),
+    "float": (lambda x: float(x[0, 0]), TypeError, r"float\(\) of an array that is being differentiated.*withgradient"),
+    "int": (lambda x: int(x[0, 0]), TypeError, r"int\(\) of"),
+    "complex": (lambda x: complex(x[0, 0]), TypeError, r"complex\(\) of"),
+    "index": (lambda x: [1, 2][x[0, 0]], TypeError, r"int\(\) of"),
+    "item": (lambda x: x[0, 0].item(), TypeError, r"item\(\) of"),
+    "tolist": (lambda x: x.tolist(), TypeError, r"tolist\(\) of"),
+    "np.array": (np.array, TypeError, "the gradient would be lost.*np.stack or np.concatenate, not np.array"),
+    "np.array of a list": (lambda x: np.array([x[0], x[1]]), TypeError, "np.stack or np.concatenate, not np.array"),
+    "np.array of numbers": (lambda x: np.array([x[0, 0], x[0, 1]]), TypeError, "being differentiated"),
+    "np.asarray": (np.asarray, TypeError, "np.stack or np.concatenate, not np.array"),
+    "no rule": (np.i0, NotImplementedError, r"np.i0 has no gradient rule.*flux.rule\(np.i0, lambda g, y, x: …\)"),
+    "no rule for a ufunc": (np.frexp, NotImplementedError, r"np.frexp has no gradient rule.*flux.rule\(np.frexp"),
+    "no rule for a method": (np.subtract.reduce, NotImplementedError, "np.subtract.reduce has no gradient rule"),
+    "no rule in np.linalg": (np.linalg.eigh, NotImplementedError, "np.linalg.eigh has no gradient rule"),
+    "where=": (lambda x: np.sum(x, where=x > 0), TypeError, r"np.sum: its gradient does not know the option where"),
+    "where= of a ufunc": (lambda x: np.exp(x, where=x > 0), TypeError, "np.exp: .* option where.*it knows: none"),
+    "initial=": (
+        lambda x: np.max(x, initial=0),
+        TypeError,
+        r"np.max: .* option initial=0 \(it knows: axis, keepdims\)",
+    ),
+    "dtype=": (lambda x: np.mean(x, dtype="f4"), TypeError, r"np.mean: .* option dtype='f4'.*Write the option out"),
+    "dtype by position": (lambda x: np.sum(x, 0, "f4"), TypeError, "np.sum: .* option dtype='f4'"),
+    "order": (lambda x: np.reshape(x, -1, order="F"), TypeError, "order='C', got order='F'"),
+    "pad mode": (lambda x: np.pad(x, 1, mode="edge"), TypeError, "mode='constant', got mode='edge'"),
+    "sort kind": (lambda x: np.sort(x, kind="heapsort"), TypeError, "np.sort: .* option kind='heapsort'"),
+    "norm": (lambda x: np.linalg.norm(x, 2), NotImplementedError, "np.linalg.norm: no gradient for ord=2 over 2 axes"),
+    "norm nuc": (lambda x: np.linalg.norm(x, "nuc"), NotImplementedError, "ord='nuc'"),
+    "where alone": (lambda x: np.where(x)[0], TypeError, r"expected \(condition, x, y\).*np.nonzero"),
+    "tracked option": (lambda x: np.roll(x, x[0, 0]), TypeError, "no gradient flows through the option shift"),
+    "axis": (lambda x: np.sum(x, axis=2), ValueError, "axis 2 is out of bounds"),
+    "axis of prod": (lambda x: np.prod(x, axis=2), ValueError, "axis 2 is out of bounds"),
+    "axis of take": (lambda x: np.take(x, 0, axis=2), ValueError, "axis 2 is out of bounds"),
+    "axis of sort": (lambda x: np.sort(x, axis=2), ValueError, "axis 2 is out of bounds"),
+    "axis of take_along_axis": (lambda x: np.take_along_axis(x, np.zeros((2, 3), int), 2), ValueError, "axis 2 is out"),
+    "tensordot": (lambda x: np.tensordot(x, x.T, axes=2), ValueError, "shape-mismatch"),
+    "vdot": (lambda x: np.vdot(x, x[0, 0]), ValueError, "mismatch"),
+    "matmul": (lambda x: x @ x, ValueError, "matmul"),
+    "an index out of range": (lambda x: x[2], IndexError, "out of bounds"),
+}
+
+
+@pytest.mark.parametrize("f, error, message", MISUSE.values(), ids=MISUSE)
+def test_misuse(f, error, message):
+    with pytest.raises(error, match=message):
+        flux.gradient(lambda x: np.sum(f(x)), X)
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        (np.arange(3), r"argument 1 is of int64; only real floating-point.*x.astype\(float\)"),
+        (np.ones(3, complex), "argument 1 is of complex128"),
+        (np.ones(3, bool), "argument 1 is of bool"),
+        (3, "argument 1 is of int"),
+        (1j, "argument 1 is of complex"),
+        ("text", "argument 1, a str, holds no floating-point array"),
+        ([], "argument 1, a list, holds no floating-point array"),
+        ({"n": np.arange(2)}, "argument 1, a dict, holds no floating-point array"),
+        (None, "argument 1, a NoneType, holds no"),
+    ],
+)
+def test_arguments_that_cannot_be_differentiated(argument, message):
+    for take in (flux.gradient, flux.withgradient, flux.pullback):
+        with pytest.raises(TypeError, match=message):
+            take(lambda x, y: np.sum(x), X, argument)
+
+
+@pytest.mark.parametrize(
+    "f, got",
+    [
+        (lambda x: x, r"an array of shape \(2, 3\)"),
+        (lambda x: np.sum(x, keepdims=True), r"an array of shape \(1, 1\)"),
+        (lambda x: (x, np.sum(x)), r"an array of shape \(2, 3\)"),
+        (lambda x: None, "None"),
+        (lambda x: "text", "'text'"),
+    ],
+)
+def test_losses_that_are_no_scalar(f, got):
+    with pytest.raises(ValueError, match=f"expected f to return a scalar, got {got}.*np.sum or np.mean.*flux.jacobian"):
+        flux.gradient(f, X)
+
+
+def test_results_that_are_no_array():
+    with pytest.raises(TypeError, match="pullback: expected f to return an array, got list"):
+        flux.pullback(lambda x: [x, x], X)
+    with pytest.raises(TypeError, match="jacobian: argument 0 is a dict; expected an array. See flux.destructure"):
+        flux.jacobian(lambda p: p["x"], {"x": X})
+
+
+def test_a_box_that_outlives_its_gradient():
+    """Another gradient treats it as the array it holds."""
+    kept = inside(lambda x: x * 2)
+    assert isinstance(kept, Tracked)
+    assert (flux.gradient(lambda y: np.sum(y * tape.plain(kept)), X) == 2 * X).all()

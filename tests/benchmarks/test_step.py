@@ -1,0 +1,173 @@
+"""The benchmark compares the same work, and its table says what was measured; no test looks at how long anything takes."""
+
+import re
+
+import numpy as np
+import pytest
+from benchmarks import memory, models, step
+from benchmarks.models import EPSILON, MODELS, OPTIMISERS, Cell
+from benchmarks.peers import PEERS, installed, looped
+from scipy.special import expit
+
+CELLS = [Cell(model, batchsize, rule) for model in MODELS for batchsize in (1, 128) for rule in OPTIMISERS]
+
+
+@pytest.fixture(scope="module")
+def samples():
+    images, labels = models.synthetic(models.POOL)
+    return images.reshape(-1, 784), np.eye(10, dtype=np.float32)[labels]
+
+
+def by_hand(cell, batches, n):
+    """The losses of n steps and the parameters after them, in float64, all derivatives written out."""
+    params = [p.astype(float) for layer in cell.weights() for p in layer]
+    m, v, losses = [0.0] * len(params), [0.0] * len(params), []
+    for t, (x, y) in enumerate(batches[:n], 1):
+        values = [x.astype(float)]
+        for i, activation in enumerate(cell.activations):
+            z = values[-1] @ params[2 * i].T + params[2 * i + 1]
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            values.append(
+                {"sigmoid": expit(z), "relu": np.maximum(z, 0), "softmax": e / e.sum(axis=1, keepdims=True)}[activation]
+            )
+        p = values[-1]
+        if cell.loss == "mse":
+            losses.append(np.mean((p - y) ** 2))
+            g = 2 * (p - y) / y.size
+        else:
+            losses.append(-np.sum(y * np.log(p + EPSILON)) / len(y))
+            g = -y / (p + EPSILON) / len(y)
+        grads = []
+        for i in reversed(range(len(cell.activations))):
+            a = values[i + 1]
+            slopes = {"sigmoid": g * a * (1 - a), "relu": g * (a > 0), "softmax": a * (g - (g * a).sum(axis=1, keepdims=True))}
+            g = slopes[cell.activations[i]]
+            grads = [g.T @ values[i], g.sum(axis=0), *grads]
+            g = g @ params[2 * i]
+        for i, d in enumerate(grads):
+            m[i], v[i] = 0.9 * m[i] + 0.1 * d, 0.999 * v[i] + 0.001 * d**2
+            adam = m[i] / (1 - 0.9**t) / (np.sqrt(v[i] / (1 - 0.999**t)) + 1e-8)
+            params[i] = params[i] - cell.eta * (adam if cell.optimiser == "ADAM" else d)
+    return losses, params
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.model}-{cell.batchsize}-{cell.optimiser}")
+@pytest.mark.filterwarnings("default")  # the peers' own
+def test_contender_does_the_work_of_a_step_by_hand(name, cell, samples):
+    if not installed(name):
+        pytest.skip(f"needs {PEERS[name][0]}")
+    batches = cell.batches(*samples)
+    run, weights = PEERS[name][1](cell, batches)
+    found = [run(1) for _ in range(4)], [np.array(w) for w in weights()]
+    start = [w for layer in cell.weights() for w in layer]
+    assert all(w.dtype == np.float32 for w in weights())
+    step.check({"by hand": by_hand(cell, batches, 4), name: found}, start)
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.filterwarnings("default")
+def test_a_run_of_several_steps_is_that_many_steps(name, samples):
+    if not installed(name):
+        pytest.skip(f"needs {PEERS[name][0]}")
+    cell = Cell("2LR", 128, "ADAM")
+    batches = cell.batches(*samples)
+    (once, weights), (each, expected) = PEERS[name][1](cell, batches), PEERS[name][1](cell, batches)
+    losses = [each(1) for _ in range(4)]
+    assert once(4) == losses[-1]
+    for w, e in zip(weights(), expected(), strict=True):
+        np.testing.assert_array_equal(w, e)
+
+
+def test_check_refuses_other_work():
+    start = [np.zeros(3)]
+    mine = ([1.0], [np.array([1.0, 2.0, 2.0])])
+    step.check({"a": mine, "b": ([1.00001], [np.array([1.01, 2.0, 2.0])])}, start)
+    with pytest.raises(AssertionError, match="losses of b and a"):
+        step.check({"a": mine, "b": ([1.001], mine[1])}, start)
+    with pytest.raises(AssertionError, match="b and a disagree on array 0: 0.1 apart after a way of 3"):
+        step.check({"a": mine, "b": ([1.0], [np.array([1.1, 2.0, 2.0])])}, start)
+
+
+@pytest.mark.parametrize(
+    ("batchsize", "ours", "theirs"),
+    [(128, "2.0 µs ±25%", "5.0 µs (2.50×)"), (60_000, "0.0 ms ±25%", "0.0 ms (2.50×)")],
+)
+def test_row_has_medians_and_ratios(batchsize, ours, theirs):
+    times = {"tinyflux": [1.9e-6, 2.9e-6, 2e-6], "slow": [5e-6, 5.1e-6, 4.8e-6]}
+    assert step.row(Cell("4LS", batchsize, "ADAM"), times) == ["4LS", f"{batchsize:,}", "ADAM", ours, theirs]
+
+
+def test_batches_cover_the_pool_in_turn(samples):
+    x, y = samples
+    batches = Cell("4LS", 128, "ADAM").batches(x, y)
+    np.testing.assert_array_equal(np.concatenate([b for b, _ in batches]), x)
+    seen = []
+    looped(lambda x, y: seen.append(x) or np.float32(0), batches)(len(batches) + 1)
+    assert seen[-1] is seen[0] is batches[0][0]
+    assert len(Cell("4LS", 60_000, "ADAM").batches(np.zeros((60_000, 1)), np.zeros(60_000))) == 1
+
+
+def fake(cell, batches):
+    """A contender whose work is right, but who is called Fake."""
+    return PEERS["tinyflux"][1](cell, batches)
+
+
+def wrong(cell, batches):
+    run, weights = fake(cell, batches)
+    return lambda n: run(n) + 1, weights
+
+
+def cli(capsys, *arguments):
+    step.main(["--models", "2LR", "--batchsizes", "1", "--rounds", "2", "--seconds", "0.01", *arguments])
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def few(monkeypatch, samples):
+    """Other contenders, and no search for MNIST."""
+    monkeypatch.setattr(step, "data", lambda n: (*samples, "invented"))
+    monkeypatch.setitem(PEERS, "Fake", ("numpy", fake))
+    monkeypatch.setitem(PEERS, "Absent", ("tinyflux_has_no_such_peer", fake))
+
+
+def test_command_prints_a_table(capsys, few):
+    out = cli(capsys, "--peers", "Fake", "Absent")
+    assert "data: invented" in out
+    assert "not installed, left out: Absent" in out
+    head, descent, adam = out.splitlines()[-3:]
+    assert head.split() == ["model", "batch", "rule", "tinyflux", "Fake"]
+    for text, rule in [(descent, "Descent"), (adam, "ADAM")]:
+        number = r"([\d.]+) µs"
+        found = re.fullmatch(rf"2LR +1 +{rule} +{number}(?: ±\d+%)? +{number} \(([\d.]+)×\)(?: ±\d+%)?", text)
+        assert found, text
+        ours, theirs, ratio = map(float, found.groups())
+        assert ratio == pytest.approx(theirs / ours, abs=0.02)
+
+
+def test_command_prints_markdown(capsys, few):
+    out = cli(capsys, "--peers", "Fake", "--optimisers", "ADAM", "--markdown")
+    head, rule, row = out.splitlines()[-3:]
+    assert (head, rule) == ("| model | batch | rule | tinyflux | Fake |", "| --- | --- | --- | --- | --- |")
+    assert row.startswith("| 2LR | 1 | ADAM | ")
+
+
+def test_command_stops_at_a_contender_that_computes_something_else(capsys, few, monkeypatch):
+    monkeypatch.setitem(PEERS, "Wrong", ("numpy", wrong))
+    with pytest.raises(AssertionError, match="losses of Wrong and tinyflux"):
+        cli(capsys, "--peers", "Wrong")
+
+
+def test_synthetic_images_are_like_mnists():
+    images, labels = models.synthetic(100)
+    assert images.shape == (100, 28, 28)
+    assert images.dtype == np.float32
+    assert 0 <= images.min() < images.max() <= 1
+    assert 0.15 < np.mean(images > 0) < 0.25
+    assert set(labels) <= set(range(10))
+
+
+def test_peak_is_that_of_this_process():
+    before = memory.peak()
+    block = np.ones(30_000_000)
+    assert memory.peak() >= max(before, block.nbytes / 1e6)

@@ -1,0 +1,149 @@
+"""Losses: values and derivatives against recorded ones, their checks, aggregation and dtypes."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from reference import REFERENCE, agrees, derivatives
+
+import tinyflux as flux
+
+LOSSES = [
+    flux.mse,
+    flux.mae,
+    flux.huber,
+    flux.crossentropy,
+    flux.logitcrossentropy,
+    flux.binarycrossentropy,
+    flux.logitbinarycrossentropy,
+]
+by_name = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
+PER_SAMPLE = [flux.crossentropy, flux.logitcrossentropy]
+
+
+def drawn(data, dtype=np.float64, shape=None):
+    """A prediction and a target of one shape, both in 0..1: good for every loss."""
+    shape = shape or data.draw(array_shapes(min_dims=1, max_dims=4, max_side=5))
+    numbers = st.floats(0.0625, 0.9375, width=32)
+    return data.draw(arrays(dtype, shape, elements=numbers)), data.draw(arrays(dtype, shape, elements=numbers))
+
+
+@pytest.mark.parametrize("name", REFERENCE["losses"])
+def test_values_and_derivatives_are_those_of_torch(name):
+    record = REFERENCE["losses"][name]
+    value, first, second = derivatives(getattr(flux, name.split()[0]), *record["inputs"])
+    agrees(value, record["value"])
+    for actual, expected in zip(first + second, record["first"] + record["second"], strict=True):
+        agrees(actual, expected)
+
+
+@by_name
+@given(data=st.data())
+def test_gradients_to_second_order(loss, data):
+    prediction, target = drawn(data)
+    if loss in (flux.mae, flux.huber):  # away from the kinks, |d| = 0 and |d| = 1
+        prediction = np.where(np.abs(prediction - target) < 1e-3, target + 0.01, prediction)
+    flux.gradcheck(loss, prediction, target)
+
+
+@by_name
+@given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
+def test_shapes_and_dtypes(loss, data, dtype):
+    prediction, target = drawn(data, dtype)
+    value, gradient = flux.withgradient(lambda p: loss(p, target), prediction)
+    assert value.dtype == gradient.dtype == dtype
+    assert value.shape == ()
+    assert gradient.shape == prediction.shape
+    each = loss(prediction, target, flux.identity)
+    assert each.dtype == dtype
+    assert each.shape == (prediction.shape[:-1] if loss in PER_SAMPLE else prediction.shape)
+    assert loss(prediction, target) == pytest.approx(np.mean(each), rel=1e-6)
+    assert loss(prediction, target, agg=np.sum) == pytest.approx(np.sum(each), rel=1e-6)
+
+
+@by_name
+@pytest.mark.parametrize("shapes", [((4, 3), (4,)), ((4, 1), (4,)), ((1, 3), (4, 3)), ((3,), (4, 3)), ((2, 3), (3, 2))])
+def test_nothing_is_broadcast(loss, shapes):
+    prediction, target = (np.full(shape, 0.5) for shape in shapes)
+    with pytest.raises(ValueError) as error:
+        loss(prediction, target)
+    text = str(error.value)
+    assert text.startswith(f"{loss.__name__}: ")
+    assert f"got {shapes[0]} and {shapes[1]}" in text
+    assert "onehotbatch" in text
+    with pytest.raises(ValueError, match=loss.__name__):
+        flux.gradient(lambda p: loss(p, target), prediction)
+
+
+@by_name
+def test_a_list_is_named_as_what_it_is(loss):
+    with pytest.raises(ValueError, match=r"got \(2,\) and list"):
+        loss(np.ones(2), [1.0, 1.0])
+
+
+@by_name
+def test_unknown_keywords_are_errors(loss):
+    with pytest.raises(TypeError, match="reduction"):
+        loss(np.ones(2), np.ones(2), reduction="sum")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extreme_predictions(dtype):
+    """Probabilities of exactly 0 and 1, logits of ±1e4: finite values and gradients, and no warning."""
+    onehot = np.array([[1, 0], [0, 1]], dtype)
+    wrong = 1 - onehot
+    eps = float(np.finfo(dtype).eps)
+    assert flux.crossentropy(wrong, onehot) == pytest.approx(-math.log(eps), rel=1e-6)
+    assert flux.binarycrossentropy(wrong, onehot) == pytest.approx(-math.log(eps), rel=1e-6)
+    assert flux.logitcrossentropy(1e4 * wrong, onehot) == 1e4
+    assert flux.logitbinarycrossentropy(1e4 * (wrong - onehot), onehot) == 1e4
+    assert flux.crossentropy(onehot, onehot) == pytest.approx(0, abs=2 * eps)
+    assert flux.logitbinarycrossentropy(1e4 * (onehot - wrong), onehot) == 0
+    losses = [flux.crossentropy, flux.binarycrossentropy, flux.logitcrossentropy, flux.logitbinarycrossentropy]
+    for loss in losses:
+        for prediction in (onehot, wrong):
+            scale = 1e4 if "logit" in loss.__name__ else 1
+            g = flux.gradient(lambda p, loss=loss: loss(p, onehot), scale * prediction)
+            assert np.isfinite(g).all()
+
+
+def test_crossentropy_of_softmax_is_logitcrossentropy():
+    rng = np.random.default_rng(0)
+    logits, target = rng.standard_normal((7, 5, 10)), flux.softmax(rng.standard_normal((7, 5, 10)))
+    assert flux.crossentropy(flux.softmax(logits), target) == pytest.approx(flux.logitcrossentropy(logits, target))
+    scores = rng.standard_normal((7, 3))
+    labels = (rng.random((7, 3)) > 0.5) * 1.0
+    expected = flux.logitbinarycrossentropy(scores, labels)
+    assert flux.binarycrossentropy(flux.sigmoid(scores), labels) == pytest.approx(expected)
+
+
+def test_crossentropy_is_the_mean_over_samples():
+    p = np.full((2, 3, 4), 0.25)
+    t = np.zeros((2, 3, 4))
+    t[..., 0] = 1
+    assert flux.crossentropy(p, t) == pytest.approx(math.log(4))
+    assert flux.crossentropy(p, t, np.sum) == pytest.approx(6 * math.log(4))
+
+
+def test_mse_is_the_mean_over_all_numbers():
+    """A constant 0.1 against one-hot labels of ten classes: 0.09, the plateau of a net that has learned nothing."""
+    assert flux.mse(np.full((5, 10), 0.1), np.eye(10)[:5]) == pytest.approx(0.09)
+
+
+@pytest.mark.parametrize("delta", [0.5, 1.0, 3.0])
+def test_huber(delta):
+    d = np.array([-4.0, -0.4, 0.0, 0.2, 2.0, 5.0])
+    expected = np.where(np.abs(d) < delta, d * d / 2, delta * (np.abs(d) - delta / 2))
+    np.testing.assert_allclose(flux.huber(d, 0 * d, flux.identity, delta=delta), expected)
+    flux.gradcheck(lambda p: flux.huber(p, 0 * d, delta=delta), d)
+
+
+def test_integer_and_boolean_targets():
+    p = np.array([[0.25, 0.75]])
+    for loss in LOSSES:
+        expected = loss(p, np.array([[0.0, 1.0]]))
+        assert loss(p, np.array([[0, 1]])) == pytest.approx(expected)
+        assert loss(p, np.array([[False, True]])) == pytest.approx(expected)
