@@ -1,7 +1,7 @@
 """The peak memory of batch gradient descent: `python -m benchmarks.memory`.
 
-A process of its own loads the 60,000 training images (188 MB as float32), trains a model on all of them at once for a few
-iterations, through the public names alone, and tells the largest amount of memory it occupied meanwhile.
+A process of its own loads the 60,000 training images (188 MB as float32), trains a model on all of them at once for a
+few iterations, through the public names alone, and tells the largest amount of memory it occupied meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 
 def run(model: str, optimiser: str, iterations: int) -> None:
-    """Train, and print where the data came from, the losses, and the peak in MB before and after."""
+    """Train, and print where the data came from, the losses, and the peak after and before."""
     import tinyflux as flux
 
     from .models import MODELS, OPTIMISERS, data
@@ -21,7 +21,7 @@ def run(model: str, optimiser: str, iterations: int) -> None:
     x, y, source = data(60_000)
     loaded = peak()
     sizes, activations, loss = MODELS[model]
-    layers = [flux.Dense(m, n, getattr(flux, f)) for m, n, f in zip(sizes, sizes[1:], activations)]
+    layers = [flux.Dense(m, n, getattr(flux, f)) for m, n, f in zip(sizes[:-1], sizes[1:], activations)]
     chain = flux.Chain(*layers)
     opt = flux.setup(getattr(flux, optimiser)(OPTIMISERS[optimiser]), chain)
     batches = flux.DataLoader((x, y), batchsize=len(x))

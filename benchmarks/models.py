@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Cell:
         rng = np.random.default_rng(0)
         return [
             (rng.uniform(-1, 1, (n, m)).astype(np.float32) * np.float32((6 / (m + n)) ** 0.5), np.zeros(n, np.float32))
-            for m, n in zip(sizes, sizes[1:])
+            for m, n in pairwise(sizes)
         ]
 
     def batches(self, x: Any, y: Any) -> list[tuple[Any, Any]]:

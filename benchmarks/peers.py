@@ -1,9 +1,9 @@
 """The contenders: how each of them makes the training step of a cell.
 
-A contender is a function `make(cell, batches) -> (run, weights)`. `run(n)` makes the next n steps, each the gradient of
-the loss for one batch and the update with it, waits until all is calculated, and returns the loss of the last step, from
-before its update. `weights()` returns the parameters as they are, NumPy arrays in the order of `cell.weights()`. To add
-a contender, write its function and enter it in PEERS.
+A contender is a function `make(cell, batches) -> (run, weights)`. `run(n)` makes the next n steps, each the gradient
+of the loss for one batch and the update with it, waits until all is calculated, and returns the loss of the last step,
+from before its update. `weights()` returns the parameters as they are, NumPy arrays in the order of `cell.weights()`.
+To add a contender, write its function and enter it in PEERS.
 
 Each is written as its users write it, with its defaults: float32, and all cores.
 """

@@ -2,9 +2,9 @@
 
 A step is the gradient of the loss for one batch and the update of the parameters with it, the data being at hand. All
 contenders do the same work: the same initial weights, batches and formulas, in float32; that is checked before anything
-is measured. Each has a process of its own with all cores, and they take turns, a short stretch each, for several rounds;
-the table shows the medians over the rounds, and beside a peer's how many times tinyflux's that is. A spread, half the
-range of the rounds in per cent of the median, is shown where it exceeds 10 %: the machine was busy then.
+is measured. Each has a process of its own with all cores, and they take turns, a short stretch each, for several
+rounds; the table shows the medians over the rounds, and beside a peer's how many times tinyflux's that is. A spread,
+half the range of the rounds in per cent of the median, is shown where it exceeds 10 %: the machine was busy then.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def check(results: dict[str, tuple[list[float], list[Any]]], start: Sequence[Any
         np.testing.assert_allclose(their_losses, losses, rtol=TOLERANCE, err_msg=f"losses of {name} and {first}")
         for i, (before, mine, theirs) in enumerate(zip(start, weights, their_weights, strict=True)):
             way, apart = np.linalg.norm(mine - before), np.linalg.norm(mine - theirs)
-            assert apart <= DRIFT * way, f"{name} and {first} disagree on array {i}: {apart:.2g} apart after a way of {way:.2g}"
+            assert apart <= DRIFT * way, f"{name} and {first} disagree on array {i}: {apart:.2g} apart, {way:.2g} away"
 
 
 def measure(workers: dict[str, Worker], cell: Cell, rounds: int, seconds: float) -> Times:
@@ -118,8 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [name for name in wanted if installed(name)]
     x, y, source = data(max(POOL, *options.batchsizes))
     missing = [name for name in wanted if name not in names]
-    for text in [*machine(names), f"data: {source}", *[f"not installed, left out: {', '.join(missing)}"] * bool(missing), ""]:
-        print(text, flush=True)
+    print(*machine(names), f"data: {source}", sep="\n")
+    if missing:
+        print(f"not installed, left out: {', '.join(missing)}")
+    print(flush=True)
     workers = {name: Worker(PEERS[name][1], x, y) for name in names}
     print(line(["model", "batch", "rule", *names], options.markdown))
     if options.markdown:

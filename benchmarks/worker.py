@@ -12,7 +12,9 @@ import numpy as np
 from .models import Cell
 
 STEPS = 5  # after which the contenders are compared
-WARMUP = 1000  # steps, or half a second, before the first measurement: ADAM's averages have faded by then where nothing is lit
+WARMUP = (
+    1000  # steps, or half a second, before the first measurement: by then ADAM's averages of unlit pixels have faded
+)
 
 
 class Worker:
@@ -61,7 +63,7 @@ def _serve(pipe: Any, make: Callable[..., Any], x: Any, y: Any) -> None:
             duration = _timed(run, 1)
             duration = _timed(run, min(WARMUP, _count(0.5, duration)))
         else:
-            # The first half is not counted: it fills the cache, and meanwhile the other contenders' threads fall asleep.
+            # What comes first is not counted: it fills the cache, and meanwhile the other contenders' threads fall asleep.
             duration = _timed(run, _count(question / 2, duration))
             duration = _timed(run, _count(question, duration))
             pipe.send(duration)

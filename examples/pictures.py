@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # told apart by colour-blind readers, too
-LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 
 
 def learning_curve(path: Path, title: str, curve: dict[str, list[float]], checkpoints: list[dict[str, float]]) -> None:
@@ -18,40 +17,46 @@ def learning_curve(path: Path, title: str, curve: dict[str, list[float]], checkp
         curve: "iteration" and "loss", and "mean" (of the last fifth of the iterations) where single ones are noisy.
         checkpoints: each with "iteration" and "accuracy", from 0 to 1.
     """
-    figure, (above, below) = _figure((8, 7), nrows=2, sharex=True, height_ratios=(3, 2))
+    figure, (above, below) = _figure(8, 7, nrows=2, sharex=True, gridspec_kw={"height_ratios": (3, 2)})
     figure.suptitle(title)
     _draw_loss(above, curve)
-    iterations = [point["iteration"] for point in checkpoints]
-    percent = [100 * point["accuracy"] for point in checkpoints]
-    below.plot(iterations, percent, "o-", color=BLUE)
-    for i, p in zip(iterations, percent):
-        below.annotate(f"{p:.1f}", (i, p), (0, 7), textcoords="offset points", ha="center", fontsize=8, bbox=LABEL)
-    below.margins(y=0.25)
-    below.set_ylabel("test accuracy in %")
+    _draw_accuracy(below, [c["iteration"] for c in checkpoints], [100 * c["accuracy"] for c in checkpoints])
     below.set_xlabel("iteration (one update of the parameters)")
     if curve["iteration"][-1] >= 100:
         below.set_xscale("log")
         below.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
+    above.grid(alpha=0.3)
+    below.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
 
 def _draw_loss(axes: Any, curve: dict[str, list[float]]) -> None:
-    if "mean" in curve:
-        mean = np.array(curve["mean"])
-        axes.plot(curve["iteration"], curve["loss"], ".", color=BLUE, alpha=0.25, markersize=4, label="loss of one update")
-        axes.plot(curve["iteration"], mean, color=ORANGE, linewidth=2, label="mean of the last fifth of the iterations")
-        axes.legend()
-        axes.set_ylim(0, 1.25 * mean.max())  # single images cost up to ten times as much
-    else:
+    axes.set_ylabel("training loss")
+    if "mean" not in curve:
         axes.plot(curve["iteration"], curve["loss"], color=BLUE, linewidth=2)
         axes.set_ylim(bottom=0)
-    axes.set_ylabel("training loss")
+        return
+    top = 1.25 * max(curve["mean"])  # the loss of a single image can be ten times the mean
+    higher = sum(loss > top for loss in curve["loss"])
+    label = "loss of one update" + (f" ({higher} of {len(curve['loss'])} lie higher)" if higher else "")
+    axes.plot(curve["iteration"], curve["loss"], ".", color=BLUE, alpha=0.25, markersize=4, label=label)
+    axes.plot(curve["iteration"], curve["mean"], color=ORANGE, label="mean of the last fifth of the iterations")
+    axes.set_ylim(0, top)
+    axes.legend(loc="upper right")
+
+
+def _draw_accuracy(axes: Any, iterations: list[float], percent: list[float]) -> None:
+    axes.set_ylabel("test accuracy in %")
+    axes.plot(iterations, percent, "o-", color=BLUE)
+    for i, p in zip(iterations, percent):
+        frame = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axes.annotate(f"{p:.1f}", (i, p), (0, 7), textcoords="offset points", ha="center", fontsize=8, bbox=frame)
+    room = max(0.25 * (max(percent) - min(percent)), 2)
+    axes.set_ylim(max(min(percent) - room, 0), min(max(percent) + room, 100))
 
 
 def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> None:
-    """Draw digits in rows of ten, each with its prediction; wrong ones are framed and named in orange.
+    """Draw digits in rows of ten, each with its prediction; wrong ones are crossed, framed, and corrected.
 
     Arguments:
         path: the PNG file to write.
@@ -60,14 +65,15 @@ def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, p
         labels, predictions: the N digits that the images show, and those that the model took them for.
     """
     rows = -(-len(images) // 10)
-    figure, grid = _figure((10, 1.25 * rows + 0.8), nrows=rows, ncols=10, squeeze=False)
+    figure, grid = _figure(10, 1.25 * rows + 0.8, nrows=rows, ncols=10, squeeze=False)
     figure.suptitle(title)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[], frame_on=False)
     for axes, image, label, guess in zip(grid.flat, images, labels, predictions):
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-        axes.set_title(f"{guess}", fontsize=11, color="black")
-        if guess != label:
+        if guess == label:
+            axes.set_title(f"{guess}", fontsize=11)
+        else:
             axes.set_title(f"✗ {guess}, is {label}", fontsize=11, color=ORANGE, fontweight="bold")
             axes.set_frame_on(True)
             for side in axes.spines.values():
@@ -75,12 +81,11 @@ def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, p
     figure.savefig(path, dpi=120)
 
 
-def _figure(size: tuple[float, float], **subplots: Any) -> tuple[Any, Any]:
-    """A figure with axes, drawn into memory: no display is needed, and no state of pyplot stays behind."""
+def _figure(width: float, height: float, **subplots: Any) -> tuple[Any, Any]:
+    """A figure with axes that is drawn by Agg, into memory: it needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height_ratios = subplots.pop("height_ratios", None)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(gridspec_kw={"height_ratios": height_ratios} if height_ratios else None, **subplots)
+    return figure, figure.subplots(**subplots)

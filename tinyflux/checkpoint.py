@@ -28,8 +28,8 @@ class CheckpointError(ValueError):
 def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = None) -> None:
     """Write all arrays of a model, and the state of its optimiser, to a file.
 
-    The file is written under a temporary name and then renamed: under `path` stands the old file or the new one, whatever
-    happens in between.
+    The file is written under a temporary name and then renamed: under `path` stands the old file or the new one,
+    whatever happens in between.
 
     Arguments:
         path: the file, by custom `.npz`; it is replaced if it exists.
@@ -83,16 +83,17 @@ def _umask() -> int:
 def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = None) -> None:
     """Read a file that `save` wrote into a model of the same shape, and into its optimiser's state.
 
-    The given objects are filled in place: the arrays of the model, the averages, counters and hyperparameters of the rule.
-    Everything is checked first; where something doesn't fit, nothing is changed.
+    The given objects are filled in place: the arrays of the model, the averages, counters and hyperparameters of the
+    rule. Everything is checked first; where something doesn't fit, nothing is changed.
 
     Arguments:
         path: the file.
         model: a model like the one that was saved.
-        opt: what `setup` returned for `model`, with the kind of rule that was saved. Without it the file's is passed over.
+        opt: what `setup` returned for `model`, with the kind of rule that was saved. Without it the file's is passed
+            over.
 
-    Errors: CheckpointError for a file that is damaged, of another version, of another model, or without the state that is
-    asked for; OSError where it can't be read.
+    Errors: CheckpointError for a file that is damaged, of another version, of another model, or without the state
+    that is asked for; OSError where it can't be read.
     """
     about, arrays = _read(Path(path))
     targets = {f"model{place}": array for place, array in tree.walk(model)}
@@ -132,7 +133,9 @@ def _check_fit(path: Any, targets: dict[str, Any], saved: dict[str, Any]) -> Non
     for name in targets.keys() & saved.keys():
         target, source = targets[name], saved[name]
         if (target.shape, target.dtype) != (source.shape, source.dtype):
-            wrong.append(f"{name} is {target.dtype}{target.shape} in the model, {source.dtype}{source.shape} in the file")
+            wrong.append(
+                f"{name} is {target.dtype}{target.shape} in the model, {source.dtype}{source.shape} in the file"
+            )
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise CheckpointError(f"load: {path} was saved from another model: {'; '.join(sorted(wrong)[:3])}{more}.")
@@ -141,7 +144,9 @@ def _check_fit(path: Any, targets: dict[str, Any], saved: dict[str, Any]) -> Non
 def _optimiser_steps(path: Any, about: dict[str, Any], arrays: dict[str, Any], opt: OptimiserState) -> list[Any]:
     """What is to be filled into each leaf, after checking that it fits."""
     if "optimiser" not in about:
-        raise CheckpointError(f"load: {path} holds no optimiser state; load it without one, or save with save(path, model, opt).")
+        raise CheckpointError(
+            f"load: {path} holds no optimiser state; load it without one, or save with save(path, model, opt)."
+        )
     if len(about["optimiser"]) != len(opt._leaves):
         counts = f"{len(about['optimiser'])} parameters, the given one {len(opt._leaves)}"
         raise CheckpointError(f"load: the optimiser state in {path} has {counts}.")

@@ -50,23 +50,23 @@ def train(
 ) -> list[float]:
     """Train a model: for every item of the data a gradient of the loss and an update.
 
-    The model's layers are set to the automatic mode: in training mode while a gradient is taken, and in inference when a
-    callback looks at the model.
+    The model's layers are set to the automatic mode: in training mode while a gradient is taken, and in inference
+    when a callback looks at the model.
 
     Arguments:
-        loss: called as `loss(model, *item)` for an item that is a tuple (as of DataLoader((x, y))), else as `loss(model,
-            item)`; returns a scalar. It is evaluated before the update.
+        loss: called as `loss(model, *item)` for an item that is a tuple (as of DataLoader((x, y))), else as
+            `loss(model, item)`; returns a scalar. It is evaluated before the update.
         model: the model; its arrays are changed in place.
         data: iterated over once an epoch.
         opt: what `setup(rule, model)` returned.
         epochs: how many passes to make.
-        callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops when one
-            returns True. See `early_stopping`, `progress_bar`.
+        callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops
+            when one returns True. See `early_stopping`, `progress_bar`.
 
     Returns: the mean loss of each epoch.
 
-    Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: the updates before it stand, its own
-    is not applied. ValueError for data without items.
+    Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: the updates before it
+    stand, its own is not applied. ValueError for data without items.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.seed(0)
@@ -115,7 +115,7 @@ def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState, 
 
 def _call(callbacks: Sequence[Callback], progress: Progress) -> bool:
     """Call all of them; whether one asks to stop."""
-    return any([callback(progress) is True for callback in callbacks])
+    return True in [callback(progress) for callback in callbacks]
 
 
 def early_stopping(metric: Callable[[], float], patience: int) -> Callback:

@@ -118,12 +118,15 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any, buffers: bool = True) -> A
 
 
 def _map_one(f: Callable[[Any], Any], node: Any, buffers: bool) -> Any:
-    """`map` over one tree; `buffers=False` passes over the arrays that a class names in `buffers`. Every gradient walks its model here, twice: the loops do without calls where they can."""
+    """`map` over one tree; `buffers=False` passes over the arrays that a class names in `buffers`.
+
+    Every gradient walks its model here, twice: the loops do without calls where they can.
+    """
     cls = type(node)
     kind = _kinds.get(cls)
     if kind is None:
         kind = _kind(cls)
-    if kind == OBJECT or kind == MAPPING:
+    if kind in (OBJECT, MAPPING):
         skip = () if buffers else getattr(cls, "buffers", ())
         changed = None
         attributes = node.__dict__ if kind == OBJECT else node
@@ -142,7 +145,7 @@ def _map_one(f: Callable[[Any], Any], node: Any, buffers: bool) -> Any:
         return node if changed is None else _rebuild(node, changed)
     if kind == SEQUENCE:
         items = [_map_one(f, child, buffers) for child in node]
-        for new, old in zip(items, node):  # noqa: B905
+        for new, old in zip(items, node):
             if new is not old:
                 return _rebuild(node, items)
         return node
@@ -161,8 +164,9 @@ def _map_each(f: Callable[..., Any], node: Any, rest: tuple[Any, ...], buffers: 
         found = dict(children(other)) if other is not None else dict.fromkeys(step for step, _ in pairs)
         if found.keys() != {step for step, _ in pairs}:
             raise ValueError(
-                f"trees of different shape: {type(node).__name__} has {', '.join(step for step, _ in pairs)}; the other, "
-                f"{type(other).__name__}, has {', '.join(found) or 'no children'}. Give trees made from the same model."
+                f"trees of different shape: {type(node).__name__} has {', '.join(step for step, _ in pairs)}; the "
+                f"other, {type(other).__name__}, has {', '.join(found) or 'no children'}. Give trees made from the "
+                "same model."
             )
         others.append(found)
     skip = () if buffers else [f".{name}" for name in getattr(type(node), "buffers", ())]
@@ -175,7 +179,7 @@ def _map_each(f: Callable[..., Any], node: Any, rest: tuple[Any, ...], buffers: 
 
 def _rebuild(node: Any, items: Any) -> Any:
     """A node like `node` with other children: a sequence's items, or a dict of keys or attributes."""
-    cls = type(node)
+    cls: Any = type(node)
     if cls is tuple or cls is list:
         return cls(items)
     kind = _kinds[cls]
@@ -212,7 +216,9 @@ def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     dtypes = sorted({str(a.dtype) for a in arrays})
     if len(dtypes) != 1:
         held = f"parameters of dtypes {', '.join(dtypes)}" if dtypes else "no parameters"
-        raise ValueError(f"destructure: expected parameters of one dtype, got {held}. Convert with f32(tree) or f64(tree).")
+        raise ValueError(
+            f"destructure: expected parameters of one dtype, got {held}. Convert with f32(tree) or f64(tree)."
+        )
     total = sum(a.size for a in arrays)
 
     def rebuild(vector: Any) -> Any:

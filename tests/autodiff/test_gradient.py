@@ -113,10 +113,8 @@ def test_hessian():
     same(flux.hessian(lambda x: np.sum(np.exp(x)), X), np.diag(np.exp(X)))
     same(flux.hessian(np.sum, X), np.zeros((3, 3)))
     same(flux.hessian(lambda x: 1.0, X), np.zeros((3, 3)))
-    same(
-        flux.hessian(lambda a: np.linalg.slogdet(a)[1], A @ A.T),
-        -np.einsum("jk,li->ijkl", *[np.linalg.inv(A @ A.T)] * 2),
-    )
+    inverse = np.linalg.inv(A)
+    same(flux.hessian(lambda a: np.linalg.slogdet(a)[1], A), -np.einsum("jk,li->ijkl", inverse, inverse))
     assert flux.hessian(lambda x: x**3, 2.0) == 12
 
 
@@ -225,7 +223,7 @@ def test_results_do_not_share_memory():
         g[...] = 7
     for a, b in zip(arguments, copies):
         assert (a == b).all()
-    y, back = flux.pullback(lambda a, b: np.concatenate([a + b, a - b]), A, B)
+    _, back = flux.pullback(lambda a, b: np.concatenate([a + b, a - b]), A, B)
     cotangent = np.ones((6, 3))
     for g in back(cotangent):
         assert not np.shares_memory(g, cotangent)
@@ -334,7 +332,7 @@ def test_a_missing_pullback():
 
 
 def test_a_rule_for_a_numpy_function():
-    with pytest.raises(NotImplementedError, match="np.nan_to_num"):
+    with pytest.raises(NotImplementedError, match=r"np.nan_to_num has no gradient rule"):
         flux.gradient(lambda x: np.sum(np.nan_to_num(x)), X)
     assert flux.rule(np.nan_to_num, lambda g, y, x: np.where(np.isfinite(x), g, 0)) is np.nan_to_num
     try:

@@ -81,7 +81,9 @@ def _check(
     copies["the cotangent"] = g
     for name, x in inputs.items():
         if not np.array_equal(x, copies[name], equal_nan=True):
-            raise GradientError(f"gradcheck: {name} was changed by f or a pullback; they must leave their inputs alone.")
+            raise GradientError(
+                f"gradcheck: {name} was changed by f or a pullback; they must leave their inputs alone."
+            )
 
     for i, (name, x, d) in enumerate(zip(names, arrays, gradients)):
         if d.shape != x.shape or d.dtype != x.dtype:

@@ -17,7 +17,8 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
 
     Arguments:
         f: a function written in NumPy, of arrays or trees (models, lists, dicts …), that returns an array.
-        args: what it is evaluated at and differentiated for: real floating-point arrays, Python floats, or trees of arrays.
+        args: what it is evaluated at and differentiated for: real floating-point arrays, Python floats, or trees of
+            arrays.
 
     Returns: (y, back). `back(cotangent)`, for a cotangent of y's shape, is the gradient for the argument, or a tuple of
     them for several; each has the shape of its argument, with None where nothing flows. It may be called many times.
@@ -81,11 +82,11 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
         f: returns a scalar, computed with NumPy functions and operators that have a rule (see `rule`).
         args: real floating-point arrays, Python floats, or trees of arrays: models, lists, dicts.
 
-    Returns: for one argument its gradient, for several a tuple. The gradient of a tree has the tree's shape; an array that
-    f does not depend on has None in its place.
+    Returns: for one argument its gradient, for several a tuple. The gradient of a tree has the tree's shape; an array
+    that f does not depend on has None in its place.
 
-    Errors: ValueError for a loss that is no scalar; TypeError for an argument of integers or complex numbers, or without
-    any floating-point array; NotImplementedError, with the remedy, for an operation without a rule.
+    Errors: ValueError for a loss that is no scalar; TypeError for an argument of integers or complex numbers, or
+    without any floating-point array; NotImplementedError, with the remedy, for an operation without a rule.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.gradient(lambda x: np.sum(np.sin(x) ** 2), np.array([0.0, np.pi / 4]))
@@ -122,11 +123,11 @@ def jacobian(f: Callable[..., Any], *args: Any) -> Any:
         unit[i] = 1
         found = back(unit.reshape(np.shape(y)))
         rows.append(found if len(args) > 1 else (found,))
-    columns = [
-        np.stack([row[k] if row[k] is not None else np.zeros_like(x) for row in rows]).reshape(np.shape(y) + np.shape(x))
-        if rows else np.zeros(np.shape(y) + np.shape(x), like=np.zeros_like(x))
-        for k, x in enumerate(args)
-    ]  # fmt: skip
+    columns = []
+    for k, x in enumerate(args):
+        found = [row[k] if row[k] is not None else np.zeros_like(x) for row in rows]
+        shape = np.shape(y) + np.shape(x)
+        columns.append(np.stack(found).reshape(shape) if found else np.zeros(shape, like=np.zeros_like(x)))
     return tuple(columns) if len(args) > 1 else columns[0]
 
 
@@ -181,7 +182,9 @@ def _opened(y: Any, tape: Tape) -> Any:
     """What f returned, without this tape's boxes."""
     if type(y) is Tracked:
         return y.value if y.tape is tape else y
-    return tree.map(lambda x: _opened(x, tape) if type(x) is Tracked else x, y) if isinstance(y, (tuple, list, dict)) else y
+    if isinstance(y, (tuple, list, dict)):
+        return tree.map(lambda x: _opened(x, tape) if type(x) is Tracked else x, y)
+    return y
 
 
 def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], leaf_count: int, keep: bool) -> Any:

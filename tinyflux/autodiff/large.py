@@ -1,14 +1,16 @@
 """Large arrays are worked through in blocks of rows, on all cores.
 
-Most functions treat every row (along the first axis) by itself: all elementwise ones, softmax, a Dense layer. What such a
-function gives for many rows can be put together from blocks of rows: temporaries then stay in the cache, and the blocks
-can be shared between threads, for NumPy lets go of the interpreter while it calculates. The same is true of their
-pullbacks, except that the cotangent of an argument that all rows share (a weight, a bias) is the sum over the blocks.
+Most functions treat every row (along the first axis) by itself: all elementwise ones, softmax, a Dense layer. What
+such a function gives for many rows can be put together from blocks of rows: temporaries then stay in the cache, and
+the blocks can be shared between threads, for NumPy lets go of the interpreter while it calculates. The same is true
+of their pullbacks, except that the cotangent of an argument that all rows share (a weight, a bias) is the sum over
+the blocks.
 """
 
 from __future__ import annotations
 
 import contextvars
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +30,7 @@ def is_plain(values: Sequence[Any]) -> bool:
 
 
 def aligned(rows: Any, values: Sequence[Any], shape: tuple[int, ...]) -> list[int]:
-    """The arguments that have a row for each row of the result: as declared, or by broadcasting where `rows` is True."""
+    """The arguments with a row for each row of the result: as declared, or by broadcasting where `rows` is True."""
     if rows is not True:
         return list(rows)
     return [k for k, x in enumerate(values) if np.ndim(x) == len(shape) and np.shape(x)[0] == shape[0]]
@@ -102,10 +104,10 @@ def _blocks(shape: tuple[int, ...]) -> list[slice]:
 
 
 def _in_parallel(work: Callable[[Sequence[slice]], Any], blocks: Sequence[slice]) -> list[Any]:
-    """Share the blocks out evenly, a stretch for each thread: who does what, and so every rounding, is always the same."""
+    """Share the blocks out, a stretch for each thread: who does what, and so every rounding, is always the same."""
     count = min(_cores(), len(blocks))
     bounds = [len(blocks) * i // count for i in range(count + 1)]
-    stretches = [blocks[a:b] for a, b in zip(bounds, bounds[1:])]
+    stretches = [blocks[a:b] for a, b in itertools.pairwise(bounds)]
     helpers = [_threads().submit(contextvars.copy_context().run, work, stretch) for stretch in stretches[1:]]
     try:
         own = work(stretches[0])

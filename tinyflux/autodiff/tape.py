@@ -5,7 +5,8 @@ which runs it on the arrays inside and writes a record on the tape. The sweep re
 
 Gradients nest: each has its own tape, and a box holds the value of the next outer level, which may be a box
 again. `apply` always opens the boxes of the innermost (youngest) tape first; what it then calls on their contents is
-plain NumPy, and so is recorded by the outer tapes in turn. Pullbacks are NumPy expressions too: the same holds for them.
+plain NumPy, and so is recorded by the outer tapes in turn. Pullbacks are NumPy expressions too: the same holds for
+them.
 """
 
 from __future__ import annotations
@@ -128,14 +129,18 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
     return Tracked(y, tape, len(tape) - 1)
 
 
-def _bind(function: Any, rule: Rule, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+def _bind(
+    function: Any, rule: Rule, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[Sequence[Any], dict[str, Any]]:
     """Arrays by position and options by name, however the caller wrote them; an unknown option is an error."""
     if rule.signature is not None and not rule.sequence and len(args) != rule.arity != float("inf"):
         bound = list(_by_name(rule.signature, args, kwargs).items())
         args, kwargs = [x for _, x in bound[: len(rule.pullbacks)]], dict(bound[len(rule.pullbacks) :])
     elif rule.sequence and len(args) > 1:
         args, kwargs = args[:1], {**dict(zip(rule.keywords, args[1:], strict=False)), **kwargs}
-    kwargs = {name: x for name, x in kwargs.items() if name in rule.keywords or (x is not None and x is not np._NoValue)}
+    kwargs = {
+        name: x for name, x in kwargs.items() if name in rule.keywords or (x is not None and x is not np._NoValue)
+    }
     for name, option in kwargs.items():
         if name not in rule.keywords:
             raise _unknown_option(function, name, option, rule.keywords)
@@ -190,7 +195,9 @@ def _compose(function: Any, definition: Callable[..., Any], args: Sequence[Any],
     given = _by_name(signature, args, kwargs) if signature else kwargs
     for name, option in given.items():
         if name not in parameters and option is not None and option is not np._NoValue:
-            raise _unknown_option(function, name, option, [p.name for p in parameters.values() if p.default is not p.empty])
+            raise _unknown_option(
+                function, name, option, [p.name for p in parameters.values() if p.default is not p.empty]
+            )
     return definition(**{name: option for name, option in given.items() if name in parameters})
 
 

@@ -6,9 +6,12 @@ import gzip
 import math
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAGIC = b"\0\0\x08"  # the 8 stands for unsigned bytes
 

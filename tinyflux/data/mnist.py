@@ -9,12 +9,14 @@ import tempfile
 import threading
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .idx import DataError, read_idx, unpack
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

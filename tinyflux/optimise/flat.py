@@ -109,13 +109,15 @@ class Place:
 
 
 def places(node: Any, path: str = "", container: Any = None, key: Any = None) -> Iterator[Place]:
-    """The places of all parameters of a tree; what stands in a tuple, or is the tree itself, can't be replaced there."""
+    """The places of all parameters of a tree; what stands in a tuple, or is the tree itself, can't be replaced."""
     if tree.is_array(node):
         if tree.is_parameter(node):
             yield Place(path, node, container, key)
         return
     skip = [f".{name}" for name in getattr(type(node), "buffers", ())]
-    inside = None if isinstance(node, tuple) else node if isinstance(node, (list, dict)) else getattr(node, "__dict__", None)
+    inside = (
+        None if isinstance(node, tuple) else node if isinstance(node, (list, dict)) else getattr(node, "__dict__", None)
+    )
     keys = list(inside) if isinstance(inside, dict) else range(len(tree.children(node)))
     for (step, child), below in zip(tree.children(node), keys):
         if step not in skip:

@@ -53,7 +53,8 @@ def setup(rule: Any, model: Any) -> OptimiserState:
 
     Arguments:
         rule: Descent(…), Adam(…) …
-        model: any tree with parameters; an array that stands in several places is stepped once, by the sum of its gradients.
+        model: any tree with parameters; an array that stands in several places is stepped once, by the sum of its
+            gradients.
 
     Returns: the state: a tree of the model's shape, to be given to `update`, `freeze`, `thaw`, `adjust`, `save`.
 
@@ -69,7 +70,9 @@ def setup(rule: Any, model: Any) -> OptimiserState:
         raise TypeError(f"setup: expected a rule such as flux.Adam(0.001) first, got {rule!r}.")
     found = list(places(model))
     if not found:
-        raise ValueError(f"setup: this {type(model).__name__} holds no floating-point array; there is nothing to train.")
+        raise ValueError(
+            f"setup: this {type(model).__name__} holds no floating-point array; there is nothing to train."
+        )
     distinct = list({id(place.array): place for place in reversed(found)}.values())[::-1]
     fixed = {id(place.array) for place in found if not place.movable}
     views: dict[int, Any] = {}
@@ -95,8 +98,8 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
         model: the model.
         grads: its gradient, a tree of the same shape; where it is None the parameter and its state stay as they are.
 
-    Errors: ValueError where `opt` was set up for other arrays than the model holds, or a gradient has another shape than its
-    parameter. Nothing is changed then.
+    Errors: ValueError where `opt` was set up for other arrays than the model holds, or a gradient has another shape
+    than its parameter. Nothing is changed then.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = {"w": np.array([1.0, 2.0])}
@@ -118,7 +121,7 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
         elif g.shape != shape:
             raise ValueError(f"update: the gradient of {opt._paths[i][0]} has shape {g.shape}, the parameter {shape}.")
     if len(opt._leaves) < len(gradients):
-        gradients = _summed(opt, gradients)
+        gradients = tuple(_summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
     subnormal.flush()
     try:
@@ -143,14 +146,15 @@ def _step(group: Group, gradients: Sequence[Any]) -> None:
 
 
 _STALE = (
-    "update: the parameter {} is not the array that setup prepared. If it was replaced, write into the old one instead, "
-    "model.weight[...] = new, or call setup again; if this is a copy of the model, call setup for the copy."
+    "update: the parameter {} is not the array that setup prepared. If it was replaced, write into the old one "
+    "instead, model.weight[...] = new, or call setup again; if this is a copy of the model, call setup for the copy."
 )
 
 
 def _getter(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     """A function that fetches what stands at all `paths` of a tree: generated, for it runs in every step."""
-    return eval(f"lambda tree: ({' '.join(f'tree{path},' for path in paths)})", {})  # type: ignore[no-any-return]
+    getter: Callable[[Any], tuple[Any, ...]] = eval(f"lambda tree: ({' '.join(f'tree{path},' for path in paths)})", {})
+    return getter
 
 
 def _look_up(opt: OptimiserState, node: Any, absent: Any = ...) -> tuple[Any, ...]:
@@ -224,7 +228,9 @@ def adjust(opt: Any, **hyperparameters: Any) -> None:
         known = [field.name for field in dataclasses.fields(leaf.rule)]
         unknown = [name for name in hyperparameters if name not in known]
         if unknown:
-            raise TypeError(f"adjust: {type(leaf.rule).__name__} has no {', '.join(unknown)}; it has {', '.join(known)}.")
+            raise TypeError(
+                f"adjust: {type(leaf.rule).__name__} has no {', '.join(unknown)}; it has {', '.join(known)}."
+            )
         leaf.rule = dataclasses.replace(leaf.rule, **hyperparameters)
         leaf.layout.changed()
 

@@ -1,9 +1,9 @@
 """Subnormal numbers are zero while parameters are stepped.
 
-The averages of a rule fade away wherever the gradient stays zero (pixels that are never lit, saturated units): after some
-hundred steps they are subnormal, below 1.2e-38 in float32, where processors calculate up to a hundred times slower. A
-step with Adam then takes four times as long for numbers that change nothing. Processors can take them for zero;
-compilers' fast-math modes ask for that for a whole process, this module for the duration of a step.
+The averages of a rule fade away wherever the gradient stays zero (pixels that are never lit, saturated units): after
+some hundred steps they are subnormal, below 1.2e-38 in float32, where processors calculate up to a hundred times
+slower. A step with Adam then takes four times as long for numbers that change nothing. Processors can take them for
+zero; compilers' fast-math modes ask for that for a whole process, this module for the duration of a step.
 """
 
 from __future__ import annotations

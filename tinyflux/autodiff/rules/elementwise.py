@@ -118,8 +118,8 @@ rule(special.logit, lambda g, y, x: g / (x * (1 - x)))
 rule(special.erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
 rule(special.erfc, lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * np.exp(-x * x))
 rule(special.gammaln, lambda g, y, x: g * special.psi(x))
+_zeta: Any = rule(special.zeta, None, lambda g, y, s, x: -g * s * _zeta(s + 1.0, x))
 rule(special.psi, lambda g, y, x: g * _zeta(2.0, x))  # ψ⁽ⁿ⁾(x) = (−1)ⁿ⁺¹ n! ζ(n + 1, x)
-_zeta = rule(special.zeta, None, lambda g, y, s, x: -g * s * _zeta(s + 1.0, x))
 rule(
     special.xlogy,
     lambda g, y, a, b: g * special.xlogy(np.where((a == 0) & (b == 0), 0, np.ones_like(a)), b),
@@ -137,4 +137,3 @@ constant(
     np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.result_type,
     np.can_cast, np.shares_memory, np.may_share_memory, np.iscomplexobj, np.isrealobj,
 )  # fmt: skip
-

@@ -22,12 +22,15 @@ def _count(x: Any, y: Any) -> int:
     return x.size // (y.size or 1)
 
 
-def _sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    return np.add.reduce(x, axis=axis, keepdims=keepdims)  # what np.sum does, without its preparations
+_add: Any = np.add.reduce
 
 
-def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    total = np.add.reduce(x, axis=axis, keepdims=keepdims)
+def _sum(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
+    return _add(x, axis=axis, keepdims=keepdims)  # what np.sum does, without its preparations
+
+
+def _mean(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
+    total = _add(x, axis=axis, keepdims=keepdims)
     return total / _count(x, total)
 
 

@@ -72,7 +72,7 @@ def _pad(g: Any, y: Any, x: Any, pad_width: Any = 0, mode: Any = "constant", con
     if mode != "constant":
         raise TypeError(f"np.pad: its gradient knows mode='constant', got mode={mode!r}. Use np.concatenate of slices.")
     if isinstance(pad_width, dict):
-        widths = [pad_width.get(i, pad_width.get(i - x.ndim, 0)) for i in range(x.ndim)]
+        widths: Any = [pad_width.get(i, pad_width.get(i - x.ndim, 0)) for i in range(x.ndim)]
         before = [w if isinstance(w, int) else w[0] for w in widths]
     else:
         before = np.broadcast_to(pad_width, (x.ndim, 2))[:, 0].tolist()
