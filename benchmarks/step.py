@@ -4,7 +4,7 @@ A step is the gradient of the loss for one batch and the update of the parameter
 contenders do the same work: the same initial weights, batches and formulas, in float32; that is checked before anything
 is measured. Each has a process of its own with all cores, and they take turns, a short stretch each, for several
 rounds; the table shows the medians over the rounds, and beside a peer's how many times tinyflux's that is. A spread,
-half the range of the rounds in per cent of the median, is shown where it exceeds 10 %: the machine was busy then.
+half the distance of the rounds' quartiles in per cent of the median, is shown from 10 % on: the machine was busy then.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ def row(cell: Cell, times: Times) -> list[str]:
         entry = f"{median * 1e3:.1f} ms" if cell.batchsize >= 10_000 else f"{median * 1e6:.1f} µs"
         if ours and name != "tinyflux":
             entry += f" ({median / ours:.2f}×)"
-        spread = (max(seconds) - min(seconds)) / 2 / median
-        entries.append(entry + f" ±{spread:.0%}" * (spread > 0.1))
+        low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [median] * 3
+        spread = (high - low) / 2 / median
+        entries.append(entry + f" ±{spread:.0%}" * (spread >= 0.1))
     return entries
 
 

@@ -12,9 +12,7 @@ import numpy as np
 from .models import Cell
 
 STEPS = 5  # after which the contenders are compared
-WARMUP = (
-    1000  # steps, or half a second, before the first measurement: by then ADAM's averages of unlit pixels have faded
-)
+WARMUP = 1000  # steps, or half a second, before measuring: ADAM's averages of unlit pixels fade in that time
 
 
 class Worker:
@@ -63,7 +61,7 @@ def _serve(pipe: Any, make: Callable[..., Any], x: Any, y: Any) -> None:
             duration = _timed(run, 1)
             duration = _timed(run, min(WARMUP, _count(0.5, duration)))
         else:
-            # What comes first is not counted: it fills the cache, and meanwhile the other contenders' threads fall asleep.
+            # The first run is not counted: it fills the cache, and meanwhile the other contenders' threads fall asleep.
             duration = _timed(run, _count(question / 2, duration))
             duration = _timed(run, _count(question, duration))
             pipe.send(duration)

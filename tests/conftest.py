@@ -5,3 +5,5 @@ from hypothesis import settings
 # The same examples in every run, so that a failure can be repeated; no deadline, as machines differ.
 settings.register_profile("tinyflux", derandomize=True, deadline=None, max_examples=10, database=None)
 settings.load_profile("tinyflux")
+
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no doctests, and modules of one name collide

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
         model: any tree of arrays.
         opt: what `setup` returned for it.
 
-    Errors: OSError, naming the file, where it can't be written.
+    Errors: OSError, naming the file, where it can't be written; TypeError for an array of Python objects.
 
     >>> import tempfile, tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2), flux.Dense(2, 1)); opt = flux.setup(flux.Adam(), model)
@@ -45,6 +44,9 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
     ...     flux.load(f"{folder}/model.npz", model, opt)
     """
     arrays = {f"model{place}": array for place, array in tree.walk(model)}
+    objects = [name for name, array in arrays.items() if array.dtype.hasobject]
+    if objects:
+        raise TypeError(f"save: {objects[0]} is an array of Python objects; only numbers and text can be saved.")
     about: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     if opt is not None:
         about["optimiser"] = [_described(leaf) for leaf in opt._leaves]
@@ -102,24 +104,23 @@ def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
     steps = _optimiser_steps(path, about, arrays, opt) if opt is not None else []
     for name, target in targets.items():
         target[...] = saved[name]
-    for leaf, description, states in steps:
+    for leaf, rule, description, states in steps:
         for target, source in zip(_state_arrays(leaf), states, strict=True):
             target[...] = source
-        leaf.rule = type(leaf.rule)(**_with_tuples(description["hyperparameters"]))
+        leaf.rule = rule
         leaf.numbers = tuple(description["numbers"])
         leaf.frozen = description["frozen"]
         leaf.layout.changed()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        about = json.loads(arrays.pop("about").tobytes())
-    except OSError:
-        raise
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise CheckpointError(f"load: {path} is damaged or no tinyflux checkpoint ({error}).") from error
+    with open(path, "rb") as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            about = dict(json.loads(arrays.pop("about").tobytes()))
+        except Exception as error:  # what the readers of zip and npy raise for damaged bytes is a dozen types
+            raise CheckpointError(f"load: {path} is damaged or no tinyflux checkpoint ({error}).") from error
     if about.get("format") != FORMAT or about.get("version") != VERSION:
         got = f"{about.get('format')!r} of version {about.get('version')!r}"
         raise CheckpointError(f"load: {path} is {got}; this tinyflux reads {FORMAT!r} of version {VERSION}.")
@@ -128,6 +129,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _check_fit(path: Any, targets: dict[str, Any], saved: dict[str, Any]) -> None:
     """Every array of the model stands in the file, with the same shape and dtype, and no other does."""
+    for name, target in targets.items():
+        if not getattr(target.flags, "writeable", True):
+            raise ValueError(f"load: {name} is a read-only array and can't be filled; put a copy into the model.")
     wrong = [f"{name} is missing in the file" for name in targets if name not in saved]
     wrong += [f"{name} is in the file alone" for name in saved if name not in targets]
     for name in targets.keys() & saved.keys():
@@ -156,9 +160,14 @@ def _optimiser_steps(path: Any, about: dict[str, Any], arrays: dict[str, Any], o
         if description["rule"] != type(leaf.rule).__name__:
             named = f"{description['rule']}, the given one {type(leaf.rule).__name__}"
             raise CheckpointError(f"load: the optimiser state in {path} is of {named}; use setup with the saved rule.")
-        if description["path"] != leaf.path or any(s is None or s.shape != leaf.view.shape for s in states):
+        unfit = description["path"] != leaf.path or len(description["numbers"]) != len(leaf.numbers)
+        if unfit or any(s is None or s.shape != leaf.view.shape for s in states):
             raise CheckpointError(f"load: the optimiser state in {path} does not fit the parameter {leaf.path}.")
-        steps.append((leaf, description, states))
+        try:
+            rule = type(leaf.rule)(**_with_tuples(description["hyperparameters"]))
+        except TypeError as error:
+            raise CheckpointError(f"load: the {description['rule']} in {path} has other settings ({error}).") from error
+        steps.append((leaf, rule, description, states))
     return steps
 
 

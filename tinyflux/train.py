@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .autodiff import withgradient
 from .nn import trainmode
 from .optimise import update
@@ -61,7 +63,8 @@ def train(
         opt: what `setup(rule, model)` returned.
         epochs: how many passes to make.
         callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops
-            when one returns True. See `early_stopping`, `progress_bar`.
+            when one returns True. One that has a method `close` is closed in the end, whatever happens. See
+            `early_stopping`, `progress_bar`.
 
     Returns: the mean loss of each epoch.
 
@@ -80,24 +83,30 @@ def train(
     progress = Progress(model, opt)
     means: list[float] = []
     trainmode(model, "auto")
-    for progress.epoch in range(1, epochs + 1):
-        total, count, stop = 0.0, 0, False
-        for item in data:
-            progress.loss = _step(loss, model, item, opt, progress.epoch, count)
-            progress.iteration += 1
-            total += progress.loss
-            count += 1
-            stop = _call(callbacks, progress)
+    try:
+        for progress.epoch in range(1, epochs + 1):
+            total, count, stop = 0.0, 0, False
+            for item in data:
+                progress.loss = _step(loss, model, item, opt, progress.epoch, count)
+                progress.iteration += 1
+                total += progress.loss
+                count += 1
+                stop = _call(callbacks, progress)
+                if stop:
+                    break
+            if not count:
+                fix = "an iterator lasts for one pass."
+                raise ValueError(f"train: the data gave no item in epoch {progress.epoch}; {fix}")
+            means.append(total / count)
+            progress.epoch_ended = True
+            stop = _call(callbacks, progress) or stop
+            progress.epoch_ended = False
             if stop:
                 break
-        if not count:
-            raise ValueError(f"train: the data gave no item in epoch {progress.epoch}; an iterator lasts for one pass.")
-        means.append(total / count)
-        progress.epoch_ended = True
-        stop = _call(callbacks, progress) or stop
-        progress.epoch_ended = False
-        if stop:
-            break
+    finally:
+        for callback in callbacks:
+            if hasattr(callback, "close"):
+                callback.close()
     return means
 
 
@@ -115,7 +124,8 @@ def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState, 
 
 def _call(callbacks: Sequence[Callback], progress: Progress) -> bool:
     """Call all of them; whether one asks to stop."""
-    return True in [callback(progress) for callback in callbacks]
+    answers = [callback(progress) for callback in callbacks]
+    return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
 
 
 def early_stopping(metric: Callable[[], float], patience: int) -> Callback:
@@ -147,22 +157,31 @@ def early_stopping(metric: Callable[[], float], patience: int) -> Callback:
     return callback
 
 
+class _ProgressBar:
+    def __init__(self, total: int | None) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=total, unit="it")
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.epoch_ended:
+            self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}")
+        elif self._bar.update():  # True when it is time to draw
+            self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}", refresh=False)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
 def progress_bar(total: int | None = None) -> Callback:
-    """A callback that shows a bar with the loss (needs tqdm: the extra `examples`).
+    """A callback that shows a bar with the loss, on stderr (needs tqdm: the extra `examples`).
 
     Arguments:
         total: the number of updates that are to come, for the time left: epochs * len(data).
+
+    >>> import numpy as np, tinyflux as flux
+    >>> model = flux.Dense(2, 1); opt = flux.setup(flux.Descent(), model); x = np.ones((8, 2), np.float32)
+    >>> bar = flux.progress_bar(total=3)
+    >>> losses = flux.train(lambda m, x: np.mean(m(x) ** 2), model, [x], opt, epochs=3, callbacks=[bar])
     """
-    from tqdm import tqdm
-
-    bar = tqdm(total=total, unit="it")
-
-    def callback(progress: Progress) -> None:
-        if progress.epoch_ended:
-            bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}")
-            if progress.iteration == total:
-                bar.close()
-        elif bar.update():  # True when it is time to draw
-            bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}", refresh=False)
-
-    return callback
+    return _ProgressBar(total)

@@ -8,6 +8,7 @@ numbers and whatever holds no array are carried along as they are. Arrays that a
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -63,6 +64,14 @@ def walk(tree: Any, buffers: bool = True) -> Iterator[tuple[str, Any]]:
     >>> [(path, a.shape) for path, a in tree.walk({"w": np.zeros((2, 3)), "rest": [np.zeros(4)]})]
     [("['w']", (2, 3)), ("['rest'][0]", (4,))]
     """
+    try:
+        yield from _walk(tree, buffers)
+    except RecursionError:
+        _refuse_cycle(tree)
+        raise
+
+
+def _walk(tree: Any, buffers: bool) -> Iterator[tuple[str, Any]]:
     if is_array(tree):
         if buffers or is_parameter(tree):
             yield "", tree
@@ -70,8 +79,21 @@ def walk(tree: Any, buffers: bool = True) -> Iterator[tuple[str, Any]]:
     skip = () if buffers else [f".{name}" for name in getattr(type(tree), "buffers", ())]
     for step, child in children(tree):
         if step not in skip:
-            for path, array in walk(child, buffers):
+            for path, array in _walk(child, buffers):
                 yield step + path, array
+
+
+def _refuse_cycle(tree: Any) -> None:
+    """ValueError, with the place, for a tree in which a node stands below itself: it has no end."""
+    todo: list[tuple[str, Any, tuple[int, ...]]] = [("", tree, ())]
+    while todo:
+        path, node, above = todo.pop()
+        if id(node) in above:
+            raise ValueError(
+                f"a model must be a tree, but the {type(node).__name__} at {path} is a node that it stands in itself. "
+                "Keep the reference out of the model's attributes, or hold it as weakref.ref(node)."
+            )
+        todo += [(path + step, child, (*above, id(node))) for step, child in children(node)]
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -108,13 +130,17 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any, buffers: bool = True) -> A
         rest: trees of the same shape; where one of them is None, so is all below it.
         buffers: whether `f` is called for arrays that a class names in its `buffers`, too.
 
-    Errors: ValueError where a tree of `rest` has another shape than `tree`.
+    Errors: ValueError where a tree of `rest` has another shape than `tree`, or a node stands below itself.
 
     >>> import tinyflux as flux
     >>> flux.tree.map(lambda a, b: a + b, {"w": np.ones(2)}, {"w": np.ones(2)})
     {'w': array([2., 2.])}
     """
-    return _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, buffers)
+    try:
+        return _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, buffers)
+    except RecursionError:
+        _refuse_cycle(tree)
+        raise
 
 
 def _map_one(f: Callable[[Any], Any], node: Any, buffers: bool) -> Any:
@@ -185,10 +211,10 @@ def _rebuild(node: Any, items: Any) -> Any:
     kind = _kinds[cls]
     if kind == OBJECT:
         new = cls.__new__(cls)
-        new.__dict__ = items
+        new.__dict__.update(items)
         return new
     if kind == MAPPING and cls is not dict:
-        new = cls.__new__(cls)
+        new = copy.copy(node)
         new.update(items)
         return new
     if kind == MAPPING:
@@ -202,8 +228,9 @@ def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     Arguments:
         tree: any tree; its parameters must share one dtype.
 
-    Returns: (flat, rebuild): `flat` holds the parameters one after another, each in C order; `rebuild(vector)` is a
-    tree like `tree` with its parameters taken from `vector`. Both can be differentiated.
+    Returns: (flat, rebuild): `flat` holds the parameters one after another, each in C order, and once if it stands in
+    several places; `rebuild(vector)` is a tree like `tree` with its parameters taken from `vector`. Both can be
+    differentiated.
 
     Errors: ValueError for a vector of another length, for parameters of several dtypes, or for a tree without any.
 
@@ -212,7 +239,7 @@ def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     >>> flat.shape, rebuild(flat * 0).weight.shape
     ((8,), (2, 3))
     """
-    arrays = parameters(tree)
+    arrays = list({id(a): a for a in parameters(tree)}.values())
     dtypes = sorted({str(a.dtype) for a in arrays})
     if len(dtypes) != 1:
         held = f"parameters of dtypes {', '.join(dtypes)}" if dtypes else "no parameters"
@@ -224,12 +251,15 @@ def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     def rebuild(vector: Any) -> Any:
         if vector.shape != (total,):
             raise ValueError(f"rebuild: expected a vector of shape ({total},), got shape {vector.shape}.")
+        pieces: dict[int, Any] = {}
         position = 0
 
         def piece(array: Any) -> Any:
             nonlocal position
-            position += array.size
-            return vector[position - array.size : position].reshape(array.shape)
+            if id(array) not in pieces:
+                pieces[id(array)] = vector[position : position + array.size].reshape(array.shape)
+                position += array.size
+            return pieces[id(array)]
 
         return map(lambda a: piece(a) if is_parameter(a) else a, tree, buffers=False)
 
@@ -238,7 +268,7 @@ def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 def f32(tree: Any) -> Any:
     """A copy of a tree whose floating-point arrays are float32."""
-    return map(lambda a: a.astype(np.float32) if is_parameter(a) else a, tree)
+    return _converted(tree, np.float32)
 
 
 def f64(tree: Any) -> Any:
@@ -248,4 +278,16 @@ def f64(tree: Any) -> Any:
     >>> flux.f64(flux.Dense(3, 2)).weight.dtype
     dtype('float64')
     """
-    return map(lambda a: a.astype(np.float64) if is_parameter(a) else a, tree)
+    return _converted(tree, np.float64)
+
+
+def _converted(tree: Any, dtype: Any) -> Any:
+    """An array that stands in several places is converted once, and stands in all of them again."""
+    copies: dict[int, Any] = {}
+
+    def convert(a: Any) -> Any:
+        if id(a) not in copies:
+            copies[id(a)] = a.astype(dtype) if is_parameter(a) else a
+        return copies[id(a)]
+
+    return map(convert, tree)

@@ -118,6 +118,15 @@ def test_hessian():
     assert flux.hessian(lambda x: x**3, 2.0) == 12
 
 
+def test_cholesky_of_a_symmetric_matrix():
+    """Of [[a, b], [b, c]] the factor has √a, b/√a and √(c − b²/a); each of the two b has half of the gradient."""
+    a, b, c = 4.0, 2.0, 10.0
+    g = flux.gradient(lambda x: np.linalg.cholesky(x)[1, 0], np.array([[a, b], [b, c]]))
+    same(g, [[-b / 2 * a**-1.5, 0.5 / np.sqrt(a)], [0.5 / np.sqrt(a), 0]])
+    g = flux.gradient(lambda x: np.linalg.cholesky(x)[1, 1] ** 2, np.array([[a, b], [b, c]]))
+    same(g, [[b**2 / a**2, -b / a], [-b / a, 1]])
+
+
 # Nesting.
 
 

@@ -21,6 +21,14 @@ def test_small_blocks(case, monkeypatch):
     case.check({"i": 5, "j": 4, "k": 3, "m": 2, "n": 3}, seed=0)
 
 
+@pytest.mark.parametrize("case", cases_elementwise.CASES, ids=lambda case: f"{case.name} [{case.shapes}]")
+def test_small_blocks_of_squares(case, monkeypatch):
+    """Where rows and columns are as many, a vector still belongs to the columns."""
+    monkeypatch.setattr(tape, "LARGE", 4)
+    monkeypatch.setattr(large, "BLOCK", 3)
+    case.check(dict.fromkeys("ijkmn", 4), seed=1)
+
+
 def test_blocks_of_rows(monkeypatch):
     """A function of rows and a weight that they share: the weight's gradient is the sum over the blocks."""
     calls = []
@@ -50,7 +58,7 @@ def test_a_large_array():
 
 
 def test_an_error_in_a_block_arrives():
-    x = np.ones(2 * large.LARGE)
+    x = np.ones((large.LARGE, 2))
     x[-1] = -1
     with pytest.raises(RuntimeWarning, match="invalid value"), np.errstate(invalid="warn"):
         flux.gradient(lambda x: np.sum(np.sqrt(x)), x)

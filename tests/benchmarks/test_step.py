@@ -1,4 +1,4 @@
-"""The benchmark compares the same work, and its table says what was measured; no test looks at how long a step takes."""
+"""The benchmark compares the same work, and its table says what was measured; how fast it is is not tested."""
 
 import re
 
@@ -41,12 +41,8 @@ def by_hand(cell, batches, n):
         grads = []
         for i in reversed(range(len(cell.activations))):
             a = values[i + 1]
-            slopes = {
-                "sigmoid": g * a * (1 - a),
-                "relu": g * (a > 0),
-                "softmax": a * (g - (g * a).sum(axis=1, keepdims=True)),
-            }
-            g = slopes[cell.activations[i]]
+            softmax = a * (g - (g * a).sum(axis=1, keepdims=True))
+            g = {"sigmoid": g * a * (1 - a), "relu": g * (a > 0), "softmax": softmax}[cell.activations[i]]
             grads = [g.T @ values[i], g.sum(axis=0), *grads]
             g = g @ params[2 * i]
         for i, d in enumerate(grads):
@@ -96,10 +92,11 @@ def test_check_refuses_other_work():
 
 @pytest.mark.parametrize(
     ("batchsize", "ours", "theirs"),
-    [(128, "2.0 µs ±25%", "5.0 µs (2.50×)"), (60_000, "0.0 ms ±25%", "0.0 ms (2.50×)")],
+    [(128, "2.0 µs ±12%", "5.0 µs (2.50×)"), (60_000, "2.0 ms ±12%", "5.0 ms (2.50×)")],
 )
 def test_row_has_medians_and_ratios(batchsize, ours, theirs):
-    times = {"tinyflux": [1.9e-6, 2.9e-6, 2e-6], "slow": [5e-6, 5.1e-6, 4.8e-6]}
+    unit = 1e-6 if batchsize == 128 else 1e-3
+    times = {"tinyflux": [1.9 * unit, 2.4 * unit, 2.0 * unit], "slow": [5.0 * unit, 5.1 * unit, 4.8 * unit]}
     assert step.row(Cell("4LS", batchsize, "ADAM"), times) == ["4LS", f"{batchsize:,}", "ADAM", ours, theirs]
 
 

@@ -15,7 +15,8 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
     """Tell how a function is differentiated.
 
     Arguments:
-        function: a NumPy ufunc or function, a SciPy ufunc, or any function of yours.
+        function: a NumPy ufunc or function, a SciPy ufunc, or any function of yours that returns an array or a NumPy
+            number.
         pullbacks: one for each of its array arguments, `(g, y, *arguments, **options) -> cotangent`, where g is the
             cotangent of the result y = function(*arguments, **options); None where no gradient flows. Written in NumPy
             functions, a pullback can itself be differentiated. Without any, `rule(function)` is a decorator of one.

@@ -129,18 +129,18 @@ def buckets(found: list[Place], fixed: set[int]) -> Iterator[list[Place]]:
     movable: dict[Any, list[Place]] = {}
     for place in found:
         if id(place.array) in fixed:
-            if not place.array.flags.c_contiguous:
+            if not place.array.flags.c_contiguous or not getattr(place.array.flags, "writeable", True):
                 name = place.path or "the root"
-                raise ValueError(f"setup: the array at {name} is not contiguous and can't be moved; put it in a list.")
+                fault = "read-only" if place.array.flags.c_contiguous else "not contiguous"
+                raise ValueError(f"setup: the array at {name} is {fault} and can't be moved; put it in a list.")
             yield [place]
         else:
             movable.setdefault((type(place.array), place.array.dtype), []).append(place)
     yield from movable.values()
 
 
-def flatten(rule: Any, bucket: list[Place]) -> Iterator[tuple[Place, Any, Leaf]]:
+def flatten(rule: Any, bucket: list[Place], fixed: bool) -> Iterator[tuple[Place, Any, Leaf]]:
     """Lay the arrays of a bucket into one buffer: for each its place, the view that is to stand there, and its leaf."""
-    fixed = len(bucket) == 1 and not bucket[0].movable
     x = bucket[0].array.reshape(-1) if fixed else np.concatenate([place.array.reshape(-1) for place in bucket])
     state = rule.init(x)
     arrays = tuple(s for s in state if tree.is_array(s))

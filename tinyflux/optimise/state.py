@@ -40,6 +40,12 @@ class OptimiserState:
     def __getitem__(self, index: Any) -> Any:
         return self._mirror[index]
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "an optimiser state belongs to the arrays of its model and can't be copied or pickled. Copy the model, "
+            "call setup for the copy, and carry the state over with save and load."
+        )
+
     def __repr__(self) -> str:
         lines = [f"  {leaf.path or 'array'}: {leaf!r}" for leaf in self._leaves]
         return "\n".join(["OptimiserState(", *lines, ")"])
@@ -58,7 +64,7 @@ def setup(rule: Any, model: Any) -> OptimiserState:
 
     Returns: the state: a tree of the model's shape, to be given to `update`, `freeze`, `thaw`, `adjust`, `save`.
 
-    Errors: ValueError for a model without parameters, or one that holds a non-contiguous array in a tuple.
+    Errors: ValueError for a model without parameters, or one that holds a non-contiguous or read-only array in a tuple.
 
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2, flux.relu), flux.Dense(2, 1))
@@ -68,17 +74,17 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     """
     if isinstance(rule, type) or not (hasattr(rule, "init") and hasattr(rule, "apply")):
         raise TypeError(f"setup: expected a rule such as flux.Adam(0.001) first, got {rule!r}.")
-    found = list(places(model))
-    if not found:
+    if not tree.parameters(model):
         raise ValueError(
             f"setup: this {type(model).__name__} holds no floating-point array; there is nothing to train."
         )
+    found = list(places(model))
     distinct = list({id(place.array): place for place in reversed(found)}.values())[::-1]
     fixed = {id(place.array) for place in found if not place.movable}
     views: dict[int, Any] = {}
     leaf_of: dict[int, Leaf] = {}
     for bucket in buckets(distinct, fixed):
-        for place, view, leaf in flatten(rule, bucket):
+        for place, view, leaf in flatten(_plain(rule), bucket, id(bucket[0].array) in fixed):
             views[id(place.array)] = view
             leaf_of[id(place.array)] = leaf
     leaves = [leaf_of[id(place.array)] for place in distinct]
@@ -110,16 +116,18 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     """
     try:
         arrays, gradients = opt._get(model), opt._get(grads)
-    except (AttributeError, IndexError, KeyError, TypeError):
+    except (AttributeError, IndexError, KeyError, NameError, TypeError):
         arrays, gradients = _look_up(opt, model), _look_up(opt, grads, absent=None)
     if not all(map(operator.is_, arrays, opt._views)):
-        raise ValueError(_STALE.format(next(p for (p, _), a, v in zip(opt._paths, arrays, opt._views) if a is not v)))
+        stale = next(path for (path, _), a, view in zip(opt._paths, arrays, opt._views) if a is not view)
+        raise ValueError(_STALE.format(stale or "array"))
     missing: tuple[int, ...] = ()
     for i, (g, shape) in enumerate(zip(gradients, opt._shapes)):
         if g is None:
             missing = (*missing, i)
         elif g.shape != shape:
-            raise ValueError(f"update: the gradient of {opt._paths[i][0]} has shape {g.shape}, the parameter {shape}.")
+            name = opt._paths[i][0] or "the array"
+            raise ValueError(f"update: the gradient of {name} has shape {g.shape}, the parameter {shape}.")
     if len(opt._leaves) < len(gradients):
         gradients = tuple(_summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
@@ -153,7 +161,11 @@ _STALE = (
 
 def _getter(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     """A function that fetches what stands at all `paths` of a tree: generated, for it runs in every step."""
-    getter: Callable[[Any], tuple[Any, ...]] = eval(f"lambda tree: ({' '.join(f'tree{path},' for path in paths)})", {})
+    getter: Callable[[Any], tuple[Any, ...]]
+    try:
+        getter = eval(f"lambda tree: ({' '.join(f'tree{path},' for path in paths)})", {})
+    except SyntaxError:  # a key whose repr is no Python: nothing is found, and `update` looks up step by step
+        getter = operator.itemgetter(object())
     return getter
 
 
@@ -196,14 +208,14 @@ def freeze(opt: Any) -> None:
     >>> opt[0].bias, opt[1].bias
     (Leaf(Descent(eta=0.1), frozen), Leaf(Descent(eta=0.1)))
     """
-    for leaf in _leaves(opt):
+    for leaf in _leaves(opt, "freeze"):
         leaf.frozen = True
         leaf.layout.changed()
 
 
 def thaw(opt: Any) -> None:
     """Step the parameters of `opt`, a state or any part of one, again after `freeze`."""
-    for leaf in _leaves(opt):
+    for leaf in _leaves(opt, "thaw"):
         leaf.frozen = False
         leaf.layout.changed()
 
@@ -224,23 +236,28 @@ def adjust(opt: Any, **hyperparameters: Any) -> None:
     >>> opt.weight.rule.eta, opt.bias.rule.eta
     (0.01, 0.001)
     """
-    for leaf in _leaves(opt):
+    for leaf in _leaves(opt, "adjust"):
         known = [field.name for field in dataclasses.fields(leaf.rule)]
         unknown = [name for name in hyperparameters if name not in known]
         if unknown:
             raise TypeError(
                 f"adjust: {type(leaf.rule).__name__} has no {', '.join(unknown)}; it has {', '.join(known)}."
             )
-        leaf.rule = dataclasses.replace(leaf.rule, **hyperparameters)
+        leaf.rule = _plain(dataclasses.replace(leaf.rule, **hyperparameters))
         leaf.layout.changed()
 
 
-def _leaves(opt: Any) -> Iterator[Leaf]:
-    """The leaves of a state or of a part of one."""
+def _leaves(opt: Any, caller: str) -> list[Leaf]:
+    """The leaves of a state or of a part of one; a part without parameters has none, but a model is a mistake."""
     if isinstance(opt, OptimiserState):
-        yield from opt._leaves
-    elif isinstance(opt, Leaf):
-        yield opt
-    else:
-        for _, child in tree.children(opt):
-            yield from _leaves(child)
+        return opt._leaves
+    if tree.parameters(opt):
+        got = f"a {type(opt).__name__} that holds parameters"
+        raise TypeError(f"{caller}: expected what setup returned or a part of it, such as opt.layers[0], got {got}.")
+    return [node for _, node in _branches(opt, "") if isinstance(node, Leaf)]
+
+
+def _plain(rule: Any) -> Any:
+    """A rule with Python numbers for NumPy's: those would promote float32, and a file would not give them back."""
+    numbers = {name: x.item() for name, x in getattr(rule, "__dict__", {}).items() if isinstance(x, np.generic)}
+    return dataclasses.replace(rule, **numbers) if numbers else rule

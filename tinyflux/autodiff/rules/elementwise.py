@@ -113,7 +113,16 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
 composed(np.clip, _clip)
 
 # scipy.special.
+def _expit(x: Any) -> Any:
+    """scipy.special.expit; many numbers go by NumPy's exp, which is vectorised where SciPy's is not."""
+    if type(x) is not np.ndarray or x.size < 1024:
+        return special.expit(x)
+    with np.errstate(over="ignore"):  # where e⁻ˣ is infinite the result is 0
+        return np.reciprocal(1 + np.exp(-x))
+
+
 rule(special.expit, lambda g, y, x: g * (y * (1 - y)))
+rules[special.expit].function = _expit
 rule(special.logit, lambda g, y, x: g / (x * (1 - x)))
 rule(special.erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
 rule(special.erfc, lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * np.exp(-x * x))

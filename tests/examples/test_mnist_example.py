@@ -1,0 +1,498 @@
+"""examples/mnist.py as a person runs it: what it trains, what it writes, and how it refuses."""
+
+import errno
+import gzip
+import itertools
+import json
+import os
+import pty
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+import tinyflux as flux
+from examples import datasets, mnist, models, pictures
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "examples" / "mnist.py"
+FILES = {"model.npz", "results.json", "summary.txt", "learning.png", "digits.png"}
+DIGITS = "scikit-learn's digits"
+NOWHERE = "http://127.0.0.1:1"  # a proxy that nobody serves: no network, at once
+
+
+def environment(tmp_path, **more):
+    """One thread, this checkout's tinyflux, an empty home, and no network."""
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    env = {k: v for k, v in os.environ.items() if k not in ("TINYFLUX_DATA", "XDG_CACHE_HOME")}
+    env |= {"HOME": str(home), "HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE, "https_proxy": NOWHERE, "NO_PROXY": ""}
+    return env | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", **more}
+
+
+def script(tmp_path, *arguments, command=(str(SCRIPT),), **options):
+    """Run the script in a process of its own."""
+    options = {"env": environment(tmp_path), "cwd": tmp_path, **options}
+    done = subprocess.run(
+        [sys.executable, *command, *map(str, arguments)], capture_output=True, encoding="utf-8", timeout=100, **options
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def result(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def refused(done, code, *words):
+    assert done.returncode == code
+    for word in words:
+        assert word in done.stderr
+    assert len(done.stderr) < 1500
+
+
+def png_size(path):
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert content.endswith(b"IEND\xaeB`\x82")
+    return struct.unpack(">II", content[16:24])
+
+
+def by_hand(name, model, x):
+    """What the model should compute, from its arrays alone."""
+    if name == "2LR":
+        (w1, b1), (w2, b2) = [(layer.weight, layer.bias) for layer in model[:2]]
+        e = np.exp(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
+        return e / e.sum(axis=1, keepdims=True)
+    for layer in model:
+        x = expit(x @ layer.weight.T + layer.bias)
+    return x
+
+
+def loss_by_hand(name, prediction, y):
+    if name == "2LR":
+        return -np.sum(y * np.log(prediction + np.finfo(np.float32).eps)) / len(y)
+    return np.sum((prediction - y) ** 2) / y.size
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """(pixels, labels) for training and for testing."""
+    return [(flux.flatten(x), y) for x, y in map(flux.data.digits, ("train", "test"))]
+
+
+# The models
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "count"),
+    [("4LS", (784, 16, 16, 16, 10), 13_274), ("3LS", (784, 60, 60, 10), 51_370), ("2LR", (784, 32, 10), 25_450)],
+)
+def test_models(name, sizes, count):
+    model = models.build(name)
+    x = np.random.default_rng(0).random((7, 784), np.float32)
+    assert [p.shape for p in flux.leaves(model)] == [s for i, o in itertools.pairwise(sizes) for s in ((o, i), (o,))]
+    assert flux.parameter_count(model) == count
+    np.testing.assert_allclose(model(x), by_hand(name, model, x), rtol=1e-5)
+
+
+def test_an_unknown_model():
+    with pytest.raises(ValueError, match=r"one of 4LS, 3LS, 2LR, got '5LS'"):
+        models.build("5LS")
+
+
+# What a run trains and writes
+
+
+@pytest.mark.parametrize("name", ["4LS", "3LS", "2LR"])
+@pytest.mark.parametrize("variant", ["batch", "stochastic", "minibatch"])
+@pytest.mark.parametrize("rule", ["Descent", "ADAM"])
+def test_every_combination(name, variant, rule, tmp_path, digits, capsys):
+    options = ["--model", name, "--variant", variant, "--optimiser", rule, "--dataset", "digits"]
+    assert mnist.main([*options, "--iterations", "7", "--seed", "5", "--output", str(tmp_path / "out")]) == 0
+    out = tmp_path / "out"
+    assert {file.name for file in out.iterdir()} == FILES
+    found, (pixels, labels) = result(out), digits[1]
+
+    settings = {"model": name, "variant": variant, "optimiser": rule, "iterations": 7, "seed": 5, "dataset": "digits"}
+    settings |= {"eta": {"Descent": 0.1, "ADAM": 0.01}[rule], "batchsize": 128 if variant == "minibatch" else None}
+    assert found["settings"] == {**settings, "output": str(out)}
+    assert found["parameters"] == {"4LS": 13_274, "3LS": 51_370, "2LR": 25_450}[name]
+    assert found["dataset"]["name"] == "digits"
+    assert found["curve"]["iteration"] == list(range(1, 8))
+    assert [c["iteration"] for c in found["checkpoints"]] == [7]
+
+    model = models.build(name)
+    opt = flux.setup({"Descent": flux.Descent(), "ADAM": flux.ADAM()}[rule], model)
+    flux.load(out / "model.npz", model, opt)
+    accuracy = np.mean(np.argmax(by_hand(name, model, pixels), axis=1) == labels)
+    assert found["accuracy"] == found["checkpoints"][-1]["accuracy"] == accuracy
+
+    shown = capsys.readouterr().out
+    for text in (shown, (out / "summary.txt").read_text(encoding="utf-8")):
+        assert f"{DIGITS}, not MNIST (1,437 training and 360 test images)" in text
+        assert f"{accuracy:.2%} right: {round(accuracy * 360)} of 360" in text
+        assert str(out) in text
+
+
+@pytest.mark.parametrize("name", ["4LS", "3LS", "2LR"])
+@pytest.mark.parametrize("rule", [flux.Descent, flux.ADAM])
+def test_it_makes_as_many_updates_with_the_right_loss(name, rule, tmp_path, digits):
+    options = ["--model", name, "--variant", "batch", "--optimiser", "ADAM" if rule is flux.ADAM else "Descent"]
+    options += ["--eta", "0.03", "--dataset", "digits", "--iterations", "4", "--output", str(tmp_path)]
+    assert mnist.main(options) == 0
+    x, y = digits[0][0], np.eye(10, dtype=np.float32)[digits[0][1]]
+    flux.seed(0)
+    model = models.build(name)
+    opt = flux.setup(rule(0.03), model)
+    losses = []
+    for _ in range(4):
+        losses.append(loss_by_hand(name, by_hand(name, model, x), y))
+        lossfunction = flux.crossentropy if name == "2LR" else flux.mse
+        flux.update(opt, model, flux.gradient(lambda m, f=lossfunction: f(m(x), y), model))
+    trained = models.build(name)
+    flux.load(tmp_path / "model.npz", trained)
+    for found, expected in zip(flux.leaves(trained), flux.leaves(model)):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(result(tmp_path)["curve"]["loss"], losses, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory):
+    """The default run where MNIST can't be had."""
+    folder = tmp_path_factory.mktemp("default")
+    began = time.perf_counter()
+    done = script(folder)
+    return folder / "results" / "mnist", done, time.perf_counter() - began
+
+
+def test_the_default_run(default_run):
+    out, done, _ = default_run
+    assert done.returncode == 0
+    assert {file.name for file in out.iterdir()} == FILES
+    assert result(out)["accuracy"] >= 0.93
+    assert [c["iteration"] for c in result(out)["checkpoints"]] == [500, 1000, 2000, 4000]
+    assert done.stdout.count("test accuracy") == 4
+    assert done.stderr == ""  # no bar where no terminal is
+
+
+def test_the_pictures_are_whole_and_readable(default_run):
+    out, _, _ = default_run
+    assert png_size(out / "learning.png") == (960, 840)
+    assert png_size(out / "digits.png") == (1200, 846)
+    assert (out / "digits.png").stat().st_size > 20_000
+
+
+def test_without_mnist_and_network_it_soon_takes_the_digits_and_says_so(default_run):
+    out, done, seconds = default_run
+    note = f"{DIGITS}, as MNIST could not be had (1,437 training and 360 test images)"
+    assert "MNIST cannot be had here" in done.stdout
+    assert "So this run takes scikit-learn's digits instead" in done.stdout
+    assert done.stdout.count(note) == 2
+    assert result(out)["dataset"] == {"name": "digits", "note": note}
+    assert note in (out / "summary.txt").read_text(encoding="utf-8")
+    assert seconds - result(out)["checkpoints"][-1]["seconds"] < 10  # the search for MNIST, and the pictures
+
+
+def test_the_pictures_say_which_data(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    titles = []
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text: titles.append(text))
+    options = ["--dataset", "digits", "--iterations", "2", "--variant", "stochastic", "--output", str(tmp_path)]
+    assert mnist.main(options) == 0
+    assert len(titles) == 2
+    for title in titles:
+        assert title.startswith("2LR, stochastic, ADAM(0.01), seed 0\non scikit-learn's digits, not MNIST (1,437 ")
+
+
+def test_the_same_seed_gives_the_same_results_bit_for_bit(tmp_path):
+    def run(name, seed):
+        folder = tmp_path / name
+        arguments = ["--dataset", "digits", "--iterations", 30, "--seed", seed, "--batchsize", 50, "--output", folder]
+        assert script(tmp_path, *arguments).returncode == 0
+        found = result(folder)
+        for checkpoint in found["checkpoints"]:
+            del checkpoint["seconds"]
+        return (folder / "model.npz").read_bytes(), found["curve"], found["checkpoints"]
+
+    first = run("a", 3)
+    assert run("b", 3) == first
+    other = run("c", 4)
+    assert other[0] != first[0]
+    assert other[1] != first[1]
+
+
+def test_as_a_module_and_its_help(tmp_path):
+    done = script(tmp_path, "--help", command=("-m", "examples.mnist"))
+    assert done.returncode == 0
+    text = " ".join(done.stdout.split())
+    for words in (
+        "--variant {batch,stochastic,minibatch}",
+        "300 for batch, 64,000 for stochastic, 4,000 for minibatch",
+    ):
+        assert words in text
+    assert "0.1 for Descent, 0.01 for ADAM" in text
+
+
+def test_a_bar_where_there_is_a_terminal(tmp_path):
+    ours, theirs = pty.openpty()
+    arguments = [sys.executable, str(SCRIPT), "--dataset", "digits", "--iterations", "1500", "--output", str(tmp_path)]
+    termios.tcsetwinsize(theirs, (24, 80))
+    options = {"env": environment(tmp_path), "encoding": "utf-8"}
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=theirs, **options) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                break
+        out = process.stdout.read()
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"1500/1500" in shown
+    assert b"loss=0." in shown
+    assert out.count("test accuracy") == 3
+    assert "iteration       150" not in out  # a line for each tenth goes with no bar
+
+
+MNIST = Path(os.environ.get("TINYFLUX_DATA") or "absent").expanduser()
+HELD = any((MNIST / folder / "t10k-labels-idx1-ubyte.gz").exists() for folder in ("", "mnist"))
+
+
+@pytest.mark.skipif(not HELD, reason="TINYFLUX_DATA names no folder with MNIST's files")
+def test_the_accuracy_on_mnist(tmp_path):
+    done = script(tmp_path, env=environment(tmp_path, TINYFLUX_DATA=str(MNIST.resolve())))
+    out = tmp_path / "results" / "mnist"
+    assert done.returncode == 0
+    assert result(out)["accuracy"] >= 0.95
+    assert result(out)["dataset"] == {"name": "mnist", "note": "MNIST (60,000 training and 10,000 test images)"}
+    assert "of 10,000 test images" in (out / "summary.txt").read_text(encoding="utf-8")
+
+
+# The parts
+
+
+def options(**values):
+    return mnist.argparse.Namespace(**{"variant": "minibatch", "batchsize": None, **values})
+
+
+def test_batches_are_shuffled_passes():
+    data = (np.arange(10), np.arange(10) * 2)
+    flux.seed(0)
+    items = mnist.batches(data, options(batchsize=4))
+    drawn = [next(items) for _ in range(6)]
+    assert all(len(x) == 4 and (y == 2 * x).all() for x, y in drawn)
+    for one, two in zip(drawn[::2], drawn[1::2]):  # two batches make a pass
+        assert len({*one[0], *two[0]}) == 8
+    assert len({tuple(x) for x, _ in drawn}) == 6
+
+    items = mnist.batches(data, options(variant="stochastic"))
+    for _ in range(2):
+        singles = [next(items)[0] for _ in range(10)]
+        assert {x.shape for x in singles} == {(1,)}
+        assert sorted(x.item() for x in singles) == list(range(10))
+
+    items = mnist.batches(data, options(variant="batch"))
+    assert all(next(items) is data for _ in range(3))
+
+
+def test_the_record_of_a_long_run_stays_small(capsys):
+    n = 20_000
+    losses = np.random.default_rng(0).random(n)
+    record = mnist.Record((np.eye(10), np.arange(10)), n)
+    progress = flux.Progress(flux.identity, None)
+    for progress.iteration, progress.loss in enumerate(losses, 1):
+        record(progress)
+    record.bar.close()
+    curve = record.curve
+    assert [c["iteration"] for c in record.checkpoints] == [500, 1000, 2000, 4000, 8000, 16000, 20000]
+    assert all(c["accuracy"] == 1 for c in record.checkpoints)
+    seconds = [c["seconds"] for c in record.checkpoints]
+    assert seconds == sorted(seconds)
+    assert 500 < len(curve["iteration"]) <= mnist.CURVE_POINTS
+    assert (curve["iteration"][0], curve["iteration"][-1]) == (1, n)
+    assert curve["loss"] == [losses[i - 1] for i in curve["iteration"]]
+    for i, mean in zip(curve["iteration"], curve["mean"]):
+        start = max([j for j in curve["iteration"] if j <= 0.8 * i], default=0)
+        assert mean == pytest.approx(losses[start:i].mean())
+
+
+def test_the_time_of_tests_is_not_counted(capsys):
+    record = mnist.Record((np.eye(10), np.arange(10)), 1000)
+    progress = flux.Progress(lambda x: time.sleep(0.5) or x, None, loss=1.0)
+    for progress.iteration in range(1, 1001):
+        record(progress)
+    assert record.checkpoints[-1]["seconds"] < 0.4
+
+
+def test_the_grid_marks_what_is_wrong(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    titles = []
+    monkeypatch.setattr(Axes, "set_title", lambda self, text, **style: titles.append((text, style.get("color"))))
+    images = np.zeros((3, 28, 28), np.float32)
+    pictures.digit_grid(tmp_path / "grid.png", "", images, np.array([1, 2, 3]), np.array([1, 7, 3]))
+    assert titles == [("1", None), ("✗ 7, is 2", pictures.ORANGE), ("3", None)]
+
+
+# How it refuses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--iterations 0", "--iterations: expected a whole number from 1 to 10^12, got '0'"),
+        ("--iterations=-3", "--iterations: expected a whole number from 1 to 10^12, got '-3'"),
+        ("--iterations -3", "--iterations"),
+        ("--iterations abc", "--iterations: expected a whole number from 1 to 10^12, got 'abc'"),
+        ("--batchsize 0", "--batchsize: expected a whole number from 1 to 10^12, got '0'"),
+        ("--batchsize 8 --variant batch", "--batchsize: goes with --variant minibatch, not batch"),
+        ("--eta=-1", "--eta: expected a number above 0, got '-1'"),
+        ("--eta nan", "--eta: expected a number above 0, got 'nan'"),
+        ("--eta inf", "--eta: expected a number above 0, got 'inf'"),
+        ("--seed=-1", "--seed: expected a whole number from 0 on, got '-1'"),
+        ("--model 5LS", "--model: invalid choice: '5LS'"),
+    ],
+)
+def test_bad_options(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        mnist.main(arguments.split())
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_options_in_a_real_process(tmp_path):
+    refused(script(tmp_path, "--iterations", "0"), 2, "mnist.py: error: argument --iterations: expected")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_batchsize_above_the_number_of_images(tmp_path, capsys):
+    arguments = ["--dataset", "digits", "--batchsize", "1438", "--output", str(tmp_path)]
+    assert mnist.main(arguments) == 1
+    assert capsys.readouterr().err == "mnist: --batchsize 1,438 is more than the 1,437 training images; take fewer\n"
+
+
+def test_mnist_asked_for_and_not_to_be_had(tmp_path):
+    done = script(tmp_path, "--dataset", "mnist", "--output", tmp_path / "out")
+    refused(done, 1, "mnist: MNIST cannot be had here", "TINYFLUX_DATA")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("dataset", ["auto", "mnist"])
+def test_a_damaged_file(dataset, tmp_path):
+    whole = gzip.compress(b"\0\0\x08\x01\0\0\0\x03abc" * 100)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(whole[:-20])
+    env = environment(tmp_path, TINYFLUX_DATA=str(tmp_path))
+    done = script(tmp_path, "--dataset", dataset, "--output", tmp_path / "out", env=env)
+    refused(done, 1, "train-images-idx3-ubyte.gz: expected a whole gzip file", "unset TINYFLUX_DATA")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_loss_that_is_no_number(tmp_path):
+    arguments = ["--dataset", "digits", "--optimiser", "Descent", "--eta", "1e38", "--output", tmp_path / "out"]
+    done = script(tmp_path, *arguments)
+    refused(done, 1, "mnist: stopped after 1 iterations, nothing was written", "smaller learning rate")
+    assert done.stderr.count("\n") == 1
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_nan_in_the_data(tmp_path, monkeypatch, capsys):
+    data = datasets.load("digits")
+    data.train[0][:] = np.nan
+    monkeypatch.setattr(datasets, "load", lambda name: data)
+    assert mnist.main(["--output", str(tmp_path)]) == 1
+    assert "stopped after 0 iterations, nothing was written; train: the loss is nan" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = script(tmp_path, "--dataset", "digits", "--output", path)
+        refused(done, 1, f"mnist: --output {path}: cannot be written to (", "name another folder")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_the_earlier_results(tmp_path):
+    out = tmp_path / "out"
+    arguments = ["--dataset", "digits", "--iterations", "3", "--output", out]
+    assert script(tmp_path, *arguments).returncode == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+
+    limited = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
+    done = script(tmp_path, *arguments, "--seed", 1, preexec_fn=limited)
+    refused(done, 1, f"mnist: --output {out}: nothing was written (", "File too large")
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_a_disk_that_is_full_at_the_last_picture(tmp_path, monkeypatch, capsys):
+    def fail(path, *arguments):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pictures, "digit_grid", fail)
+    assert mnist.main(["--dataset", "digits", "--iterations", "2", "--output", str(tmp_path)]) == 1
+    message = f"mnist: --output {tmp_path}: nothing was written (No space left on device)\n"
+    assert capsys.readouterr().err == message
+    assert not list(tmp_path.iterdir())
+
+
+def interrupted(tmp_path, line):
+    """Start a long run, send it a real Ctrl-C after a line that contains `line`, and return what it left."""
+    arguments = [sys.executable, str(SCRIPT), "--dataset", "digits", "--iterations", "100000000"]
+    process = subprocess.Popen(
+        [*arguments, "--output", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment(tmp_path),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # some parents ignore it
+    )
+    for shown in process.stdout:
+        if line in shown:
+            break
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    return process.returncode, error
+
+
+def test_ctrl_c_while_training(tmp_path):
+    code, error = interrupted(tmp_path, "iteration     1,000")
+    assert code == 130
+    assert error.startswith("mnist: stopped by Ctrl-C after 1,")
+    assert error.endswith(" iterations; nothing was written\n")
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_ctrl_c_while_writing(tmp_path, monkeypatch, capsys):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pictures, "digit_grid", stop)
+    assert mnist.main(["--dataset", "digits", "--iterations", "2", "--output", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "mnist: stopped by Ctrl-C; nothing was written\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "tqdm", "sklearn"])
+def test_a_missing_package(package, tmp_path):
+    code = f"import runpy, sys; sys.modules[{package!r}] = None; sys.argv[0] = 'mnist'; "
+    code += f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    done = script(tmp_path, "--dataset", "digits", "--output", tmp_path / "out", command=("-c", code))
+    refused(done, 1, "mnist: ", 'pip install "tinyflux[examples]"')
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out" / "model.npz").exists()
