@@ -45,14 +45,14 @@ def check(results: dict[str, tuple[list[float], list[Any]]], start: Sequence[Any
             assert apart <= DRIFT * way, f"{name} and {first} disagree on array {i}: {apart:.2g} apart, {way:.2g} away"
 
 
-def measure(workers: dict[str, Worker], cell: Cell, rounds: int, seconds: float) -> Times:
+def measure(workers: dict[str, Worker], cell: Cell, rounds: int, seconds: float, patience: float = 0) -> Times:
     """Check that the contenders agree on a cell, then measure them in turns."""
     results = {name: worker.prepare(cell) for name, worker in workers.items()}
     check(results, [w for layer in cell.weights() for w in layer])
     times: Times = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
-            times[name].append(worker.measure(seconds))
+            times[name].append(worker.measure(seconds, patience))
     return times
 
 
@@ -111,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peers", nargs="*", choices=PEERS, help="beside tinyflux; by default all that are installed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.2, help="the length of a stretch")
+    parser.add_argument("--patience", type=float, default=0, help="seconds in which to repeat disturbed stretches")
     parser.add_argument("--markdown", action="store_true", help="print the table as the README has it")
     options = parser.parse_args(arguments)
 
@@ -131,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for batchsize in options.batchsizes:
             for optimiser in options.optimisers:
                 cell = Cell(model, batchsize, optimiser)
-                times = measure(workers, cell, options.rounds, options.seconds)
+                times = measure(workers, cell, options.rounds, options.seconds, options.patience)
                 print(line(row(cell, times), options.markdown), flush=True)
     for worker in workers.values():
         worker.close()

@@ -31,7 +31,7 @@ if not __package__:  # run as a file: its neighbours, and a tinyflux that was no
 import tinyflux as flux
 from examples import datasets, models, pictures
 
-ITERATIONS = {"batch": 300, "stochastic": 64_000, "minibatch": 4_000}
+ITERATIONS = {"batch": 200, "stochastic": 64_000, "minibatch": 4_000}
 RULES = {"Descent": flux.Descent, "ADAM": flux.ADAM}
 ETA = {"Descent": 0.1, "ADAM": 0.01}
 CURVE_POINTS = 1_000  # that are kept of the loss curve, however long the run

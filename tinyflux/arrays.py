@@ -26,7 +26,13 @@ def seed(n: int | None) -> None:
 
 
 def default_rng() -> np.random.Generator:
-    """The generator that is used wherever no `rng=` is given; `seed` restarts it."""
+    """The generator that is used wherever no `rng=` is given; `seed` restarts it.
+
+    >>> import tinyflux as flux
+    >>> flux.seed(0)
+    >>> flux.default_rng().integers(10, size=3)
+    array([8, 6, 5])
+    """
     return _generator
 
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -58,28 +57,19 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:
     """Write an `.npz` file in one move."""
-    temporary = None
+    temporary = path.parent / f".{path.name}.{os.urandom(8).hex()}"
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        with open(temporary, "xb") as file:
             np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         if isinstance(error, OSError):
             raise type(error)(error.errno, f"save: {path} could not be written: {error.strerror or error}") from error
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = None) -> None:
@@ -95,7 +85,15 @@ def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
             over.
 
     Errors: CheckpointError for a file that is damaged, of another version, of another model, or without the state
-    that is asked for; OSError where it can't be read.
+    that is asked for; OSError where it can't be read; ValueError for a model with a read-only array.
+
+    >>> import tempfile, tinyflux as flux
+    >>> trained, fresh = flux.Dense(3, 2), flux.Dense(3, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     flux.save(f"{folder}/model.npz", trained)
+    ...     flux.load(f"{folder}/model.npz", fresh)
+    >>> bool((fresh.weight == trained.weight).all())
+    True
     """
     about, arrays = _read(Path(path))
     targets = {f"model{place}": array for place, array in tree.walk(model)}

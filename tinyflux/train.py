@@ -29,6 +29,13 @@ class Progress:
         loss: the loss before the last update.
         epoch_ended: True in the call after the last item of a pass, False in the call after each update.
         model, opt: what is being trained.
+
+    >>> import tinyflux as flux
+    >>> def report(progress):
+    ...     if progress.epoch_ended:
+    ...         print(f"epoch {progress.epoch}: {progress.loss}")
+    >>> report(flux.Progress(None, None, epoch=2, loss=0.5, epoch_ended=True))
+    epoch 2: 0.5
     """
 
     model: Any

@@ -34,7 +34,8 @@ def _kind(cls: type) -> int:
     elif issubclass(cls, (types.ModuleType, partial, type, np.generic, np.ufunc)):
         kind = OPAQUE
     else:
-        kind = OBJECT if cls.__flags__ & _HEAP_TYPE and cls.__dictoffset__ else OPAQUE
+        written = cls.__flags__ & _HEAP_TYPE and cls.__dictoffset__
+        kind = OBJECT if written or cls is types.SimpleNamespace else OPAQUE
     return _kinds.setdefault(cls, kind)
 
 
@@ -107,7 +108,12 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def parameters(tree: Any) -> list[Any]:
-    """The arrays of a tree that training changes: floating point, and not named in their class's `buffers`."""
+    """The arrays of a tree that training changes: floating point, and not named in their class's `buffers`.
+
+    >>> import tinyflux as flux
+    >>> flux.parameters([np.ones(2), np.arange(2)])
+    [array([1., 1.])]
+    """
     return [array for _, array in walk(tree, buffers=False)]
 
 
@@ -267,7 +273,12 @@ def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def f32(tree: Any) -> Any:
-    """A copy of a tree whose floating-point arrays are float32."""
+    """A copy of a tree whose floating-point arrays are float32.
+
+    >>> import tinyflux as flux
+    >>> flux.f32([np.ones(2), np.arange(2)])
+    [array([1., 1.], dtype=float32), array([0, 1])]
+    """
     return _converted(tree, np.float32)
 
 

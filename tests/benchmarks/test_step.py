@@ -92,11 +92,11 @@ def test_check_refuses_other_work():
 
 @pytest.mark.parametrize(
     ("batchsize", "ours", "theirs"),
-    [(128, "2.0 µs ±12%", "5.0 µs (2.50×)"), (60_000, "2.0 ms ±12%", "5.0 ms (2.50×)")],
+    [(128, "2.0 µs ±15%", "5.0 µs (2.50×)"), (60_000, "2.0 ms ±15%", "5.0 ms (2.50×)")],
 )
 def test_row_has_medians_and_ratios(batchsize, ours, theirs):
     unit = 1e-6 if batchsize == 128 else 1e-3
-    times = {"tinyflux": [1.9 * unit, 2.4 * unit, 2.0 * unit], "slow": [5.0 * unit, 5.1 * unit, 4.8 * unit]}
+    times = {"tinyflux": [1.8 * unit, 3.0 * unit, 2.0 * unit], "slow": [5.0 * unit, 5.1 * unit, 4.8 * unit]}
     assert step.row(Cell("4LS", batchsize, "ADAM"), times) == ["4LS", f"{batchsize:,}", "ADAM", ours, theirs]
 
 

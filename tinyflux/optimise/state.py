@@ -122,12 +122,16 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
         stale = next(path for (path, _), a, view in zip(opt._paths, arrays, opt._views) if a is not view)
         raise ValueError(_STALE.format(stale or "array"))
     missing: tuple[int, ...] = ()
-    for i, (g, shape) in enumerate(zip(gradients, opt._shapes)):
-        if g is None:
-            missing = (*missing, i)
-        elif g.shape != shape:
-            name = opt._paths[i][0] or "the array"
-            raise ValueError(f"update: the gradient of {name} has shape {g.shape}, the parameter {shape}.")
+    try:
+        for i, (g, shape) in enumerate(zip(gradients, opt._shapes)):
+            if g is None:
+                missing = (*missing, i)
+            elif g.shape != shape:
+                name = opt._paths[i][0] or "the array"
+                raise ValueError(f"update: the gradient of {name} has shape {g.shape}, the parameter {shape}.")
+    except AttributeError:
+        name = opt._paths[i][0] or "the array"
+        raise TypeError(f"update: expected an array as the gradient of {name}, got a {type(g).__name__}.") from None
     if len(opt._leaves) < len(gradients):
         gradients = tuple(_summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
@@ -214,7 +218,15 @@ def freeze(opt: Any) -> None:
 
 
 def thaw(opt: Any) -> None:
-    """Step the parameters of `opt`, a state or any part of one, again after `freeze`."""
+    """Step the parameters of `opt`, a state or any part of one, again after `freeze`.
+
+    >>> import tinyflux as flux
+    >>> model = flux.Dense(3, 2)
+    >>> opt = flux.setup(flux.Descent(), model)
+    >>> flux.freeze(opt); flux.thaw(opt.bias)
+    >>> opt.weight, opt.bias
+    (Leaf(Descent(eta=0.1), frozen), Leaf(Descent(eta=0.1)))
+    """
     for leaf in _leaves(opt, "thaw"):
         leaf.frozen = False
         leaf.layout.changed()

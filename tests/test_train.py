@@ -1,0 +1,286 @@
+"""train: the order of things in a step, what callbacks see, and how training stops."""
+
+import io
+import math
+from contextlib import redirect_stderr
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+
+
+def quadratic(m, target=0.0):
+    return np.sum((m["x"] - target) ** 2) / 2
+
+
+def prepared(x=8.0, eta=0.5):
+    model = {"x": np.array([x])}
+    return model, flux.setup(flux.Descent(eta), model)
+
+
+class Recorder:
+    """A callback that keeps what it is told."""
+
+    def __init__(self, answer=None):
+        self.calls, self.answer = [], answer
+
+    def __call__(self, p):
+        self.calls.append((p.epoch, p.iteration, p.loss, p.epoch_ended, p.model["x"].item()))
+        return self.answer
+
+
+def test_the_loss_is_taken_before_the_update():
+    model, opt = prepared()
+    seen = Recorder()
+    means = flux.train(quadratic, model, [0.0, 0.0], opt, epochs=2, callbacks=[seen])
+    assert seen.calls == [
+        (1, 1, 32.0, False, 4.0),
+        (1, 2, 8.0, False, 2.0),
+        (1, 2, 8.0, True, 2.0),
+        (2, 3, 2.0, False, 1.0),
+        (2, 4, 0.5, False, 0.5),
+        (2, 4, 0.5, True, 0.5),
+    ]
+    assert means == [20.0, 1.25]
+    assert all(type(mean) is float for mean in means)
+
+
+def test_the_callback_is_given_model_and_state():
+    model, opt = prepared()
+    seen = []
+    flux.train(quadratic, model, [0.0], opt, callbacks=[lambda p: seen.append((p.model is model, p.opt is opt))])
+    assert seen == [(True, True)] * 2
+
+
+def test_a_schedule_in_a_callback():
+    """adjust in a callback counts from the next update on."""
+    model, opt = prepared()
+    flux.train(quadratic, model, [0.0] * 3, opt, callbacks=[lambda p: flux.adjust(p.opt, eta=0.25)])
+    assert model["x"].item() == 8 * 0.5 * 0.75**2
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ((1.0, 2.0), (1.0, 2.0)),
+        ((1.0,), (1.0,)),
+        ([1.0, 2.0], ([1.0, 2.0],)),
+        ({"a": 1.0}, ({"a": 1.0},)),
+        (3.0, (3.0,)),
+        ((), ()),
+    ],
+)
+def test_items(item, expected):
+    model, opt = prepared()
+    got = []
+
+    def loss(m, *batch):
+        got.append(batch)
+        return quadratic(m)
+
+    flux.train(loss, model, [item], opt)
+    assert got == [expected]
+
+
+def test_data_of_a_loader():
+    model, opt = prepared()
+    x, y = np.arange(5.0), np.arange(5) * 10
+    got = []
+
+    def loss(m, *batch):
+        got.append(batch)
+        return quadratic(m)
+
+    flux.train(loss, model, flux.DataLoader((x, y), batchsize=2), opt, epochs=2)
+    assert [len(batch) for batch in got] == [2] * 6
+    np.testing.assert_array_equal(np.concatenate([a for a, _ in got]), [*x, *x])
+    got.clear()
+    flux.train(loss, model, flux.DataLoader(x, batchsize=5), opt)
+    np.testing.assert_array_equal(got[0][0], x)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("rule", [flux.Descent(0.5), flux.Adam(0.5)])
+def test_a_loss_that_is_not_finite(bad, rule):
+    """The updates before it stand, its own is not applied."""
+    model = {"x": np.array([8.0])}
+    opt = flux.setup(rule, model)
+    seen = Recorder()
+    data = [1.0, 1.0, bad, 1.0]
+    with pytest.raises(flux.NonFiniteLoss, match=rf"the loss is {float(bad)} at item 2 of epoch 1. That update"):
+        flux.train(lambda m, scale: quadratic(m) * scale, model, data, opt, callbacks=[seen])
+    other = {"x": np.array([8.0])}
+    other_opt = flux.setup(rule, other)
+    flux.train(lambda m, scale: quadratic(m) * scale, other, data[:2], other_opt)
+    np.testing.assert_array_equal(model["x"], other["x"])
+    for a, b in zip(opt["x"].state, other_opt["x"].state, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [call[1] for call in seen.calls] == [1, 2]
+    assert issubclass(flux.NonFiniteLoss, ArithmeticError)
+
+
+def test_the_item_of_a_later_epoch_is_named():
+    model, opt = prepared()
+    values = iter([1.0, 1.0, 1.0, math.nan])
+    with pytest.raises(flux.NonFiniteLoss, match="item 1 of epoch 2"):
+        flux.train(lambda m, _: quadratic(m) * next(values), model, [0, 0], opt, epochs=2)
+
+
+def test_empty_data():
+    model, opt = prepared()
+    with pytest.raises(ValueError, match="the data gave no item in epoch 1"):
+        flux.train(quadratic, model, [], opt)
+
+
+def test_an_iterator_lasts_for_one_pass():
+    model, opt = prepared()
+    with pytest.raises(ValueError, match="the data gave no item in epoch 2; an iterator lasts for one pass"):
+        flux.train(quadratic, model, (0.0 for _ in range(3)), opt, epochs=2)
+    assert model["x"].item() == 1.0
+    assert len(flux.train(quadratic, model, (0.0 for _ in range(3)), opt)) == 1
+
+
+def test_an_interrupt_goes_through():
+    model, opt = prepared()
+
+    def interrupt(p):
+        if p.iteration == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        flux.train(quadratic, model, [0.0] * 5, opt, callbacks=[interrupt])
+    assert model["x"].item() == 2.0
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("answer", [True, np.True_])
+def test_a_callback_stops(answer):
+    model, opt = prepared()
+    after = Recorder()
+    stop = lambda p: answer if p.iteration == 3 else None  # noqa: E731
+    means = flux.train(quadratic, model, [0.0] * 2, opt, epochs=5, callbacks=[stop, after])
+    assert model["x"].item() == 1.0
+    assert means == [20.0, 2.0]
+    assert [call[:2] + call[3:4] for call in after.calls][-2:] == [(2, 3, False), (2, 3, True)]
+
+
+@pytest.mark.parametrize("answer", [None, False, np.False_, 1, 1.0, "stop", [True], np.ones(3)])
+def test_other_answers_stop_nothing(answer):
+    model, opt = prepared()
+    flux.train(quadratic, model, [0.0] * 2, opt, callbacks=[Recorder(answer)])
+    assert model["x"].item() == 2.0
+
+
+def stops_at(values, patience):
+    """The epoch at which training stops when the metric goes through `values`."""
+    model, opt = prepared()
+    metric = iter(values)
+    stop = flux.early_stopping(lambda: next(metric), patience=patience)
+    return len(flux.train(quadratic, model, [0.0] * 2, opt, epochs=len(values), callbacks=[stop]))
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "epoch"),
+    [
+        ([5, 4, 3, 2], 1, 4),
+        ([5, 5, 1, 1], 1, 2),
+        ([5, 6, 4, 6, 7, 1], 2, 5),
+        ([5, 6, 5.5, 4, 4, 4, 4], 3, 7),
+        ([5, 6, 4, 6, 4.5, 3, 2, 1], 3, 8),
+        ([1, 2, 3], 2, 3),
+        ([math.nan] * 4, 2, 2),
+        ([3, math.nan, 2, math.nan, math.nan, 1], 2, 5),
+        ([math.inf, math.inf, 1], 2, 2),
+        ([np.float32(2), np.array(3.0), np.array([4.0])[0], 5], 3, 4),
+    ],
+)
+def test_early_stopping(values, patience, epoch):
+    assert stops_at(values, patience) == epoch
+
+
+def test_patience_is_checked():
+    with pytest.raises(ValueError, match="expected patience of at least 1, got 0"):
+        flux.early_stopping(lambda: 1.0, patience=0)
+
+
+# Modes
+
+
+def test_dropout_is_active_in_the_gradient_alone():
+    model = flux.testmode(flux.Chain(flux.Dense(4, 64), flux.Dropout(0.5)))
+    opt = flux.setup(flux.Descent(0.0), model)
+    x = np.ones((1, 4), np.float32)
+    dropped, seen = [], []
+
+    def loss(m, _):
+        y = m(x)
+        dropped.append(y)
+        return np.sum(y**2)
+
+    means = flux.train(loss, model, [0] * 3, opt, callbacks=[lambda p: seen.append(p.model(x))])
+    whole = model[0](x)
+    assert len(seen) == 4
+    for y in seen:
+        np.testing.assert_array_equal(y, whole)
+    assert means[0] != pytest.approx(np.sum(whole**2))
+    assert model[1].active is None
+
+
+def test_a_linear_model_learns():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 3))
+    y = x @ np.array([[1.0], [-2.0], [0.5]]) + 3
+    model = flux.f64(flux.Dense(3, 1))
+    opt = flux.setup(flux.Adam(0.1), model)
+    data = flux.DataLoader((x, y), batchsize=16, shuffle=True, rng=rng)
+    means = flux.train(lambda m, x, y: flux.mse(m(x), y), model, data, opt, epochs=100)
+    np.testing.assert_allclose(model.weight, [[1, -2, 0.5]], atol=1e-3)
+    assert means[-1] < 1e-5 < means[0]
+
+
+# The bar
+
+
+def test_the_bar():
+    pytest.importorskip("tqdm")
+    model, opt = prepared()
+    with redirect_stderr(io.StringIO()) as screen:
+        bar = flux.progress_bar(total=4)
+        flux.train(quadratic, model, [0.0] * 2, opt, epochs=2, callbacks=[bar])
+    text = screen.getvalue()
+    assert "4/4" in text
+    assert "epoch=2, loss=0.5000" in text
+    assert text.endswith("\n")
+
+
+@pytest.mark.parametrize("total", [None, 10])
+def test_the_bar_is_closed_however_training_ends(total):
+    pytest.importorskip("tqdm")
+    for data, error in (([1.0, 1.0], None), ([1.0, math.nan], flux.NonFiniteLoss)):
+        model, opt = prepared()
+        with redirect_stderr(io.StringIO()) as screen:
+            bar = flux.progress_bar(total)
+            if error is None:
+                flux.train(lambda m, s: quadratic(m) * s, model, data, opt, callbacks=[bar, lambda p: True])
+            else:
+                with pytest.raises(error):
+                    flux.train(lambda m, s: quadratic(m) * s, model, data, opt, callbacks=[bar])
+        assert screen.getvalue().endswith("\n")
+
+
+def test_a_callback_with_close_is_closed():
+    class Closing(Recorder):
+        closed = 0
+
+        def close(self):
+            self.closed += 1
+
+    model, opt = prepared()
+    callback = Closing()
+    flux.train(quadratic, model, [0.0], opt, callbacks=[callback])
+    with pytest.raises(ValueError, match="no item"):
+        flux.train(quadratic, model, [], opt, callbacks=[callback])
+    assert callback.closed == 2
