@@ -45,6 +45,8 @@ from .summary import summary
 from .train import NonFiniteLoss, Progress, early_stopping, progress_bar, train
 from .tree import destructure, f32, f64, leaves, parameter_count, parameters
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ADAM",
     "Adam",

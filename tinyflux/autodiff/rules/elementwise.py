@@ -112,6 +112,7 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
 
 composed(np.clip, _clip)
 
+
 # scipy.special.
 def _expit(x: Any) -> Any:
     """scipy.special.expit; many numbers go by NumPy's exp, which is vectorised where SciPy's is not."""
