@@ -21,6 +21,12 @@ def environment(tmp_path, **more):
     return env | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", **more}
 
 
+def after(preparation):
+    """The arguments of a Python that runs the script after a statement: without a fork, which some libraries resent."""
+    run = "import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    return ["-c", f"import resource, signal, sys; {preparation}; {run}", str(SCRIPT)]
+
+
 def script(tmp_path, *arguments, command=(str(SCRIPT),), **options):
     """Run the script in a process of its own."""
     options = {"env": environment(tmp_path), "cwd": tmp_path, **options}

@@ -2,14 +2,13 @@
 
 import errno
 import gzip
-import resource
 import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from run_script import SCRIPT, environment, refused, script
+from run_script import after, environment, refused, script
 
 from examples import datasets, mnist, pictures
 
@@ -97,8 +96,8 @@ def test_a_full_disk_leaves_the_earlier_results(tmp_path):
     assert script(tmp_path, *arguments).returncode == 0
     before = {file.name: file.read_bytes() for file in out.iterdir()}
 
-    limited = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
-    done = script(tmp_path, *arguments, "--seed", 1, preexec_fn=limited)
+    limit = after("resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))")
+    done = script(tmp_path, *arguments, "--seed", 1, command=limit)
     refused(done, 1, f"mnist: --output {out}: nothing was written (", "File too large")
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
 
@@ -117,14 +116,14 @@ def test_a_disk_that_is_full_at_the_last_picture(tmp_path, monkeypatch, capsys):
 
 def interrupted(tmp_path, line):
     """Start a long run, send it a real Ctrl-C after a line that contains `line`, and return what it left."""
-    arguments = [sys.executable, str(SCRIPT), "--dataset", "digits", "--iterations", "100000000"]
+    listening = after("signal.signal(signal.SIGINT, signal.default_int_handler)")  # some parents ignore it
+    arguments = [sys.executable, *listening, "--dataset", "digits", "--iterations", "100000000"]
     process = subprocess.Popen(
         [*arguments, "--output", str(tmp_path / "out")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         env=environment(tmp_path),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # some parents ignore it
     )
     for shown in process.stdout:
         if line in shown:

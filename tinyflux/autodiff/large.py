@@ -10,8 +10,11 @@ the blocks.
 from __future__ import annotations
 
 import contextvars
+import ctypes
+import functools
 import itertools
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -36,8 +39,23 @@ def aligned(rows: Any, values: Sequence[Any], shape: tuple[int, ...]) -> list[in
     return [k for k, x in enumerate(values) if np.ndim(x) == len(shape) and np.shape(x)[0] == shape[0]]
 
 
+@functools.cache
+def keep_memory() -> None:
+    """Let the C library keep what is freed, up to half a gigabyte, for the next step.
+
+    By default it hands large arrays back to the system at once, and the system clears every page of the next one: a
+    fifth of the time of a step over 60,000 images.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        mallopt(m_trim_threshold, 1 << 29)
+        mallopt(m_mmap_threshold, 1 << 25)
+
+
 def forward(function: Callable[..., Any], rows: Any, values: Sequence[Any]) -> Any:
     """`function(*values)` in blocks of rows."""
+    keep_memory()
     shape = np.broadcast_shapes(*[np.shape(x) for x in values]) if rows is True else values[rows[0]].shape
     blocks = _blocks(shape)
     cut = aligned(rows, values, shape)
