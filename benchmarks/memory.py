@@ -18,6 +18,7 @@ def run(model: str, optimiser: str, iterations: int) -> None:
 
     from .models import MODELS, OPTIMISERS, data
 
+    flux.seed(0)
     x, y, source = data(60_000)
     loaded = peak()
     sizes, activations, loss = MODELS[model]

@@ -40,7 +40,8 @@ def tinyflux_eager(cell: Cell, batches: Batches) -> Contender:
 
     layers = []
     for (weight, bias), activation in zip(cell.weights(), cell.activations):
-        layers.append(flux.Dense(*weight.shape[::-1], getattr(flux, activation)))
+        nout, nin = weight.shape
+        layers.append(flux.Dense(nin, nout, getattr(flux, activation)))
         layers[-1].weight, layers[-1].bias = weight, bias
     model = flux.Chain(*layers)
     loss = getattr(flux, cell.loss)

@@ -79,7 +79,7 @@ def line(entries: Sequence[str], markdown: bool) -> str:
 
 def machine(names: Sequence[str]) -> list[str]:
     """The day, the machine's shape, and the versions of all that is compared."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index, call-overload]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__} with {blas['name']} {blas['version']}"]
     versions += [f"{PEERS[name][0]} {_version(PEERS[name][0])}" for name in names]
     load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
@@ -115,8 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--markdown", action="store_true", help="print the table as the README has it")
     options = parser.parse_args(arguments)
 
-    wanted = ["tinyflux", *(name for name in PEERS if name in (options.peers if options.peers is not None else PEERS))]
-    wanted = list(dict.fromkeys(wanted))
+    chosen = PEERS if options.peers is None else options.peers
+    wanted = [name for name in PEERS if name == "tinyflux" or name in chosen]
     names = [name for name in wanted if installed(name)]
     x, y, source = data(max(POOL, *options.batchsizes))
     missing = [name for name in wanted if name not in names]

@@ -1,12 +1,13 @@
 """The benchmark compares the same work, and its table says what was measured; how fast it is is not tested."""
 
+import itertools
 import re
 
 import numpy as np
 import pytest
 from scipy.special import expit
 
-from benchmarks import memory, models, step
+from benchmarks import memory, models, step, worker
 from benchmarks.models import EPSILON, MODELS, OPTIMISERS, Cell
 from benchmarks.peers import PEERS, installed, looped
 
@@ -167,6 +168,31 @@ def test_synthetic_images_are_like_mnists():
     assert 0 <= images.min() < images.max() <= 1
     assert 0.15 < np.mean(images > 0) < 0.25
     assert set(labels) <= set(range(10))
+
+
+def test_a_disturbed_stretch_is_repeated_while_patience_lasts(monkeypatch):
+    busy = iter([0.0, 5.0, 5.0, 5.0])  # others work during the first stretch, and not during the second
+    monkeypatch.setattr(worker, "busy_elsewhere", lambda: next(busy))
+    durations = iter([2.0, 1.0])
+    measured = worker.Worker.__new__(worker.Worker)
+    monkeypatch.setattr(measured, "_ask", lambda seconds: next(durations), raising=False)
+    assert measured.measure(0.1, patience=60) == 1.0
+
+    monkeypatch.setattr(worker, "busy_elsewhere", itertools.count().__next__)  # others work all the time
+    monkeypatch.setattr(measured, "_ask", lambda seconds: 3.0)
+    assert measured.measure(0.1) == 3.0
+
+
+def test_a_loss_that_is_not_finite_is_refused():
+    with pytest.raises(ArithmeticError, match="the loss became nan"):
+        worker._timed(lambda n: float("nan"), 1)
+
+
+def test_memory_trains_and_tells_the_peak(capsys, monkeypatch, samples):
+    monkeypatch.setattr(models, "data", lambda n: (*samples, "invented"))
+    memory.run("2LR", "ADAM", 2)
+    out = capsys.readouterr().out
+    assert re.search(r"2 iterations of 4,096 samples of invented: loss [\d.]+ to [\d.]+, peak \d+ MB", out), out
 
 
 def test_peak_is_that_of_this_process():

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from run_script import after, environment, refused, script
+from run_script import SCRIPT, after, environment, refused, script
 
 from examples import datasets, mnist, pictures
 

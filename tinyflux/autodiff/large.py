@@ -15,8 +15,10 @@ import functools
 import itertools
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,8 +58,12 @@ def keep_memory() -> None:
 def forward(function: Callable[..., Any], rows: Any, values: Sequence[Any]) -> Any:
     """`function(*values)` in blocks of rows."""
     keep_memory()
-    shape = np.broadcast_shapes(*[np.shape(x) for x in values]) if rows is True else values[rows[0]].shape
-    blocks = _blocks(shape)
+    if rows is True:
+        shape = np.broadcast_shapes(*[np.shape(x) for x in values])
+        blocks = _blocks(shape)
+    else:
+        shape = values[rows[0]].shape
+        blocks = _blocks(shape, at_least=512)  # what may be a matrix product wants more rows
     cut = aligned(rows, values, shape)
     if len(blocks) < 2 or not cut:
         return function(*values)
@@ -113,11 +119,11 @@ def _pieces(values: Sequence[Any], cut: list[int], block: slice) -> list[Any]:
     return [x[block] if k in cut else x for k, x in enumerate(values)]
 
 
-def _blocks(shape: tuple[int, ...]) -> list[slice]:
+def _blocks(shape: tuple[int, ...], at_least: int = 1) -> list[slice]:
     """The rows of an array of `shape` in blocks; none where there are no rows of several elements to speak of."""
     if len(shape) < 2:
         return []
-    size = max(1, BLOCK // max(1, int(np.prod(shape[1:]))))
+    size = max(at_least, BLOCK // max(1, int(np.prod(shape[1:]))))
     return [slice(i, min(i + size, shape[0])) for i in range(0, shape[0], size)]
 
 
@@ -126,12 +132,55 @@ def _in_parallel(work: Callable[[Sequence[slice]], Any], blocks: Sequence[slice]
     count = min(_cores(), len(blocks))
     bounds = [len(blocks) * i // count for i in range(count + 1)]
     stretches = [blocks[a:b] for a, b in itertools.pairwise(bounds)]
-    helpers = [_threads().submit(contextvars.copy_context().run, work, stretch) for stretch in stretches[1:]]
-    try:
-        own = work(stretches[0])
-    finally:
-        others = [helper.result() for helper in helpers]
+    with _SINGLE:
+        helpers = [_threads().submit(contextvars.copy_context().run, work, stretch) for stretch in stretches[1:]]
+        try:
+            own = work(stretches[0])
+        finally:
+            others = [helper.result() for helper in helpers]
     return [own, *others]
+
+
+class _SingleThreadedBLAS:
+    """While blocks are being worked through, each thread calls OpenBLAS for itself.
+
+    OpenBLAS' own threads would wait for work by spinning, on the cores that ours need.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.before = 1
+
+    def __enter__(self) -> None:
+        blas = _blas()
+        with self.lock:
+            if blas and not self.users:
+                self.before = blas[0]()
+                blas[1](1)
+            self.users += 1
+
+    def __exit__(self, *exception: object) -> None:
+        blas = _blas()
+        with self.lock:
+            self.users -= 1
+            if blas and not self.users:
+                blas[1](self.before)
+
+
+_SINGLE = _SingleThreadedBLAS()
+
+
+@functools.cache
+def _blas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """How many threads NumPy's OpenBLAS uses, and how to change that; None where NumPy was built with another BLAS."""
+    for path in Path(np.__file__).parent.parent.glob("numpy.libs/libscipy_openblas*"):
+        library = ctypes.CDLL(str(path))
+        for suffix in ("64_", ""):
+            names = [f"scipy_openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
+            if all(hasattr(library, name) for name in names):
+                return getattr(library, names[0]), getattr(library, names[1])
+    return None
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -16,7 +16,7 @@ from .show import Layer, written
 
 
 def _affine(x: Any, weight: Any, bias: Any) -> Any:
-    y = np.dot(x, weight.T) if x.ndim == 2 else x @ weight.T  # dot starts faster
+    y = product(x, weight.T)
     return y if bias is None else y + bias
 
 
@@ -31,6 +31,7 @@ affine = rule(
     lambda g, y, x, weight, bias: product(g, weight),
     _to_weight,
     lambda g, y, x, weight, bias: g,
+    rows=(0,),
 )
 
 
