@@ -62,17 +62,17 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     tape, boxes, leaf_count = _boxed(args)
     with tape:
         result = f(*boxes)
-    loss = result[0] if type(result) is tuple else result
     value = _opened(result, tape)
-    shape = np.shape(_opened(loss, tape))
+    loss, scalar = (result[0], value[0]) if type(result) is tuple else (result, value)
+    shape = scalar.shape if hasattr(scalar, "shape") else np.shape(scalar)
     if shape != () or isinstance(loss, (str, type(None))):
         got = f"an array of shape {shape}" if shape else f"{loss!r}"
         raise ValueError(
             f"gradient: expected f to return a scalar, got {got}. Reduce it, with np.sum or np.mean; "
             "for all derivatives of an array use flux.jacobian."
         )
-    seed = np.ones_like(loss.value) if type(loss) is Tracked else None
-    return value, _gradients(tape, loss, seed, boxes, leaf_count, keep=False)
+    one = type(scalar)(1) if isinstance(scalar, np.generic) else np.ones_like(scalar)
+    return value, _gradients(tape, loss, one, boxes, leaf_count, keep=False)
 
 
 def gradient(f: Callable[..., Any], *args: Any) -> Any:

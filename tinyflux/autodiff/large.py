@@ -63,11 +63,12 @@ def forward(function: Callable[..., Any], rows: Any, values: Sequence[Any]) -> A
         blocks = _blocks(shape)
     else:
         shape = values[rows[0]].shape
-        blocks = _blocks(shape, at_least=512)  # what may be a matrix product wants more rows
+        blocks = _blocks(shape, at_least=BLOCK // 64)  # what may be a matrix product wants more rows
     cut = aligned(rows, values, shape)
     if len(blocks) < 2 or not cut:
         return function(*values)
-    first = function(*_pieces(values, cut, blocks[0]))
+    with _SINGLE:
+        first = function(*_pieces(values, cut, blocks[0]))
     y = np.empty((shape[0], *first.shape[1:]), first.dtype)
     y[blocks[0]] = first
     is_ufunc = isinstance(function, np.ufunc)

@@ -38,6 +38,14 @@ def _eps(dtype: Any) -> float:
     return float(np.finfo(dtype).eps)
 
 
+_squared_error = rule(
+    lambda p, t: np.square(p - t),
+    lambda g, y, p, t: (g + g) * (p - t),
+    lambda g, y, p, t: (g + g) * (t - p),
+    rows=(0, 1),
+)
+
+
 def mse(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
     """Mean squared error: the mean over all elements of (ŷ − y)².
 
@@ -54,7 +62,7 @@ def mse(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
     np.float64(2.0)
     """
     _check("mse", prediction, target)
-    return agg(np.square(prediction - target))
+    return agg(_squared_error(prediction, target))
 
 
 def mae(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:

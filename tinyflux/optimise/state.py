@@ -27,6 +27,7 @@ class OptimiserState:
         self._mirror = mirror
         self._leaves = leaves
         self._layout = Layout(leaves)
+        self._averages = any(leaf.buffer.state for leaf in leaves)  # what fades into subnormal numbers
         self._paths = paths  # of every place in the model, with the number of the leaf that stands there
         self._get = _getter([path for path, _ in paths])
         self._views = [leaves[i].view for _, i in paths]
@@ -135,12 +136,14 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     if len(opt._leaves) < len(gradients):
         gradients = tuple(_summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
-    subnormal.flush()
+    if opt._averages:
+        subnormal.flush()
     try:
         for group in opt._layout.groups(missing):
             _step(group, gradients)
     finally:
-        subnormal.restore()
+        if opt._averages:
+            subnormal.restore()
 
 
 def _step(group: Group, gradients: Sequence[Any]) -> None:
