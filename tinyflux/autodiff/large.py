@@ -120,11 +120,11 @@ def _pieces(values: Sequence[Any], cut: list[int], block: slice) -> list[Any]:
     return [x[block] if k in cut else x for k, x in enumerate(values)]
 
 
-def _blocks(shape: tuple[int, ...], at_least: int = 1) -> list[slice]:
+def _blocks(shape: tuple[int, ...], at_least: int = 0) -> list[slice]:
     """The rows of an array of `shape` in blocks; none where there are no rows of several elements to speak of."""
     if len(shape) < 2:
         return []
-    size = max(at_least, BLOCK // max(1, int(np.prod(shape[1:]))))
+    size = max(1, at_least, BLOCK // max(1, int(np.prod(shape[1:]))))
     return [slice(i, min(i + size, shape[0])) for i in range(0, shape[0], size)]
 
 
