@@ -62,3 +62,15 @@ def test_an_error_in_a_block_arrives():
     x[-1] = -1
     with pytest.raises(RuntimeWarning, match="invalid value"), np.errstate(invalid="warn"):
         flux.gradient(lambda x: np.sum(np.sqrt(x)), x)
+
+
+def test_large_gradients_within_blocks_do_not_wait_for_each_other():
+    """A function of rows that itself takes a large gradient, on every thread there is."""
+    inner = np.ones((2 * large.LARGE // 8, 8))
+
+    def slope(x):
+        return x * flux.gradient(lambda z: np.sum(np.sin(z) ** 2), inner)[0, 0]
+
+    outer = flux.rule(slope, lambda g, y, x: g * np.sin(2.0), rows=[0])
+    x = np.ones((2 * large.LARGE // 8, 8))
+    np.testing.assert_allclose(flux.gradient(lambda x: np.sum(outer(x)), x), np.full_like(x, np.sin(2.0)))

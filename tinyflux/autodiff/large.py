@@ -26,6 +26,7 @@ import numpy as np
 LARGE = 1 << 17  # elements; below this, blocks cost more than they save
 BLOCK = 1 << 15  # elements of a block: with a few temporaries it stays in a core's cache
 
+_thread = threading.local()
 _pool: tuple[int, ThreadPoolExecutor] | None = None  # with the process it belongs to: threads don't survive a fork
 
 
@@ -187,11 +188,14 @@ def _blas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 def _threads() -> ThreadPoolExecutor:
     global _pool
     if _pool is None or _pool[0] != os.getpid():
-        _pool = (os.getpid(), ThreadPoolExecutor(max(1, _cores() - 1), "tinyflux"))
+        workers = max(1, _cores() - 1)
+        _pool = (os.getpid(), ThreadPoolExecutor(workers, "tinyflux", setattr, (_thread, "is_worker", True)))
     return _pool[1]
 
 
 def _cores() -> int:
     """As many threads as BLAS would use: the cores of this process, or fewer where the user says so."""
+    if getattr(_thread, "is_worker", False):
+        return 1  # a worker that waits for other workers could wait for ever
     limits = [os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")]
     return min([len(os.sched_getaffinity(0)), *(int(n) for n in limits if n.isdigit() and int(n) > 0)])
