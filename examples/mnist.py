@@ -87,7 +87,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     text += "few that fill no mini-batch sit a pass out. (default: %(default)s)"
     add("--variant", choices=ITERATIONS, default="minibatch", help=text)
     text = "how a gradient becomes a step (default: %(default)s)"
-    add("--optimiser", choices=RULES, default="ADAM", help=text)
+    spelling = {name.lower(): name for name in RULES}
+    add("--optimiser", type=lambda s: spelling.get(s.lower(), s), choices=RULES, default="ADAM", help=text)
     text = ", ".join(f"{n:,} for {variant}" for variant, n in ITERATIONS.items())
     add("--iterations", type=count, metavar="N", help=f"how many updates to make (default: {text})")
     add("--batchsize", type=count, metavar="N", help="images in a mini-batch (default: 128)")

@@ -502,3 +502,11 @@ def test_killed_while_saving(tmp_path):
 
 def test_errors_are_values():
     assert issubclass(flux.CheckpointError, ValueError)
+
+
+def test_a_state_within_the_model_is_refused(tmp_path):
+    model = flux.Dense(1, 1)
+    opt = flux.setup(flux.Adam(), model)
+    with pytest.raises(TypeError, match="give it as third argument"):
+        flux.save(tmp_path / "both.npz", {"model": model, "opt": opt})
+    assert not list(tmp_path.iterdir())

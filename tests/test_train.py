@@ -284,3 +284,16 @@ def test_a_callback_with_close_is_closed():
     with pytest.raises(ValueError, match="no item"):
         flux.train(quadratic, model, [], opt, callbacks=[callback])
     assert callback.closed == 2
+
+
+def test_a_rule_without_setup_is_refused():
+    model = flux.Dense(1, 1)
+    grads = flux.gradient(lambda m: np.sum(m.weight), model)
+    for call in (
+        lambda: flux.update(flux.Adam(0.1), model, grads),
+        lambda: flux.train(lambda m, x: np.sum(m(x)), model, [np.ones((1, 1))], flux.Adam(0.1)),
+    ):
+        with pytest.raises(TypeError, match=r"expected the state opt = flux.setup\(rule, model\), got Adam\(eta=0.1"):
+            call()
+    with pytest.raises(TypeError, match="got a Dense"):
+        flux.update(model, flux.setup(flux.Adam(), model), grads)

@@ -43,6 +43,8 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
     ...     flux.load(f"{folder}/model.npz", model, opt)
     """
     arrays = {f"model{place}": array for place, array in tree.walk(model)}
+    if _holds_state(model):
+        raise TypeError("save: an optimiser's state can't be saved as a part of the model; give it as third argument.")
     objects = [name for name, array in arrays.items() if array.dtype.hasobject]
     if objects:
         raise TypeError(f"save: {objects[0]} is an array of Python objects; only numbers and text can be saved.")
@@ -53,6 +55,10 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
             arrays |= {f"optimiser/{i}/{k}": array for k, array in enumerate(_state_arrays(leaf))}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     _write(Path(path), arrays)
+
+
+def _holds_state(node: Any) -> bool:
+    return isinstance(node, OptimiserState) or any(_holds_state(child) for _, child in tree.children(node))
 
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:

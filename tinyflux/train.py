@@ -12,7 +12,7 @@ import numpy as np
 from .autodiff import withgradient
 from .nn import trainmode
 from .optimise import update
-from .optimise.state import OptimiserState
+from .optimise.state import OptimiserState, check_state
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -89,6 +89,7 @@ def train(
     """
     progress = Progress(model, opt)
     means: list[float] = []
+    check_state("train", opt)
     trainmode(model, "auto")
     try:
         for progress.epoch in range(1, epochs + 1):

@@ -190,3 +190,8 @@ def test_a_numpy_integer_is_an_integer():
 def test_an_rng_that_is_no_generator(rng):
     with pytest.raises(TypeError, match=r"rng: expected a numpy.random.Generator, got .*default_rng"):
         DataLoader(np.zeros(3), rng=rng)
+
+
+def test_repr():
+    loader = DataLoader(np.zeros((1437, 2)), batchsize=128, shuffle=True, partial=False)
+    assert repr(loader) == "DataLoader(1,437 samples, batchsize=128, shuffle=True, partial=False)"

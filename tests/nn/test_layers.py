@@ -361,3 +361,9 @@ def test_repr_inside_a_gradient():
     model = two_layers()
     flux.gradient(lambda m: seen.append(repr(m)) or np.sum(m[1].bias), model)
     assert seen == [repr(model)]
+
+
+def test_a_gradient_with_nothing_in_it_prints():
+    model = flux.Chain(flux.Dense(3, 2), flux.Dense(3, 2))
+    grads = flux.gradient(lambda m: np.sum(m[1](np.ones((1, 3), np.float32))), model)
+    assert repr(grads).splitlines()[1] == "  Dense(weight=None),"

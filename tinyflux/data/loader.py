@@ -73,6 +73,10 @@ class DataLoader(Generic[T]):
         self._shuffle = shuffle
         self._rng = rng
 
+    def __repr__(self) -> str:
+        options = ", shuffle=True" * self._shuffle + ", partial=False" * (self._stop < self._samples)
+        return f"DataLoader({self._samples:,} samples, batchsize={self._size}{options})"
+
     def __len__(self) -> int:
         return -(-self._stop // self._size)
 

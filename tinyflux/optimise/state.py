@@ -97,6 +97,13 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     return OptimiserState(mirror, leaves, paths)
 
 
+def check_state(caller: str, opt: Any) -> None:
+    """Refuse anything but a state: a rule, say, that was never set up for a model."""
+    if not isinstance(opt, OptimiserState):
+        got = repr(opt) if dataclasses.is_dataclass(opt) else f"a {type(opt).__name__}"
+        raise TypeError(f"{caller}: expected the state opt = flux.setup(rule, model), got {got}.")
+
+
 def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     """Step the parameters of a model in place: x ← x − Δ.
 
@@ -106,7 +113,7 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
         grads: its gradient, a tree of the same shape; where it is None the parameter and its state stay as they are.
 
     Errors: ValueError where `opt` was set up for other arrays than the model holds, or a gradient has another shape
-    than its parameter. Nothing is changed then.
+    than its parameter; TypeError where `opt` is no such state. Nothing is changed then.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = {"w": np.array([1.0, 2.0])}
@@ -118,6 +125,7 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     try:
         arrays, gradients = opt._get(model), opt._get(grads)
     except (AttributeError, IndexError, KeyError, NameError, TypeError):
+        check_state("update", opt)
         arrays, gradients = _look_up(opt, model), _look_up(opt, grads, absent=None)
     if not all(map(operator.is_, arrays, opt._views)):
         stale = next(path for (path, _), a, view in zip(opt._paths, arrays, opt._views) if a is not view)

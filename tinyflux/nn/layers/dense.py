@@ -80,6 +80,8 @@ class Dense(Layer):
         return self.activation(affine(x, weight, self.bias))
 
     def _parts(self) -> list[Any]:
+        if self.weight is None:  # a gradient that nothing flowed to
+            return ["weight=None"]
         nout, nin = self.weight.shape
         parts = [str(nin), str(nout)]
         if self.activation is not identity:
