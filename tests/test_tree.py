@@ -339,3 +339,25 @@ def test_conversion_keeps_ties(convert):
     assert new[0].weight is new[2].weight
     assert new[0].weight is not new[1].weight
     assert flux.parameter_count(new) == 12
+
+
+def test_a_layer_with_slots_is_refused():
+    class Slotted:
+        __slots__ = ("weight",)
+
+        def __call__(self, x):
+            return x
+
+    with pytest.raises(TypeError, match="Slotted can't be a layer: it has __slots__"):
+        flux.parameter_count([Slotted()])
+
+
+def test_a_subclass_of_list_keeps_its_attributes():
+    class Layers(list):
+        scale = 1.0
+
+    layers = Layers([np.ones(2)])
+    layers.scale = 10.0
+    copy = flux.tree.map(lambda a: a + 1, layers)
+    assert (type(copy), copy.scale, copy[0].tolist()) == (Layers, 10.0, [2.0, 2.0])
+    assert layers[0].tolist() == [1.0, 1.0]

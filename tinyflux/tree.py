@@ -35,6 +35,9 @@ def _kind(cls: type) -> int:
         kind = OPAQUE
     else:
         written = cls.__flags__ & _HEAP_TYPE and cls.__dictoffset__
+        bodies = [vars(base) for base in cls.__mro__]
+        if not written and any("__call__" in body for body in bodies) and any(body.get("__slots__") for body in bodies):
+            raise TypeError(f"{cls.__name__} can't be a layer: it has __slots__, which hide its arrays. Remove them.")
         kind = OBJECT if written or cls is types.SimpleNamespace else OPAQUE
     return _kinds.setdefault(cls, kind)
 
@@ -225,6 +228,10 @@ def _rebuild(node: Any, items: Any) -> Any:
         return new
     if kind == MAPPING:
         return items
+    if isinstance(node, list):
+        new = copy.copy(node)  # with the attributes of a subclass
+        new[:] = items
+        return new
     return cls(*items) if hasattr(cls, "_fields") else cls(items)
 
 

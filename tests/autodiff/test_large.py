@@ -1,5 +1,8 @@
 """Arrays that are worked through in blocks of rows give what they give at once."""
 
+import subprocess
+import sys
+
 import cases_elementwise
 import cases_linalg
 import cases_reductions
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tinyflux.autodiff import large, tape
+from tinyflux.autodiff import cores, large, tape
 
 CASES = [*cases_elementwise.CASES, *cases_reductions.CASES, *cases_shapes.CASES, *cases_linalg.CASES]
 
@@ -74,3 +77,64 @@ def test_large_gradients_within_blocks_do_not_wait_for_each_other():
     outer = flux.rule(slope, lambda g, y, x: g * np.sin(2.0), rows=[0])
     x = np.ones((2 * large.LARGE // 8, 8))
     np.testing.assert_allclose(flux.gradient(lambda x: np.sum(outer(x)), x), np.full_like(x, np.sin(2.0)))
+
+
+def test_blas_is_set_back_after_an_interrupt_in_the_wrong_moment(monkeypatch):
+    if cores._blas() is None:
+        pytest.skip("NumPy's BLAS is not OpenBLAS from a wheel")
+    get, set_to = cores._blas()
+    threads = get()
+    monkeypatch.setattr(cores, "_blas_threads", threads)  # what an interrupt during the way out leaves behind
+    set_to(1)
+    seen = cores.exclusively(get)
+    assert (seen, get(), cores._blas_threads) == (1, threads, None)
+
+
+def test_a_fork_during_large_work():
+    """The child's BLAS has its threads again, and its large gradients find workers of their own."""
+    code = """
+import os, threading, time
+import numpy as np, tinyflux as flux
+from tinyflux.autodiff import cores
+X = np.ones((20000, 64))
+f = lambda: flux.gradient(lambda x: np.sum(np.exp(np.sin(x))), X)
+before = cores._blas() and cores._blas()[0]()
+threading.Thread(target=lambda: [f() for _ in range(200)], daemon=True).start()
+time.sleep(0.2)
+child = os.fork()
+if child == 0:
+    f()
+    os._exit(0 if (cores._blas() and cores._blas()[0]()) == before else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_training_goes_on_after_the_main_thread():
+    code = """
+import threading, time
+import numpy as np, tinyflux as flux
+def train():
+    threading.main_thread().join()
+    print(flux.gradient(lambda x: np.sum(np.exp(x)), np.zeros((20000, 64))).sum())
+threading.Thread(target=train).start()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "1280000.0\n"
+
+
+def test_rows_that_are_no_positions():
+    with pytest.raises(ValueError, match=r"positions from 0 to 0, got \(1,\)"):
+        flux.rule(lambda x: x, lambda g, y, x: g, rows=(1,))
+
+
+def test_numbers_and_outer_gradients_in_a_function_of_rows():
+    x = np.ones((2 * large.LARGE // 100, 100))
+    scaled = flux.rule(lambda x, t: x * t, lambda g, y, x, t: g * t, None, rows=(0, 1))
+    np.testing.assert_array_equal(flux.gradient(lambda x: np.sum(scaled(x, 2.0)), x), np.full_like(x, 2.0))
+
+    def outer(c):
+        square = flux.rule(lambda x: x * c, lambda g, y, x: g * c, rows=(0,))
+        return np.sum(flux.gradient(lambda x: np.sum(np.square(square(x))), x)) / x.size
+
+    assert flux.gradient(outer, 1.5) == pytest.approx(6.0)  # d(2c²)/dc

@@ -311,3 +311,11 @@ def test_a_state_is_not_copied(f):
     for x in (opt, (model, opt)) if f is not copy.copy else (opt,):
         with pytest.raises(TypeError, match="belongs to the arrays of its model and can't be copied or pickled"):
             f(x)
+
+
+def test_arrays_that_share_memory_are_refused():
+    weight = np.ones((3, 3))
+    for model in ({"a": weight, "b": weight.T}, {"a": weight, "b": weight[1:]}, {"b": weight[2:], "a": weight}):
+        with pytest.raises(ValueError, match="share memory without being the same array"):
+            flux.setup(flux.Descent(), model)
+    flux.setup(flux.Descent(), {"a": weight[:2], "b": weight[2:], "empty": weight[:0]})

@@ -145,3 +145,11 @@ def test_updates_in_two_threads():
     assert [alone for _, alone in results] == [True, True, True]
     np.testing.assert_array_equal(results[0][0], results[2][0])
     np.testing.assert_array_equal(results[1][0], results[2][0])
+
+
+@flushes
+def test_a_lost_restore_heals():
+    subnormal.flush()  # an interrupt kept its restore from being called
+    subnormal.flush()
+    subnormal.restore()
+    assert halves()

@@ -9,25 +9,15 @@ the blocks.
 
 from __future__ import annotations
 
-import contextvars
-import ctypes
-import functools
-import itertools
-import os
-import sys
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import cores
+
 LARGE = 1 << 17  # elements; below this, blocks cost more than they save
 BLOCK = 1 << 15  # elements of a block: with a few temporaries it stays in a core's cache
-
-_thread = threading.local()
-_pool: tuple[int, ThreadPoolExecutor] | None = None  # with the process it belongs to: threads don't survive a fork
 
 
 def is_plain(values: Sequence[Any]) -> bool:
@@ -36,29 +26,14 @@ def is_plain(values: Sequence[Any]) -> bool:
 
 
 def aligned(rows: Any, values: Sequence[Any], shape: tuple[int, ...]) -> list[int]:
-    """The arguments with a row for each row of the result: as declared, or by broadcasting where `rows` is True."""
-    if rows is not True:
-        return list(rows)
-    return [k for k, x in enumerate(values) if np.ndim(x) == len(shape) and np.shape(x)[0] == shape[0]]
-
-
-@functools.cache
-def keep_memory() -> None:
-    """Let the C library keep what is freed, up to half a gigabyte, for the next step.
-
-    By default it hands large arrays back to the system at once, and the system clears every page of the next one: a
-    fifth of the time of a step over 60,000 images.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        m_trim_threshold, m_mmap_threshold = -1, -3
-        mallopt(m_trim_threshold, 1 << 29)
-        mallopt(m_mmap_threshold, 1 << 25)
+    """The arguments with a row for each row of the result: those declared, or all where `rows` is True."""
+    candidates = range(len(values)) if rows is True else rows
+    whole = len(shape) if rows is True else 1  # elementwise functions broadcast: there only a full shape has all rows
+    return [k for k in candidates if np.ndim(values[k]) >= whole and np.shape(values[k])[0] == shape[0]]
 
 
 def forward(function: Callable[..., Any], rows: Any, values: Sequence[Any]) -> Any:
     """`function(*values)` in blocks of rows."""
-    keep_memory()
     if rows is True:
         shape = np.broadcast_shapes(*[np.shape(x) for x in values])
         blocks = _blocks(shape)
@@ -68,9 +43,15 @@ def forward(function: Callable[..., Any], rows: Any, values: Sequence[Any]) -> A
     cut = aligned(rows, values, shape)
     if len(blocks) < 2 or not cut:
         return function(*values)
-    with _SINGLE:
-        first = function(*_pieces(values, cut, blocks[0]))
-    y = np.empty((shape[0], *first.shape[1:]), first.dtype)
+    cores.keep_memory()
+    return cores.exclusively(lambda: _forward(function, values, cut, blocks))
+
+
+def _forward(function: Callable[..., Any], values: Sequence[Any], cut: list[int], blocks: list[slice]) -> Any:
+    first = function(*_pieces(values, cut, blocks[0]))
+    if type(first) is not np.ndarray:  # it holds on to a box of an outer gradient, which has to see all of it
+        return function(*values)
+    y = np.empty((blocks[-1].stop, *first.shape[1:]), first.dtype)
     y[blocks[0]] = first
     is_ufunc = isinstance(function, np.ufunc)
 
@@ -82,7 +63,7 @@ def forward(function: Callable[..., Any], rows: Any, values: Sequence[Any]) -> A
             else:
                 y[block] = function(*pieces)
 
-    _in_parallel(work, blocks[1:])
+    cores.share(work, blocks[1:])
     return y
 
 
@@ -97,13 +78,12 @@ def backward(pullback: Callable[..., Any], k: int, rows: Any, g: Any, y: Any, va
     shape = np.shape(values[k])
 
     def work(some: Sequence[slice]) -> Any:
-        total = None
+        total: Any = 0
         for block in some:
-            d = unbroadcast(pullback(g[block], y[block], *_pieces(values, cut, block)), shape)
-            total = d if total is None else total + d
+            total = total + unbroadcast(pullback(g[block], y[block], *_pieces(values, cut, block)), shape)
         return total
 
-    return sum(_in_parallel(work, blocks))
+    return cores.exclusively(lambda: sum(cores.share(work, blocks)))
 
 
 def unbroadcast(d: Any, shape: tuple[int, ...]) -> Any:
@@ -127,75 +107,3 @@ def _blocks(shape: tuple[int, ...], at_least: int = 0) -> list[slice]:
         return []
     size = max(1, at_least, BLOCK // max(1, int(np.prod(shape[1:]))))
     return [slice(i, min(i + size, shape[0])) for i in range(0, shape[0], size)]
-
-
-def _in_parallel(work: Callable[[Sequence[slice]], Any], blocks: Sequence[slice]) -> list[Any]:
-    """Share the blocks out, a stretch for each thread: who does what, and so every rounding, is always the same."""
-    count = min(_cores(), len(blocks))
-    bounds = [len(blocks) * i // count for i in range(count + 1)]
-    stretches = [blocks[a:b] for a, b in itertools.pairwise(bounds)]
-    with _SINGLE:
-        helpers = [_threads().submit(contextvars.copy_context().run, work, stretch) for stretch in stretches[1:]]
-        try:
-            own = work(stretches[0])
-        finally:
-            others = [helper.result() for helper in helpers]
-    return [own, *others]
-
-
-class _SingleThreadedBLAS:
-    """While blocks are being worked through, each thread calls OpenBLAS for itself.
-
-    OpenBLAS' own threads would wait for work by spinning, on the cores that ours need.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.before = 1
-
-    def __enter__(self) -> None:
-        blas = _blas()
-        with self.lock:
-            if blas and not self.users:
-                self.before = blas[0]()
-                blas[1](1)
-            self.users += 1
-
-    def __exit__(self, *exception: object) -> None:
-        blas = _blas()
-        with self.lock:
-            self.users -= 1
-            if blas and not self.users:
-                blas[1](self.before)
-
-
-_SINGLE = _SingleThreadedBLAS()
-
-
-@functools.cache
-def _blas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """How many threads NumPy's OpenBLAS uses, and how to change that; None where NumPy was built with another BLAS."""
-    for path in Path(np.__file__).parent.parent.glob("numpy.libs/libscipy_openblas*"):
-        library = ctypes.CDLL(str(path))
-        for suffix in ("64_", ""):
-            names = [f"scipy_openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
-            if all(hasattr(library, name) for name in names):
-                return getattr(library, names[0]), getattr(library, names[1])
-    return None
-
-
-def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None or _pool[0] != os.getpid():
-        workers = max(1, _cores() - 1)
-        _pool = (os.getpid(), ThreadPoolExecutor(workers, "tinyflux", setattr, (_thread, "is_worker", True)))
-    return _pool[1]
-
-
-def _cores() -> int:
-    """As many threads as BLAS would use: the cores of this process, or fewer where the user says so."""
-    if getattr(_thread, "is_worker", False):
-        return 1  # a worker that waits for other workers could wait for ever
-    limits = [os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")]
-    return min([len(os.sched_getaffinity(0)), *(int(n) for n in limits if n.isdigit() and int(n) > 0)])

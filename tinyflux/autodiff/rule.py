@@ -35,6 +35,8 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
     >>> round(float(flux.gradient(np.cbrt, 8.0)), 6)
     0.083333
     """
+    if any(k not in range(len(pullbacks)) for k in rows):
+        raise ValueError(f"rule: expected rows to hold positions from 0 to {len(pullbacks) - 1}, got {tuple(rows)}.")
     if not pullbacks:
         return lambda pullback: rule(function, pullback) and pullback
     if isinstance(function, np.ufunc) or hasattr(function, "_implementation"):

@@ -6,6 +6,7 @@ The parameters lie in flat arrays (see flat.py), so a step is a few NumPy calls,
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from .. import tree
 from . import subnormal
-from .flat import Group, Layout, Leaf, buckets, flatten, places
+from .flat import Group, Layout, Leaf, Place, buckets, flatten, places
 
 
 class OptimiserState:
@@ -80,6 +81,7 @@ def setup(rule: Any, model: Any) -> OptimiserState:
             f"setup: this {type(model).__name__} holds no floating-point array; there is nothing to train."
         )
     found = list(places(model))
+    _refuse_overlaps(found)
     distinct = list({id(place.array): place for place in reversed(found)}.values())[::-1]
     fixed = {id(place.array) for place in found if not place.movable}
     views: dict[int, Any] = {}
@@ -95,6 +97,17 @@ def setup(rule: Any, model: Any) -> OptimiserState:
         if place.movable:
             place.container[place.key] = views[id(place.array)]
     return OptimiserState(mirror, leaves, paths)
+
+
+def _refuse_overlaps(found: Sequence[Place]) -> None:
+    """A tied parameter is one array in several places; arrays that merely share memory would be untied unnoticed."""
+    ordered = sorted({id(p.array): p for p in found}.values(), key=lambda p: np.lib.array_utils.byte_bounds(p.array))
+    for before, after in itertools.pairwise(ordered):
+        if np.may_share_memory(before.array, after.array):
+            raise ValueError(
+                f"setup: the arrays at {before.path} and {after.path} share memory without being the same array, and "
+                "would be stepped apart. Tie parameters by putting one array in both places, or copy one of them."
+            )
 
 
 def check_state(caller: str, opt: Any) -> None:
@@ -144,9 +157,9 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     if len(opt._leaves) < len(gradients):
         gradients = tuple(_summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
-    if opt._averages:
-        subnormal.flush()
     try:
+        if opt._averages:
+            subnormal.flush()
         for group in opt._layout.groups(missing):
             _step(group, gradients)
     finally:

@@ -23,31 +23,37 @@ class _Environment(ctypes.Structure):
     _fields_ = (("x87", ctypes.c_ubyte * 28), ("mxcsr", ctypes.c_uint32))
 
 
-class _Switch(threading.local):
-    """The floating-point environments of a thread: as it was, and flushing."""
-
-    def __init__(self) -> None:
-        self.before, self.flushing = _Environment(), _Environment()
-        self.pointers = ctypes.byref(self.before), ctypes.byref(self.flushing)
-
-
+_BITS = _FLUSH_TO_ZERO | _DENORMALS_ARE_ZERO
 _libm: Any = None
 if sys.platform == "linux" and platform.machine() == "x86_64" and platform.libc_ver()[0] == "glibc":
     _libm = ctypes.CDLL("libm.so.6")
-_switch = _Switch()
+
+
+class _Switch(threading.local):
+    """A thread's floating-point environment, and how the bits stood before it was first touched."""
+
+    def __init__(self) -> None:
+        self.environment = _Environment()
+        self.pointer = ctypes.byref(self.environment)
+        _libm.fegetenv(self.pointer)
+        self.bits = self.environment.mxcsr & _BITS
+
+    def set_to(self, bits: int) -> None:
+        _libm.fegetenv(self.pointer)
+        self.environment.mxcsr = self.environment.mxcsr & ~_BITS | bits
+        _libm.fesetenv(self.pointer)
+
+
+_switch = _Switch() if _libm is not None else None
 
 
 def flush() -> None:
     """Take subnormal numbers for zero in this thread, where the platform can (Linux on x86-64), until `restore`."""
-    if _libm is not None:
-        before, flushing = _switch.pointers
-        _libm.fegetenv(before)
-        ctypes.memmove(flushing, before, 32)
-        _switch.flushing.mxcsr |= _FLUSH_TO_ZERO | _DENORMALS_ARE_ZERO
-        _libm.fesetenv(flushing)
+    if _switch is not None:
+        _switch.set_to(_BITS)
 
 
 def restore() -> None:
-    """Undo `flush`."""
-    if _libm is not None:
-        _libm.fesetenv(_switch.pointers[0])
+    """Undo `flush`, however often it was called."""
+    if _switch is not None:
+        _switch.set_to(_switch.bits)
