@@ -5,6 +5,7 @@ OpenBLAS' own threads wait for work by spinning, on the cores that ours need; so
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import ctypes
 import functools
@@ -13,7 +14,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import numpy as np
 
 _here = threading.local()  # `busy` while a thread works through its share: it then shares nothing out itself
 _lock = threading.RLock()
-_pool: ThreadPoolExecutor | None = None
 _blas_threads: int | None = None  # what OpenBLAS is to be set back to
 
 
@@ -49,7 +48,7 @@ def share(work: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> list[An
     count = 1 if getattr(_here, "busy", False) else min(_cores(), len(items))
     bounds = [len(items) * i // count for i in range(count + 1)]
     own, *others = [items[a:b] for a, b in itertools.pairwise(bounds)]
-    helpers = [_submit(work, stretch) for stretch in others]
+    helpers = [_start(work, stretch) for stretch in others]
     try:
         results = [_busily(work, own)]
     finally:
@@ -66,21 +65,43 @@ def _busily(work: Callable[[Sequence[Any]], Any], stretch: Sequence[Any]) -> Any
         _here.busy = before
 
 
-def _submit(work: Callable[[Sequence[Any]], Any], stretch: Sequence[Any]) -> Callable[[], Any]:
-    """Have another thread do the work; returns the function that waits for what it gives."""
-    global _pool
+def _start(work: Callable[[Sequence[Any]], Any], stretch: Sequence[Any]) -> Callable[[], Any]:
+    """Have another thread do the work; returns the function that waits for what it gives.
+
+    A new thread each time, by the lowest means: those of `threading` and `concurrent.futures` can hang or fail when
+    Ctrl-C comes while they wait.
+    """
+    done = _thread.allocate_lock()
+    done.acquire()
+    outcome: list[Any] = []
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            outcome.extend((context.run(_busily, work, stretch), None))
+        except BaseException as error:
+            outcome.extend((None, error))
+        finally:
+            done.release()
+
+    def wait() -> Any:
+        done.acquire()
+        result, error = outcome
+        if error is not None:
+            raise error
+        return result
+
     try:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(max(1, _cores() - 1), "tinyflux")
-        return _pool.submit(contextvars.copy_context().run, _busily, work, stretch).result
-    except RuntimeError:  # the interpreter is shutting down, and lets no thread begin
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
         return lambda: _busily(work, stretch)
+    return wait
 
 
 def _after_fork() -> None:
     """A child has no threads but its own, whatever those of its parent were doing."""
-    global _lock, _pool, _blas_threads
-    _lock, _pool = threading.RLock(), None
+    global _lock, _blas_threads
+    _lock = threading.RLock()
     if _blas_threads is not None:
         _blas()[1](_blas_threads)  # type: ignore[index]
         _blas_threads = None
