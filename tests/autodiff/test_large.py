@@ -88,6 +88,10 @@ def test_blas_is_set_back_after_an_interrupt_in_the_wrong_moment(monkeypatch):
     set_to(1)
     seen = cores.exclusively(get)
     assert (seen, get(), cores._blas_threads) == (1, threads, None)
+    set_to(threads + 1)
+    seen = cores.exclusively(get)
+    assert (seen, get()) == (1, threads + 1)
+    set_to(threads)
 
 
 def test_a_fork_during_large_work():
