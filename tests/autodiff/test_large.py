@@ -137,6 +137,9 @@ def test_numbers_and_outer_gradients_in_a_function_of_rows():
     scaled = flux.rule(lambda x, t: x * t, lambda g, y, x, t: g * t, None, rows=(0, 1))
     np.testing.assert_array_equal(flux.gradient(lambda x: np.sum(scaled(x, 2.0)), x), np.full_like(x, 2.0))
 
+    flipped = flux.rule(lambda x, t: x * t, lambda g, y, x, t: g * t, None, rows=(1, 0))
+    np.testing.assert_array_equal(flux.gradient(lambda x: np.sum(flipped(x, 2.0)), x), np.full_like(x, 2.0))
+
     def outer(c):
         square = flux.rule(lambda x: x * c, lambda g, y, x: g * c, rows=(0,))
         return np.sum(flux.gradient(lambda x: np.sum(np.square(square(x))), x)) / x.size

@@ -209,3 +209,13 @@ def test_a_box_that_outlives_its_gradient():
     kept = inside(lambda x: x * 2)
     assert isinstance(kept, Tracked)
     assert (flux.gradient(lambda y: np.sum(y * tape.plain(kept)), X) == 2 * X).all()
+
+
+def test_a_function_of_ones_own_needs_its_pullbacks_at_once():
+    """As a decorator the rule would be lost: the function that records itself is what `rule` returns."""
+
+    def twice(x):
+        return x + x
+
+    with pytest.raises(TypeError, match=r"twice = flux.rule\(twice, lambda g, y, x"):
+        flux.rule(twice)

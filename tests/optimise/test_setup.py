@@ -319,3 +319,4 @@ def test_arrays_that_share_memory_are_refused():
         with pytest.raises(ValueError, match="share memory without being the same array"):
             flux.setup(flux.Descent(), model)
     flux.setup(flux.Descent(), {"a": weight[:2], "b": weight[2:], "empty": weight[:0]})
+    flux.setup(flux.Descent(), {"a": weight[:, :1], "b": weight[:, 1:]})  # in between each other, but apart

@@ -38,10 +38,10 @@ def forward(function: Callable[..., Any], rows: Any, values: Sequence[Any]) -> A
         shape = np.broadcast_shapes(*[np.shape(x) for x in values])
         blocks = _blocks(shape)
     else:
-        shape = values[rows[0]].shape
+        shape = np.shape(values[rows[0]])
         blocks = _blocks(shape, at_least=BLOCK // 64)  # what may be a matrix product wants more rows
-    cut = aligned(rows, values, shape)
-    if len(blocks) < 2 or not cut:
+    cut = aligned(rows, values, shape) if len(blocks) > 1 else []
+    if not cut:
         return function(*values)
     cores.keep_memory()
     return cores.exclusively(lambda: _forward(function, values, cut, blocks))
@@ -70,8 +70,8 @@ def _forward(function: Callable[..., Any], values: Sequence[Any], cut: list[int]
 def backward(pullback: Callable[..., Any], k: int, rows: Any, g: Any, y: Any, values: Sequence[Any]) -> Any:
     """`pullback(g, y, *values)`, the cotangent of argument k, in blocks of rows."""
     blocks = _blocks(y.shape)
-    cut = aligned(rows, values, y.shape)
-    if len(blocks) < 2 or not cut:
+    cut = aligned(rows, values, y.shape) if len(blocks) > 1 else []
+    if not cut:
         return pullback(g, y, *values)
     if k in cut:
         return forward(pullback, [0, 1, *(i + 2 for i in cut)], (g, y, *values))

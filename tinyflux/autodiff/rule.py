@@ -19,11 +19,14 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
             number.
         pullbacks: one for each of its array arguments, `(g, y, *arguments, **options) -> cotangent`, where g is the
             cotangent of the result y = function(*arguments, **options); None where no gradient flows. Written in NumPy
-            functions, a pullback can itself be differentiated. Without any, `rule(function)` is a decorator of one.
+            functions, a pullback can itself be differentiated. For a function of NumPy's or SciPy's with one argument
+            `rule(function)` is a decorator of the pullback.
         rows: the positions of the arguments of which each row, along the first axis, leads to a row of the result by
             itself, whatever the others are; large arrays are then worked through in blocks. Ufuncs need no such word.
 
     Returns: the function to call: NumPy's own, or for a function of yours one that records itself.
+
+    Errors: TypeError for a function of yours without pullbacks; ValueError for rows that are no positions.
 
     >>> import tinyflux as flux
     >>> cube = flux.rule(lambda x: x * x * x, lambda g, y, x: 3 * g * x * x)
@@ -35,11 +38,17 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
     >>> round(float(flux.gradient(np.cbrt, 8.0)), 6)
     0.083333
     """
+    by_numpy = isinstance(function, np.ufunc) or hasattr(function, "_implementation")
+    if not pullbacks and by_numpy:
+        return lambda pullback: rule(function, pullback) and pullback
+    if not pullbacks:
+        name = getattr(function, "__name__", function)
+        raise TypeError(
+            f"rule: expected the pullbacks of {name} with it, {name} = flux.rule({name}, lambda g, y, x: …)."
+        )
     if any(k not in range(len(pullbacks)) for k in rows):
         raise ValueError(f"rule: expected rows to hold positions from 0 to {len(pullbacks) - 1}, got {tuple(rows)}.")
-    if not pullbacks:
-        return lambda pullback: rule(function, pullback) and pullback
-    if isinstance(function, np.ufunc) or hasattr(function, "_implementation"):
+    if by_numpy:
         rules[function] = Rule(function, pullbacks)
         return function
 

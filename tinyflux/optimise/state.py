@@ -103,7 +103,7 @@ def _refuse_overlaps(found: Sequence[Place]) -> None:
     """A tied parameter is one array in several places; arrays that merely share memory would be untied unnoticed."""
     ordered = sorted({id(p.array): p for p in found}.values(), key=lambda p: np.lib.array_utils.byte_bounds(p.array))
     for before, after in itertools.pairwise(ordered):
-        if np.may_share_memory(before.array, after.array):
+        if np.shares_memory(before.array, after.array):
             raise ValueError(
                 f"setup: the arrays at {before.path} and {after.path} share memory without being the same array, and "
                 "would be stepped apart. Tie parameters by putting one array in both places, or copy one of them."
