@@ -77,6 +77,28 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(rule, tmp_path):
     assert other_opt[1].weight.rule.eta == 1 / 3
 
 
+def test_dropout_goes_on_with_the_masks_that_would_have_come(tmp_path):
+    """Bit for bit; in a fresh model, with other keys."""
+
+    def build(seed):
+        flux.seed(seed)
+        model = flux.Chain(flux.Dense(4, 16, flux.tanh), flux.Dropout(0.5), flux.Dense(16, 2), flux.Dropout(0.1))
+        return model, flux.setup(flux.Adam(0.01), model)
+
+    model, opt = build(0)
+    train(model, opt, 3)
+    flux.save(tmp_path / "run.npz", model, opt)
+    train(model, opt, 4, start=3)
+
+    other, other_opt = build(1)
+    train(other, other_opt, 1)
+    flux.load(tmp_path / "run.npz", other, other_opt)
+    assert other[1].state[1] == 3 * 8 * 16
+    train(other, other_opt, 4, start=3)
+    assert everything(other, other_opt) == everything(model, opt)
+    assert other[1].state[1] == 7 * 8 * 16
+
+
 def test_arrays_are_filled_in_place(tmp_path):
     model = chain()
     opt = flux.setup(flux.Adam(), model)

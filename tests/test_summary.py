@@ -11,7 +11,8 @@ def test_rows():
     assert lines[0].split() == ["layer", "shape", "dtype", "count"]
     assert lines[1].split() == [".layers[0].weight", "(32,", "784)", "float32", "25,088"]
     assert lines[2].split() == [".layers[0].bias", "(32,)", "float32", "32", "(all", "zero)"]
-    assert lines[-1].split(maxsplit=1) == ["total", "25,450 parameters in 4 arrays, 101,800 bytes"]
+    assert lines[3].split() == [".layers[1].state", "(2,)", "uint64", "2", "(buffer)"]
+    assert lines[-1].split(maxsplit=1) == ["total", "25,450 parameters in 5 arrays, 101,816 bytes"]
     assert repr(flux.summary(model)) == str(flux.summary(model))
 
 

@@ -10,7 +10,7 @@ _generator = np.random.default_rng()
 
 
 def seed(n: int | None) -> None:
-    """Restart every default generator: initialisers, Dropout, DataLoader.
+    """Restart the generator that initialisers, DataLoader, and Dropout (for its key, when it is built) draw from.
 
     Arguments:
         n: the seed, a non-negative integer; None draws one from the operating system.

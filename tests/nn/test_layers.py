@@ -1,5 +1,6 @@
 """Layers: forward passes, gradients, shape errors, modes, and how models print."""
 
+import copy
 import functools
 import itertools
 import warnings
@@ -214,7 +215,7 @@ def test_flatten(shape):
 
 
 def test_dropout_is_active_inside_a_gradient_only():
-    layer, x = flux.Dropout(0.5, rng=np.random.default_rng(0)), np.ones((100, 100), np.float32)
+    layer, x = flux.Dropout(0.5, seed=0), np.ones((100, 100), np.float32)
     assert layer(x) is x
     y, g = flux.withgradient(lambda x: (np.sum(layer(x)), layer(x)), x)
     assert g.dtype == y[1].dtype == np.float32
@@ -224,7 +225,7 @@ def test_dropout_is_active_inside_a_gradient_only():
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
 def test_dropout_keeps_the_mean(p):
-    layer = flux.trainmode(flux.Dropout(p, rng=np.random.default_rng(0)))
+    layer = flux.trainmode(flux.Dropout(p, seed=0))
     y = layer(np.ones((400, 500)))
     assert np.mean(y == 0) == pytest.approx(p, abs=0.01)
     np.testing.assert_allclose(y[y != 0], 1 / (1 - p), rtol=1e-15)
@@ -244,13 +245,143 @@ def test_dropout_at_its_ends():
             flux.Dropout(p)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1", np.random.default_rng(0)])
+def test_dropout_refuses_a_key_that_is_no_64_bits(seed):
+    with pytest.raises((ValueError, TypeError), match=r"0 <= seed < 2\*\*64|as an integer"):
+        flux.Dropout(0.5, seed=seed)
+
+
+def kept(layer, shape, dtype=np.float64):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # NumPy's of overflow
+        return flux.trainmode(layer)(np.ones(shape, dtype)) != 0
+
+
+def splitmix64(key, position):
+    """One output, in Python's integers: as in the article, Steele, Lea, Flood 2014, figure 16."""
+    mask = 2**64 - 1
+    z = (key + (position + 1) * 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return z ^ (z >> 31)
+
+
+def test_splitmix64_by_hand_gives_the_published_numbers():
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    assert [splitmix64(1234567, i) for i in range(4)] == published
+
+
+@pytest.mark.parametrize("key", [0, 1234567, 2**64 - 1])
+@pytest.mark.parametrize("position", [0, 7, 2**63, 2**64 - 3])
+@pytest.mark.parametrize("p", [0.1, 0.5, 1 / 3, 0.999, 1 - 2**-24])
+def test_dropout_is_splitmix64(key, position, p):
+    layer = flux.Dropout(p, seed=key)
+    layer.state = np.array([key, position], np.uint64)
+    for shape in [(2, 3), (5,), (), (0, 4), (1,)]:
+        size = int(np.prod(shape))
+        expected = [(splitmix64(key, position + i) >> 40) * 2.0**-24 >= p for i in range(size)]
+        np.testing.assert_array_equal(kept(layer, shape), np.reshape(expected, shape))
+        position = (position + size) % 2**64
+        assert layer.state.dtype == np.uint64
+        assert layer.state.tolist() == [key, position]
+
+
+def test_large_dropout_is_that_of_its_parts():
+    parts = [kept(layer, (1000, 60)) for layer in [flux.Dropout(0.3, seed=5)] for _ in range(4)]
+    np.testing.assert_array_equal(kept(flux.Dropout(0.3, seed=5), (4000, 60)), np.concatenate(parts))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_dropout_keeps_dtype_and_shape(dtype):
+    layer = flux.trainmode(flux.Dropout(0.25, seed=0))
+    for shape in [(), (3,), (0, 2), (2, 3, 4), (70_000, 2)]:
+        y = layer(np.ones(shape, dtype))
+        assert (y.shape, y.dtype) == (shape, dtype)
+        assert set(np.unique(y)) <= {0, dtype(1 / 0.75)}
+    assert layer(np.ones((2, 3), int)).dtype == np.float64
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_statistics(p):
+    """A million elements: the share that is kept, and the correlation of neighbours, calls and layers, within 4σ."""
+    n = 1_000_000
+    flux.seed(0)
+    layer, other = flux.Dropout(p), flux.Dropout(p)
+    first, second, third = kept(layer, n), kept(layer, n), kept(other, n)
+    sigma = np.sqrt(p * (1 - p) / n)
+    for mask in (first, second, third):
+        assert abs(mask.mean() - (1 - p)) < 4 * sigma
+    pairs = [(first[:-k], first[k:]) for k in (1, 2, 3, 60, 64, 1024)]  # elements, and rows of a batch
+    pairs += [(first, second), (first, third), (second, third), (first[:-1], second[1:])]
+    pairs.append((kept(flux.Dropout(p, seed=0), n), kept(flux.Dropout(p, seed=1), n)))
+    for a, b in pairs:
+        correlation = np.mean((a - (1 - p)) * (b - (1 - p))) / (p * (1 - p))
+        assert abs(correlation) < 4 / np.sqrt(n)
+
+
 def test_dropout_follows_the_seed_and_draws_anew():
-    layer, x = flux.trainmode(flux.Dropout(0.5)), np.ones(64)
-    flux.seed(1)
-    first, second = layer(x), layer(x)
-    flux.seed(1)
-    np.testing.assert_array_equal(layer(x), first)
-    assert (first != second).any()
+    def masks():
+        flux.seed(1)
+        layers = flux.Dropout(0.5), flux.Dropout(0.5)
+        return [kept(layer, 64) for layer in layers for _ in range(2)]
+
+    first, again = masks(), masks()
+    np.testing.assert_array_equal(first, again)
+    assert len({mask.tobytes() for mask in first}) == 4
+
+
+class WithDropout:
+    """A layer of one's own, with parameters and a Dropout: taking a gradient copies it, and must not copy that."""
+
+    def __init__(self):
+        self.weight = normal(3, 3)
+        self.drop = flux.Dropout(0.5, seed=3)
+
+    def __call__(self, x):
+        return self.drop(x @ self.weight)
+
+
+def test_training_moves_on_the_state_of_the_model_itself():
+    model = flux.f64(flux.Chain(flux.Dense(4, 3), flux.Dropout(0.5, seed=2), WithDropout()))
+    opt = flux.setup(flux.Descent(0.1), model)
+    seen = []
+
+    def loss(model, x):
+        y = model(x)
+        return np.sum(y * y), y
+
+    x = normal(5, 4)
+    for _ in range(3):
+        (_, y), grads = flux.withgradient(lambda m: loss(m, x), model)
+        flux.update(opt, model, grads)
+        seen.append((y != 0).tobytes())
+    assert model[1].state.tolist() == [2, 45]
+    assert model[2].drop.state.tolist() == [3, 45]
+    assert len(set(seen)) == 3
+    assert flux.parameter_count(model) == 15 + 9
+
+
+def test_the_state_of_dropout_is_no_parameter():
+    model = flux.Chain(flux.Dense(3, 3), flux.Dropout(0.5, seed=2))
+    assert [path for path, _ in flux.tree.walk(model)][-1] == ".layers[1].state"
+    assert len(flux.parameters(model)) == 2
+    for converted in (flux.f64(model), flux.f32(model)):
+        assert converted[1].state.dtype == np.uint64
+        assert converted[1].state.tolist() == [2, 0]
+    flat, rebuild = flux.destructure(model)
+    assert flat.size == 12
+    assert rebuild(flat)[1].state.tolist() == [2, 0]
+
+
+def test_a_deep_copy_has_a_state_of_its_own():
+    layer = flux.Dropout(0.5)
+    copied = copy.deepcopy(layer)
+    first = kept(layer, 64)
+    assert copied.state[1] == 0
+    np.testing.assert_array_equal(kept(copied, 64), first)
+    held = copied.state
+    kept(copied, 1)
+    assert held[1] == 64  # a call makes a new array: what was taken out stays as it was
 
 
 def test_dropout_gradient_uses_the_mask_of_the_forward_pass():

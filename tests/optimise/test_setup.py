@@ -238,14 +238,14 @@ def chain():
 def test_freeze_and_thaw(rule, part, held):
     model = chain()
     opt = flux.setup(rule, model)
-    start = [a.copy() for a in flux.leaves(model)]
+    start = [a.copy() for a in flux.parameters(model)]
     flux.freeze(part(opt))
     flux.update(opt, model, ones(model))
-    for i, (a, b) in enumerate(zip(flux.leaves(model), start, strict=True)):
+    for i, (a, b) in enumerate(zip(flux.parameters(model), start, strict=True)):
         np.testing.assert_allclose(a, b if i in held else b - 0.5, atol=1e-7)
     flux.thaw(part(opt))
     flux.update(opt, model, ones(model))
-    for i, (a, b) in enumerate(zip(flux.leaves(model), start, strict=True)):
+    for i, (a, b) in enumerate(zip(flux.parameters(model), start, strict=True)):
         np.testing.assert_allclose(a, b - 0.5 if i in held else b - 1, atol=1e-7)
 
 
@@ -263,13 +263,13 @@ def test_frozen_state_stays():
 
 def test_adjust_a_part():
     model = chain()
-    start = [a.copy() for a in flux.leaves(model)]
+    start = [a.copy() for a in flux.parameters(model)]
     opt = flux.setup(flux.Descent(1.0), model)
     flux.update(opt, model, ones(model))
     flux.adjust(opt[1], eta=0.25)
     flux.adjust(opt[2].bias, eta=0.0)
     flux.update(opt, model, ones(model))
-    for a, b, eta in zip(flux.leaves(model), start, [1, 1, 0.25, 0.25, 1, 0], strict=True):
+    for a, b, eta in zip(flux.parameters(model), start, [1, 1, 0.25, 0.25, 1, 0], strict=True):
         np.testing.assert_allclose(a, b - 1 - eta)
 
 

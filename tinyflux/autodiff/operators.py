@@ -61,6 +61,11 @@ class ArrayOperators:
     __lt__, __le__ = _binary(np.less), _binary(np.less_equal)
     __gt__, __ge__ = _binary(np.greater), _binary(np.greater_equal)
     __eq__, __ne__ = _binary(np.equal), _binary(np.not_equal)
+    __and__, __rand__ = _binary(np.bitwise_and), _reflected(np.bitwise_and)
+    __or__, __ror__ = _binary(np.bitwise_or), _reflected(np.bitwise_or)
+    __xor__, __rxor__ = _binary(np.bitwise_xor), _reflected(np.bitwise_xor)
+    __lshift__, __rshift__ = _binary(np.left_shift), _binary(np.right_shift)
+    __invert__ = _unary(np.invert)
 
     def __pow__(self, exponent: Any) -> Any:
         if type(exponent) is int and exponent == 2:
