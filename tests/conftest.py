@@ -1,6 +1,13 @@
 """Settings shared by all tests."""
 
+import os
+import tempfile
+
 from hypothesis import settings
+
+# What the tests compile is kept for the time of the tests, not in the user's cache.
+_cache = tempfile.TemporaryDirectory(prefix="tinyflux-tests-")
+os.environ.setdefault("TINYFLUX_CACHE", _cache.name)
 
 # The same examples in every run, so that a failure can be repeated; no deadline, as machines differ.
 settings.register_profile("tinyflux", derandomize=True, deadline=None, max_examples=10, database=None)

@@ -92,11 +92,11 @@ def test_data_of_a_loader():
         got.append(batch)
         return quadratic(m)
 
-    flux.train(loss, model, flux.DataLoader((x, y), batchsize=2), opt, epochs=2)
+    flux.train(loss, model, flux.DataLoader((x, y), batchsize=2), opt, epochs=2, compile=False)
     assert [len(batch) for batch in got] == [2] * 6
     np.testing.assert_array_equal(np.concatenate([a for a, _ in got]), [*x, *x])
     got.clear()
-    flux.train(loss, model, flux.DataLoader(x, batchsize=5), opt)
+    flux.train(loss, model, flux.DataLoader(x, batchsize=5), opt, compile=False)
     np.testing.assert_array_equal(got[0][0], x)
 
 
@@ -124,7 +124,7 @@ def test_the_item_of_a_later_epoch_is_named():
     model, opt = prepared()
     values = iter([1.0, 1.0, 1.0, math.nan])
     with pytest.raises(flux.NonFiniteLoss, match="item 1 of epoch 2"):
-        flux.train(lambda m, _: quadratic(m) * next(values), model, [0, 0], opt, epochs=2)
+        flux.train(lambda m, _: quadratic(m) * next(values), model, [0, 0], opt, epochs=2, compile=False)
 
 
 def test_empty_data():

@@ -1,5 +1,8 @@
 """tinyflux: Flux's idea in Python, on NumPy and CuPy."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from . import data, tree
 from .arrays import default_rng, seed
 from .autodiff import GradientError, gradcheck, gradient, hessian, jacobian, pullback, rule, withgradient
@@ -45,6 +48,9 @@ from .summary import summary
 from .train import NonFiniteLoss, Progress, early_stopping, progress_bar, train
 from .tree import destructure, f32, f64, leaves, parameter_count, parameters
 
+if _TYPE_CHECKING:
+    from .compile import CompilationFailed, CompilerNotFound, NotCompilable, compile, compile_training  # noqa: A004
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -52,17 +58,22 @@ __all__ = [
     "Adam",
     "Chain",
     "CheckpointError",
+    "CompilationFailed",
+    "CompilerNotFound",
     "DataLoader",
     "Dense",
     "Descent",
     "Dropout",
     "GradientError",
     "NonFiniteLoss",
+    "NotCompilable",
     "Parallel",
     "Progress",
     "SkipConnection",
     "adjust",
     "binarycrossentropy",
+    "compile",
+    "compile_training",
     "crossentropy",
     "data",
     "default_rng",
@@ -121,3 +132,12 @@ __all__ = [
     "withgradient",
     "zeros",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """The compiler is imported when it is first used."""
+    if name in ("CompilationFailed", "CompilerNotFound", "NotCompilable", "compile", "compile_training"):
+        from importlib import import_module
+
+        return getattr(import_module(".compile", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .autodiff import withgradient
+from .data import DataLoader
 from .nn import trainmode
 from .optimise import update
 from .optimise.state import OptimiserState, check_state
@@ -56,6 +57,7 @@ def train(
     opt: OptimiserState,
     epochs: int = 1,
     callbacks: Sequence[Callback] = (),
+    compile: bool | str = "auto",  # noqa: A002
 ) -> list[float]:
     """Train a model: for every item of the data a gradient of the loss and an update.
 
@@ -72,11 +74,15 @@ def train(
         callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops
             when one returns True. One that has a method `close` is closed in the end, whatever happens. See
             `early_stopping`, `progress_bar`.
+        compile: "auto" to run gradient and update as native code, recorded once, where there is a C compiler and all of
+            it can be compiled, and to say on stderr once what it comes to; True to raise an error otherwise (see
+            `compile_training`); False for plain NumPy. The results are the same up to roundings.
 
     Returns: the mean loss of each epoch.
 
     Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: the updates before it
-    stand, its own is not applied. ValueError for data without items.
+    stand, its own is not applied. ValueError for data without items. Under compile=True, NotCompilable with the name of
+    what can't be compiled, CompilerNotFound without a compiler.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.seed(0)
@@ -91,11 +97,16 @@ def train(
     means: list[float] = []
     check_state("train", opt)
     trainmode(model, "auto")
+    trainer = _trainer(loss, model, opt, compile)
     try:
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
-            for item in data:
-                progress.loss = _step(loss, model, item, opt, progress.epoch, count)
+            for progress.loss in _updates(loss, model, data, opt, trainer, singly=bool(callbacks)):
+                if not math.isfinite(progress.loss):
+                    raise NonFiniteLoss(
+                        f"train: the loss is {progress.loss} at item {count} of epoch {progress.epoch}. That update "
+                        "was not applied. Look for NaN in the data, or take a smaller learning rate."
+                    )
                 progress.iteration += 1
                 total += progress.loss
                 count += 1
@@ -118,15 +129,38 @@ def train(
     return means
 
 
-def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState, epoch: int, index: int) -> float:
+def _trainer(loss: Callable[..., Any], model: Any, opt: OptimiserState, compile: Any) -> Any:  # noqa: A002
+    """What makes compiled updates, or None."""
+    if compile not in (True, False, "auto"):
+        raise ValueError(f"train: expected compile to be True, False or 'auto', got {compile!r}.")
+    if compile is False:
+        return None
+    from .compile.trainer import Trainer
+
+    return Trainer(loss, model, opt, required=compile is True)
+
+
+def _updates(
+    loss: Callable[..., Any], model: Any, data: Iterable[Any], opt: OptimiserState, trainer: Any, singly: bool
+) -> Iterator[float]:
+    """One pass over the data: the loss of each item, its update made unless the loss is NaN or infinite."""
+    whole = isinstance(data, DataLoader)
+    if whole and trainer is not None:
+        yield from trainer.losses(data, singly)
+        if not trainer.given_up:
+            return
+    for item in data:
+        if trainer is not None and not trainer.given_up:
+            yield from trainer.losses(item, singly)
+        if trainer is None or trainer.given_up:
+            yield _step(loss, model, item, opt)
+
+
+def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState) -> float:
     batch = item if type(item) is tuple else (item,)
     value, grads = withgradient(lambda m: loss(m, *batch), model)
-    if not math.isfinite(value):
-        raise NonFiniteLoss(
-            f"train: the loss is {float(value)} at item {index} of epoch {epoch}. That update was not applied. "
-            "Look for NaN in the data, or take a smaller learning rate."
-        )
-    update(opt, model, grads)
+    if math.isfinite(value):
+        update(opt, model, grads)
     return float(value)
 
 

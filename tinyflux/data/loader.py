@@ -23,6 +23,8 @@ class DataLoader(Generic[T]):
         partial: whether the last batch may be smaller; if not, the samples left over sit this pass out.
         rng: the `numpy.random.Generator` that shuffles, by default the one that `tinyflux.seed` restarts.
 
+    Attributes: `data`, `batchsize`, `rng`, and `taken`, the number of samples that one pass takes.
+
     Iterating gives each batch in the form of `data`: an array, a tuple or a dict. Batches may be views of the data:
     read them, do not write into them. `len` gives the number of batches.
 
@@ -66,30 +68,42 @@ class DataLoader(Generic[T]):
             )
         if batchsize > samples:
             warnings.warn(f"batchsize {batchsize} is above the number of samples; using {samples}", stacklevel=2)
-        self._data = data
-        self._size = min(int(batchsize), samples)
-        self._stop = samples if partial else samples - samples % self._size
+        self.data = data
+        self.batchsize = min(int(batchsize), samples)
+        self.taken = samples if partial else samples - samples % self.batchsize
         self._samples = samples
         self._shuffle = shuffle
-        self._rng = rng
+        self.rng = rng
 
     def __repr__(self) -> str:
-        options = ", shuffle=True" * self._shuffle + ", partial=False" * (self._stop < self._samples)
-        return f"DataLoader({self._samples:,} samples, batchsize={self._size}{options})"
+        options = ", shuffle=True" * self._shuffle + ", partial=False" * (self.taken < self._samples)
+        return f"DataLoader({self._samples:,} samples, batchsize={self.batchsize}{options})"
 
     def __len__(self) -> int:
-        return -(-self._stop // self._size)
+        return -(-self.taken // self.batchsize)
 
     def __iter__(self) -> Iterator[T]:
-        return map(_picker(self._data), self._indices())
+        return map(_picker(self.data), self._indices())
+
+    def order(self) -> np.ndarray:
+        """The numbers of the samples of one pass, in the order in which its batches take them; shuffled if that is set.
+
+        >>> import tinyflux as flux
+        >>> flux.DataLoader(np.zeros(5), batchsize=2, partial=False).order()
+        array([0, 1, 2, 3])
+        """
+        if self._shuffle:
+            return (self.rng or default_rng()).permutation(self._samples)[: self.taken]
+        return np.arange(self.taken)
 
     def _indices(self) -> Iterable[slice | np.ndarray]:
         """What to index the arrays with, batch by batch; `map` keeps the cost of a batch well under a microsecond."""
-        slices = map(slice, range(0, self._stop, self._size), range(self._size, self._stop + self._size, self._size))
+        size = self.batchsize
+        slices = map(slice, range(0, self.taken, size), range(size, self.taken + size, size))
         if not self._shuffle:
             return slices
-        order = (self._rng or default_rng()).permutation(self._samples)
-        if self._size == 1:  # a slice is a view: six times faster than an index array
+        order = self.order()
+        if size == 1:  # a slice is a view: six times faster than an index array
             return map(slice, order.tolist(), (order + 1).tolist())
         return map(order.__getitem__, slices)
 

@@ -140,9 +140,7 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     except (AttributeError, IndexError, KeyError, NameError, TypeError):
         check_state("update", opt)
         arrays, gradients = _look_up(opt, model), _look_up(opt, grads, absent=None)
-    if not all(map(operator.is_, arrays, opt._views)):
-        stale = next(path for (path, _), a, view in zip(opt._paths, arrays, opt._views) if a is not view)
-        raise ValueError(_STALE.format(stale or "array"))
+    _check_arrays("update", opt, arrays)
     missing: tuple[int, ...] = ()
     try:
         for i, (g, shape) in enumerate(zip(gradients, opt._shapes)):
@@ -167,6 +165,21 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
             subnormal.restore()
 
 
+def check_model(caller: str, opt: OptimiserState, model: Any) -> None:
+    """Refuse a model that holds other arrays than those that `opt` was set up for."""
+    try:
+        arrays = opt._get(model)
+    except (AttributeError, IndexError, KeyError, NameError, TypeError):
+        arrays = _look_up(opt, model)
+    _check_arrays(caller, opt, arrays)
+
+
+def _check_arrays(caller: str, opt: OptimiserState, arrays: Sequence[Any]) -> None:
+    if not all(map(operator.is_, arrays, opt._views)):
+        stale = next(path for (path, _), a, view in zip(opt._paths, arrays, opt._views) if a is not view)
+        raise ValueError(f"{caller}: {_STALE.format(stale or 'array')}")
+
+
 def _step(group: Group, gradients: Sequence[Any]) -> None:
     """Step the leaves of a group block by block; the numbers of its state move on once, after the last block."""
     state: tuple[Any, ...] = ()
@@ -182,7 +195,7 @@ def _step(group: Group, gradients: Sequence[Any]) -> None:
 
 
 _STALE = (
-    "update: the parameter {} is not the array that setup prepared. If it was replaced, write into the old one "
+    "the parameter {} is not the array that setup prepared. If it was replaced, write into the old one "
     "instead, model.weight[...] = new, or call setup again; if this is a copy of the model, call setup for the copy."
 )
 

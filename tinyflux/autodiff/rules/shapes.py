@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ..operators import cast, reshaped, transposed
+from ..operators import ArrayOperators, cast, reshaped, transposed
 from ..rule import composed, primitive, rule, variadic
 from ..tape import apply
 
@@ -115,6 +115,9 @@ composed(np.array_split, _split(np.array_split))
 # Indexing. Picking elements out and adding them back in are each other's pullbacks.
 def scattered(g: Any, index: Any, x: Any) -> Any:
     """Zeros like x with g added at `index`; repeated indices add up."""
+    for array in (g, x):
+        if isinstance(array, ArrayOperators):
+            return array._apply(scattered, (g, index, x))
     result = np.zeros_like(x, dtype=g.dtype)
     if _is_basic(index):
         result[index] = g

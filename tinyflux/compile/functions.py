@@ -1,0 +1,118 @@
+"""How functions of numbers are written in C: `{0}`, `{1}` … are the arguments, `{s}` the suffix of the dtype.
+
+A template names C's own operators and functions, those of the headers `elementary.h` and `scalar.h` (with a suffix _f32 or
+_f64), or is for the dtypes it is listed under alone. Arguments are names or numbers, so they may stand several times.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+C_TYPES = {
+    "f4": "float", "f8": "double", "b1": "uint8_t",
+    "i1": "int8_t", "i2": "int16_t", "i4": "int32_t", "i8": "int64_t",
+    "u1": "uint8_t", "u2": "uint16_t", "u4": "uint32_t", "u8": "uint64_t",
+}  # fmt: skip
+
+_LIBM = {
+    name: name
+    for name in (
+        "sqrt cbrt exp2 expm1 log2 log10 log1p sin cos tan sinh cosh floor ceil trunc rint hypot erf erfc fmod nextafter"
+    ).split()
+} | {
+    "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
+    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
+    "gammaln": "lgamma", "absolute": "fabs", "fabs": "fabs",
+}  # fmt: skip
+
+_OWN = "exp log tanh remainder floor_divide logaddexp logit xlogy log_expit psi zeta power sign".split()
+_TWO = "hypot arctan2 fmod nextafter remainder floor_divide logaddexp xlogy zeta power".split()
+
+ANY = {  # for every dtype
+    "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "negative": "-{0}", "positive": "{0}",
+    "square": "{0} * {0}",
+    "less": "{0} < {1}", "less_equal": "{0} <= {1}", "greater": "{0} > {1}", "greater_equal": "{0} >= {1}",
+    "equal": "{0} == {1}", "not_equal": "{0} != {1}",
+    "logical_and": "({0} != 0) & ({1} != 0)", "logical_or": "({0} != 0) | ({1} != 0)",
+    "logical_xor": "({0} != 0) ^ ({1} != 0)", "logical_not": "{0} == 0",
+    "where": "{0} ? {1} : {2}", "cast": "({t}){0}",
+    "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}",
+}  # fmt: skip
+
+REAL = {
+    "divide": "{0} / {1}", "reciprocal": "1 / {0}", "expit": "sigmoid_{s}({0})",
+    "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}", "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
+    "isnan": "{0} != {0}", "isinf": "fabs{f}({0}) == INFINITY", "isfinite": "fabs{f}({0}) < INFINITY",
+    "signbit": "signbit({0}) != 0",
+    "deg2rad": f"{{0}} * ({{t}}){math.pi / 180!r}", "rad2deg": f"{{0}} * ({{t}}){180 / math.pi!r}",
+    **{name: f"{c}{{f}}({{0}}, {{1}})" if name in _TWO else f"{c}{{f}}({{0}})" for name, c in _LIBM.items()},
+    **{name: f"{name}_{{s}}({{0}}, {{1}})" if name in _TWO else f"{name}_{{s}}({{0}})" for name in _OWN},
+}  # fmt: skip
+
+WHOLE = {
+    "maximum": "{0} > {1} ? {0} : {1}", "minimum": "{0} < {1} ? {0} : {1}",
+    "absolute": "{0} < 0 ? -{0} : {0}", "sign": "({0} > 0) - ({0} < 0)", "invert": "~{0}",
+    "left_shift": "{0} << {1}", "right_shift": "{0} >> {1}",
+    "remainder": "remainder_i64({0}, {1})", "floor_divide": "floor_divide_i64({0}, {1})",
+    "floor": "{0}", "ceil": "{0}", "trunc": "{0}", "rint": "{0}",
+    "isnan": "0 * {0}", "isinf": "0 * {0}", "isfinite": "1 + 0 * {0}",
+}  # fmt: skip
+
+BOOLEAN = {
+    "add": "{0} | {1}", "multiply": "{0} & {1}", "maximum": "{0} | {1}", "minimum": "{0} & {1}", "invert": "!{0}",
+    "cast": "{0} != 0",
+}  # fmt: skip
+
+UNSIGNED = {"remainder": "{0} % {1}", "floor_divide": "{0} / {1}", "absolute": "{0}", "sign": "{0} > 0"}
+
+FUNCTIONS = {*ANY, *REAL, *WHOLE, *BOOLEAN}
+
+# Rough costs, in multiplications: what is dear is calculated once and kept.
+CHEAP = {"positive": 0, "cast": 0, "negative": 0, "divide": 4, "reciprocal": 4, "sqrt": 4, "remainder": 8}
+
+
+def cost(function: str) -> int:
+    """What a function of one number costs, in multiplications."""
+    return CHEAP.get(function, 1 if function in ANY or function in ("maximum", "minimum", "where") else 12)
+
+
+def c_type(dtype: Any) -> str:
+    return C_TYPES[np.dtype(dtype).str[1:]]
+
+
+def suffix(dtype: Any) -> str:
+    return "f32" if dtype == np.float32 else "f64" if dtype == np.float64 else f"{dtype.kind}{dtype.itemsize * 8}"
+
+
+def written(function: str, args: list[str], argument: Any, result: Any) -> str:
+    """A call of a function as a C expression.
+
+    Arguments:
+        argument, result: the dtypes of its first argument and of its result.
+    """
+    kind = argument.kind
+    if function == "cast" and result.kind == "b":
+        template = BOOLEAN["cast"]
+    else:
+        tables = {"f": (REAL,), "b": (BOOLEAN, UNSIGNED, WHOLE), "u": (UNSIGNED, WHOLE), "i": (WHOLE,)}[kind]
+        template = next((table[function] for table in (*tables, ANY) if function in table), "")
+    if not template:
+        raise KeyError(function)
+    text = template.format(*args, s=suffix(argument), t=c_type(result), f="f" if argument == np.float32 else "")
+    return text
+
+
+def number(value: Any, dtype: Any) -> str:
+    """A number as C writes it."""
+    if dtype.kind == "b":
+        return str(int(value))
+    if dtype.kind in "iu":
+        return f"{value}" + ("ull" if dtype.kind == "u" else "ll") * (dtype.itemsize == 8)
+    if math.isnan(value):
+        return "NAN"
+    if math.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    return f"{np.float32(value)!s}f" if dtype == np.float32 else repr(float(value))

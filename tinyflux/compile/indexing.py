@@ -1,0 +1,109 @@
+"""Affine maps of indices: where an element of a view stands in the array that is viewed.
+
+A `Map` has an entry (offset, ((axis, stride), …)) for each axis of the source: its index is offset + Σ stride · i,
+where i is the index along that axis of the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Axis = tuple[int, tuple[tuple[int, int], ...]]
+Map = tuple[Axis, ...]
+
+
+def identity(ndim: int) -> Map:
+    return tuple((0, ((i, 1),)) for i in range(ndim))
+
+
+def is_identity(axes: Map, source: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return source == shape and all(
+        axis == (0, ((i, 1),)) or (n == 1 and not axis[0]) for i, (axis, n) in enumerate(zip(axes, source))
+    )
+
+
+def composed(inner: Map, outer: Map) -> Map:
+    """The map of a view of a view: `inner` leads from the middle to the source, `outer` to the middle."""
+    axes: list[Axis] = []
+    for offset, terms in inner:
+        strides: dict[int, int] = {}
+        for middle, stride in terms:
+            offset += stride * outer[middle][0]
+            for axis, s in outer[middle][1]:
+                strides[axis] = strides.get(axis, 0) + stride * s
+        axes.append((offset, tuple(sorted((a, s) for a, s in strides.items() if s))))
+    return tuple(axes)
+
+
+def transposing(order: Sequence[int]) -> Map:
+    """Axis i of the result is axis order[i] of the source."""
+    back = {source: i for i, source in enumerate(order)}
+    return tuple((0, ((back[k], 1),)) for k in range(len(order)))
+
+
+def broadcasting(source: tuple[int, ...], shape: tuple[int, ...]) -> Map:
+    extra = len(shape) - len(source)
+    return tuple((0, ((i + extra, 1),) if n != 1 else ()) for i, n in enumerate(source))
+
+
+def dropped(ndim: int, axes: Sequence[int]) -> Map:
+    """The map of a view without the given axes, each of length 1."""
+    kept = [i for i in range(ndim) if i not in axes]
+    return tuple((0, ((kept.index(i), 1),) if i in kept else ()) for i in range(ndim))
+
+
+def reshaping(source: tuple[int, ...], shape: tuple[int, ...]) -> Map | None:
+    """The map of a change of shape that splits axes, or adds and removes ones of length 1; None where axes merge."""
+    if 0 in source or 0 in shape:
+        return None
+    axes: list[Axis] = []
+    j = 0
+    for n in source:
+        if n == 1:
+            axes.append((0, ()))
+            continue
+        group: list[int] = []
+        while math.prod(shape[i] for i in group) < n:
+            if j == len(shape):
+                return None
+            group.append(j)
+            j += 1
+        if math.prod(shape[i] for i in group) != n:
+            return None
+        stride, terms = n, []
+        for i in group:
+            stride //= shape[i]
+            if shape[i] != 1:
+                terms.append((i, stride))
+        axes.append((0, tuple(terms)))
+    return tuple(axes)
+
+
+def sliced(shape: tuple[int, ...], index: Sequence[int | slice | None]) -> tuple[Map, tuple[int, ...]]:
+    """The map and the shape of an array that is indexed by integers, slices and None, one for each axis."""
+    axes: list[Axis] = []
+    result: list[int] = []
+    k = 0
+    for item in index:
+        if item is None:
+            result.append(1)
+        elif isinstance(item, slice):
+            start, stop, step = item.indices(shape[k])
+            axes.append((start, ((len(result), step),)))
+            result.append(len(range(start, stop, step)))
+            k += 1
+        else:
+            if not -shape[k] <= item < shape[k]:
+                raise IndexError(f"index {item} is out of bounds for axis {k} of length {shape[k]}")
+            axes.append((item % shape[k], ()))
+            k += 1
+    return tuple(axes), tuple(result)
+
+
+def c_strides(shape: Sequence[int]) -> list[int]:
+    """The strides, in elements, of an array whose elements lie in C order."""
+    strides = [1] * len(shape)
+    for i in range(len(shape) - 2, -1, -1):
+        strides[i] = strides[i + 1] * shape[i + 1]
+    return strides

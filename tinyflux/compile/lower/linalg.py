@@ -1,0 +1,112 @@
+"""Products of arrays: each is a sum of a product of two views, `einsum` in general."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...autodiff.rules.linalg import _letters as letters_of
+from ...autodiff.rules.linalg import _tensordot_axes as tensordot_axes
+from .. import program
+from ..program import Node
+from ..symbolic import NotCompilable, lower, node_of
+from .elementwise import cast, loop
+
+
+def contract(inputs: Sequence[str], operands: Sequence[Node], output: str) -> Node:
+    """Einstein's summation over the letters that the output doesn't have, two operands at a time."""
+    terms = [_diagonal(letters, x) for letters, x in zip(inputs, operands)]
+    while True:
+        letters, x = terms.pop(0)
+        later = set(output).union(*(other for other, _ in terms))
+        if len(terms) == 0:
+            return _summed(letters, x, output)
+        only = [c for c in letters if c not in later]
+        if only:
+            letters, x = (kept := "".join(c for c in letters if c in later)), _summed(letters, x, kept)
+        other, y = terms.pop(0)
+        beyond = set(output).union(letters, *(rest for rest, _ in terms))
+        kept = "".join(c for c in other if c in beyond)
+        other, y = kept, _summed(other, y, kept)
+        after = set(output).union(*(rest for rest, _ in terms))
+        union = "".join(dict.fromkeys(letters + other))
+        result = output if not terms else "".join(c for c in union if c in after)
+        sizes = {c: n for s, a in ((other, y), (letters, x)) for c, n in zip(s, a.shape) if n != 1}
+        full = result + "".join(c for c in union if c not in result and c in sizes)
+        shape = tuple(sizes.get(c, 1) for c in full)
+        pair = [_spread(letters, x, full, shape), _spread(other, y, full, shape)]
+        product = program.elementwise("multiply", pair, x.dtype)
+        terms.insert(0, (result, program.reduce("sum", product, tuple(range(len(result), len(full))))))
+
+
+def _diagonal(letters: str, x: Node) -> tuple[str, Node]:
+    """A letter that stands twice takes the diagonal."""
+    unique = "".join(dict.fromkeys(letters))
+    if unique == letters:
+        return letters, x
+    axes = tuple((0, ((unique.index(c), 1),)) for c in letters)
+    return unique, program.view(x, axes, [x.shape[letters.index(c)] for c in unique])
+
+
+def _summed(letters: str, x: Node, kept: str) -> Node:
+    """The sum over the letters that are not kept, the axes in the order of those that are."""
+    y = program.reduce("sum", x, tuple(i for i, c in enumerate(letters) if c not in kept))
+    left = [c for c in letters if c in kept]
+    axes = tuple((0, ((kept.index(c), 1),)) for c in left)
+    return program.view(y, axes, [y.shape[left.index(c)] for c in kept])
+
+
+def _spread(letters: str, x: Node, full: str, shape: tuple[int, ...]) -> Node:
+    axes = tuple((0, ((full.index(c), 1),) if n != 1 else ()) for c, n in zip(letters, x.shape))
+    return program.view(x, axes, shape)
+
+
+def _checked(name: str, pairs: Sequence[tuple[int, int]], a: Node, b: Node) -> None:
+    for m, n in pairs:
+        if m != n:
+            raise ValueError(f"{name}: the shapes {a.shape} and {b.shape} don't fit: {m} is not {n}")
+
+
+@lower(np.matmul)
+def _matmul(a: Any, b: Any) -> Node:
+    x, y = node_of(a), node_of(b)
+    if not (x.ndim and y.ndim):
+        raise ValueError("np.matmul: expected arrays with axes, got a number; multiply by *")
+    kind = loop(np.matmul, [x, y])[-1]
+    _checked("np.matmul", [(x.shape[-1], y.shape[-2] if y.ndim > 1 else y.shape[0])], x, y)
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    stack = string.ascii_lowercase[: len(batch)]
+    left = stack[len(stack) - max(x.ndim - 2, 0) :] + ("XK" if x.ndim > 1 else "K")
+    right = stack[len(stack) - max(y.ndim - 2, 0) :] + ("KY" if y.ndim > 1 else "K")
+    return contract([left, right], [cast(x, kind), cast(y, kind)], stack + "X" * (x.ndim > 1) + "Y" * (y.ndim > 1))
+
+
+@lower(np.tensordot)
+def _tensordot(a: Any, b: Any, axes: Any = 2) -> Node:
+    x, y = node_of(a), node_of(b)
+    kind = loop(np.multiply, [x, y])[-1]
+    left, right, rows, columns = tensordot_axes(x, y, axes)
+    _checked("np.tensordot", [(x.shape[i], y.shape[j]) for i, j in zip(left, right)], x, y)
+    names = {i: string.ascii_letters[i] for i in range(x.ndim)}
+    others = {j: string.ascii_letters[26 + j] for j in range(y.ndim)}
+    others.update({j: names[i] for i, j in zip(left, right)})
+    output = "".join([*(names[i] for i in rows), *(others[j] for j in columns)])
+    inputs = ["".join(names[i] for i in range(x.ndim)), "".join(others[j] for j in range(y.ndim))]
+    return contract(inputs, [cast(x, kind), cast(y, kind)], output)
+
+
+@lower(np.einsum)
+def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Node:
+    if not isinstance(subscripts, str):
+        raise NotCompilable("np.einsum with lists of axes can't be compiled; write the subscripts as text.")
+    nodes = [node_of(x) for x in operands]
+    inputs, output = letters_of(subscripts, nodes)
+    kind = np.result_type(*[x.dtype for x in nodes])
+    for c in dict.fromkeys("".join(inputs)):
+        sizes = {n for s, x in zip(inputs, nodes) for d, n in zip(s, x.shape) if d == c}
+        if len(sizes - {1}) > 1:
+            raise ValueError(f"np.einsum: the letter {c} stands for axes of lengths {sorted(sizes)}")
+    return contract(inputs, [cast(x, kind) for x in nodes], output)

@@ -1,0 +1,113 @@
+"""Functions that reduce and accumulate along axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from .. import program
+from ..program import Node
+from ..symbolic import lower, node_of
+from .elementwise import cast
+
+
+def reduced(function: str, x: Node, axis: Any, keepdims: Any, dtype: Any = None) -> Node:
+    axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    y = program.reduce(function, x, tuple(axes), dtype)
+    if keepdims is True:
+        y = program.reshape(y, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
+    return y
+
+
+def _accumulated_dtype(x: Node, dtype: Any) -> Any:
+    """Sums and products of small integers are large ones."""
+    if dtype is not None:
+        return np.dtype(dtype)
+    return x.dtype if x.dtype.kind == "f" or x.dtype.itemsize == 8 else np.dtype("u8" if x.dtype.kind == "u" else "i8")
+
+
+def _total(function: str, first_axis: bool) -> Any:
+    def lowering(a: Any, axis: Any = 0 if first_axis else None, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:  # fmt: skip
+        x = node_of(a)
+        kind = _accumulated_dtype(x, dtype)
+        return reduced(function, cast(x, kind), axis, keepdims)
+
+    return lowering
+
+
+lower(np.add.reduce)(_total("sum", True))
+lower(np.sum)(_total("sum", False))
+lower(np.multiply.reduce)(_total("product", True))
+lower(np.prod)(_total("product", False))
+
+
+def _extremum(function: str, first_axis: bool) -> Any:
+    def lowering(a: Any, axis: Any = 0 if first_axis else None, out: None = None, keepdims: Any = False) -> Node:
+        x = node_of(a)
+        axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
+        if any(x.shape[i] == 0 for i in axes):
+            raise ValueError(f"{function} of no elements has no value")
+        return reduced(function, x, axis, keepdims)
+
+    return lowering
+
+
+lower(np.max, np.amax)(_extremum("maximum", False))
+lower(np.min, np.amin)(_extremum("minimum", False))
+lower(np.maximum.reduce)(_extremum("maximum", True))
+lower(np.minimum.reduce)(_extremum("minimum", True))
+
+
+def _logical(function: str) -> Any:
+    def lowering(a: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
+        return reduced(function, cast(node_of(a), np.bool_), axis, keepdims)
+
+    return lowering
+
+
+lower(np.all)(_logical("minimum"))
+lower(np.any)(_logical("maximum"))
+lower(np.count_nonzero)(
+    lambda a, axis=None, *, keepdims=False: reduced(
+        "sum", cast(cast(node_of(a), np.bool_), np.int64), axis, keepdims
+    )
+)
+
+
+def _position(function: str) -> Any:
+    def lowering(a: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
+        x = node_of(a)
+        if axis is None:
+            y = program.reduce(function, program.reshape(x, (x.size,)), (0,), np.int64)
+            return program.reshape(y, (1,) * x.ndim) if keepdims is True else y
+        return reduced(function, x, normalize_axis_index(axis, x.ndim), keepdims, np.int64)
+
+    return lowering
+
+
+lower(np.argmax)(_position("argmax"))
+lower(np.argmin)(_position("argmin"))
+
+
+@lower(np.logaddexp.reduce)
+def _logsumexp(array: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
+    return reduced("logaddexp", node_of(array), axis, keepdims)
+
+
+def _scan(function: str) -> Any:
+    def lowering(a: Any, axis: Any = None, dtype: Any = None) -> Node:
+        x = node_of(a)
+        x = cast(x, _accumulated_dtype(x, dtype))
+        if axis is None:
+            return program.scan(function, program.reshape(x, (x.size,)), 0)
+        return program.scan(function, x, normalize_axis_index(axis, x.ndim))
+
+    return lowering
+
+
+lower(np.cumsum)(_scan("sum"))
+lower(np.cumprod)(_scan("product"))
+lower(np.add.accumulate)(lambda array, axis=0, dtype=None: _scan("sum")(array, axis, dtype))
+lower(np.multiply.accumulate)(lambda array, axis=0, dtype=None: _scan("product")(array, axis, dtype))

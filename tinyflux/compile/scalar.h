@@ -1,0 +1,90 @@
+/* Functions of single numbers with NumPy's and SciPy's definitions, where C has none or another one. */
+
+/* B2, B4 ... B16: the Bernoulli numbers of two asymptotic series. */
+static const double bernoulli[8] = {
+    1.0 / 6, -1.0 / 30, 1.0 / 42, -1.0 / 30, 5.0 / 66, -691.0 / 2730, 7.0 / 6, -3617.0 / 510};
+
+/* psi(x), the derivative of log Gamma(x): from x >= 10 by log x - 1/2x - sum B2n / (2n x^2n), below by
+   psi(x) = psi(x + 1) - 1/x, and by psi(x) = psi(1 - x) - pi / tan(pi x) for negative x. */
+static double psi_f64(double x) {
+    double y = 0;
+    if (x <= 0) {
+        if (x == floor(x)) return x == 0 ? (signbit(x) ? INFINITY : -INFINITY) : NAN;
+        const double pi = 3.14159265358979323846;
+        y = -pi / tan(pi * (x - floor(x)));
+        x = 1 - x;
+    }
+    for (; x < 10; x++) y -= 1 / x;
+    double power = 1;
+    for (int n = 1; n <= 8; n++) y -= bernoulli[n - 1] / (2 * n * (power *= x * x));
+    return y + log(x) - 0.5 / x;
+}
+
+/* zeta(s, q) = sum over k >= 0 of (q + k)^-s, for s > 1 and q > 0: ten terms, and Euler and Maclaurin's formula. */
+static double zeta_f64(double s, double q) {
+    if (!(s > 1) || !(q > 0)) return s == 1 || q == 0 ? INFINITY : NAN;
+    double y = 0;
+    for (int k = 0; k < 10; k++, q++) y += pow(q, -s);
+    double term = pow(q, -s);
+    y += term * q / (s - 1) + 0.5 * term;
+    term *= s / q / 2;
+    for (int n = 1; n <= 8; n++) {
+        y += bernoulli[n - 1] * term;
+        term *= (s + 2 * n - 1) * (s + 2 * n) / ((2 * n + 1) * (2 * n + 2) * q * q);
+    }
+    return y;
+}
+static inline float psi_f32(float x) { return (float)psi_f64(x); }
+static inline float zeta_f32(float s, float q) { return (float)zeta_f64(s, q); }
+
+#define SCALAR_FUNCTIONS(T, s, f)                                                                                      \
+    /* a - b floor(a / b), with the sign of b */                                                                       \
+    static inline T remainder_##s(T a, T b) {                                                                          \
+        const T r = fmod##f(a, b);                                                                                     \
+        return r != 0 ? ((b < 0) != (r < 0) ? r + b : r) : copysign##f(0, b) + (r != r ? r : 0);                       \
+    }                                                                                                                  \
+    static inline T floor_divide_##s(T a, T b) {                                                                       \
+        const T r = fmod##f(a, b);                                                                                     \
+        const T q = (a - r) / b - (T)(r != 0 && (b < 0) != (r < 0));                                                   \
+        return b == 0 ? a / b : q == 0 ? copysign##f(0, a / b) : floor##f(q + (T)0.5);                                 \
+    }                                                                                                                  \
+    /* log(exp a + exp b) */                                                                                           \
+    static inline T logaddexp_##s(T a, T b) {                                                                          \
+        const T d = a - b;                                                                                             \
+        return a == b ? a + (T)0.69314718055994530942 : d > 0 ? a + log1p##f(exp##f(-d)) : d <= 0 ? b + log1p##f(exp##f(d)) : d;        \
+    }                                                                                                                  \
+    static inline T logit_##s(T x) { return log##f(x / (1 - x)); }                                                     \
+    /* a log b, 0 where a = 0 and b is a number */                                                                     \
+    static inline T xlogy_##s(T a, T b) { return a == 0 && b == b ? 0 : a * log##f(b); }                               \
+    static inline T log_expit_##s(T x) { return x < 0 ? x - log1p##f(exp##f(x)) : -log1p##f(exp##f(-x)); }             \
+    static inline T power_##s(T a, T b) { return pow##f(a, b); }                                                       \
+    static inline T sign_##s(T x) { return x != x ? x : (T)((x > 0) - (x < 0)); }
+
+SCALAR_FUNCTIONS(float, f32, f)
+SCALAR_FUNCTIONS(double, f64, )
+
+/* As NumPy has it, dividing by 0 gives 0. */
+static inline int64_t remainder_i64(int64_t a, int64_t b) {
+    if (b == 0 || b == -1) return 0;
+    const int64_t r = a % b;
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+static inline int64_t floor_divide_i64(int64_t a, int64_t b) {
+    if (b == 0) return 0;
+    if (b == -1) return (int64_t)(0 - (uint64_t)a);
+    return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
+
+/* Subnormal numbers count as zero from flush_subnormals() to restore_subnormals(what it returned): the averages of an
+   optimiser fade into them, and processors are slow there. */
+#if defined(__SSE2__)
+static inline unsigned flush_subnormals(void) {
+    const unsigned mode = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(mode | 0x8040);
+    return mode;
+}
+static inline void restore_subnormals(unsigned mode) { __builtin_ia32_ldmxcsr(mode); }
+#else
+static inline unsigned flush_subnormals(void) { return 0; }
+static inline void restore_subnormals(unsigned mode) { (void)mode; }
+#endif

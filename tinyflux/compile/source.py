@@ -1,0 +1,170 @@
+"""The whole C source of a program: its headers, its parts, and the functions that are called from Python."""
+
+from __future__ import annotations
+
+import textwrap
+from functools import cache
+from pathlib import Path
+
+from . import loops
+from .emit import Unit
+from .functions import c_type
+from .program import Node, written
+from .schedule import AFTER, BEFORE, ROWS, UPDATE, Schedule
+
+
+@cache
+def header() -> str:
+    """What every source begins with: the functions that loops call."""
+    folder = Path(__file__).parent
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in ("elementary.h", "scalar.h", "matmul.h")}
+    texts["matmul.h"] = texts["matmul.h"].replace('#include "matmul.h"', texts["matmul.h"])  # once for each dtype
+    return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts.values())
+
+
+class Source:
+    """A source text, and what there is to know about calling it.
+
+    Attributes:
+        text: the source without its headers.
+        arena: how many bytes the program calculates in.
+        checks: what the number that a function returns says was out of bounds, from 1.
+    """
+
+    def __init__(
+        self, schedule: Schedule, trusted: set[Node], loss: Node | None = None, order: Node | None = None
+    ) -> None:
+        self.unit = Unit(schedule, trusted)
+        self.schedule = schedule
+        listing = "\n".join(written(schedule.nodes))
+        parts = [f"/* The program:\n\n{listing}\n*/\n"]
+        parts += (
+            [self._part("before", BEFORE), self._part("block", ROWS, "int64_t row0, int64_t rows")]
+            if schedule.rows
+            else []
+        )
+        parts += [self._part("after", AFTER), self._part("update", UPDATE)]
+        parts.append(self._calls() if loss is None else self._training(loss, order))
+        self.text = "\n".join(parts)
+        self.arena = max(self.unit.arena, 64)
+        self.checks = self.unit.checks
+
+    def _part(self, name: str, phase: int, more: str = "") -> str:
+        unit = self.unit
+        lines: list[str] = []
+        for kernel in self.schedule.kernels:
+            if kernel.phase == phase:
+                names = {n: f"%{i}" for n, i in unit.names.items()}
+                stored = [names[n] for n in kernel.nodes]
+                lines.append(f"/* {', '.join(stored)} */ {{")
+                lines += ["    " + line for line in indented(loops.written(unit, kernel))]
+                lines.append("}")
+        head = f"static int {name}(char *const *p, char *arena{', ' + more if more else ''}) {{"
+        body = ["    " + line for line in lines]
+        return "\n".join([head, *unit.declarations(), *body, "    return 0;", "}\n"])
+
+    def _calls(self) -> str:
+        return textwrap.dedent("""\
+            int64_t call(char *const *p, char *arena) {
+                const int failed = after(p, arena);
+                return failed ? failed : update(p, arena);
+            }
+            """)
+
+    def _training(self, loss: Node, order: Node | None) -> str:
+        """The loop over iterations, each with its own stretch of the order; it returns how many were completed."""
+        assert order is not None
+        name = self.unit.name(loss)
+        (declared,) = self.unit.declarations()
+        inputs = [n.params for n in self.schedule.nodes if n.op == "input"]
+        text = _FINISH.format(declared=declared.strip(), loss=f"{name}[0]")
+        rows = self.schedule.rows
+        if rows is not None:
+            zero, merge = ("\n    ".join(self._sums(template)) for template in (_ZERO, _MERGE))
+            text += _BLOCKS.format(block=rows.block, length=rows.length, zero=zero, merge=merge)
+        pointers = 1 + max([r.pointer for r in self.schedule.results] + inputs)
+        call = f"blocks(p, arena, 0, {rows.count})" if rows else "0"
+        return text + _RUN.format(rows=call, pointers=pointers, order=order.params, stretch=order.size * 8)
+
+    def _sums(self, template: str) -> list[str]:
+        """A statement for every sum over rows: its place, how many elements it has, their type."""
+        rows = self.schedule.rows
+        sums = {n: None for k in self.schedule.kernels for n in k.nodes if rows and n in rows.sums}
+        return [template.format(self.unit.offsets[n], n.size, c_type(n.dtype)) for n in sums]
+
+
+_ZERO = "memset(arena + {0}, 0, {1} * sizeof({2}));"
+_MERGE = "for (int64_t i = 0; i < {1}; i++) (({2} *)(arena + {0}))[i] += (({2} *)(other + {0}))[i];"
+
+_FINISH = """\
+/* What follows the rows: the loss, and the update unless it is NaN or infinite. */
+static int64_t finish(char *const *p, char *arena, double *losses) {{
+    const int failed = after(p, arena);
+    if (failed) return failed;
+    {declared}
+    *losses = (double){loss};
+    if (!(fabs(*losses) <= 1.7976931348623157e308)) return -1;
+    return update(p, arena);
+}}
+"""
+
+_BLOCKS = """
+/* The blocks of rows from `first` on, up to `end`. */
+static int64_t blocks(char *const *p, char *arena, int64_t first, int64_t end) {{
+    {zero}
+    int failed = before(p, arena);
+    for (int64_t i = first; i < end && !failed; i++) {{
+        const int64_t row0 = i * {block};
+        failed = block(p, arena, row0, {length} - row0 < {block} ? {length} - row0 : {block});
+    }}
+    return failed;
+}}
+
+/* The same for a thread that calculates in an arena of its own, and what is left to do when all have done so. */
+int64_t share(char *const *p, char *arena, int64_t first, int64_t end) {{
+    const unsigned mode = flush_subnormals();
+    const int64_t failed = blocks(p, arena, first, end);
+    restore_subnormals(mode);
+    return failed;
+}}
+
+void merge(char *restrict arena, const char *restrict other) {{
+    {merge}
+}}
+
+int64_t conclude(char *const *p, char *arena, double *losses) {{
+    const unsigned mode = flush_subnormals();
+    const int64_t failed = finish(p, arena, losses);
+    restore_subnormals(mode);
+    return failed;
+}}
+"""
+
+_RUN = """
+/* Returns how many iterations were completed, or -1 - what `finish` returns for an index out of bounds. */
+int64_t run(char *const *given, char *arena, int64_t iterations, double *losses) {{
+    char *p[{pointers}];
+    memcpy(p, given, sizeof p);
+    const unsigned mode = flush_subnormals();
+    int64_t i = 0, failed = 0;
+    while (i < iterations && !failed) {{
+        failed = {rows};
+        if (!failed) failed = finish(p, arena, losses + i);
+        p[{order}] += {stretch};
+        i += !failed;
+    }}
+    restore_subnormals(mode);
+    return failed > 0 ? -1 - failed : i;
+}}
+"""
+
+
+def indented(lines: list[str]) -> list[str]:
+    """Lines with the indentation that their braces call for."""
+    result = []
+    depth = 0
+    for line in lines:
+        depth -= line.startswith("}")
+        result.append("    " * depth + line)
+        depth += line.endswith("{")
+    return result

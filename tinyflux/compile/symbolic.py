@@ -1,0 +1,151 @@
+"""Symbolic arrays: they have a shape and a dtype, and record what NumPy asks of them.
+
+A function that is called with symbolic arrays runs once, as it is written, in Python; every NumPy function that it
+calls becomes nodes of the program. `lowerings` says how: it holds, for a NumPy function, one that takes the same
+arguments and makes nodes of them. Functions that are differentiated as they are written in others are compiled so, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.operators import ArrayOperators
+from ..autodiff.tape import Tracked, apply, compositions, name_of
+from . import program
+from .program import Node
+
+
+class NotCompilable(TypeError):
+    """What a function does can't be recorded and compiled: it has to run as plain NumPy."""
+
+
+class _NoAttribute(NotCompilable, AttributeError):
+    pass
+
+
+lowerings: dict[Any, Callable[..., Any]] = {}
+
+
+def lower(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a function into `lowerings`: called with what NumPy's is called with, it returns nodes."""
+
+    def enter(lowering: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            lowerings[function] = lowering
+        return lowering
+
+    return enter
+
+
+def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> Any:
+    """What becomes of a call of a NumPy function with symbolic arrays among its arguments."""
+    kwargs = {name: x for name, x in (kwargs or {}).items() if x is not np._NoValue}
+    if any(type(x) is Tracked or (type(x) in (list, tuple) and any(type(y) is Tracked for y in x)) for x in args):
+        return apply(function, args, kwargs)  # a gradient is being taken: it opens its boxes first
+    lowering = lowerings.get(function)
+    if lowering is not None:
+        try:
+            return wrapped(lowering(*args, **kwargs))
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error) and "positional argument" not in str(error):
+                raise
+            raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {error}.") from error
+    if function in compositions:
+        return compositions[function](*args, **kwargs)
+    if isinstance(function, np.ufunc) and function.signature is None and function.nout == 1:
+        from .lower.elementwise import ufunc
+
+        return wrapped(ufunc(function, args, kwargs))
+    raise NotCompilable(f"{name_of(function)} can't be compiled: there is no way to write it in C.")
+
+
+def wrapped(result: Any) -> Any:
+    if isinstance(result, Node):
+        return Symbolic(result)
+    if isinstance(result, tuple) and hasattr(result, "_fields"):
+        return type(result)(*map(wrapped, result))
+    return type(result)(map(wrapped, result)) if type(result) in (list, tuple) else result
+
+
+def node_of(x: Any) -> Node:
+    """The node that stands for an array or a number."""
+    if isinstance(x, Symbolic):
+        return x.node
+    if isinstance(x, (bool, int, float)):
+        return program.literal(x, np.bool_ if isinstance(x, bool) else None, weak=not isinstance(x, bool))
+    if isinstance(x, np.generic):
+        return program.literal(x.item(), supported(x.dtype))
+    if isinstance(x, Node):
+        return x
+    if type(x) is np.ndarray:
+        supported(x.dtype)
+        return program.recording().capture(x)
+    if isinstance(x, (list, tuple)) and not any(isinstance(item, Symbolic) for item in x):
+        return node_of(np.asarray(x))
+    if isinstance(x, (list, tuple)):
+        return node_of(np.stack([wrapped(node_of(item)) for item in x]))
+    raise NotCompilable(f"a {type(x).__name__} among the arguments of a NumPy function can't be compiled.")
+
+
+def supported(dtype: Any) -> Any:
+    """The dtype, or NotCompilable."""
+    if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype == np.float16:
+        raise NotCompilable(f"arrays of {dtype} can't be compiled; real numbers of 4 or 8 bytes and integers can.")
+    return dtype
+
+
+class Symbolic(ArrayOperators):
+    """An array of which only shape and dtype are known, and how it is calculated: a node of the program."""
+
+    __slots__ = ("node",)
+    _apply = staticmethod(record)
+    __hash__ = None  # type: ignore[assignment]  # as arrays are
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is not None:
+            raise NotCompilable(_IN_PLACE.format(f"np.{ufunc.__name__}(…, out=…) or an operator such as +="))
+        return record(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return record(function, args, kwargs)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotCompilable("np.asarray of an array that is being compiled: its values are not known yet.")
+
+    shape = property(lambda self: self.node.shape)
+    ndim = property(lambda self: self.node.ndim)
+    size = property(lambda self: self.node.size)
+    dtype = property(lambda self: self.node.dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        raise _NoAttribute(f"an array that is being compiled has no attribute {name}.")
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without axes")
+        return int(self.shape[0])
+
+    def __repr__(self) -> str:
+        return f"Symbolic({self.node!r}, {self.dtype}, {self.shape})"
+
+    def __bool__(self) -> bool:
+        raise NotCompilable("a branch that depends on an array's values can't be compiled. Write it with np.where.")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise NotCompilable(_IN_PLACE.format("x[…] = …"))
+
+    def _number(self, *args: Any) -> Any:
+        raise NotCompilable("float, int or item of an array that is being compiled: its values are not known yet.")
+
+    __float__ = __int__ = __complex__ = __index__ = item = tolist = _number
+
+
+_IN_PLACE = "{} changes an array in place, which can't be compiled. Make a new array."
+
+from . import lower as _lowerings  # noqa: E402, F401  (fills the table)

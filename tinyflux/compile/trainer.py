@@ -1,0 +1,82 @@
+"""What `train` needs of the compiler: compiled updates over a data set, or a word on why there are none."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..data import DataLoader
+from ..optimise.state import OptimiserState
+from .build import CompilationFailed, CompilerNotFound, find_compiler
+from .symbolic import NotCompilable
+from .training import TrainingStep
+
+MANY = 8  # programs for one training; what needs more is better left to plain NumPy
+
+
+class Trainer:
+    """`train`'s way to the compiled step: it makes updates until it meets what it can't compile.
+
+    Arguments:
+        required: raise where something can't be compiled; otherwise say so once, and leave it to the plain path.
+    """
+
+    def __init__(self, loss: Callable[..., Any], model: Any, opt: OptimiserState, required: bool) -> None:
+        self._step = TrainingStep(loss, model, opt, 1)
+        self._required = required
+        self.given_up = False
+
+    def losses(self, data: Any, singly: bool) -> Iterator[float]:
+        """Make the updates of one pass over a DataLoader, or that for one batch; yields the loss of each.
+
+        Arguments:
+            singly: make every update when its loss is asked for, not many at once.
+        """
+        try:
+            for batch, order in _kinds_of_batches(data):
+                self._step.variant(batch, order)
+            if not self._required and self._step.count > MANY:
+                changing = "shapes, settings or constants of the loss change again and again"
+                raise NotCompilable(f"{changing}; {self._step.count} programs were compiled.")
+        except (NotCompilable, CompilerNotFound, CompilationFailed) as error:
+            self._give_up(error)
+            return
+        say_once(
+            f"tinyflux: training runs as native code, by {find_compiler().command[0]}; compile=False is the plain path."
+        )
+        for batch, order in _stretches(data):
+            for part in [order] if order is None or not singly else order[:, None]:
+                yield from self._step.iterate(batch, part).tolist()
+
+    def _give_up(self, error: Exception) -> None:
+        if self._required:
+            raise error
+        self.given_up = True
+        say_once(f"tinyflux: training runs as plain NumPy: {error}")
+
+
+def _kinds_of_batches(data: Any) -> list[tuple[Any, Any]]:
+    """Like `_stretches`, with an order of no batches: what is to be compiled."""
+    if not isinstance(data, DataLoader):
+        return [(data, None)]
+    sizes = {data.batchsize, data.taken % data.batchsize}
+    return [(data.data, np.empty((0, size), np.int64)) for size in sizes if size]
+
+
+def _stretches(data: Any) -> list[tuple[Any, Any]]:
+    """Data with the order in which its samples are taken, batches of one size together."""
+    if not isinstance(data, DataLoader):
+        return [(data, None)]
+    order = data.order()
+    whole = len(order) - len(order) % data.batchsize
+    parts = [order[:whole].reshape(-1, data.batchsize), order[None, whole:]]
+    return [(data.data, np.ascontiguousarray(part, np.int64)) for part in parts if part.size]
+
+
+@functools.cache
+def say_once(message: str) -> None:
+    print(message, file=sys.stderr)

@@ -1,0 +1,401 @@
+"""flux.compile_training: whole iterations of training as native code."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..autodiff import cores, withgradient
+from ..optimise.flat import Leaf
+from ..optimise.state import OptimiserState, check_model, check_state
+from ..train import NonFiniteLoss
+from . import program
+from .library import Library, address, contiguous, pointers
+from .program import Node, Recording, needed, written
+from .rows import BLOCK, analysed
+from .run import signature
+from .schedule import Result, planned
+from .source import Source
+from .surroundings import watched
+from .symbolic import NotCompilable, Symbolic, node_of, supported
+
+SHARED = 8  # blocks of rows; from so many on, several cores share an iteration
+STRETCH = 0.05  # seconds that the C code runs without a look at whether Ctrl-C was pressed
+
+
+class TrainingStep:
+    """What `compile_training` returns.
+
+    Attributes:
+        program: what was recorded for the last new kind of data, as text: print it.
+        source: the C source that was made of it.
+    """
+
+    def __init__(self, loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int) -> None:
+        check_state("compile_training", opt)
+        if isinstance(batchsize, bool) or not isinstance(batchsize, (int, np.integer)) or batchsize < 1:
+            raise ValueError(f"compile_training: expected batchsize to be a number from 1 on, got {batchsize!r}.")
+        self._loss = loss
+        self._model = model
+        self._opt = opt
+        self._batchsize = int(batchsize)
+        self._constants = watched(loss)
+        self._variants: dict[Any, _Variant] = {}
+        self._last: _Variant | None = None
+
+    def __call__(self, data: Any, order: Any) -> Any:
+        """Make an iteration for each batch of the order.
+
+        Arguments:
+            data: an array, or a tuple or dict of arrays, whose first axis is that of samples; as for DataLoader.
+            order: the numbers of samples, integers of shape (iterations, batchsize), or in one line.
+
+        Returns: the loss of each iteration, from before its update, float64 of shape (iterations,).
+
+        Errors: NonFiniteLoss for a loss that is NaN or infinite: the iterations before it stand, its own update is not
+        applied. IndexError for a number that is no sample's; ValueError for an order that isn't whole batches.
+        """
+        order = self._checked(order, min((len(x) for x in tree.leaves(data)), default=0))
+        losses = self.iterate(data, order)
+        if len(losses) and not np.isfinite(losses[-1]):
+            raise NonFiniteLoss(
+                f"compile_training: the loss is {losses[-1]} at iteration {len(losses) - 1}. That update was not "
+                "applied. Look for NaN in the data, or take a smaller learning rate."
+            )
+        return losses
+
+    def iterate(self, data: Any, order: Any) -> Any:
+        """The same for an order that is known to be right, of shape (iterations, size), or None: all of the data, once.
+
+        Returns: the losses; the last one is NaN or infinite where that has stopped it.
+        """
+        losses = np.empty(1 if order is None else len(order))
+        if not len(losses):
+            return losses
+        made = self.variant(data, order).run(tree.leaves(data), order, losses)
+        return losses[: made + 1]
+
+    def _checked(self, order: Any, samples: int) -> Any:
+        order = np.asarray(order)
+        if order.dtype.kind not in "iu" or order.size % self._batchsize:
+            raise ValueError(
+                f"compile_training: expected the order to hold integers, whole batches of {self._batchsize}, got "
+                f"{order.dtype} of shape {order.shape}."
+            )
+        if order.size and not (order.min() >= 0 and order.max() < samples):
+            raise IndexError(
+                f"compile_training: the order has numbers from {order.min()} to {order.max()}, the data {samples:,} "
+                "samples, numbered from 0 on."
+            )
+        return np.ascontiguousarray(order.reshape(-1, self._batchsize), np.int64)
+
+    def variant(self, data: Any, order: Any) -> _Variant:
+        """The program for this kind of data, and for the model and the optimiser as they are set."""
+        check_model("compile_training", self._opt, self._model)
+        leaves: list[Any] = []
+        size = None if order is None else order.shape[1]
+        kind = signature(data, [], True) if order is None else _kinds(data)
+        key = (size, kind, signature(self._model, leaves, True), _settings(self._opt), self._constants())
+        variant = self._variants.get(key)
+        if variant is None:
+            variant = _Variant(self._loss, self._model, self._opt, data, size)
+            self._variants[key] = self._last = variant
+        variant.model = leaves
+        return variant
+
+    @property
+    def count(self) -> int:
+        """How many programs were compiled."""
+        return len(self._variants)
+
+    @property
+    def program(self) -> str:
+        return self._latest().program
+
+    @property
+    def source(self) -> str:
+        return self._latest().source.text
+
+    def _latest(self) -> _Variant:
+        if self._last is None:
+            raise ValueError("this step was not called yet; what is compiled depends on the kind of data.")
+        return self._last
+
+
+def compile_training(loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int = 1) -> TrainingStep:
+    """Whole iterations of training as native code: gradient and update, recorded once, run without Python.
+
+    Arguments:
+        loss: called as `loss(model, *batch)` for data that is a tuple, else as `loss(model, batch)`; returns a scalar.
+        model: its arrays are changed in place, so that compiled and other steps can alternate.
+        opt: what `setup(rule, model)` returned. Its numbers (η, the powers of β …) are read in every call.
+        batchsize: how many samples an iteration takes.
+
+    Returns: a function, called as `step(data, order)`: see `TrainingStep.__call__`. `print(step.program)` and
+    `print(step.source)` show what was recorded, and the C source made of it.
+
+    Errors: NotCompilable, in a call, with the name of an operation that can't be compiled; CompilerNotFound where there
+    is no C compiler.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.seed(0)
+    >>> x = np.linspace(-1, 1, 64, dtype=np.float32).reshape(-1, 1); y = 3 * x + 1
+    >>> model = flux.Dense(1, 1); opt = flux.setup(flux.Descent(0.1), model)
+    >>> step = flux.compile_training(lambda m, x, y: flux.mse(m(x), y), model, opt, batchsize=16)
+    >>> losses = step((x, y), np.random.default_rng(0).integers(64, size=(500, 16)))
+    >>> model.weight.round(2).item(), model.bias.round(2).item()
+    (3.0, 1.0)
+    """
+    return TrainingStep(loss, model, opt, batchsize)
+
+
+class _Variant:
+    """The program for one kind of data."""
+
+    def __init__(self, loss: Any, model: Any, opt: OptimiserState, data: Any, size: int | None) -> None:
+        self._opt = opt
+        self.model: list[Any] = []
+        with Recording() as recording:
+            self._record(recording, loss, model, opt, data, size)
+        self._captured = [array for _, array in recording.captured]
+
+    def _record(
+        self, recording: Recording, loss: Any, model: Any, opt: OptimiserState, data: Any, size: int | None
+    ) -> None:
+        given = tree.leaves(model)
+        for x in (*given, *tree.leaves(data)):
+            if type(x) is not np.ndarray:
+                raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
+        symbolic = [Symbolic(recording.input(a.shape, supported(a.dtype))) for a in given]
+        tied = {id(a): x for a, x in zip(reversed(given), reversed(symbolic))}
+        self._model_slots = [x.node.params for x in symbolic]
+        network = tree.map(lambda a: tied[id(a)], model)
+        order = recording.input((size or 1,), np.int64)
+        recording.trusted.add(order)
+
+        def rows(x: Any) -> Symbolic:
+            if size is None:
+                return Symbolic(recording.input(x.shape, supported(x.dtype)))
+            return Symbolic(recording.input((size, *x.shape[1:]), supported(x.dtype)))[Symbolic(order)]
+
+        batch = tree.map(rows, data)
+        items = batch if type(batch) is tuple else (batch,)
+        value, grads = withgradient(lambda m: loss(m, *items), network)
+        total = node_of(value)
+        if total.dtype.kind != "f":
+            raise TypeError(f"compile_training: expected the loss to be a floating-point number, got {total.dtype}.")
+        results = self._changed(network, symbolic)
+        results += self._stepped(recording, opt, network, grads, {id(a): x for a, x in zip(given, symbolic)})
+        nodes = needed([total, *[r.node for r in results]])
+        plan = analysed(nodes, order) if size is not None and size > BLOCK else None
+        self.program = "\n".join(written(nodes, [total]))
+        if total.op == "input" or total.op == "view":
+            total = program.elementwise("positive", [total], total.dtype)
+        self.source = Source(planned(results, total, plan), recording.trusted, total, order)
+        self._library = Library(self.source)
+        self._inputs = len(recording.inputs)
+        self._order_slot = order.params
+
+    def _changed(self, network: Any, before: list[Symbolic]) -> list[Result]:
+        """Results for arrays that the model itself changed: the state of layers."""
+        results = []
+        for now, old in zip(tree.leaves(network), before):
+            if isinstance(now, Symbolic) and now.node is not old.node:
+                results.append(_overwriting(old.node, node_of(now)))
+        return results
+
+    def _stepped(
+        self, recording: Recording, opt: OptimiserState, network: Any, grads: Any, symbols: dict[int, Symbolic]
+    ) -> list[Result]:
+        """Results for parameters and the optimiser's state."""
+        results: list[Result] = []
+        self._states: list[tuple[Leaf, int, int]] = []
+        self._groups = _grouped(opt)
+        totals = _gradients(opt, grads)
+        scalars = [
+            [Symbolic(recording.input((), np.float64, weak=True)) for _ in numbers] for numbers, _ in self._groups
+        ]
+        self._scalar_slots = [x.node.params for group in scalars for x in group]
+        for (_, leaves), group in zip(self._groups, scalars):
+            after: Any = None
+            rule = _with_numbers(leaves[0].rule, iter(group))
+            own = group[len(group) - len(leaves[0].numbers) :]
+            for leaf in leaves:
+                g = totals[leaf]
+                if g is None or leaf.frozen:
+                    continue
+                x = symbols[id(leaf.view)]
+                state = leaf.state[: len(leaf.state) - len(leaf.numbers)]
+                arrays = [Symbolic(recording.input(a.shape, supported(a.dtype))) for a in state]
+                self._states += [(leaf, i, a.node.params) for i, a in enumerate(arrays)]
+                new, delta = rule.apply((*arrays, *own), x, g.reshape(x.shape))
+                results.append(_overwriting(x.node, node_of(x - delta)))
+                for old, now in zip(arrays, new):
+                    whole = program.broadcast(node_of(now), old.shape)
+                    results.append(_overwriting(old.node, whole))
+                after = new[len(arrays) :]
+            if after is not None:
+                for old, now in zip(own, after):
+                    if node_of(now) is not old.node:
+                        results.append(_overwriting(old.node, node_of(now)))
+        return results
+
+    def run(self, arrays: Sequence[Any], order: Any, losses: Any) -> int:
+        """Make the iterations of an order, and write their losses; returns how many were completed."""
+        order = np.zeros((1, 1), np.int64) if order is None else order
+        inputs: list[Any] = [None] * self._inputs
+        for slot, x in zip(self._model_slots, self.model):
+            inputs[slot] = x
+        first = len(self._model_slots)
+        inputs[self._order_slot] = order
+        data = [contiguous(x) for x in arrays]
+        inputs[first + 1 : first + 1 + len(data)] = data
+        for leaf, i, slot in self._states:
+            inputs[slot] = leaf.state[i]
+        scalars = np.array([x for numbers, _ in self._groups_now() for x in numbers], np.float64)
+        for i, slot in enumerate(self._scalar_slots):
+            inputs[slot] = scalars[i : i + 1]
+        rest = iter([contiguous(x) for x in self._captured])
+        inputs = [next(rest) if x is None else x for x in inputs]
+        table = pointers(inputs)
+        memory = self._library.arena()
+        try:
+            return self._iterate(table, address(memory), order, losses)
+        finally:
+            self._library.done(memory)
+            self._give_back(scalars)
+
+    def _iterate(self, table: Any, arena: int, order: Any, losses: Any) -> int:
+        """Run stretches of iterations, each short enough for Ctrl-C, or one large iteration at a time on all cores."""
+        rows = self.source.schedule.rows
+        run = self._library.run if rows is None or rows.count < SHARED else self._shared
+        start = time.perf_counter()
+        at, count = 0, 1
+        while at < len(order):
+            count = min(count, len(order) - at)
+            table[self._order_slot] = address(order) + at * order.shape[1] * 8
+            made = run(table, arena, count, address(losses) + at * 8)
+            if made < -1:
+                raise IndexError(f"an index is out of bounds for an {self.source.checks[-made - 2]}")
+            at += made
+            if made < count:
+                break
+            spent = time.perf_counter() - start
+            count = 2 * at if spent < STRETCH else max(1, int(at * STRETCH / spent))
+            count = 1 if run == self._shared else count
+        return at
+
+    def _shared(self, table: Any, arena: int, count: int, losses: int) -> int:
+        """One iteration, its blocks of rows shared out between cores."""
+        library, rows = self._library, self.source.schedule.rows
+        assert rows is not None
+
+        def work(blocks: Sequence[int]) -> tuple[int, Any]:
+            own = None if blocks[0] == 0 else library.arena()
+            return library.share(table, arena if own is None else address(own), blocks[0], blocks[-1] + 1), own
+
+        (failed, _), *others = cores.share(work, range(rows.count))
+        for code, other in others:
+            library.merge(arena, address(other))
+            library.done(other)
+            failed = failed or code
+        failed = failed or library.conclude(table, arena, losses)
+        return -1 - failed if failed > 0 else 1 + failed
+
+    def _groups_now(self) -> list[tuple[list[float], list[Leaf]]]:
+        self._groups = _grouped(self._opt)
+        return self._groups
+
+    def _give_back(self, scalars: Any) -> None:
+        """Write the numbers of the optimiser's state back to where `update` keeps them."""
+        position = 0
+        for numbers, leaves in self._groups:
+            own = len(leaves[0].numbers)
+            new = scalars[position + len(numbers) - own : position + len(numbers)].tolist()
+            position += len(numbers)
+            if own:
+                for leaf in leaves:
+                    leaf.numbers = tuple(type(old)(x) for old, x in zip(leaf.numbers, new))
+                    leaf.layout.changed()
+
+
+def _overwriting(old: Node, new: Node) -> Result:
+    """The result that an input's memory is to hold from now on."""
+    if new.shape != old.shape:
+        raise ValueError(f"compile_training: a state of shape {old.shape} would become one of shape {new.shape}.")
+    return Result(program.elementwise("cast", [new], old.dtype), old.params, old)
+
+
+def _kinds(data: Any) -> Any:
+    """What a program depends on in data whose first axis is that of samples."""
+    shapes = [(x.shape[1:], x.dtype.str) for x in tree.leaves(data)]
+    return type(data), tuple(data) if isinstance(data, dict) else None, tuple(shapes)
+
+
+def _settings(opt: OptimiserState) -> Any:
+    """What a program depends on in an optimiser's state, besides the values of arrays and numbers."""
+    groups = [[opt._leaves.index(leaf) for leaf in leaves] for _, leaves in _grouped(opt)]
+    return repr([(groups, [(leaf.frozen, _constants(leaf.rule)) for leaf in opt._leaves])])
+
+
+def _grouped(opt: OptimiserState) -> list[tuple[list[float], list[Leaf]]]:
+    """Leaves that share rule and numbers, with the numbers of both."""
+    groups: dict[Any, list[Leaf]] = {}
+    for leaf in opt._leaves:
+        groups.setdefault((leaf.rule, leaf.numbers), []).append(leaf)
+    return [([*_floats(rule), *map(float, numbers)], leaves) for (rule, numbers), leaves in groups.items()]
+
+
+def _floats(x: Any) -> Iterator[float]:
+    """The floating-point numbers of a rule, in order."""
+    if type(x) is float:
+        yield x
+    elif isinstance(x, (tuple, list)):
+        for item in x:
+            yield from _floats(item)
+    elif dataclasses.is_dataclass(x):
+        for field in dataclasses.fields(x):
+            yield from _floats(getattr(x, field.name))
+
+
+def _constants(x: Any) -> Any:
+    """What is left of a rule without its floating-point numbers."""
+    if type(x) is float:
+        return float
+    if isinstance(x, (tuple, list)):
+        return [_constants(item) for item in x]
+    if dataclasses.is_dataclass(x):
+        return type(x), [_constants(getattr(x, field.name)) for field in dataclasses.fields(x)]
+    return x
+
+
+def _with_numbers(x: Any, numbers: Iterator[Any]) -> Any:
+    """A rule with others in the place of its floating-point numbers; unlike `replace`, nothing checks their values."""
+    if type(x) is float:
+        return next(numbers)
+    if isinstance(x, (tuple, list)):
+        return type(x)([_with_numbers(item, numbers) for item in x])
+    if dataclasses.is_dataclass(x):
+        new = copy.copy(x)
+        for field in dataclasses.fields(x):
+            object.__setattr__(new, field.name, _with_numbers(getattr(x, field.name), numbers))
+        return new
+    return x
+
+
+def _gradients(opt: OptimiserState, grads: Any) -> dict[Leaf, Any]:
+    """For every leaf the sum of the gradients from all its places."""
+    from ..optimise.state import _look_up
+
+    totals: dict[Leaf, Any] = dict.fromkeys(opt._leaves)
+    for (_, i), g in zip(opt._paths, _look_up(opt, grads, absent=None)):
+        leaf = opt._leaves[i]
+        if g is not None:
+            totals[leaf] = g if totals[leaf] is None else totals[leaf] + g
+    return totals
