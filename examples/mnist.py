@@ -9,7 +9,6 @@ The heart of it is `fit`: everything before makes its ingredients, everything af
 
 import argparse
 import importlib
-import itertools
 import json
 import math
 import os
@@ -18,7 +17,6 @@ import sys
 import tempfile
 import time
 from bisect import bisect
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -162,18 +160,19 @@ def check_folder(folder: Path) -> None:
 def fit(model: Any, opt: Any, data: datasets.Data, options: argparse.Namespace) -> "Record":
     """Train the model, and return what was seen on the way."""
     pixels, labels = data.train
-    items = batches((pixels, flux.onehotbatch(labels, range(10))), options)
+    whole = options.variant == "batch"
+    batches = flux.DataLoader(
+        (pixels, flux.onehotbatch(labels, range(10))),
+        batchsize=len(pixels) if whole else options.batchsize or 1,
+        shuffle=not whole,
+        partial=False,
+    )
     loss = models.LOSSES[options.model]
     record = Record(data.test, options.iterations)
+    epochs = math.ceil(options.iterations / len(batches))
     try:
         with np.errstate(all="ignore"):  # an overflow ends in a loss that train refuses
-            flux.train(
-                lambda model, x, y: loss(model(x), y),
-                model,
-                itertools.islice(items, options.iterations),
-                opt,
-                callbacks=[record],
-            )
+            flux.train(lambda model, x, y: loss(model(x), y), model, batches, opt, epochs, callbacks=[record])
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped by Ctrl-C after {record.iteration:,} iterations") from None
     except flux.NonFiniteLoss as error:
@@ -183,21 +182,14 @@ def fit(model: Any, opt: Any, data: datasets.Data, options: argparse.Namespace) 
     return record
 
 
-def batches(data: Any, options: argparse.Namespace) -> Iterator[Any]:
-    """What each update learns from, without end."""
-    if options.variant == "batch":
-        return itertools.repeat(data)
-    loader = flux.DataLoader(data, options.batchsize or 1, shuffle=True, partial=False)
-    return itertools.chain.from_iterable(itertools.repeat(loader))
-
-
 class Record:
-    """A callback of `flux.train`: it keeps a thinned loss curve, tests at checkpoints, and shows the progress."""
+    """A callback of `flux.train`: it keeps a thinned loss curve, tests at checkpoints, shows the progress, and stops."""
 
     def __init__(self, test: tuple[np.ndarray, np.ndarray], iterations: int) -> None:
         from tqdm import tqdm
 
         self.iteration = 0
+        self._iterations = iterations
         self.curve: dict[str, list[float]] = {"iteration": [], "loss": [], "mean": []}
         self.checkpoints: list[dict[str, float]] = []
         self.bar = tqdm(total=iterations, unit="it", disable=None)  # None: no bar where stderr is no terminal
@@ -210,19 +202,24 @@ class Record:
         self._lines = max(iterations // 10, 1)
         self._start = time.perf_counter()  # moved on by the time that tests take
 
-    def __call__(self, progress: flux.Progress) -> None:
-        if progress.epoch_ended:
-            return
+    def due(self, iteration: int) -> int:
+        """The next iteration at which there is something to do; the bar wants to be drawn now and then."""
+        events = [*self._points[-1:], *(i for i in self._tests if i > iteration)]
+        frame = int(iteration * 0.05 / (time.perf_counter() - self._start + 0.05))
+        return min([*events, iteration + max(frame, 1), (iteration // self._lines + 1) * self._lines])
+
+    def __call__(self, progress: flux.Progress) -> bool:
         self.iteration = i = progress.iteration
-        self._total += progress.loss
-        if self.bar.update():
+        self._total += sum(progress.losses)
+        if self.bar.update(len(progress.losses)):
             self.bar.set_postfix(loss=f"{self._mean():.4f}", refresh=False)
         if self._points and i == self._points[-1]:
             self._keep(self._points.pop(), progress.loss)
-        if i in self._tests:
+        if i in self._tests and progress.losses:
             self._check(progress.model)
-        elif self.bar.disable and i % self._lines == 0:
+        elif self.bar.disable and i % self._lines == 0 and progress.losses:
             print(f"iteration {i:>9,}: loss {self._mean():.4f}", flush=True)
+        return i == self._iterations
 
     def _keep(self, iteration: int, loss: float) -> None:
         for values, value in zip(self.curve.values(), (iteration, loss, self._mean())):

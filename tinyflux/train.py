@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ class Progress:
         epoch: the number of the pass over the data, from 1.
         iteration: the number of updates so far, over all passes.
         loss: the loss before the last update.
-        epoch_ended: True in the call after the last item of a pass, False in the call after each update.
+        losses: the losses of all updates since the last call.
+        epoch_ended: True in the call after the last item of a pass, False in the calls before.
         model, opt: what is being trained.
 
     >>> import tinyflux as flux
@@ -45,6 +47,7 @@ class Progress:
     iteration: int = 0
     loss: float = math.nan
     epoch_ended: bool = False
+    losses: list[float] = dataclasses.field(default_factory=list)
 
 
 Callback = Callable[[Progress], Any]
@@ -72,8 +75,10 @@ def train(
         opt: what `setup(rule, model)` returned.
         epochs: how many passes to make.
         callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops
-            when one returns True. One that has a method `close` is closed in the end, whatever happens. See
-            `early_stopping`, `progress_bar`.
+            when one returns True. They may have a method `due(iteration)` that returns the iteration before which they
+            need not be called again: all are called when the first is due, and compiled updates are made many at a time
+            until then. One that has a method `close` is closed in the end, whatever happens. See `early_stopping`,
+            `progress_bar`.
         compile: "auto" to run gradient and update as native code, recorded once, where there is a C compiler and all of
             it can be compiled, and to say on stderr once what it comes to; True to raise an error otherwise (see
             `compile_training`); False for plain NumPy. The results are the same up to roundings.
@@ -98,21 +103,27 @@ def train(
     check_state("train", opt)
     trainmode(model, "auto")
     trainer = _trainer(loss, model, opt, compile)
+    due = _due(callbacks, 0)
     try:
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
-            for progress.loss in _updates(loss, model, data, opt, trainer, singly=bool(callbacks)):
+            for losses in _updates(loss, model, data, opt, trainer, lambda: due - progress.iteration):
+                progress.loss = losses[-1]
                 if not math.isfinite(progress.loss):
+                    item = count + len(losses) - 1
                     raise NonFiniteLoss(
-                        f"train: the loss is {progress.loss} at item {count} of epoch {progress.epoch}. That update "
-                        "was not applied. Look for NaN in the data, or take a smaller learning rate."
+                        f"train: the loss is {progress.loss} at item {item} of epoch {progress.epoch}. That update was "
+                        "not applied. Look for NaN in the data, or take a smaller learning rate."
                     )
-                progress.iteration += 1
-                total += progress.loss
-                count += 1
-                stop = _call(callbacks, progress)
-                if stop:
-                    break
+                progress.iteration += len(losses)
+                progress.losses += losses
+                total += sum(losses)
+                count += len(losses)
+                if progress.iteration >= due:
+                    stop = _call(callbacks, progress)
+                    due = _due(callbacks, progress.iteration)
+                    if stop:
+                        break
             if not count:
                 fix = "an iterator lasts for one pass."
                 raise ValueError(f"train: the data gave no item in epoch {progress.epoch}; {fix}")
@@ -141,19 +152,23 @@ def _trainer(loss: Callable[..., Any], model: Any, opt: OptimiserState, compile:
 
 
 def _updates(
-    loss: Callable[..., Any], model: Any, data: Iterable[Any], opt: OptimiserState, trainer: Any, singly: bool
-) -> Iterator[float]:
-    """One pass over the data: the loss of each item, its update made unless the loss is NaN or infinite."""
-    whole = isinstance(data, DataLoader)
-    if whole and trainer is not None:
-        yield from trainer.losses(data, singly)
+    loss: Callable[..., Any],
+    model: Any,
+    data: Iterable[Any],
+    opt: OptimiserState,
+    trainer: Any,
+    pause: Callable[[], int],
+) -> Iterator[list[float]]:
+    """One pass over the data: losses of items, their updates made unless the last one is NaN or infinite."""
+    if isinstance(data, DataLoader) and trainer is not None:
+        yield from trainer.losses(data, pause)
         if not trainer.given_up:
             return
     for item in data:
         if trainer is not None and not trainer.given_up:
-            yield from trainer.losses(item, singly)
+            yield from trainer.losses(item, pause)
         if trainer is None or trainer.given_up:
-            yield _step(loss, model, item, opt)
+            yield [_step(loss, model, item, opt)]
 
 
 def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState) -> float:
@@ -164,9 +179,19 @@ def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState) 
     return float(value)
 
 
+_FAR = 1 << 40  # iterations
+
+
+def _due(callbacks: Sequence[Callback], iteration: int) -> int:
+    """The iteration after which callbacks are to be called."""
+    dues = [callback.due(iteration) if hasattr(callback, "due") else iteration + 1 for callback in callbacks]
+    return int(max(iteration + 1, min([*dues, iteration + _FAR])))
+
+
 def _call(callbacks: Sequence[Callback], progress: Progress) -> bool:
     """Call all of them; whether one asks to stop."""
     answers = [callback(progress) for callback in callbacks]
+    progress.losses = []
     return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
 
 
@@ -196,7 +221,11 @@ def early_stopping(metric: Callable[[], float], patience: int) -> Callback:
         best = min(best, value)
         return failures >= patience
 
+    callback.due = lambda iteration: math.inf  # type: ignore[attr-defined]  # the end of an epoch is enough
     return callback
+
+
+_FRAME = 0.05  # seconds
 
 
 class _ProgressBar:
@@ -204,11 +233,17 @@ class _ProgressBar:
         from tqdm import tqdm
 
         self._bar = tqdm(total=total, unit="it")
+        self._start = time.perf_counter()
+
+    def due(self, iteration: int) -> int:
+        """So many iterations later as are made between two frames."""
+        return iteration + int(iteration * _FRAME / (time.perf_counter() - self._start + _FRAME))
 
     def __call__(self, progress: Progress) -> None:
+        drawn = self._bar.update(len(progress.losses))  # True when it is time to draw
         if progress.epoch_ended:
             self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}")
-        elif self._bar.update():  # True when it is time to draw
+        elif drawn:
             self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}", refresh=False)
 
     def close(self) -> None:

@@ -30,11 +30,11 @@ class Trainer:
         self._required = required
         self.given_up = False
 
-    def losses(self, data: Any, singly: bool) -> Iterator[float]:
-        """Make the updates of one pass over a DataLoader, or that for one batch; yields the loss of each.
+    def losses(self, data: Any, pause: Callable[[], int]) -> Iterator[list[float]]:
+        """Make the updates of one pass over a DataLoader, or that for one batch; yields their losses, some at a time.
 
         Arguments:
-            singly: make every update when its loss is asked for, not many at once.
+            pause: tells how many updates may be made until somebody wants to look.
         """
         try:
             for batch, order in _kinds_of_batches(data):
@@ -49,8 +49,14 @@ class Trainer:
             f"tinyflux: training runs as native code, by {find_compiler().command[0]}; compile=False is the plain path."
         )
         for batch, order in _stretches(data):
-            for part in [order] if order is None or not singly else order[:, None]:
-                yield from self._step.iterate(batch, part).tolist()
+            if order is None:
+                yield self._step.iterate(batch, None).tolist()
+            else:
+                at = 0
+                while at < len(order):
+                    losses = self._step.iterate(batch, order[at : at + pause()]).tolist()
+                    at += len(losses)
+                    yield losses
 
     def _give_up(self, error: Exception) -> None:
         if self._required:
