@@ -5,22 +5,30 @@ of the loss for one batch and the update with it, waits until all is calculated,
 from before its update. `weights()` returns the parameters as they are, NumPy arrays in the order of `cell.weights()`.
 To add a contender, write its function and enter it in PEERS.
 
-Each is written as its users write it, with its defaults: float32, and all cores.
+Each is written as its users write it, with its defaults: float32, and all cores. What a contender compiles, it compiles
+in `make`, or in the first few steps, which nobody measures.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .models import EPSILON, Cell
+from .models import EPSILON, MODELS, Cell
 
 Batches = Sequence[tuple[Any, Any]]
 Contender = tuple[Callable[[int], float], Callable[[], list[Any]]]
+LONGEST_SCAN = 512  # steps
+CFLAGS = ["-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 
 
 def looped(step: Callable[[Any, Any], Any], batches: Batches) -> Callable[[int], float]:
@@ -35,7 +43,14 @@ def looped(step: Callable[[Any, Any], Any], batches: Batches) -> Callable[[int],
     return run
 
 
-def tinyflux_eager(cell: Cell, batches: Batches) -> Contender:
+def joined(batches: Batches) -> tuple[Any, Any]:
+    """The samples of all batches, for a contender that takes a stretch of steps at once."""
+    x, y = (np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*batches))
+    return x, y
+
+
+def _tinyflux(cell: Cell) -> tuple[Any, Any]:
+    """The model with the cell's weights, and the optimiser's state."""
     import tinyflux as flux
 
     layers = []
@@ -44,8 +59,14 @@ def tinyflux_eager(cell: Cell, batches: Batches) -> Contender:
         layers.append(flux.Dense(nin, nout, getattr(flux, activation)))
         layers[-1].weight, layers[-1].bias = weight, bias
     model = flux.Chain(*layers)
+    return model, flux.setup(getattr(flux, cell.optimiser)(cell.eta), model)
+
+
+def tinyflux_eager(cell: Cell, batches: Batches) -> Contender:
+    import tinyflux as flux
+
+    model, opt = _tinyflux(cell)
     loss = getattr(flux, cell.loss)
-    opt = flux.setup(getattr(flux, cell.optimiser)(cell.eta), model)
 
     def step(x: Any, y: Any) -> Any:
         value, grads = flux.withgradient(lambda m: loss(m(x), y), model)
@@ -55,7 +76,32 @@ def tinyflux_eager(cell: Cell, batches: Batches) -> Contender:
     return looped(step, batches), lambda: flux.leaves(model)
 
 
-def pytorch(cell: Cell, batches: Batches) -> Contender:
+def tinyflux_compiled(cell: Cell, batches: Batches) -> Contender:
+    """Many steps in one call, over samples that are named by their numbers, as those of a shuffled epoch would be."""
+    import tinyflux as flux
+
+    model, opt = _tinyflux(cell)
+    loss = getattr(flux, cell.loss)
+    step = flux.compile_training(lambda m, x, y: loss(m(x), y), model, opt, batchsize=cell.batchsize)
+    data = joined(batches)
+    stretch = max(1, 2**20 // cell.batchsize)  # steps of one call at most
+    samples = np.arange(len(batches) * cell.batchsize).reshape(len(batches), cell.batchsize)
+    order = np.concatenate([samples] * (-(-stretch // len(batches)) + 1))
+    done = 0
+
+    def run(n: int) -> float:
+        nonlocal done
+        while n > 0:
+            start, count = done % len(batches), min(n, stretch)
+            losses = step(data, order[start : start + count])
+            done, n = done + count, n - count
+        return float(losses[-1])
+
+    return run, lambda: flux.leaves(model)
+
+
+def _torch(cell: Cell) -> tuple[Any, Callable[[Any, Any], Any], Any]:
+    """The model with the cell's weights, the loss of a batch, and the optimiser."""
     import torch
     from torch import nn
 
@@ -71,22 +117,38 @@ def pytorch(cell: Cell, batches: Batches) -> Contender:
             layers[-2].weight.copy_(torch.from_numpy(weight))
             layers[-2].bias.copy_(torch.from_numpy(bias))
     model = nn.Sequential(*layers)
-    loss = losses[cell.loss]
     optimiser = {"Descent": torch.optim.SGD, "ADAM": torch.optim.Adam}[cell.optimiser](model.parameters(), lr=cell.eta)
+    return model, lambda x, y: losses[cell.loss](model(x), y), optimiser
+
+
+def pytorch(cell: Cell, batches: Batches, compiled: Callable[[Any], Any] = lambda f: f) -> Contender:
+    """The loop of PyTorch's tutorials; `compiled` is put around the loss and around the optimiser's step."""
+    import torch
+
+    model, loss, optimiser = _torch(cell)
+    loss, update = compiled(loss), compiled(optimiser.step)
 
     def step(x: Any, y: Any) -> Any:
         optimiser.zero_grad()
-        value = loss(model(x), y)
+        value = loss(x, y)
         value.backward()
-        optimiser.step()
+        update()
         return value
 
     run = looped(step, [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches])
     return run, lambda: [p.detach().numpy() for p in model.parameters()]
 
 
-def jax_jit(cell: Cell, batches: Batches) -> Contender:
-    """One jitted call a step, which may write into the memory of the old parameters and state."""
+def torch_compile(cell: Cell, batches: Batches) -> Contender:
+    """As PyTorch's documentation has it: forward and backward pass are compiled, and the optimiser's step is."""
+    import torch
+
+    torch._dynamo.reset()  # forgets the cell before, as a new process would
+    return pytorch(cell, batches, torch.compile)
+
+
+def _jax(cell: Cell) -> tuple[Callable[..., Any], Any, Any]:
+    """`step(params, state, x, y) -> (loss, params, state)`, and the first params and state."""
     import jax
     import jax.numpy as jnp
 
@@ -122,6 +184,15 @@ def jax_jit(cell: Cell, batches: Batches) -> Contender:
     params = jax.tree.map(jnp.array, cell.weights())
     zeros = lambda: jax.tree.map(jnp.zeros_like, params)  # noqa: E731
     state = (zeros(), zeros(), jnp.zeros(())) if cell.optimiser == "ADAM" else ()
+    return step, params, state
+
+
+def jax_jit(cell: Cell, batches: Batches) -> Contender:
+    """One jitted call a step, which may write into the memory of the old parameters and state."""
+    import jax
+    import jax.numpy as jnp
+
+    step, params, state = _jax(cell)
     compiled = jax.jit(step, donate_argnums=(0, 1))
     source = cycle([(jnp.array(x), jnp.array(y)) for x, y in batches])
 
@@ -131,6 +202,45 @@ def jax_jit(cell: Cell, batches: Batches) -> Contender:
             value, params, state = compiled(params, state, x, y)
         jax.block_until_ready((params, state))
         return float(value)
+
+    return run, lambda: [np.asarray(p) for p in jax.tree.leaves(params)]
+
+
+def jax_scan(cell: Cell, batches: Batches) -> Contender:
+    """Many steps in one jitted call: lax.scan over the numbers of the batches, which lie in one array.
+
+    A scan has a fixed length; those of a few lengths are compiled beforehand, and a run is put together from them.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    step, params, state = _jax(cell)
+    xs, ys = (jnp.array(a.reshape(len(batches), cell.batchsize, -1)) for a in joined(batches))
+
+    def steps(params: Any, state: Any, numbers: Any, xs: Any, ys: Any) -> Any:
+        def body(carry: Any, i: Any) -> Any:
+            x, y = (xs[i], ys[i]) if len(batches) > 1 else (xs[0], ys[0])  # a single batch needn't be copied
+            value, *carry = step(*carry, x, y)
+            return tuple(carry), value
+
+        return jax.lax.scan(body, (params, state), numbers)
+
+    order = np.arange(LONGEST_SCAN + len(batches), dtype=np.int32) % len(batches)
+    jitted = jax.jit(steps, donate_argnums=(0, 1))
+    lengths = [k for k in (LONGEST_SCAN, 64, 8, 1) if k * cell.batchsize <= 2**19]
+    scans = {k: jitted.lower(params, state, order[:k], xs, ys).compile() for k in lengths}
+    done = 0
+
+    def run(n: int) -> float:
+        nonlocal params, state, done
+        for k in lengths:
+            for _ in range(n // k):
+                start = done % len(batches)
+                (params, state), values = scans[k](params, state, order[start : start + k], xs, ys)
+                done += k
+            n %= k
+        jax.block_until_ready((params, state))
+        return float(values[-1])
 
     return run, lambda: [np.asarray(p) for p in jax.tree.leaves(params)]
 
@@ -183,14 +293,55 @@ def autograd_numpy(cell: Cell, batches: Batches) -> Contender:
     return looped(step, batches), lambda: params
 
 
+def hand_written(cell: Cell, batches: Batches) -> Contender:
+    """The step in C, on one core: step.c, compiled for the cell, runs all n steps."""
+    constants = {
+        "SIZES": ",".join(map(str, MODELS[cell.model][0])),
+        "ACTIVATIONS": ",".join(cell.activations).upper(),
+        "LOSS": cell.loss.upper(),
+        "EPSILON": f"{EPSILON!r}f",
+        "BATCH": cell.batchsize,
+        "RULE": cell.optimiser.upper(),
+        "ETA": cell.eta,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder, "step.so")
+        defined = [f"-D{name}={value}" for name, value in constants.items()]
+        source = Path(__file__).with_name("step.c")
+        subprocess.run(["cc", *CFLAGS, *defined, "-shared", "-fPIC", source, "-o", library, "-lm"], check=True)
+        steps = ctypes.CDLL(str(library)).run
+    array = np.ctypeslib.ndpointer(np.float32, flags="C")
+    steps.argtypes = [ctypes.c_long, ctypes.c_long, array, array, ctypes.c_long, array, array, array, array]
+    steps.restype = ctypes.c_float
+    layers = [p for layer in cell.weights() for p in layer]
+    x, y = joined(batches)
+    params = np.concatenate([p.ravel() for p in layers])
+    m, v, store = (np.zeros_like(params) for _ in range(3))
+    ends = np.cumsum([p.size for p in layers])[:-1]
+    done = 0
+
+    def run(n: int) -> float:
+        nonlocal done
+        loss = steps(n, done, x, y, len(batches), params, m, v, store)
+        done += n
+        return loss
+
+    return run, lambda: [p.reshape(first.shape) for p, first in zip(np.split(params, ends), layers)]
+
+
 PEERS: dict[str, tuple[str, Callable[[Cell, Batches], Contender]]] = {  # by name: what is to be installed, and `make`
     "tinyflux": ("tinyflux", tinyflux_eager),
+    "tinyflux compiled": ("tinyflux", tinyflux_compiled),
     "PyTorch": ("torch", pytorch),
+    "torch.compile": ("torch", torch_compile),
     "JAX jit": ("jax", jax_jit),
+    "JAX lax.scan": ("jax", jax_scan),
     "autograd": ("autograd", autograd_numpy),
+    "hand-written C": ("cc", hand_written),
 }
 
 
 def installed(name: str) -> bool:
-    """Whether the contender called `name` can take part."""
-    return importlib.util.find_spec(PEERS[name][0]) is not None
+    """Whether the contender called `name` can take part: it needs a Python package, or a program."""
+    needed = PEERS[name][0]
+    return importlib.util.find_spec(needed) is not None or shutil.which(needed) is not None

@@ -3,8 +3,9 @@
 A step is the gradient of the loss for one batch and the update of the parameters with it, the data being at hand. All
 contenders do the same work: the same initial weights, batches and formulas, in float32; that is checked before anything
 is measured. Each has a process of its own with all cores, and they take turns, a short stretch each, for several
-rounds; the table shows the medians over the rounds, and beside a peer's how many times tinyflux's that is. A spread,
-half the distance of the rounds' quartiles in per cent of the median, is shown from 10 % on: the machine was busy then.
+rounds. The table shows the medians over the rounds, and in brackets how many times that of compiled tinyflux they are
+(of eager tinyflux, where the compiled one takes no part). A spread, half the distance of the rounds' quartiles in per
+cent of the median, is shown from 10 % on: the machine was busy then.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from .worker import Worker
 
 TOLERANCE = 1e-4  # relative, of losses
 DRIFT = 1e-2  # of the way that the weights went, in norm: ADAM turns the rounding of small gradients into steps
+OURS = ("tinyflux compiled", "tinyflux")  # the first that takes part is what the others' times are divided by
 Times = dict[str, list[float]]  # by contender, the seconds a step took in each round
 
 
@@ -57,14 +61,15 @@ def measure(workers: dict[str, Worker], cell: Cell, rounds: int, seconds: float,
 
 
 def row(cell: Cell, times: Times) -> list[str]:
-    """A row of the table: the cell, and for each contender its median, its ratio to tinyflux, and a large spread."""
-    ours = statistics.median(times["tinyflux"]) if "tinyflux" in times else None
+    """A row of the table: the cell, and for each contender its median, its ratio to that of OURS, a large spread."""
+    yardstick = next((name for name in OURS if name in times), None)
     entries = [cell.model, f"{cell.batchsize:,}", cell.optimiser]
     for name, seconds in times.items():
         median = statistics.median(seconds)
         entry = f"{median * 1e3:.1f} ms" if cell.batchsize >= 10_000 else f"{median * 1e6:.1f} µs"
-        if ours and name != "tinyflux":
-            entry += f" ({median / ours:.2f}×)"
+        if yardstick and name != yardstick:
+            ratio = median / statistics.median(times[yardstick])
+            entry += f" ({ratio:.{2 if ratio < 10 else 1}f}×)"
         low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [median] * 3
         spread = (high - low) / 2 / median
         entries.append(entry + f" ±{spread:.0%}" * (spread >= 0.1))
@@ -81,7 +86,7 @@ def machine(names: Sequence[str]) -> list[str]:
     """The day, the machine's shape, and the versions of all that is compared."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__} with {blas['name']} {blas['version']}"]
-    versions += [f"{PEERS[name][0]} {_version(PEERS[name][0])}" for name in names]
+    versions += [f"{needed} {_version(needed)}" for needed in dict.fromkeys(PEERS[name][0] for name in names)]
     load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
     return [
         f"{datetime.date.today()}, {os.cpu_count()} cores of {_processor()}, {platform.system()}{load}",
@@ -89,11 +94,18 @@ def machine(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _version(module: str) -> str:
+def _version(needed: str) -> str:
     try:
-        return importlib.metadata.version(module)
+        return importlib.metadata.version(needed)
     except importlib.metadata.PackageNotFoundError:
-        return "of this folder"
+        pass
+    if shutil.which(needed):
+        return (
+            subprocess.run([needed, "--version"], capture_output=True, text=True)
+            .stdout.partition("\n")[0]
+            .removeprefix(f"{needed} ")
+        )
+    return "of this folder"
 
 
 def _processor() -> str:

@@ -12,6 +12,8 @@ from benchmarks.models import EPSILON, MODELS, OPTIMISERS, Cell
 from benchmarks.peers import PEERS, installed, looped
 
 CELLS = [Cell(model, batchsize, rule) for model in MODELS for batchsize in (1, 128) for rule in OPTIMISERS]
+COMPILE_FOR_SECONDS = ("torch.compile", "JAX lax.scan")  # these do a few of the cells
+FEW = [Cell("4LS", 1, "ADAM"), Cell("3LS", 128, "Descent"), Cell("2LR", 128, "ADAM")]
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,11 @@ def by_hand(cell, batches, n):
     return losses, params
 
 
-@pytest.mark.parametrize("name", PEERS)
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.model}-{cell.batchsize}-{cell.optimiser}")
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [(name, cell) for name in PEERS for cell in (FEW if name in COMPILE_FOR_SECONDS else CELLS)],
+    ids=lambda x: f"{x.model}-{x.batchsize}-{x.optimiser}" if isinstance(x, Cell) else x,
+)
 @pytest.mark.filterwarnings("default")  # the peers' own
 def test_contender_does_the_work_of_a_step_by_hand(name, cell, samples):
     if not installed(name):
@@ -81,6 +86,33 @@ def test_a_run_of_several_steps_is_that_many_steps(name, samples):
         np.testing.assert_array_equal(w, e)
 
 
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.filterwarnings("default")
+def test_a_long_run_takes_the_batches_in_turn(name, samples):
+    """However a contender divides it: into calls of several steps, or of one."""
+    if not installed(name):
+        pytest.skip(f"needs {PEERS[name][0]}")
+    cell = Cell("4LS", 128, "Descent")
+    batches = cell.batches(*samples)[:3]
+    run, weights = PEERS[name][1](cell, batches)
+    first, last = run(2), run(75)
+    losses, params = by_hand(cell, batches * 26, 77)
+    assert [first, last] == pytest.approx([losses[1], losses[76]], rel=1e-4)
+    for w, p in zip(weights(), params, strict=True):
+        np.testing.assert_allclose(w, p, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "optimiser"), [(300, "Descent"), (300, "ADAM"), (256, "ADAM")])
+def test_the_step_in_c_for_several_blocks_of_rows(rows, optimiser, samples):
+    if not installed("hand-written C"):
+        pytest.skip("needs cc")
+    cell = Cell("3LS", rows, optimiser)
+    batches = cell.batches(*samples)
+    run, weights = PEERS["hand-written C"][1](cell, batches)
+    found = [run(1) for _ in range(4)], weights()
+    step.check({"by hand": by_hand(cell, batches, 4), "C": found}, [w for layer in cell.weights() for w in layer])
+
+
 def test_check_refuses_other_work():
     start = [np.zeros(3)]
     mine = ([1.0], [np.array([1.0, 2.0, 2.0])])
@@ -99,6 +131,12 @@ def test_row_has_medians_and_ratios(batchsize, ours, theirs):
     unit = 1e-6 if batchsize == 128 else 1e-3
     times = {"tinyflux": [1.8 * unit, 3.0 * unit, 2.0 * unit], "slow": [5.0 * unit, 5.1 * unit, 4.8 * unit]}
     assert step.row(Cell("4LS", batchsize, "ADAM"), times) == ["4LS", f"{batchsize:,}", "ADAM", ours, theirs]
+
+
+def test_ratios_are_to_compiled_tinyflux_where_it_takes_part():
+    times = {"tinyflux": [3e-5], "tinyflux compiled": [2e-6], "slow": [5e-6]}
+    entries = step.row(Cell("4LS", 1, "ADAM"), times)
+    assert entries[3:] == ["30.0 µs (15.0×)", "2.0 µs", "5.0 µs (2.50×)"]
 
 
 def test_batches_cover_the_pool_in_turn(samples):
@@ -153,6 +191,16 @@ def test_command_prints_markdown(capsys, few):
     head, rule, row = out.splitlines()[-3:]
     assert (head, rule) == ("| model | batch | rule | tinyflux | Fake |", "| --- | --- | --- | --- | --- |")
     assert row.startswith("| 2LR | 1 | ADAM | ")
+
+
+def test_versions_of_packages_and_programs(monkeypatch):
+    monkeypatch.setitem(PEERS, "Fake", ("numpy", fake))
+    monkeypatch.setitem(PEERS, "Script", ("python3", fake))
+    versions = step.machine(["tinyflux", "Fake", "Fake", "Script"])[1].split(", ")
+    assert f"numpy {np.__version__}" in versions
+    assert len(versions) == 5
+    if installed("Script"):
+        assert re.fullmatch(r"python3 Python 3[\d.]+", versions[-1])
 
 
 def test_command_stops_at_a_contender_that_computes_something_else(capsys, few, monkeypatch):
