@@ -183,7 +183,7 @@ def fit(model: Any, opt: Any, data: datasets.Data, options: argparse.Namespace) 
 
 
 class Record:
-    """A callback of `flux.train`: it keeps a thinned loss curve, tests at checkpoints, shows the progress, and stops."""
+    """A callback of `flux.train`: it thins the loss curve, tests at checkpoints, shows the progress, and stops."""
 
     def __init__(self, test: tuple[np.ndarray, np.ndarray], iterations: int) -> None:
         from tqdm import tqdm

@@ -107,23 +107,21 @@ def train(
     try:
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
-            for losses in _updates(loss, model, data, opt, trainer, lambda: due - progress.iteration):
-                progress.loss = losses[-1]
-                if not math.isfinite(progress.loss):
-                    item = count + len(losses) - 1
-                    raise NonFiniteLoss(
-                        f"train: the loss is {progress.loss} at item {item} of epoch {progress.epoch}. That update was "
-                        "not applied. Look for NaN in the data, or take a smaller learning rate."
-                    )
-                progress.iteration += len(losses)
-                progress.losses += losses
-                total += sum(losses)
+            for losses in _updates(loss, model, data, opt, trainer, lambda: due - progress.iteration):  # noqa: B023
+                failed = losses.pop() if not math.isfinite(losses[-1]) else None
                 count += len(losses)
-                if progress.iteration >= due:
+                total += sum(losses)
+                _advance(progress, losses)
+                if progress.iteration >= due or (failed is not None and progress.losses):
                     stop = _call(callbacks, progress)
                     due = _due(callbacks, progress.iteration)
-                    if stop:
-                        break
+                if failed is not None:
+                    raise NonFiniteLoss(
+                        f"train: the loss is {failed} at item {count} of epoch {progress.epoch}. That update was not "
+                        "applied. Look for NaN in the data, or take a smaller learning rate."
+                    )
+                if stop:
+                    break
             if not count:
                 fix = "an iterator lasts for one pass."
                 raise ValueError(f"train: the data gave no item in epoch {progress.epoch}; {fix}")
@@ -177,6 +175,13 @@ def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState) 
     if math.isfinite(value):
         update(opt, model, grads)
     return float(value)
+
+
+def _advance(progress: Progress, losses: list[float]) -> None:
+    if losses:
+        progress.loss = losses[-1]
+        progress.losses += losses
+        progress.iteration += len(losses)
 
 
 _FAR = 1 << 40  # iterations

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,8 @@ def refused(done, code, *words):
     for word in words:
         assert word in done.stderr
     assert len(done.stderr) < 1500
+
+
+def without_the_word_on_compiling(stderr):
+    """What a run wrote to stderr, but for the one line on whether its training was compiled."""
+    return re.sub(r"^tinyflux: training runs as .*\n", "", stderr, count=1, flags=re.MULTILINE)

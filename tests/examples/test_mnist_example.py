@@ -9,10 +9,11 @@ import sys
 import termios
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from run_script import SCRIPT, environment, result, script
+from run_script import SCRIPT, environment, result, script, without_the_word_on_compiling
 from scipy.special import expit
 
 import tinyflux as flux
@@ -123,8 +124,12 @@ def test_it_makes_as_many_updates_with_the_right_loss(name, rule, tmp_path, digi
         flux.update(opt, model, flux.gradient(lambda m, f=lossfunction: f(m(x), y), model))
     trained = models.build(name)
     flux.load(tmp_path / "model.npz", trained)
-    for found, expected in zip(flux.leaves(trained), flux.leaves(model)):
-        np.testing.assert_array_equal(found, expected)
+    flux.seed(0)
+    start, end, found = (
+        np.concatenate([a.ravel() for a in flux.leaves(m)]) for m in (models.build(name), model, trained)
+    )
+    # ADAM makes whole steps of gradients that are nothing but rounding, and so differ compiled: near 0.01 of the way.
+    assert np.linalg.norm(found - end) < 0.02 * np.linalg.norm(end - start)
     np.testing.assert_allclose(result(tmp_path)["curve"]["loss"], losses, rtol=1e-5)
 
 
@@ -144,7 +149,7 @@ def test_the_default_run(default_run):
     assert result(out)["accuracy"] >= 0.93
     assert [c["iteration"] for c in result(out)["checkpoints"]] == [500, 1000, 2000, 4000]
     assert done.stdout.count("test accuracy") == 4
-    assert done.stderr == ""  # no bar where no terminal is
+    assert without_the_word_on_compiling(done.stderr) == ""  # no bar where no terminal is
 
 
 def test_the_pictures_are_whole_and_readable(default_run):
@@ -249,24 +254,23 @@ def options(**values):
     return mnist.argparse.Namespace(**{"variant": "minibatch", "batchsize": None, **values})
 
 
-def test_batches_are_shuffled_passes():
-    data = (np.arange(10), np.arange(10) * 2)
+@pytest.mark.parametrize(
+    ("variant", "batchsize", "size"), [("minibatch", 4, 4), ("stochastic", None, 1), ("batch", None, 10)]
+)
+def test_batches_are_shuffled_passes(variant, batchsize, size, monkeypatch):
+    given = {}
+    monkeypatch.setattr(
+        flux, "train", lambda loss, model, data, opt, epochs, **rest: given.update(data=data, epochs=epochs)
+    )
+    data = SimpleNamespace(train=(np.arange(10.0), np.arange(10)), test=(np.eye(10), np.arange(10)))
     flux.seed(0)
-    items = mnist.batches(data, options(batchsize=4))
-    drawn = [next(items) for _ in range(6)]
-    assert all(len(x) == 4 and (y == 2 * x).all() for x, y in drawn)
-    for one, two in zip(drawn[::2], drawn[1::2]):  # two batches make a pass
-        assert len({*one[0], *two[0]}) == 8
-    assert len({tuple(x) for x, _ in drawn}) == 6
-
-    items = mnist.batches(data, options(variant="stochastic"))
-    for _ in range(2):
-        singles = [next(items)[0] for _ in range(10)]
-        assert {x.shape for x in singles} == {(1,)}
-        assert sorted(x.item() for x in singles) == list(range(10))
-
-    items = mnist.batches(data, options(variant="batch"))
-    assert all(next(items) is data for _ in range(3))
+    mnist.fit(None, None, data, options(variant=variant, batchsize=batchsize, iterations=7, model="2LR"))
+    drawn = list(given["data"])
+    assert len(drawn) * given["epochs"] >= 7
+    assert all(len(x) == size and (y.argmax(1) == x).all() for x, y in drawn)
+    seen = np.concatenate([x for x, _ in drawn])
+    assert len(set(seen)) == len(seen) == 10 - 10 % size
+    assert (seen == np.arange(len(seen))).all() == (variant == "batch")
 
 
 def test_the_record_of_a_long_run_stays_small(capsys):
@@ -274,8 +278,11 @@ def test_the_record_of_a_long_run_stays_small(capsys):
     losses = np.random.default_rng(0).random(n)
     record = mnist.Record((np.eye(10), np.arange(10)), n)
     progress = flux.Progress(flux.identity, None)
-    for progress.iteration, progress.loss in enumerate(losses, 1):
-        record(progress)
+    while progress.iteration < n:
+        before, progress.iteration = progress.iteration, record.due(progress.iteration)
+        progress.losses = losses[before : progress.iteration].tolist()
+        progress.loss = progress.losses[-1]
+        assert record(progress) == (progress.iteration == n)
     record.bar.close()
     curve = record.curve
     assert [c["iteration"] for c in record.checkpoints] == [500, 1000, 2000, 4000, 8000, 16000, 20000]
@@ -292,7 +299,7 @@ def test_the_record_of_a_long_run_stays_small(capsys):
 
 def test_the_time_of_tests_is_not_counted(capsys):
     record = mnist.Record((np.eye(10), np.arange(10)), 1000)
-    progress = flux.Progress(lambda x: time.sleep(0.5) or x, None, loss=1.0)
+    progress = flux.Progress(lambda x: time.sleep(0.5) or x, None, loss=1.0, losses=[1.0])
     for progress.iteration in range(1, 1001):
         record(progress)
     assert record.checkpoints[-1]["seconds"] < 0.4

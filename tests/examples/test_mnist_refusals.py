@@ -2,13 +2,14 @@
 
 import errno
 import gzip
+import re
 import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from run_script import SCRIPT, after, environment, refused, script
+from run_script import SCRIPT, after, environment, refused, script, without_the_word_on_compiling
 
 from examples import datasets, mnist, pictures
 
@@ -69,7 +70,7 @@ def test_a_loss_that_is_no_number(tmp_path):
     arguments = ["--dataset", "digits", "--optimiser", "Descent", "--eta", "1e38", "--output", tmp_path / "out"]
     done = script(tmp_path, *arguments)
     refused(done, 1, "mnist: stopped after 1 iterations, nothing was written", "smaller learning rate")
-    assert done.stderr.count("\n") == 1
+    assert without_the_word_on_compiling(done.stderr).count("\n") == 1
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -136,9 +137,10 @@ def interrupted(tmp_path, line):
 def test_ctrl_c_while_training(tmp_path):
     code, error = interrupted(tmp_path, "iteration     1,000")
     assert code == 130
-    assert error.startswith("mnist: stopped by Ctrl-C after 1,")
-    assert error.endswith(" iterations; nothing was written\n")
-    assert error.count("\n") == 1
+    error = without_the_word_on_compiling(error)
+    found = re.fullmatch(r"mnist: stopped by Ctrl-C after ([\d,]+) iterations; nothing was written\n", error)
+    assert found
+    assert int(found[1].replace(",", "")) >= 1000
     assert not list((tmp_path / "out").iterdir())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,9 @@ class Unit:
                     self.offsets[node] = self.arena
                     self.arena += arena_size(self.memory(node), node.dtype.itemsize)
         self.used: dict[str, tuple[Node, bool]] = {}
-        self.checks: list[str] = []
+        self.functions: dict[tuple[str, str], str] = {}
+        self.blas = False  # whether BLAS is called
+        self.checks: list[tuple[type[Exception], str]] = []
 
     def memory(self, node: Node) -> tuple[int, ...]:
         """The shape in which a node lies in memory: of a node with rows, one block of them."""
@@ -88,9 +91,22 @@ class Unit:
         self.used = {}
         return lines
 
-    def extent(self, node_shape: Sequence[int], axis: int, row: int | None) -> str:
-        """The length of a loop, which for rows is known when the program runs."""
-        return "rows" if axis == row else str(node_shape[axis])
+    def failure(self, kind: type[Exception], message: str) -> int:
+        """The number that a C function returns for an error."""
+        if (kind, message) not in self.checks:
+            self.checks.append((kind, message))
+        return self.checks.index((kind, message)) + 1
+
+    def lengths(self, shape: Sequence[int], row: int | None) -> list[str]:
+        """The lengths of loops; that along the rows of a block is known when the program runs, or when all are as long."""
+        rows = self.schedule.rows
+        of_rows = "rows" if rows is None or rows.length % rows.block else str(rows.block)
+        return [of_rows if i == row else str(n) for i, n in enumerate(shape)]
+
+    def function(self, kind: str, parameters: str, statement: str) -> str:
+        """The name of a function of the source's own; one of equal parameters and statement is made once."""
+        name = self.functions.setdefault((parameters, statement), f"{kind}{len(self.functions)}")
+        return name
 
 
 class Body:
@@ -103,11 +119,26 @@ class Body:
         self.outside: list[str] = []  # before the loops: what is the same in all of their rounds
         self.lines: list[str] = []
         self.known: dict[Any, str] = {}
-        self.checked = False  # whether it may leave the function, for an index that is out of bounds
+        self.checked = False  # whether it may leave the loop, for an index that is out of bounds
+        self.inside: set[str] = set()  # names that are declared in the loops
+        self.branches = 0  # how many branches the next line stands in
+
+    def place(self, expression: str) -> list[str]:
+        """Where an expression is to be calculated: in the loops, or before them if it is the same in all their rounds."""
+        names = re.findall(r"\b[iv]\d+\b", expression)
+        varies = self.branches or any(name[0] == "i" or name in self.inside for name in names)
+        return self.lines if varies else self.outside
+
+    def declared(self, lines: list[str]) -> str:
+        """A new name, for a declaration in `lines`."""
+        name = f"v{next(self.counter)}"
+        if lines is self.lines:
+            self.inside.add(name)
+        return name
 
     def keep(self, node: Node, index: tuple[Affine, ...], expression: str) -> str:
-        name = f"v{next(self.counter)}"
-        lines = self.lines if any(terms for _, terms in index) else self.outside
+        lines = self.place(expression)
+        name = self.declared(lines)
         lines.append(f"const {c_type(node.dtype)} {name} = {expression};")
         self.known[node, index] = name
         return name
@@ -160,7 +191,7 @@ class Body:
         """The indices of what a gather reads, or a scatter writes."""
         axes, position = node.params[:2]
         indices = node.args[1:]
-        at = index[position : position + indices[0].ndim]
+        at = index[position : position + indices[0].ndim] if indices else ()
         result = []
         for (kind, k), n in zip(axes, shape):
             result.append(index[k] if kind == "axis" else self.within(indices[k], at, n))
@@ -173,23 +204,25 @@ class Body:
             source = source.args[0]
         number = literal_value(indices)
         if number is not None:
-            return (int(number), ())
+            if not -length <= number < length:
+                raise IndexError(f"index {number} is out of bounds for an axis of length {length}")
+            return (int(number) % length, ())
         raw = self.value(indices, at)
         if source in self.unit.trusted:
             return (0, ((raw, 1),))
-        self.checked = True
-        if f"axis of length {length}" not in self.unit.checks:
-            self.unit.checks.append(f"axis of length {length}")
-        code = self.unit.checks.index(f"axis of length {length}") + 1
-        name = f"v{next(self.counter)}"
-        self.lines.append(f"if ({raw} < -{length}ll || {raw} >= {length}ll) return {code};")
-        self.lines.append(f"const int64_t {name} = {raw} < 0 ? {raw} + {length} : {raw};")
+        lines = self.place(raw)
+        self.checked = self.checked or lines is self.lines
+        code = self.unit.failure(IndexError, f"an index is out of bounds for an axis of length {length}")
+        name = self.declared(lines)
+        lines.append(f"if ({raw} < -{length}ll || {raw} >= {length}ll) return {code};")
+        lines.append(f"const int64_t {name} = {raw} < 0 ? {raw} + {length} : {raw};")
         return (0, ((name, 1),))
 
     def _join(self, node: Node, index: tuple[Affine, ...]) -> str:
         axis = node.params
-        name = f"v{next(self.counter)}"
+        name = self.declared(self.lines)
         self.lines.append(f"{c_type(node.dtype)} {name};")
+        self.branches += 1
         start = 0
         for i, piece in enumerate(node.args):
             end = start + piece.shape[axis]
@@ -202,6 +235,7 @@ class Body:
             self.known = before
             self.lines.append("}")
             start = end
+        self.branches -= 1
         self.known[node, index] = name
         return name
 

@@ -6,6 +6,7 @@ _f64), or is for the dtypes it is listed under alone. Arguments are names or num
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -25,11 +26,11 @@ _LIBM = {
 } | {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
-    "gammaln": "lgamma", "absolute": "fabs", "fabs": "fabs",
+    "gammaln": "lgamma", "absolute": "fabs", "fabs": "fabs", "copysign": "copysign", "float_power": "pow",
 }  # fmt: skip
 
 _OWN = "exp log tanh remainder floor_divide logaddexp logit xlogy log_expit psi zeta power sign".split()
-_TWO = "hypot arctan2 fmod nextafter remainder floor_divide logaddexp xlogy zeta power".split()
+_TWO = "hypot arctan2 fmod nextafter copysign float_power remainder floor_divide logaddexp xlogy zeta power".split()
 
 ANY = {  # for every dtype
     "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "negative": "-{0}", "positive": "{0}",
@@ -52,11 +53,16 @@ REAL = {
     **{name: f"{name}_{{s}}({{0}}, {{1}})" if name in _TWO else f"{name}_{{s}}({{0}})" for name in _OWN},
 }  # fmt: skip
 
-WHOLE = {
+WHOLE = {  # whole numbers wrap around, as unsigned ones do in C; a division by 0 gives 0
+    "add": "(uint64_t){0} + (uint64_t){1}", "subtract": "(uint64_t){0} - (uint64_t){1}",
+    "multiply": "(uint64_t){0} * (uint64_t){1}", "negative": "0 - (uint64_t){0}", "square": "(uint64_t){0} * (uint64_t){0}",
+    "power": "power_u64({0}, {1})",
     "maximum": "{0} > {1} ? {0} : {1}", "minimum": "{0} < {1} ? {0} : {1}",
-    "absolute": "{0} < 0 ? -{0} : {0}", "sign": "({0} > 0) - ({0} < 0)", "invert": "~{0}",
-    "left_shift": "{0} << {1}", "right_shift": "{0} >> {1}",
+    "absolute": "{0} < 0 ? 0 - (uint64_t){0} : {0}", "sign": "({0} > 0) - ({0} < 0)", "invert": "~{0}",
+    "left_shift": "(uint64_t){1} < 8 * sizeof({t}) ? (uint64_t){0} << {1} : 0",
+    "right_shift": "{0} >> ((uint64_t){1} < 8 * sizeof({t}) ? {1} : 8 * sizeof({t}) - 1)",
     "remainder": "remainder_i64({0}, {1})", "floor_divide": "floor_divide_i64({0}, {1})",
+    "fmod": "{1} == 0 || {1} == -1 ? 0 : {0} % {1}",
     "floor": "{0}", "ceil": "{0}", "trunc": "{0}", "rint": "{0}",
     "isnan": "0 * {0}", "isinf": "0 * {0}", "isfinite": "1 + 0 * {0}",
 }  # fmt: skip
@@ -66,9 +72,11 @@ BOOLEAN = {
     "cast": "{0} != 0",
 }  # fmt: skip
 
-UNSIGNED = {"remainder": "{0} % {1}", "floor_divide": "{0} / {1}", "absolute": "{0}", "sign": "{0} > 0"}
-
-FUNCTIONS = {*ANY, *REAL, *WHOLE, *BOOLEAN}
+UNSIGNED = {
+    "remainder": "{1} == 0 ? 0 : {0} % {1}", "fmod": "{1} == 0 ? 0 : {0} % {1}",
+    "floor_divide": "{1} == 0 ? 0 : {0} / {1}", "absolute": "{0}", "sign": "{0} > 0",
+    "right_shift": "(uint64_t){1} < 8 * sizeof({t}) ? {0} >> {1} : 0",
+}  # fmt: skip
 
 # Rough costs, in multiplications: what is dear is calculated once and kept.
 CHEAP = {"positive": 0, "cast": 0, "negative": 0, "divide": 4, "reciprocal": 4, "sqrt": 4, "remainder": 8}
@@ -93,16 +101,21 @@ def written(function: str, args: list[str], argument: Any, result: Any) -> str:
     Arguments:
         argument, result: the dtypes of its first argument and of its result.
     """
-    kind = argument.kind
-    if function == "cast" and result.kind == "b":
-        template = BOOLEAN["cast"]
-    else:
-        tables = {"f": (REAL,), "b": (BOOLEAN, UNSIGNED, WHOLE), "u": (UNSIGNED, WHOLE), "i": (WHOLE,)}[kind]
-        template = next((table[function] for table in (*tables, ANY) if function in table), "")
-    if not template:
-        raise KeyError(function)
-    text = template.format(*args, s=suffix(argument), t=c_type(result), f="f" if argument == np.float32 else "")
-    return text
+    template = BOOLEAN["cast"] if function == "cast" and result.kind == "b" else _templates(argument.kind)[function]
+    return template.format(*args, s=suffix(argument), t=c_type(result), f="f" if argument == np.float32 else "")
+
+
+def known(function: str, argument: Any) -> bool:
+    """Whether a function can be written for a first argument of some dtype."""
+    return function in _templates(argument.kind)
+
+
+@functools.cache
+def _templates(kind: str) -> dict[str, str]:
+    """What there is for a kind of dtype."""
+    if kind == "f":
+        return ANY | REAL
+    return ANY | WHOLE | {"i": {}, "u": UNSIGNED, "b": UNSIGNED | BOOLEAN}[kind]
 
 
 def number(value: Any, dtype: Any) -> str:
@@ -110,6 +123,8 @@ def number(value: Any, dtype: Any) -> str:
     if dtype.kind == "b":
         return str(int(value))
     if dtype.kind in "iu":
+        if value == -(2**63):  # in C a number and its sign are two
+            return "(-9223372036854775807ll - 1)"
         return f"{value}" + ("ull" if dtype.kind == "u" else "ll") * (dtype.itemsize == 8)
     if math.isnan(value):
         return "NAN"

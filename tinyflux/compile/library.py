@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,6 +34,8 @@ class Library:
                 function.restype = number
                 function.argtypes = [{"p": pointer, "n": number}[kind] for kind in arguments]
                 setattr(self, name, function)
+        if source.unit.blas:
+            library.link_blas(*_blas())
         self._arenas: list[Any] = []
 
     def arena(self) -> Any:
@@ -62,6 +65,20 @@ def pointers(arrays: Iterable[Any]) -> Any:
     """A C array of the addresses of arrays."""
     addresses = [address(a) for a in arrays]
     return (ctypes.c_void_p * max(len(addresses), 1))(*addresses)
+
+
+@functools.cache
+def _blas() -> tuple[Any, Any]:
+    """The addresses of sgemm and dgemm, which SciPy hands on in capsules."""
+    from scipy.linalg import cython_blas
+
+    api = ctypes.pythonapi
+    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    capsules = [cython_blas.__pyx_capi__[name] for name in ("sgemm", "dgemm")]
+    sgemm, dgemm = (ctypes.c_void_p(api.PyCapsule_GetPointer(x, api.PyCapsule_GetName(x))) for x in capsules)
+    return sgemm, dgemm
 
 
 def contiguous(x: Any) -> Any:

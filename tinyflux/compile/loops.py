@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from . import functions
+from . import functions, products
 from .emit import ZERO, Affine, Body, Unit, added, affine, indices, loops, text, zeroed
 from .functions import c_type
 from .indexing import c_strides
-from .matmul import Operand
 from .program import Node
 from .schedule import ROWS, Kernel, bases
 
@@ -32,10 +31,6 @@ def _row(unit: Unit, kernel: Kernel, node: Node) -> int | None:
     return rows.axis.get(node) if rows is not None and kernel.phase == ROWS else None
 
 
-def _extents(shape: Sequence[int], row: int | None) -> list[str]:
-    return ["rows" if i == row else str(n) for i, n in enumerate(shape)]
-
-
 # Maps.
 
 
@@ -44,7 +39,7 @@ def _map(unit: Unit, kernel: Kernel) -> list[str]:
     groups = _collapsed(unit, kernel, row)
     index: list[Affine] = [ZERO] * len(kernel.shape)
     nest = []
-    extents = _extents(kernel.shape, row)
+    extents = unit.lengths(kernel.shape, row)
     for group in groups:
         lengths = [extents[i] for i in group if extents[i] != "1"]
         name = f"i{group[-1]}"
@@ -83,18 +78,14 @@ def _collapsed(unit: Unit, kernel: Kernel, row: int | None) -> list[list[int]]:
     if any(_counts(node, unit) for node in kernel.nodes):
         return [[i] for i in range(ndim)]
     groups: list[list[int]] = []
+    lengths = unit.memory(kernel.nodes[0])
     for i in range(ndim):
-        inner = groups[-1][-1] if groups else None
-        lengths = unit.memory(kernel.nodes[0])
-        if inner is not None and i != row and all(_joins(s, lengths, inner, i) for s in accesses):
+        long = [a for a in groups[-1] if lengths[a] != 1] if groups else []
+        if groups and i != row and all(not long or s[long[-1]] == s[i] * lengths[i] for s in accesses):
             groups[-1].append(i)
         else:
             groups.append([i])
     return groups
-
-
-def _joins(strides: Sequence[int], lengths: Sequence[int], outer: int, inner: int) -> bool:
-    return lengths[outer] == 1 or strides[outer] == strides[inner] * lengths[inner]
 
 
 def _counts(node: Node, unit: Unit) -> bool:
@@ -144,7 +135,7 @@ def _reduce(unit: Unit, kernel: Kernel) -> list[str]:
     function, axes = node.params
     row = _row(unit, kernel, x)
     summing = row in axes
-    extents = _extents(x.shape, row)
+    extents = unit.lengths(x.shape, row)
     at = indices(x.shape)
     body = Body(unit, kernel, itertools.count())
     value = body.value(x, at)
@@ -193,68 +184,6 @@ def _best(
     ]  # fmt: skip
 
 
-# Products of matrices.
-
-
-def _product(unit: Unit, kernel: Kernel) -> list[str]:
-    (node,) = kernel.nodes
-    p = kernel.product
-    assert p is not None
-    row = _row(unit, kernel, node.args[0])
-    extents = _extents(p.shape, row)
-    result = [i for i in range(len(p.shape)) if i != p.k]
-    strides = dict(zip(result, c_strides(unit.memory(node))))
-    looped = [i for i in result if i not in (p.i, p.j)]
-    at = {i: (0, ((f"i{i}", 1),)) if p.shape[i] != 1 else ZERO for i in looped}
-    m, n = (extents[i] if i is not None else "1" for i in (p.i, p.j))
-    k = extents[p.k]
-    target = unit.name(node, write=True)
-    place = text(added(0, [(at[i], strides[i]) for i in looped]))
-    c = f"{target} + {place}" if place != "0" else target
-    a, b = (_pointer(unit, kernel, operand, at) for operand in (p.a, p.b))
-    add = int(row == p.k)
-    stride = lambda operand, axis: str(_operand_strides(unit, operand)[axis]) if axis is not None else "0"  # noqa: E731
-    kind = functions.suffix(node.dtype)
-    c_i, c_j = (str(strides[i]) if i is not None else "0" for i in (p.i, p.j))
-    if p.form == "dot":
-        lda, rows = _table(unit, p.a) or (stride(p.a, p.i), "NULL")
-        call = f"dot_{kind}({m}, {n}, {k}, {a}, {lda}, {rows}, {b}, {stride(p.b, p.j)}, {c}, {c_i}, {c_j}, {add});"
-    else:
-        ldb, rows = _table(unit, p.b) or (stride(p.b, p.k), "NULL")
-        a_i, a_k = stride(p.a, p.i), stride(p.a, p.k)
-        call = f"axpy_{kind}({m}, {n}, {k}, {a}, {a_i}, {a_k}, {b}, {ldb}, {rows}, {c}, {c_i}, {add});"
-    return loops([(f"i{i}", extents[i]) for i in looped], [call])
-
-
-def _operand_strides(unit: Unit, operand: Operand) -> tuple[int, ...]:
-    """Strides along the product's axes, of what lies in memory: of nodes with rows, one block of them."""
-    memory = unit.memory(operand.node)
-    if memory == operand.node.shape:
-        return operand.strides
-    before, after = c_strides(operand.node.shape), c_strides(memory)
-    changed = dict(zip(before, after))
-    return tuple(changed.get(s, s) for s in operand.strides)
-
-
-def _pointer(unit: Unit, kernel: Kernel, operand: Operand, at: dict[int, Affine]) -> str:
-    node = kernel.copies.get(operand.node, operand.node)
-    strides = _operand_strides(unit, operand)
-    terms = [(index, strides[i]) for i, index in at.items()]
-    if operand.table is not None and operand.table[1] is None:
-        table, _, stride = operand.table
-        terms.append(((0, ((f"{unit.name(table)}[0]", 1),)), stride))
-    place = text(added(0, terms))
-    return unit.name(node) if place == "0" else f"{unit.name(node)} + {place}"
-
-
-def _table(unit: Unit, operand: Operand) -> tuple[str, str] | None:
-    """The stride of the rows that a table picks, and the table's name."""
-    if operand.table is None or operand.table[1] is None:
-        return None
-    indices, _, stride = operand.table
-    return str(stride), unit.name(indices)
-
-
 # Scans, scatters, calls.
 
 
@@ -263,7 +192,7 @@ def _scan(unit: Unit, kernel: Kernel) -> list[str]:
     (x,) = node.args
     function, axis = node.params
     row = _row(unit, kernel, x)
-    extents = _extents(x.shape, row)
+    extents = unit.lengths(x.shape, row)
     at = indices(x.shape)
     body = Body(unit, kernel, itertools.count())
     value = body.value(x, at)
@@ -295,7 +224,7 @@ def _scatter(unit: Unit, kernel: Kernel) -> list[str]:
 
 
 def _call(unit: Unit, kernel: Kernel) -> list[str]:
-    """A function of whole matrices or rows: called for each of a stack of them, with their lengths."""
+    """A function of whole matrices or rows, called for each of a stack of them; it says whether it failed."""
     (node,) = kernel.nodes
     function, *options = node.params
     core = CORES[function]
@@ -306,18 +235,21 @@ def _call(unit: Unit, kernel: Kernel) -> list[str]:
         name = unit.name(x, write=x is node)
         place = text(added(0, list(zip(at, c_strides(x.shape)))))
         arguments.append(name if place == "0" else f"{name} + {place}")
-    sizes = [str(n) for x, ndim in zip(node.args, core) for n in x.shape[x.ndim - ndim :]]
-    line = f"{function}_{functions.suffix(node.args[0].dtype)}({', '.join([*arguments, *sizes, *map(str, options)])});"
-    return loops([(f"i{i}", str(n)) for i, n in enumerate(stack)], [line])
+    line = f"{function}_{functions.suffix(node.args[0].dtype)}({', '.join([*arguments, *map(str, options)])})"
+    if function in FAILURES:
+        line = f"if ({line}) return {unit.failure(np.linalg.LinAlgError, FAILURES[function])}"
+    return loops([(f"i{i}", str(n)) for i, n in enumerate(stack)], [f"{line};"])
 
 
 # How many axes of each argument belong to one call; those before them are a stack, the same for all arguments.
-CORES: dict[str, tuple[int, ...]] = {
-    "argsort": (1,),
-    "inverse": (2,),
-    "solve": (2, 2),
-    "cholesky": (2,),
-    "sign_log_determinant": (2,),
-}
+CORES = {"argsort": (1,), "factors": (2,), "solve": (2, 2), "cholesky": (2,)}
+FAILURES = {"solve": "Singular matrix", "cholesky": "Matrix is not positive definite"}
 
-_KINDS = {"map": _map, "reduce": _reduce, "product": _product, "scan": _scan, "scatter": _scatter, "call": _call}
+_KINDS = {
+    "map": _map,
+    "reduce": _reduce,
+    "product": products.written,
+    "scan": _scan,
+    "scatter": _scatter,
+    "call": _call,
+}

@@ -232,10 +232,11 @@ TF_INLINE void TF_N(tf_step)(const int mr, const int nv, const TF_T **row, int64
 
 /* A tile of mr rows and nv vectors of c, kept in registers over the whole of k:
    c[r, :] (+)= sum_q a[r, q] b[q, :]. The last vector has `lanes` columns, of which b holds b_lanes (a packed b
-   is padded). Few accumulators would wait for each other, so then `sets` of them take turns along k. */
+   is padded). Few accumulators would wait for each other, so then `sets` of them take turns along k. Rows of a that
+   are contiguous and long are fetched ahead (TF_AHEAD); `left` rows of a remain, which bounds a_rows. */
 TF_INLINE void TF_N(tf_tile)(const int mr, const int nv, int64_t left, int64_t k, const TF_T *a, int64_t a_i,
-                             int64_t a_k, const int64_t *a_rows, const TF_T *b, int64_t ldb, const int64_t *b_rows, int b_lanes,
-                             TF_T *c, int64_t c_i, int64_t c_j, int lanes, int add)
+                             int64_t a_k, const int64_t *a_rows, const TF_T *b, int64_t ldb, const int64_t *b_rows,
+                             int b_lanes, TF_T *c, int64_t c_i, int64_t c_j, int lanes, int add)
 {
     const int sets = mr * nv >= 8 ? 1 : mr * nv >= 4 ? 2 : 4;
     const int ahead = a_k == 1 && k >= 8 * TF_LINE;

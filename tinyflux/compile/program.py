@@ -89,6 +89,10 @@ class Recording:
         self.inputs.append(node)
         return node
 
+    def given(self, array: Any, node: Node) -> None:
+        """Take `node` for this array, should the function find it in its surroundings."""
+        self._captured[id(array)] = node
+
     def capture(self, array: Any) -> Node:
         """An input that is always this array."""
         node = self._captured.get(id(array))
@@ -266,11 +270,15 @@ def needed(results: Sequence[Node]) -> list[Node]:
 def written(nodes: Sequence[Node], results: Sequence[Node] = ()) -> Iterator[str]:
     """The program as text, a line for each node."""
     names = {node: f"%{i}" for i, node in enumerate(nodes)}
-    for node in nodes:
-        kind = f"{node.dtype}{list(node.shape)}" if node.shape else f"{node.dtype}"
-        yield f"{names[node]} = {_formula(node, names)}  : {kind}"
+    yield from (line_of(node, names) for node in nodes)
     if results:
         yield "return " + ", ".join(names[node] for node in results)
+
+
+def line_of(node: Node, names: dict[Node, str]) -> str:
+    """A node as text, for example `%5 = add(%3, %4) : float32[16]`."""
+    kind = f"{node.dtype}{list(node.shape)}" if node.shape else f"{node.dtype}"
+    return f"{names[node]} = {_formula(node, names)} : {kind}"
 
 
 def _formula(node: Node, names: dict[Node, str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from .indexing import Map
 from .program import Node
 
-BLOCK = 256  # rows: 800 kB of MNIST's images in float32, beside which a core's second cache holds what is made of them
+BLOCK = 256  # rows, or so: of MNIST's images in float32 they are 800 kB, and stay in a core's second cache
 _BEFORE, _ROWS, _AFTER = range(3)
 
 
@@ -27,9 +27,10 @@ class RowPlan:
         shifted: inputs, and nodes without rows, that are read along the rows nevertheless, with their axis.
     """
 
-    def __init__(self, length: int, block: int = BLOCK) -> None:
+    def __init__(self, length: int) -> None:
         self.length = length
-        self.block = block
+        divisors = [n for n in range(BLOCK // 2, BLOCK + 1) if length % n == 0]  # blocks of one size compile to less
+        self.block = max(divisors, default=BLOCK)
         self.axis: dict[Node, int] = {}
         self.sums: set[Node] = set()
         self.shifted: dict[Node, int | None] = {}

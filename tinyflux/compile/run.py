@@ -124,7 +124,8 @@ class _Variant:
         code = self._library.call(pointers([*arrays, *outputs]), address(arena))
         self._library.done(arena)
         if code:
-            raise IndexError(f"an index is out of bounds for an {self.source.checks[code - 1]}")
+            kind, message = self.source.checks[code - 1]
+            raise kind(message)
         results = iter([_given_back(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)])
         return tree.map(lambda x: next(results) if type(x) is Symbolic else x, self.result)
 

@@ -84,11 +84,12 @@ def planned(results: Sequence[Result], loss: Node | None = None, rows: RowPlan |
         loss: the node that is looked at before inputs are overwritten.
         rows: which nodes are calculated in blocks of rows.
     """
-    results = _separated(results)
-    roots = [r.node for r in results] + ([loss] if loss is not None else [])
+    wanted = [loss] if loss is not None else []
+    results = _separated(results, set(needed([r.node for r in results if r.overwrites is None] + wanted)))
+    roots = [r.node for r in results] + wanted
     nodes = needed(roots)
     stored = _stored(nodes, roots)
-    early = set(needed([r.node for r in results if r.overwrites is None] + ([loss] if loss is not None else [])))
+    early = set(needed([r.node for r in results if r.overwrites is None] + wanted))
     writers = {r.node for r in results if r.overwrites is not None}
 
     def phase(node: Node) -> int:
@@ -109,13 +110,14 @@ def planned(results: Sequence[Result], loss: Node | None = None, rows: RowPlan |
     return Schedule(nodes, kernels, stored, registers, results, rows)
 
 
-def _separated(results: Sequence[Result]) -> list[Result]:
-    """Every result a node of its own that a loop can write; what is overwritten is so by a map."""
+def _separated(results: Sequence[Result], early: set[Node]) -> list[Result]:
+    """Every result a node of its own that a loop can write; what is overwritten is so by a map that nobody waits for."""
     seen: set[Node] = set()
     separated: list[Result] = []
     for r in results:
         node = r.node
-        if node in seen or node.op not in (("map",) if r.overwrites is not None else ("map", *ALWAYS)):
+        overwriting = r.overwrites is not None
+        if node in seen or (overwriting and node in early) or node.op not in (("map",) if overwriting else ("map", *ALWAYS)):
             node = Node("map", (node,), "positive", node.shape, node.dtype, node.weak, 10**9 + len(separated))
         seen.add(node)
         separated.append(dataclasses.replace(r, node=node))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from functools import cache
 from pathlib import Path
 
 from . import loops
 from .emit import Unit
 from .functions import c_type
-from .program import Node, written
+from .program import Node, line_of, written
 from .schedule import AFTER, BEFORE, ROWS, UPDATE, Schedule
 
 
@@ -17,7 +16,10 @@ from .schedule import AFTER, BEFORE, ROWS, UPDATE, Schedule
 def header() -> str:
     """What every source begins with: the functions that loops call."""
     folder = Path(__file__).parent
-    texts = {name: (folder / name).read_text(encoding="utf-8") for name in ("elementary.h", "scalar.h", "matmul.h")}
+    texts = {
+        name: (folder / name).read_text(encoding="utf-8")
+        for name in ("elementary.h", "scalar.h", "linalg.h", "matmul.h")
+    }
     texts["matmul.h"] = texts["matmul.h"].replace('#include "matmul.h"', texts["matmul.h"])  # once for each dtype
     return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts.values())
 
@@ -28,7 +30,7 @@ class Source:
     Attributes:
         text: the source without its headers.
         arena: how many bytes the program calculates in.
-        checks: what the number that a function returns says was out of bounds, from 1.
+        checks: what the number that a function returns says went wrong, from 1: an error's type and message.
     """
 
     def __init__(
@@ -36,40 +38,33 @@ class Source:
     ) -> None:
         self.unit = Unit(schedule, trusted)
         self.schedule = schedule
+        self._names = {node: f"%{i}" for node, i in self.unit.names.items()}
+        parts = [self._part("after", AFTER), self._part("update", UPDATE)]
+        if schedule.rows is not None:
+            parts += [self._part("before", BEFORE), self._part("block", ROWS, ", int64_t row0, int64_t rows")]
+        parts.append(_CALL if loss is None else self._training(loss, order))
         listing = "\n".join(written(schedule.nodes))
-        parts = [f"/* The program:\n\n{listing}\n*/\n"]
-        parts += (
-            [self._part("before", BEFORE), self._part("block", ROWS, "int64_t row0, int64_t rows")]
-            if schedule.rows
-            else []
-        )
-        parts += [self._part("after", AFTER), self._part("update", UPDATE)]
-        parts.append(self._calls() if loss is None else self._training(loss, order))
-        self.text = "\n".join(parts)
+        self.text = "\n".join([f"/* The program:\n\n{listing}\n*/\n", *self._functions(), *parts])
         self.arena = max(self.unit.arena, 64)
         self.checks = self.unit.checks
 
+    def _functions(self) -> list[str]:
+        """The functions that the parts call, and BLAS where one of them does."""
+        functions = [_BLAS] if self.unit.blas else []
+        for (parameters, statement), name in self.unit.functions.items():
+            functions.append(f"static __attribute__((noinline)) void {name}({parameters}) {{\n    {statement}\n}}\n")
+        return functions
+
     def _part(self, name: str, phase: int, more: str = "") -> str:
-        unit = self.unit
+        """A function that runs the kernels of a phase, each with the lines of the program that it calculates."""
         lines: list[str] = []
         for kernel in self.schedule.kernels:
             if kernel.phase == phase:
-                names = {n: f"%{i}" for n, i in unit.names.items()}
-                stored = [names[n] for n in kernel.nodes]
-                lines.append(f"/* {', '.join(stored)} */ {{")
-                lines += ["    " + line for line in indented(loops.written(unit, kernel))]
-                lines.append("}")
-        head = f"static int {name}(char *const *p, char *arena{', ' + more if more else ''}) {{"
-        body = ["    " + line for line in lines]
-        return "\n".join([head, *unit.declarations(), *body, "    return 0;", "}\n"])
-
-    def _calls(self) -> str:
-        return textwrap.dedent("""\
-            int64_t call(char *const *p, char *arena) {
-                const int failed = after(p, arena);
-                return failed ? failed : update(p, arena);
-            }
-            """)
+                calculated = [line_of(node, self._names) for node in kernel.nodes]
+                lines += [f"/* {line} */" for line in calculated]
+                lines += ["{", *["    " + line for line in indented(loops.written(self.unit, kernel))], "}"]
+        head = f"static int {name}(char *const *p, char *arena{more}) {{"
+        return "\n".join([head, *self.unit.declarations(), *["    " + line for line in lines], "    return 0;", "}\n"])
 
     def _training(self, loss: Node, order: Node | None) -> str:
         """The loop over iterations, each with its own stretch of the order; it returns how many were completed."""
@@ -82,7 +77,7 @@ class Source:
         if rows is not None:
             zero, merge = ("\n    ".join(self._sums(template)) for template in (_ZERO, _MERGE))
             text += _BLOCKS.format(block=rows.block, length=rows.length, zero=zero, merge=merge)
-        pointers = 1 + max([r.pointer for r in self.schedule.results] + inputs)
+        pointers = 1 + max([order.params, *[r.pointer for r in self.schedule.results], *inputs])
         call = f"blocks(p, arena, 0, {rows.count})" if rows else "0"
         return text + _RUN.format(rows=call, pointers=pointers, order=order.params, stretch=order.size * 8)
 
@@ -92,6 +87,33 @@ class Source:
         sums = {n: None for k in self.schedule.kernels for n in k.nodes if rows and n in rows.sums}
         return [template.format(self.unit.offsets[n], n.size, c_type(n.dtype)) for n in sums]
 
+
+_CALL = """\
+int64_t call(char *const *p, char *arena) {
+    const int failed = after(p, arena);
+    return failed ? failed : update(p, arena);
+}
+"""
+
+_BLAS = """\
+/* BLAS as SciPy has it, with Fortran's conventions: c = op(a) op(b), plus c where add is 1; columns lie in one piece. */
+#define GEMM(T, s)                                                                                                     \\
+    static void (*blas_##s)(char *, char *, int *, int *, int *, T *, T *, int *, T *, int *, T *, T *, int *);        \\
+    static void gemm_##s(char op_a, char op_b, int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,   \\
+                         int64_t ldb, int add, T *c, int64_t ldc) {                                                    \\
+        T one = 1, beta = add;                                                                                         \\
+        int sizes[] = {m, n, k, lda, ldb, ldc};                                                                        \\
+        blas_##s(&op_a, &op_b, sizes, sizes + 1, sizes + 2, &one, (T *)a, sizes + 3, (T *)b, sizes + 4, &beta, c,      \\
+                 sizes + 5);                                                                                           \\
+    }
+GEMM(float, s)
+GEMM(double, d)
+
+void link_blas(void *sgemm, void *dgemm) {
+    blas_s = sgemm;
+    blas_d = dgemm;
+}
+"""
 
 _ZERO = "memset(arena + {0}, 0, {1} * sizeof({2}));"
 _MERGE = "for (int64_t i = 0; i < {1}; i++) (({2} *)(arena + {0}))[i] += (({2} *)(other + {0}))[i];"

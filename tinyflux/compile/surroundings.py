@@ -1,50 +1,148 @@
-"""Numbers and words that a function takes from its surroundings: a program holds them as they were when recorded."""
+"""What a function takes from its surroundings: a program holds numbers and words as they were when it was recorded."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import random
+import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
+import numpy as np
+
+from ..arrays import default_rng
+
+CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic)
+KNOWN = {"numpy", "scipy", "tinyflux", *sys.stdlib_module_names} - {"__main__"}  # packages whose constants stay as they are
+MANY = 100  # items; of what holds more, changes go unnoticed
+DEPTH = 3
 
 
-def watched(f: Any) -> Callable[[], tuple[Any, ...]]:
-    """A function that tells the constants that `f`, and the functions it calls, read from closures and modules now.
+class watched:  # noqa: N801 (called as a function is)
+    """A function that tells what `f`, and the functions it calls, read from closures, objects and modules now.
+
+    That is: numbers and words, also in lists, dicts and attributes that the functions name; and which arrays and functions
+    stand there. What the arrays hold is no part of it, for programs read them anew.
+
+    Arguments:
+        f: the function: Python's, a method, a `partial`, or an object that can be called.
+        others: more functions, or objects whose methods are called: layers, rules.
 
     >>> rate = 2
     >>> constants = watched(lambda x: rate * x)
     >>> before = constants(); rate = 3; before == constants()
     False
     """
-    cells: list[types.CellType] = []
-    names: list[tuple[dict[str, Any], str]] = []
-    for function in _functions(f):
-        cells += function.__closure__ or ()
-        names += [(function.__globals__, name) for name in _global_names(function.__code__)]
 
-    def constants() -> tuple[Any, ...]:
-        values = [space.get(name) for space, name in names] + _contents(cells)
-        return tuple([(type(x), x) for x in values if isinstance(x, CONSTANTS)])
+    def __init__(self, f: Any, *others: Any) -> None:
+        self._values: list[Any] = []  # objects whose attributes count
+        cells: dict[int, types.CellType] = {}
+        spaces: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
+        self._names: set[str] = set()
+        for function in self._functions([f, *others]):
+            cells |= {id(cell): cell for cell in function.__closure__ or ()}
+            names = _named(function.__code__)
+            self._names.update(names)
+            for name in names:
+                if name in function.__globals__:
+                    spaces[id(function.__globals__), name] = (function.__globals__, name)
+        self._cells = list(cells.values())
+        self._spaces = list(spaces.values())
 
-    return constants
+    def __call__(self) -> tuple[Any, ...]:
+        return tuple([self._content(x, DEPTH) for x in self._all()])
+
+    def generators(self) -> Iterator[Any]:
+        """Generators of random numbers that stand there."""
+        for x in self._all():
+            yield from _generators(x, DEPTH)
+
+    def _all(self) -> list[Any]:
+        return [space.get(name) for space, name in self._spaces] + _contents(self._cells) + self._values
+
+    def _functions(self, roots: Sequence[Any]) -> Iterator[types.FunctionType]:
+        """Python's functions that are called, as far as that can be seen, but for those of known packages."""
+        todo = list(roots)
+        seen: dict[int, Any] = {}
+        while todo:
+            x = todo.pop()
+            if id(x) in seen or (len(seen) >= len(roots) and _is_known(x)):
+                continue
+            seen[id(x)] = x
+            if isinstance(x, functools.partial):
+                self._values += [x.args, x.keywords]
+                todo += [x.func, *x.args, *x.keywords.values()]
+            elif isinstance(x, types.MethodType):
+                self._values.append(x.__self__)
+                todo += [x.__func__, x.__self__]
+            elif isinstance(x, types.FunctionType):
+                yield x
+                todo += [x.__globals__.get(name) for name in _named(x.__code__)]
+                todo += [*_contents(x.__closure__ or ()), getattr(x, "__wrapped__", None)]
+            elif isinstance(x, (staticmethod, classmethod)):
+                todo.append(x.__func__)
+            elif isinstance(x, property):
+                todo.append(x.fget)
+            elif isinstance(x, type):
+                todo += [value for cls in x.__mro__ if not _is_known(cls) for value in vars(cls).values()]
+            elif not isinstance(x, (*CONSTANTS, types.ModuleType)):
+                todo.append(type(x))
+                if any(x is root for root in roots):
+                    self._values.append(x)
+
+    def _content(self, x: Any, depth: int) -> Any:
+        """What can be compared later: of an array and a function, which one it is."""
+        if isinstance(x, CONSTANTS):
+            return type(x), x
+        if isinstance(x, (np.ndarray, types.FunctionType, types.MethodType, np.ufunc)):
+            return id(x) if isinstance(x, np.ndarray) else x
+        inside = self._inside(x) if depth else ()
+        return (type(x), *[(name, self._content(value, depth - 1)) for name, value in inside]) if inside else None
+
+    def _inside(self, x: Any) -> Any:
+        if isinstance(x, (list, tuple)):
+            return tuple(enumerate(x)) if len(x) <= MANY else ()
+        if isinstance(x, dict):
+            return tuple(x.items()) if len(x) <= MANY else ()
+        if isinstance(x, types.ModuleType):
+            return () if _is_known(x) else tuple([pair for pair in vars(x).items() if pair[0] in self._names])
+        found: dict[str, Any] = {}
+        for cls in reversed(x.__mro__ if isinstance(x, type) else type(x).__mro__):
+            found |= {} if _is_known(cls) else vars(cls)
+        found |= getattr(x, "__dict__", {})
+        return tuple([(name, found[name]) for name in found.keys() & self._names])
 
 
-def _functions(f: Any) -> Iterator[types.FunctionType]:
-    """The function, and those of Python's that it names, as far as they aren't NumPy's or tinyflux' own."""
-    todo: list[Any] = [f]
-    seen: set[types.FunctionType] = set()
-    while todo:
-        function = todo.pop()
-        function = getattr(function, "__wrapped__", getattr(function, "__func__", function))
-        if not isinstance(function, types.FunctionType) or function in seen:
-            continue
-        if seen and function.__module__.split(".")[0] in ("numpy", "scipy", "tinyflux"):
-            continue
-        seen.add(function)
-        yield function
-        todo += [function.__globals__.get(name) for name in _global_names(function.__code__)]
-        todo += _contents(function.__closure__ or ())
+@contextlib.contextmanager
+def generators_kept(surroundings: watched, model: Any) -> Iterator[None]:
+    """Set generators of random numbers back to where they were: Python's, NumPy's, tinyflux', and those in view."""
+    found = {id(g): g for g in (default_rng(), *surroundings.generators(), *_generators(model, 2 * DEPTH))}
+    before = [(g, g.bit_generator.state) for g in found.values()]
+    numpys, pythons = np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        np.random.set_state(numpys)
+        random.setstate(pythons)
+        for generator, state in before:
+            generator.bit_generator.state = state
+
+
+def _generators(x: Any, depth: int) -> Iterator[Any]:
+    if isinstance(x, np.random.Generator):
+        yield x
+    elif depth and not isinstance(x, (*CONSTANTS, np.ndarray, type, types.ModuleType, types.FunctionType)):
+        inside = x if isinstance(x, (list, tuple)) else x if isinstance(x, dict) else getattr(x, "__dict__", {})
+        for value in list(inside.values() if isinstance(inside, dict) else inside)[:MANY]:
+            yield from _generators(value, depth - 1)
+
+
+def _is_known(x: Any) -> bool:
+    """Whether a function, class or module, or an object's class, comes from a package that stays as it is."""
+    name = x.__name__ if isinstance(x, types.ModuleType) else getattr(x, "__module__", None)
+    return isinstance(name, str) and name.split(".")[0] in KNOWN
 
 
 def _contents(cells: Sequence[types.CellType]) -> list[Any]:
@@ -58,6 +156,7 @@ def _contents(cells: Sequence[types.CellType]) -> list[Any]:
     return values
 
 
-def _global_names(code: types.CodeType) -> list[str]:
-    inner = [name for c in code.co_consts if isinstance(c, types.CodeType) for name in _global_names(c)]
+def _named(code: types.CodeType) -> list[str]:
+    """All global names and names of attributes in a function and those defined in it."""
+    inner = [name for c in code.co_consts if isinstance(c, types.CodeType) for name in _named(c)]
     return [*code.co_names, *inner]

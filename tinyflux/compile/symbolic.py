@@ -7,6 +7,7 @@ arguments and makes nodes of them. Functions that are differentiated as they are
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,12 +55,35 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
                 raise
             raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {error}.") from error
     if function in compositions:
-        return compositions[function](*args, **kwargs)
+        return _composed(function, args, kwargs)
     if isinstance(function, np.ufunc) and function.signature is None and function.nout == 1:
         from .lower.elementwise import ufunc
 
         return wrapped(ufunc(function, args, kwargs))
-    raise NotCompilable(f"{name_of(function)} can't be compiled: there is no way to write it in C.")
+    if function in _VALUES:
+        raise NotCompilable(
+            f"{name_of(function)} can't be compiled: the shape of its result depends on values. Call it outside of the "
+            "compiled function, or write what follows with np.where."
+        )
+    raise NotCompilable(
+        f"{name_of(function)} can't be compiled: there is no way to write it in C. Write it in other NumPy functions, or "
+        "call it outside of the compiled function."
+    )
+
+
+_VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress, np.trim_zeros, np.bincount}
+
+
+def _composed(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """A function that is written in others, which may lack some of its options."""
+    try:
+        return compositions[function](*args, **kwargs)
+    except TypeError as error:
+        try:
+            inspect.signature(compositions[function]).bind(*args, **kwargs)
+        except TypeError as unknown:
+            raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {unknown}.") from error
+        raise
 
 
 def wrapped(result: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
+import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from .. import tree
 from ..autodiff import cores, withgradient
+from ..autodiff.tape import plain
 from ..optimise.flat import Leaf
 from ..optimise.state import OptimiserState, check_model, check_state
 from ..train import NonFiniteLoss
@@ -22,7 +24,7 @@ from .rows import BLOCK, analysed
 from .run import signature
 from .schedule import Result, planned
 from .source import Source
-from .surroundings import watched
+from .surroundings import generators_kept, watched
 from .symbolic import NotCompilable, Symbolic, node_of, supported
 
 SHARED = 8  # blocks of rows; from so many on, several cores share an iteration
@@ -45,8 +47,8 @@ class TrainingStep:
         self._model = model
         self._opt = opt
         self._batchsize = int(batchsize)
-        self._constants = watched(loss)
-        self._variants: dict[Any, _Variant] = {}
+        self._surroundings = watched(loss, *_called(model), *[type(leaf.rule) for leaf in opt._leaves])
+        self._variants: dict[Any, list[_Variant]] = {}
         self._last: _Variant | None = None
 
     def __call__(self, data: Any, order: Any) -> Any:
@@ -101,18 +103,19 @@ class TrainingStep:
         leaves: list[Any] = []
         size = None if order is None else order.shape[1]
         kind = signature(data, [], True) if order is None else _kinds(data)
-        key = (size, kind, signature(self._model, leaves, True), _settings(self._opt), self._constants())
-        variant = self._variants.get(key)
+        key = (size, kind, signature(self._model, leaves, True), _tied(leaves), _settings(self._opt), self._surroundings())
+        variants = self._variants.setdefault(key, [])
+        variant = next((v for v in variants if v.fits()), None)
         if variant is None:
-            variant = _Variant(self._loss, self._model, self._opt, data, size)
-            self._variants[key] = self._last = variant
-        variant.model = leaves
+            variant = self._last = _Variant(self._loss, self._surroundings, self._model, self._opt, data, size)
+            variants.append(variant)
+        variant.model = variant.renewed(self._model, leaves)
         return variant
 
     @property
     def count(self) -> int:
         """How many programs were compiled."""
-        return len(self._variants)
+        return sum(map(len, self._variants.values()))
 
     @property
     def program(self) -> str:
@@ -158,24 +161,56 @@ def compile_training(loss: Callable[..., Any], model: Any, opt: OptimiserState, 
 class _Variant:
     """The program for one kind of data."""
 
-    def __init__(self, loss: Any, model: Any, opt: OptimiserState, data: Any, size: int | None) -> None:
+    def __init__(
+        self, loss: Any, surroundings: watched, model: Any, opt: OptimiserState, data: Any, size: int | None
+    ) -> None:
         self._opt = opt
         self.model: list[Any] = []
-        with Recording() as recording:
-            self._record(recording, loss, model, opt, data, size)
-        self._captured = [array for _, array in recording.captured]
-
-    def _record(
-        self, recording: Recording, loss: Any, model: Any, opt: OptimiserState, data: Any, size: int | None
-    ) -> None:
-        given = tree.leaves(model)
-        for x in (*given, *tree.leaves(data)):
+        leaves = tree.leaves(model)
+        for x in (*leaves, *tree.leaves(data)):
             if type(x) is not np.ndarray:
                 raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
-        symbolic = [Symbolic(recording.input(a.shape, supported(a.dtype))) for a in given]
-        tied = {id(a): x for a, x in zip(reversed(given), reversed(symbolic))}
-        self._model_slots = [x.node.params for x in symbolic]
-        network = tree.map(lambda a: tied[id(a)], model)
+        with generators_kept(surroundings, model):
+            with Recording() as again:  # first, for it is the other whose inputs `run` is to know
+                again_recorded = self._record(again, loss, model, data, size)
+            with Recording() as recording:
+                total, results, order = self._record(recording, loss, model, data, size)
+                _refuse_change(again, again_recorded, recording, (total, results, order))
+                self._captured = [array for _, array in recording.captured]
+                for array in self._captured:
+                    if any(np.may_share_memory(array, leaf.buffer.x) for leaf in opt._leaves):
+                        raise NotCompilable(
+                            "the loss reads a part of the model's parameters from its surroundings, which can't be "
+                            "compiled. Take it from the model that the loss is called with."
+                        )
+                nodes = needed([total, *[r.node for r in results]])
+                plan = analysed(nodes, order) if size is not None and size > BLOCK else None
+                if plan is not None and any(r.node in plan.axis for r in results):
+                    plan = None
+                self.program = "\n".join(written(nodes, [total]))
+                if total.op == "input" or total.op == "view":
+                    total = program.elementwise("positive", [total], total.dtype)
+                self.source = Source(planned(results, total, plan), recording.trusted, total, order)
+        self._library = Library(self.source)
+        self._inputs = len(recording.inputs)
+        self._order_slot = order.params
+        slots = {r.pointer for r in results}
+        own = {id(leaf.view) for leaf in opt._leaves}
+        self._renewed = [i for i, slot in enumerate(self._model_slots) if slot in slots and id(leaves[i]) not in own]
+
+    def _record(
+        self, recording: Recording, loss: Any, model: Any, data: Any, size: int | None
+    ) -> tuple[Node, list[Result], Node]:
+        """Record an iteration: its loss, what becomes of the arrays that it changes, and the input of the order."""
+        leaves = tree.leaves(model)
+        symbols: dict[int, Symbolic] = {}
+        for a in leaves:
+            if id(a) not in symbols:
+                symbols[id(a)] = Symbolic(recording.input(a.shape, supported(a.dtype)))
+                recording.given(a, symbols[id(a)].node)  # also where the loss takes it from its surroundings
+        self._model_slots = [symbols[id(a)].node.params for a in leaves]
+        network = tree.map(lambda a: symbols[id(a)], model)
+        before = signature(network, [], True)
         order = recording.input((size or 1,), np.int64)
         recording.trusted.add(order)
 
@@ -190,75 +225,79 @@ class _Variant:
         total = node_of(value)
         if total.dtype.kind != "f":
             raise TypeError(f"compile_training: expected the loss to be a floating-point number, got {total.dtype}.")
-        results = self._changed(network, symbolic)
-        results += self._stepped(recording, opt, network, grads, {id(a): x for a, x in zip(given, symbolic)})
-        nodes = needed([total, *[r.node for r in results]])
-        plan = analysed(nodes, order) if size is not None and size > BLOCK else None
-        self.program = "\n".join(written(nodes, [total]))
-        if total.op == "input" or total.op == "view":
-            total = program.elementwise("positive", [total], total.dtype)
-        self.source = Source(planned(results, total, plan), recording.trusted, total, order)
-        self._library = Library(self.source)
-        self._inputs = len(recording.inputs)
-        self._order_slot = order.params
+        after: list[Any] = []
+        if signature(network, after, True) != before:
+            raise NotCompilable(
+                "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't be "
+                "compiled. Hold what changes in an array."
+            )
+        results = self._changed(after, [symbols[id(a)] for a in leaves])
+        results += self._stepped(recording, grads, symbols)
+        return total, results, order
 
-    def _changed(self, network: Any, before: list[Symbolic]) -> list[Result]:
+    def _changed(self, after: list[Any], before: list[Symbolic]) -> list[Result]:
         """Results for arrays that the model itself changed: the state of layers."""
-        results = []
-        for now, old in zip(tree.leaves(network), before):
-            if isinstance(now, Symbolic) and now.node is not old.node:
-                results.append(_overwriting(old.node, node_of(now)))
-        return results
+        results = {}
+        for now, old in zip(after, before):
+            if node_of(plain(now)) is not old.node:
+                results[old.node] = _overwriting(old.node, node_of(plain(now)))
+        return list(results.values())
 
-    def _stepped(
-        self, recording: Recording, opt: OptimiserState, network: Any, grads: Any, symbols: dict[int, Symbolic]
-    ) -> list[Result]:
+    def _stepped(self, recording: Recording, grads: Any, symbols: dict[int, Symbolic]) -> list[Result]:
         """Results for parameters and the optimiser's state."""
         results: list[Result] = []
         self._states: list[tuple[Leaf, int, int]] = []
-        self._groups = _grouped(opt)
-        totals = _gradients(opt, grads)
-        scalars = [
-            [Symbolic(recording.input((), np.float64, weak=True)) for _ in numbers] for numbers, _ in self._groups
-        ]
-        self._scalar_slots = [x.node.params for group in scalars for x in group]
-        for (_, leaves), group in zip(self._groups, scalars):
-            after: Any = None
+        self._scalar_slots: list[int] = []
+        totals = _gradients(self._opt, grads)
+        self._groups = _grouped([leaf for leaf in self._opt._leaves if not leaf.frozen and totals[leaf] is not None])
+        for leaves in self._groups:
+            group = [Symbolic(recording.input((), np.float64, weak=True)) for _ in _numbers(leaves[0])]
+            self._scalar_slots += [x.node.params for x in group]
             rule = _with_numbers(leaves[0].rule, iter(group))
             own = group[len(group) - len(leaves[0].numbers) :]
+            after: Any = ()
             for leaf in leaves:
-                g = totals[leaf]
-                if g is None or leaf.frozen:
-                    continue
                 x = symbols[id(leaf.view)]
                 state = leaf.state[: len(leaf.state) - len(leaf.numbers)]
                 arrays = [Symbolic(recording.input(a.shape, supported(a.dtype))) for a in state]
                 self._states += [(leaf, i, a.node.params) for i, a in enumerate(arrays)]
-                new, delta = rule.apply((*arrays, *own), x, g.reshape(x.shape))
+                new, delta = rule.apply((*arrays, *own), x, totals[leaf].reshape(x.shape))
                 results.append(_overwriting(x.node, node_of(x - delta)))
                 for old, now in zip(arrays, new):
                     whole = program.broadcast(node_of(now), old.shape)
                     results.append(_overwriting(old.node, whole))
                 after = new[len(arrays) :]
-            if after is not None:
-                for old, now in zip(own, after):
-                    if node_of(now) is not old.node:
-                        results.append(_overwriting(old.node, node_of(now)))
+            for old, now in zip(own, after):
+                if node_of(now) is not old.node:
+                    results.append(_overwriting(old.node, node_of(now)))
         return results
+
+    def fits(self) -> bool:
+        """Whether parameters that the program steps alike are still to be stepped alike."""
+        return all(_alike(leaves[0], leaf) for leaves in self._groups for leaf in leaves)
+
+    def renewed(self, model: Any, leaves: list[Any]) -> list[Any]:
+        """The model's arrays, those that it changes itself (the state of layers) replaced, where they stand, by copies.
+
+        For layers don't write into such arrays but put new ones in their places: the old ones may stand in other models.
+        """
+        if not self._renewed:
+            return leaves
+        _replace(model, {id(leaves[i]): leaves[i].copy() for i in self._renewed})
+        return tree.leaves(model)
 
     def run(self, arrays: Sequence[Any], order: Any, losses: Any) -> int:
         """Make the iterations of an order, and write their losses; returns how many were completed."""
         order = np.zeros((1, 1), np.int64) if order is None else order
         inputs: list[Any] = [None] * self._inputs
         for slot, x in zip(self._model_slots, self.model):
-            inputs[slot] = x
-        first = len(self._model_slots)
+            inputs[slot] = contiguous(x)
         inputs[self._order_slot] = order
         data = [contiguous(x) for x in arrays]
-        inputs[first + 1 : first + 1 + len(data)] = data
+        inputs[self._order_slot + 1 : self._order_slot + 1 + len(data)] = data
         for leaf, i, slot in self._states:
             inputs[slot] = leaf.state[i]
-        scalars = np.array([x for numbers, _ in self._groups_now() for x in numbers], np.float64)
+        scalars = np.array([x for leaves in self._groups for x in _numbers(leaves[0])], np.float64)
         for i, slot in enumerate(self._scalar_slots):
             inputs[slot] = scalars[i : i + 1]
         rest = iter([contiguous(x) for x in self._captured])
@@ -282,7 +321,8 @@ class _Variant:
             table[self._order_slot] = address(order) + at * order.shape[1] * 8
             made = run(table, arena, count, address(losses) + at * 8)
             if made < -1:
-                raise IndexError(f"an index is out of bounds for an {self.source.checks[-made - 2]}")
+                kind, message = self.source.checks[-made - 2]
+                raise kind(message)
             at += made
             if made < count:
                 break
@@ -308,21 +348,40 @@ class _Variant:
         failed = failed or library.conclude(table, arena, losses)
         return -1 - failed if failed > 0 else 1 + failed
 
-    def _groups_now(self) -> list[tuple[list[float], list[Leaf]]]:
-        self._groups = _grouped(self._opt)
-        return self._groups
-
     def _give_back(self, scalars: Any) -> None:
         """Write the numbers of the optimiser's state back to where `update` keeps them."""
         position = 0
-        for numbers, leaves in self._groups:
-            own = len(leaves[0].numbers)
-            new = scalars[position + len(numbers) - own : position + len(numbers)].tolist()
-            position += len(numbers)
-            if own:
-                for leaf in leaves:
-                    leaf.numbers = tuple(type(old)(x) for old, x in zip(leaf.numbers, new))
-                    leaf.layout.changed()
+        for leaves in self._groups:
+            position += len(_numbers(leaves[0]))
+            own = leaves[0].numbers
+            new = tuple([type(old)(x) for old, x in zip(own, scalars[position - len(own) : position].tolist())])
+            for leaf in leaves if own else ():
+                leaf.numbers = new
+                leaf.layout.changed()
+
+
+def _refuse_change(one: Recording, its: Any, other: Recording, the_others: Any) -> None:
+    """NotCompilable where a function does not do twice the same: a program would do for ever what it did once."""
+    texts = ["\n".join(written(needed([total, *[r.node for r in results]]))) for total, results, _ in (its, the_others)]
+    same = texts[0] == texts[1] and len(one.captured) == len(other.captured)
+    for (_, a), (_, b) in zip(one.captured, other.captured):
+        same = same and (a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")))
+    if not same:
+        raise NotCompilable(
+            "the loss is not the same in two calls: it draws random numbers, or counts, which can't be compiled. Draw them "
+            "beforehand, as a part of the data, or with flux.Dropout."
+        )
+
+
+def _replace(node: Any, new: dict[int, Any]) -> None:
+    """Put arrays in the places of others, which are known by their ids, all through a model."""
+    inside = node if isinstance(node, (list, dict)) else getattr(node, "__dict__", None)
+    keys = list(inside) if isinstance(inside, dict) else range(len(tree.children(node)))
+    for key, (_, child) in zip(keys, tree.children(node)):
+        if id(child) in new and inside is not None:
+            inside[key] = new[id(child)]
+        else:
+            _replace(child, new)
 
 
 def _overwriting(old: Node, new: Node) -> Result:
@@ -340,16 +399,52 @@ def _kinds(data: Any) -> Any:
 
 def _settings(opt: OptimiserState) -> Any:
     """What a program depends on in an optimiser's state, besides the values of arrays and numbers."""
-    groups = [[opt._leaves.index(leaf) for leaf in leaves] for _, leaves in _grouped(opt)]
-    return repr([(groups, [(leaf.frozen, _constants(leaf.rule)) for leaf in opt._leaves])])
+    return repr([(leaf.frozen, _constants(leaf.rule), len(leaf.numbers)) for leaf in opt._leaves])
 
 
-def _grouped(opt: OptimiserState) -> list[tuple[list[float], list[Leaf]]]:
-    """Leaves that share rule and numbers, with the numbers of both."""
-    groups: dict[Any, list[Leaf]] = {}
-    for leaf in opt._leaves:
-        groups.setdefault((leaf.rule, leaf.numbers), []).append(leaf)
-    return [([*_floats(rule), *map(float, numbers)], leaves) for (rule, numbers), leaves in groups.items()]
+def _called(model: Any) -> Iterator[Any]:
+    """The classes of a model's nodes, whose methods may be called, and the functions in it."""
+    children = tree.children(model)
+    if children:
+        yield type(model)
+    elif callable(model):
+        yield model
+    for _, child in children:
+        yield from _called(child)
+
+
+def _tied(leaves: Sequence[Any]) -> tuple[int, ...]:
+    """For each array of a model the first place where it stands."""
+    first: dict[int, int] = {}
+    return tuple([first.setdefault(id(x), i) for i, x in enumerate(leaves)])
+
+
+def _grouped(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
+    """Leaves that share rule and numbers."""
+    groups: list[list[Leaf]] = []
+    for leaf in leaves:
+        group = next((group for group in groups if _alike(group[0], leaf)), None)
+        if group is None:
+            groups.append([leaf])
+        else:
+            group.append(leaf)
+    return groups
+
+
+def _alike(one: Leaf, other: Leaf) -> bool:
+    return one is other or (one.rule, one.numbers) == (other.rule, other.numbers)
+
+
+def _numbers(leaf: Leaf) -> list[float]:
+    """The floating-point numbers of a leaf's rule, and the numbers of its state."""
+    return [*_floats(leaf.rule), *map(float, leaf.numbers)]
+
+
+def _fields(x: Any) -> dict[str, Any]:
+    """The attributes of a rule, by name."""
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
+    return {} if callable(x) or isinstance(x, (types.ModuleType, np.random.Generator)) else getattr(x, "__dict__", {})
 
 
 def _floats(x: Any) -> Iterator[float]:
@@ -359,9 +454,9 @@ def _floats(x: Any) -> Iterator[float]:
     elif isinstance(x, (tuple, list)):
         for item in x:
             yield from _floats(item)
-    elif dataclasses.is_dataclass(x):
-        for field in dataclasses.fields(x):
-            yield from _floats(getattr(x, field.name))
+    else:
+        for value in _fields(x).values():
+            yield from _floats(value)
 
 
 def _constants(x: Any) -> Any:
@@ -370,9 +465,10 @@ def _constants(x: Any) -> Any:
         return float
     if isinstance(x, (tuple, list)):
         return [_constants(item) for item in x]
-    if dataclasses.is_dataclass(x):
-        return type(x), [_constants(getattr(x, field.name)) for field in dataclasses.fields(x)]
-    return x
+    if isinstance(x, np.ndarray):
+        return id(x)
+    fields = _fields(x)
+    return (type(x), {name: _constants(value) for name, value in fields.items()}) if fields else x
 
 
 def _with_numbers(x: Any, numbers: Iterator[Any]) -> Any:
@@ -381,12 +477,13 @@ def _with_numbers(x: Any, numbers: Iterator[Any]) -> Any:
         return next(numbers)
     if isinstance(x, (tuple, list)):
         return type(x)([_with_numbers(item, numbers) for item in x])
-    if dataclasses.is_dataclass(x):
-        new = copy.copy(x)
-        for field in dataclasses.fields(x):
-            object.__setattr__(new, field.name, _with_numbers(getattr(x, field.name), numbers))
-        return new
-    return x
+    fields = _fields(x)
+    if not fields:
+        return x
+    new = copy.copy(x)
+    for name, value in fields.items():
+        object.__setattr__(new, name, _with_numbers(value, numbers))
+    return new
 
 
 def _gradients(opt: OptimiserState, grads: Any) -> dict[Leaf, Any]:

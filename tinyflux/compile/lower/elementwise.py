@@ -9,9 +9,9 @@ import numpy as np
 
 from ...autodiff import operators
 from .. import program
-from ..functions import FUNCTIONS
+from ..functions import known
 from ..program import Node
-from ..symbolic import NotCompilable, lower, name_of, node_of, supported
+from ..symbolic import NotCompilable, lower, name_of, node_of, supported, wrapped
 
 _SPECIAL_POWERS: dict[Any, str] = {1: "positive", 2: "square", -1: "reciprocal", 0.5: "sqrt"}
 
@@ -24,18 +24,31 @@ def ufunc(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Node:
     nodes = [node_of(x) for x in args]
     if dtype is not None:
         nodes = [cast(x, dtype) for x in nodes]
-    if function is np.power and program.literal_value(nodes[1]) in _SPECIAL_POWERS:
-        common = promoted(nodes)
-        if common.kind == "f":
-            exponent = program.literal_value(nodes[1])
-            both = program.broadcast(nodes[0], np.broadcast_shapes(nodes[0].shape, nodes[1].shape))
-            return program.elementwise(_SPECIAL_POWERS[exponent], [cast(both, common, both.weak)], common, both.weak)
     *inputs, output = loop(function, nodes)
     weak = all(x.weak for x in nodes) and output.kind != "b"
-    name = function.__name__
-    if (name, output.kind if name == "power" else None) == ("power", "i") or name not in FUNCTIONS:
-        raise NotCompilable(f"{name_of(function)} can't be compiled: there is no way to write it in C.")
-    return program.elementwise(name, [cast(x, d, x.weak) for x, d in zip(nodes, inputs)], output, weak)
+    name = function.__name__.lstrip("_")
+    if not known(name, inputs[0]):
+        raise NotCompilable(f"{name_of(function)} of {inputs[0]} can't be compiled: there is no way to write it in C.")
+    nodes = [cast(x, d, x.weak) for x, d in zip(nodes, inputs)]
+    if name == "power":
+        return _power(*nodes, weak)
+    if inputs[0].kind != inputs[-1].kind:
+        raise NotCompilable(f"{name_of(function)} of {inputs[0]} and {inputs[-1]} can't be compiled: bring both to one dtype.")
+    return program.elementwise(name, nodes, output, weak)
+
+
+def _power(base: Node, exponent: Node, weak: bool) -> Node:
+    """A power, by less than `pow` where that will do."""
+    number = program.literal_value(exponent)
+    if base.dtype.kind == "f" and number in _SPECIAL_POWERS:
+        both = program.broadcast(base, np.broadcast_shapes(base.shape, exponent.shape))
+        return program.elementwise(_SPECIAL_POWERS[number], [both], base.dtype, weak)
+    if base.dtype.kind == "i" and (number is None or number < 0):
+        raise NotCompilable(
+            "np.power of integers can't be compiled where the exponent could be negative, which would be an error; use "
+            "unsigned integers, or floating-point numbers."
+        )
+    return program.elementwise("power", [base, exponent], base.dtype, weak)
 
 
 def loop(function: Any, nodes: Sequence[Node]) -> tuple[Any, ...]:
@@ -56,7 +69,7 @@ def promoted(nodes: Sequence[Node]) -> Any:
 
 
 def cast(x: Node, dtype: Any, weak: bool = False) -> Node:
-    return program.elementwise("cast", [x], dtype, weak)
+    return program.elementwise("cast", [x], supported(np.dtype(dtype)), weak)
 
 
 @lower(np.where)
@@ -67,16 +80,32 @@ def _where(condition: Any, a: Any, b: Any) -> Node:
 
 
 @lower(np.round, np.around)
-def _round(a: Any, decimals: int = 0) -> Node:
-    if decimals:
-        raise NotCompilable(f"np.round to {decimals} decimals can't be compiled.")
-    x = node_of(a)
-    return x if x.dtype.kind in "iu" else program.elementwise("rint", [x], x.dtype)
+def _round(a: Any, decimals: int = 0) -> Any:
+    x = wrapped(node_of(a))
+    if decimals == 0 or x.dtype.kind in "iu":
+        return x if x.dtype.kind in "iu" else np.rint(x)
+    scale = 10.0 ** abs(decimals)
+    return np.rint(x * scale) / scale if decimals > 0 else np.rint(x / scale) * scale
 
 
-@lower(np.fix)
-def _fix(x: Any) -> Node:
-    return program.elementwise("trunc", [node_of(x)], node_of(x).dtype)
+lower(np.fix)(lambda x: np.trunc(wrapped(node_of(x))))
+lower(np.copy)(lambda a, order="K", subok=False: node_of(a))
+
+
+@lower(np.isclose)
+def _isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    x, y = wrapped(node_of(a)), wrapped(node_of(b))
+    close = (np.abs(x - y) <= atol + rtol * np.abs(y)) & np.isfinite(y) | (x == y)
+    return close | np.isnan(x) & np.isnan(y) if equal_nan else close
+
+
+lower(np.allclose)(lambda *args, **options: np.all(_isclose(*args, **options)))
+
+
+@lower(np.array_equal)
+def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
+    x, y = wrapped(node_of(a1)), wrapped(node_of(a2))
+    return x.shape == y.shape and np.all((x == y) | np.isnan(x) & np.isnan(y) if equal_nan else x == y)
 
 
 # Arrays of one number.
@@ -107,29 +136,29 @@ def _full_like(
     return full(x.shape if shape is None else shape, fill_value, dtype or x.dtype)
 
 
-lower(np.zeros, np.empty)(lambda shape, dtype=float, order="C": full(shape, 0, dtype or float))
-lower(np.ones)(lambda shape, dtype=float, order="C": full(shape, 1, dtype or float))
+lower(np.zeros, np.empty)(lambda shape, dtype=float, order="C", device=None: full(shape, 0, dtype or float))
+lower(np.ones)(lambda shape, dtype=float, order="C", device=None: full(shape, 1, dtype or float))
 
 
 @lower(np.full)
-def _full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> Node:
+def _full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", device: Any = None) -> Node:
     return full(shape, fill_value, dtype or node_of(fill_value).dtype)
 
 
 @lower(np.asarray, np.array, np.ascontiguousarray)
-def _asarray(a: Any, dtype: Any = None, **options: Any) -> Node:
+def _asarray(a: Any, dtype: Any = None, order: str = "K", device: Any = None, copy: Any = None) -> Node:
     x = node_of(a)
     return x if dtype is None and not x.weak else cast(x, dtype or x.dtype)
 
 
 @lower(np.eye)
-def _eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float, order: str = "C") -> Node:
+def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float, order: str = "C", device: Any = None) -> Node:
     shape = (N, N if M is None else M)
     rows = program.elementwise("add", [program.iota(shape, 0), program.literal(k)], np.int64)
     return cast(program.elementwise("equal", [rows, program.iota(shape, 1)], np.bool_), dtype or float)
 
 
-lower(np.arange)(lambda *args, dtype=None: node_of(np.arange(*args, dtype=dtype)))
+lower(np.arange)(lambda *args, dtype=None, device=None: node_of(np.arange(*args, dtype=dtype)))
 
 # Questions about arrays.
 lower(np.shape)(lambda a: node_of(a).shape)
@@ -146,4 +175,4 @@ def _result_type(*args: Any) -> Any:
 
 @lower(operators.cast)
 def _cast(x: Any, dtype: Any = None) -> Node:
-    return cast(node_of(x), supported(np.dtype(dtype)))
+    return cast(node_of(x), dtype)

@@ -1,4 +1,4 @@
-"""Products of arrays: each is a sum of a product of two views, `einsum` in general."""
+"""Products of arrays, each a sum of a product of two views, `einsum` in general; systems of linear equations."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ...autodiff.rules.linalg import SlogdetResult
 from ...autodiff.rules.linalg import _letters as letters_of
 from ...autodiff.rules.linalg import _tensordot_axes as tensordot_axes
 from .. import program
 from ..program import Node
 from ..symbolic import NotCompilable, lower, node_of
-from .elementwise import cast, loop
+from .elementwise import cast, eye, loop, promoted
 
 
 def contract(inputs: Sequence[str], operands: Sequence[Node], output: str) -> Node:
@@ -110,3 +111,85 @@ def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Node:
         if len(sizes - {1}) > 1:
             raise ValueError(f"np.einsum: the letter {c} stands for axes of lengths {sorted(sizes)}")
     return contract(inputs, [cast(x, kind) for x in nodes], output)
+
+
+# numpy.linalg. What has to do with A comes from its factors, L U = P A: see linalg.h.
+
+
+def _real(*nodes: Node) -> Any:
+    """The dtype that numpy.linalg calculates in."""
+    return np.dtype(np.float32 if promoted(nodes) == np.float32 else np.float64)
+
+
+def _square(name: str, a: Any) -> Node:
+    x = node_of(a)
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise np.linalg.LinAlgError(f"np.linalg.{name}: expected square matrices, got an array of shape {x.shape}")
+    return x
+
+
+def _factors(x: Node) -> Node:
+    n = x.shape[-1]
+    return program.call("factors", [x], (*x.shape[:-2], n + 1, n), x.dtype, n)
+
+
+def _solved(x: Node, right: Node) -> Node:
+    """What `right`, a stack of matrices, is when x is divided out of it on the left."""
+    factors = _factors(x)
+    stack = np.broadcast_shapes(x.shape[:-2], right.shape[:-2])
+    args = [program.broadcast(m, (*stack, *m.shape[-2:])) for m in (factors, right)]
+    return program.call("solve", args, args[1].shape, x.dtype, *right.shape[-2:])
+
+
+def _diagonal_and_sign(x: Node) -> tuple[Node, Node]:
+    """The diagonal of U, and the determinant of P."""
+    factors, n, stack = _factors(x), x.shape[-1], x.shape[:-2]
+    lead = tuple((0, ((i, 1),)) for i in range(len(stack)))
+    place = (0, ((len(stack), 1),))
+    diagonal = program.view(factors, (*lead, place, place), (*stack, n))
+    swaps = program.view(factors, (*lead, (n, ()), place), (*stack, n))
+    stays = program.elementwise("equal", [swaps, cast(program.iota(swaps.shape, len(stack)), x.dtype)], np.bool_)
+    signs = program.elementwise("where", [stays, program.literal(1, x.dtype), program.literal(-1, x.dtype)], x.dtype)
+    return diagonal, program.reduce("product", signs, (len(stack),))
+
+
+@lower(np.linalg.inv)
+def _inv(a: Any) -> Node:
+    x = _square("inv", a)
+    x = cast(x, _real(x))
+    return _solved(x, program.broadcast(eye(x.shape[-1], dtype=x.dtype), x.shape))
+
+
+@lower(np.linalg.solve)
+def _solve(a: Any, b: Any) -> Node:
+    x, y = _square("solve", a), node_of(b)
+    vector = y.ndim == 1
+    _checked("np.linalg.solve", [(x.shape[-1], y.shape[-1 if vector else -2])], x, y)
+    right = cast(program.reshape(y, (*y.shape, 1)) if vector else y, _real(x, y))
+    found = _solved(cast(x, _real(x, y)), right)
+    return program.reshape(found, found.shape[:-1]) if vector else found
+
+
+@lower(np.linalg.det)
+def _det(a: Any) -> Node:
+    x = _square("det", a)
+    diagonal, sign = _diagonal_and_sign(cast(x, _real(x)))
+    product = program.reduce("product", diagonal, (diagonal.ndim - 1,))
+    return program.elementwise("multiply", [sign, product], product.dtype)
+
+
+@lower(np.linalg.slogdet)
+def _slogdet(a: Any) -> Any:
+    x = _square("slogdet", a)
+    diagonal, sign = _diagonal_and_sign(cast(x, _real(x)))
+    kind, last = diagonal.dtype, (diagonal.ndim - 1,)
+    signs = program.reduce("product", program.elementwise("sign", [diagonal], kind), last)
+    logarithms = program.elementwise("log", [program.elementwise("absolute", [diagonal], kind)], kind)
+    return SlogdetResult(program.elementwise("multiply", [sign, signs], kind), program.reduce("sum", logarithms, last))
+
+
+@lower(np.linalg.cholesky)
+def _cholesky(a: Any) -> Node:
+    x = _square("cholesky", a)
+    x = cast(x, _real(x))
+    return program.call("cholesky", [x], x.shape, x.dtype, x.shape[-1])

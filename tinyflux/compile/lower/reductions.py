@@ -10,12 +10,19 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from .. import program
 from ..program import Node
 from ..symbolic import lower, node_of
-from .elementwise import cast
+from .elementwise import cast, loop
+
+
+def axes_of(x: Node, axis: Any) -> tuple[int, ...]:
+    """The axes that are reduced; a number has the axes 0 and -1, as NumPy has it."""
+    if axis is None or (x.ndim == 0 and axis in (0, -1)):
+        return tuple(range(x.ndim))
+    return tuple(normalize_axis_tuple(axis, x.ndim))
 
 
 def reduced(function: str, x: Node, axis: Any, keepdims: Any, dtype: Any = None) -> Node:
-    axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
-    y = program.reduce(function, x, tuple(axes), dtype)
+    axes = axes_of(x, axis)
+    y = program.reduce(function, x, axes, dtype)
     if keepdims is True:
         y = program.reshape(y, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
     return y
@@ -46,8 +53,7 @@ lower(np.prod)(_total("product", False))
 def _extremum(function: str, first_axis: bool) -> Any:
     def lowering(a: Any, axis: Any = 0 if first_axis else None, out: None = None, keepdims: Any = False) -> Node:
         x = node_of(a)
-        axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
-        if any(x.shape[i] == 0 for i in axes):
+        if any(x.shape[i] == 0 for i in axes_of(x, axis)):
             raise ValueError(f"{function} of no elements has no value")
         return reduced(function, x, axis, keepdims)
 
@@ -79,6 +85,8 @@ lower(np.count_nonzero)(
 def _position(function: str) -> Any:
     def lowering(a: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
         x = node_of(a)
+        if any(x.shape[i] == 0 for i in axes_of(x, axis)):
+            raise ValueError(f"{function} of no elements has no value")
         if axis is None:
             y = program.reduce(function, program.reshape(x, (x.size,)), (0,), np.int64)
             return program.reshape(y, (1,) * x.ndim) if keepdims is True else y
@@ -93,7 +101,8 @@ lower(np.argmin)(_position("argmin"))
 
 @lower(np.logaddexp.reduce)
 def _logsumexp(array: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
-    return reduced("logaddexp", node_of(array), axis, keepdims)
+    x = node_of(array)
+    return reduced("logaddexp", cast(x, dtype or loop(np.logaddexp, [x, x])[-1]), axis, keepdims)
 
 
 def _scan(function: str) -> Any:

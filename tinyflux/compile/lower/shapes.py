@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Sequence
@@ -117,6 +118,8 @@ def part(x: Node, axis: int, start: int, stop: int) -> Node:
 
 def _triangle(m: Any, k: int, comparison: str) -> Node:
     x = node_of(m)
+    if x.ndim == 1:
+        x = program.broadcast(x, (x.size, x.size))
     rows, columns = (program.iota(x.shape, x.ndim - 2), program.iota(x.shape, x.ndim - 1))
     limit = program.elementwise("add", [rows, program.literal(int(k))], np.int64)
     inside = program.elementwise(comparison, [columns, limit], np.bool_)
@@ -175,15 +178,15 @@ def planned(shape: tuple[int, ...], index: Any) -> tuple[Map, tuple[int, ...], l
     (see `program.gather`); the axis of the result where those of the arrays stand.
     """
     items = _expanded(shape, index)
-    arrays = [k for k, item in enumerate(items) if not (item is None or isinstance(item, (int, slice)))]
-    if arrays:  # integers beside arrays are arrays, too
-        arrays = [k for k, item in enumerate(items) if not (item is None or isinstance(item, slice))]
+    if any(isinstance(item, Node) for item in items):  # integers beside arrays are arrays, too
+        axes_before = itertools.accumulate([item is not None for item in items], initial=0)
+        items = [_fixed(x, shape[i]) if isinstance(x, int) else x for x, i in zip(items, axes_before)]
+    arrays = [k for k, item in enumerate(items) if isinstance(item, Node)]
     together = not arrays or arrays[-1] - arrays[0] + 1 == len(arrays)
     inner, middle = sliced(shape, [slice(None) if k in arrays else item for k, item in enumerate(items)])
-    kept = [k for k, item in enumerate(items) if item is None or isinstance(item, slice) or k in arrays]
+    kept = [k for k, item in enumerate(items) if not isinstance(item, int)]
     positions = [kept.index(k) for k in arrays]
-    lengths = [middle[i] for i in positions]
-    nodes = [_index(items[k], n) for k, n in zip(arrays, lengths)]
+    nodes = [items[k] for k in arrays]
     common = np.broadcast_shapes(*[x.shape for x in nodes])
     position = positions[0] if together and positions else 0
     axes: list[tuple[str, int]] = []
@@ -198,35 +201,55 @@ def planned(shape: tuple[int, ...], index: Any) -> tuple[Map, tuple[int, ...], l
 
 
 def _expanded(shape: tuple[int, ...], index: Any) -> list[Any]:
-    """The index with an entry for each axis, masks written as arrays of integers."""
+    """The index with an entry for each axis, an integer, a slice or a node, and None for those that are new."""
     given = list(index) if isinstance(index, tuple) else [index]
+    widths = [0 if x is None or x is Ellipsis else max(_mask_axes(x), 1) for x in given]
+    if sum(widths) > len(shape):
+        raise IndexError(f"too many indices: the array has {len(shape)} axes, but {sum(widths)} were indexed")
+    rest = [slice(None)] * (len(shape) - sum(widths))
+    where = next((i for i, x in enumerate(given) if x is Ellipsis), len(given))
+    given[where : where + 1] = rest
+    widths[where : where + 1] = [1] * len(rest)
     items: list[Any] = []
-    for item in given:
-        if isinstance(item, (bool, np.bool_)) or (isinstance(item, Symbolic) and item.dtype == np.bool_):
-            raise NotCompilable("indexing by a mask that is being compiled can't be: the result's shape is not known.")
-        if isinstance(item, (list, np.ndarray)):
-            item = np.asarray(item)
-            item = item.astype(np.intp) if not item.size else item
-            items += np.nonzero(item) if item.dtype == np.bool_ else [item]
+    axis = 0
+    for item, width in zip(given, widths):
+        if item is None or isinstance(item, slice):
+            items.append(item)
+        elif _mask_axes(item):
+            if np.shape(item) != shape[axis : axis + width]:
+                raise IndexError(f"a mask of shape {np.shape(item)} doesn't fit axes {shape[axis : axis + width]}")
+            items += [_fixed(places, n) for places, n in zip(np.nonzero(item), np.shape(item))]
+        elif isinstance(item, (int, np.integer)):
+            items.append(int(item))
         else:
-            items.append(int(item) if isinstance(item, np.integer) else item)
-    count = sum(item is not None and item is not Ellipsis for item in items)
-    if count > len(shape):
-        raise IndexError(f"too many indices: the array has {len(shape)} axes, but {count} were indexed")
-    rest = [slice(None)] * (len(shape) - count)
-    where = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
-    return items[:where] + rest + [item for item in items[where:] if item is not Ellipsis]
+            items.append(_index(item, shape[axis]))
+        axis += width
+    return items
+
+
+def _mask_axes(item: Any) -> int:
+    """How many axes a mask stands for; 0 where an item of an index is none."""
+    if isinstance(item, (bool, np.bool_)) or (isinstance(item, Symbolic) and item.dtype == np.bool_):
+        raise NotCompilable(
+            "indexing by a mask that is being compiled: the result's shape would depend on its values. Write "
+            "np.where(mask, x, 0), or take a mask that is no argument."
+        )
+    array = np.asarray(item) if isinstance(item, (list, tuple)) else item
+    return array.ndim if isinstance(array, np.ndarray) and array.dtype == np.bool_ else 0
 
 
 def _index(item: Any, length: int) -> Node:
-    """An array of indices along an axis of some length, as a node."""
-    if isinstance(item, Symbolic):
-        if item.dtype.kind not in "iu":
-            raise IndexError(f"expected indices of an integer dtype, got {item.dtype}")
-        return cast(item.node, np.int64)
-    array = np.asarray(item)
-    if array.dtype.kind not in "iu":
-        raise IndexError(f"expected indices of an integer dtype, got {array.dtype}")
+    """An array of indices along an axis of some length, as a node; one of NumPy's is read anew in every call."""
+    array = np.asarray(item, None if len(item) else np.intp) if isinstance(item, (list, tuple)) else item
+    kind = getattr(array, "dtype", type(item))
+    if getattr(kind, "kind", "") not in ("i", "u"):
+        raise IndexError(f"expected indices to be integers, got {kind}")
+    return _fixed(array, length) if array is not item else cast(node_of(item), np.int64)
+
+
+def _fixed(places: Any, length: int) -> Node:
+    """Indices that will not change: they are looked at now."""
+    array = np.asarray(places)
     if array.size and not (-length <= array.min() and array.max() < length):
         raise IndexError(f"an index is out of bounds for an axis of length {length}")
     array = np.where(array < 0, array + length, array).astype(np.int64)
@@ -266,7 +289,11 @@ def _argsort(a: Any, axis: int | None = -1, kind: Any = None, stable: Any = None
         x, axis = program.reshape(x, (x.size,)), 0
     axis = normalize_axis_index(axis, x.ndim)
     order = [*(i for i in range(x.ndim) if i != axis), axis]
-    last = transpose(x, order)
-    found = program.call("argsort", [last], last.shape, np.int64)
+    rows = transpose(x, order)
+    if x.dtype.kind != "f":
+        rows = cast(rows, np.uint64 if x.dtype.kind == "u" else np.int64)
+    n = rows.shape[-1]
+    both = program.call("argsort", [rows], (*rows.shape[:-1], 2, n), np.int64, n)  # the second half is for calculating
+    found = basic(both, [*[slice(None)] * (x.ndim - 1), 0, slice(None)])
     return transpose(found, np.argsort(order).tolist())
 
