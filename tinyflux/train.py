@@ -158,10 +158,9 @@ def _updates(
     pause: Callable[[], int],
 ) -> Iterator[list[float]]:
     """One pass over the data: losses of items, their updates made unless the last one is NaN or infinite."""
-    if isinstance(data, DataLoader) and trainer is not None:
+    if isinstance(data, DataLoader) and trainer is not None and not trainer.given_up:
         yield from trainer.losses(data, pause)
-        if not trainer.given_up:
-            return
+        data = trainer.left
     for item in data:
         if trainer is not None and not trainer.given_up:
             yield from trainer.losses(item, pause)

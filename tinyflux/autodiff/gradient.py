@@ -119,8 +119,8 @@ def jacobian(f: Callable[..., Any], *args: Any) -> Any:
     y, back = pullback(f, *args)
     rows = []
     for i in range(np.size(y)):
-        unit = np.zeros_like(y).reshape(-1)
-        unit[i] = 1
+        zeros = np.zeros_like(y)
+        unit = (np.arange(np.size(y), like=zeros) == i).astype(zeros.dtype)
         found = back(unit.reshape(np.shape(y)))
         rows.append(found if len(args) > 1 else (found,))
     columns = []

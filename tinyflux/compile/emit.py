@@ -124,7 +124,7 @@ class Body:
         self.branches = 0  # how many branches the next line stands in
 
     def place(self, expression: str) -> list[str]:
-        """Where an expression is to be calculated: in the loops, or before them if it is the same in all their rounds."""
+        """Where an expression is to be calculated: in the loops, or before them if it is always the same."""
         names = re.findall(r"\b[iv]\d+\b", expression)
         varies = self.branches or any(name[0] == "i" or name in self.inside for name in names)
         return self.lines if varies else self.outside

@@ -1,7 +1,7 @@
 """How functions of numbers are written in C: `{0}`, `{1}` … are the arguments, `{s}` the suffix of the dtype.
 
-A template names C's own operators and functions, those of the headers `elementary.h` and `scalar.h` (with a suffix _f32 or
-_f64), or is for the dtypes it is listed under alone. Arguments are names or numbers, so they may stand several times.
+A template names C's own operators and functions, or those of the headers `elementary.h` and `scalar.h` (with a suffix
+_f32 or _f64). Arguments are names or numbers, so they may stand several times.
 """
 
 from __future__ import annotations
@@ -21,16 +21,23 @@ C_TYPES = {
 _LIBM = {
     name: name
     for name in (
-        "sqrt cbrt exp2 expm1 log2 log10 log1p sin cos tan sinh cosh floor ceil trunc rint hypot erf erfc fmod nextafter"
-    ).split()
+        "sqrt", "cbrt", "exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh",
+        "floor", "ceil", "trunc", "rint", "hypot", "erf", "erfc", "fmod", "nextafter",
+    )
 } | {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
     "gammaln": "lgamma", "absolute": "fabs", "fabs": "fabs", "copysign": "copysign", "float_power": "pow",
 }  # fmt: skip
 
-_OWN = "exp log tanh remainder floor_divide logaddexp logit xlogy log_expit psi zeta power sign".split()
-_TWO = "hypot arctan2 fmod nextafter copysign float_power remainder floor_divide logaddexp xlogy zeta power".split()
+_OWN = (
+    "exp", "log", "tanh", "remainder", "floor_divide", "logaddexp", "logit", "xlogy", "log_expit", "psi", "zeta",
+    "power", "sign",
+)  # fmt: skip
+_TWO = (
+    "hypot", "arctan2", "fmod", "nextafter", "copysign", "float_power", "remainder", "floor_divide", "logaddexp",
+    "xlogy", "zeta", "power",
+)  # fmt: skip
 
 ANY = {  # for every dtype
     "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "negative": "-{0}", "positive": "{0}",
@@ -55,8 +62,8 @@ REAL = {
 
 WHOLE = {  # whole numbers wrap around, as unsigned ones do in C; a division by 0 gives 0
     "add": "(uint64_t){0} + (uint64_t){1}", "subtract": "(uint64_t){0} - (uint64_t){1}",
-    "multiply": "(uint64_t){0} * (uint64_t){1}", "negative": "0 - (uint64_t){0}", "square": "(uint64_t){0} * (uint64_t){0}",
-    "power": "power_u64({0}, {1})",
+    "multiply": "(uint64_t){0} * (uint64_t){1}", "square": "(uint64_t){0} * (uint64_t){0}",
+    "negative": "0 - (uint64_t){0}", "power": "power_u64({0}, {1})",
     "maximum": "{0} > {1} ? {0} : {1}", "minimum": "{0} < {1} ? {0} : {1}",
     "absolute": "{0} < 0 ? 0 - (uint64_t){0} : {0}", "sign": "({0} > 0) - ({0} < 0)", "invert": "~{0}",
     "left_shift": "(uint64_t){1} < 8 * sizeof({t}) ? (uint64_t){0} << {1} : 0",

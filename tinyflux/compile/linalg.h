@@ -85,7 +85,7 @@ SORTING(uint64_t, u64, TF_AFTER)
             for (int64_t j = 0; j <= i; j++) {                                                                         \
                 T rest = a[i * n + j];                                                                                 \
                 for (int64_t k = 0; k < j; k++) rest -= l[i * n + k] * l[j * n + k];                                   \
-                if (i == j && !(rest > 0)) return 1;                                                                   \
+                if (i == j && rest <= 0) return 1;                                                                      \
                 l[i * n + j] = i == j ? sqrt##f(rest) : rest / l[j * n + j];                                           \
             }                                                                                                          \
         }                                                                                                              \

@@ -74,6 +74,7 @@ class Recording:
         self.inputs: list[Node] = []
         self.captured: list[tuple[Node, Any]] = []  # arrays that the function took from its surroundings
         self._captured: dict[int, Node] = {}
+        self.frozen: list[tuple[Any, Any]] = []  # arrays whose values the program depends on, with copies of them
         self.trusted: set[Node] = set()  # inputs of indices that are checked before the program runs
 
     def __enter__(self) -> Recording:
@@ -88,10 +89,6 @@ class Recording:
         node = _node("input", (), len(self.inputs), tuple(shape), np.dtype(dtype), weak)
         self.inputs.append(node)
         return node
-
-    def given(self, array: Any, node: Node) -> None:
-        """Take `node` for this array, should the function find it in its surroundings."""
-        self._captured[id(array)] = node
 
     def capture(self, array: Any) -> Node:
         """An input that is always this array."""

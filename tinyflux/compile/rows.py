@@ -130,4 +130,10 @@ def _settled(plan: RowPlan, nodes: Sequence[Node]) -> bool:
         else:
             other.add(node)
             todo += [(x, None) for x in node.args]
+    after = [x for node in nodes if plan.phase(node) == _AFTER for x in node.args]
+    while after:
+        node = after.pop()
+        if node not in other and node not in plan.axis and node not in plan.sums:
+            other.add(node)
+            after += node.args
     return not other & set(plan.shifted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .program import Node, Recording, needed, written
 from .schedule import Result, planned
 from .source import Source
 from .surroundings import watched
-from .symbolic import Symbolic, supported
+from .symbolic import NotCompilable, Symbolic, supported
 
 
 class Compiled:
@@ -45,7 +45,7 @@ class Compiled:
         if Tracked in kinds:
             return self._tracked(key, args, leaves)
         variant = self._variants.get(key)
-        if variant is None:
+        if variant is None or variant.outdated():
             variant = self._last = self._variants[key] = _Variant(self._f, args, leaves)
         return variant(leaves)
 
@@ -106,16 +106,20 @@ class _Variant:
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], leaves: list[Any]) -> None:
         with Recording() as recording:
-            inputs = iter([_input(recording, x) for x in leaves])
-            self.result = f(*[_replaced(x, inputs) for x in args])
+            self.result = _called(f, args, [_input(recording, x) for x in leaves])
         found: list[Node] = []
         tree.map(lambda x: found.append(x.node) if type(x) is Symbolic else None, self.result)
         self._captured = [array for _, array in recording.captured]
+        self._frozen = recording.frozen
         self._outputs = [(n.shape, n.dtype, n.weak) for n in found]
         first = len(recording.inputs)
         self.program = "\n".join(written(needed(found), found))
         self.source = Source(planned([Result(n, first + i) for i, n in enumerate(found)]), recording.trusted)
         self._library = Library(self.source)
+
+    def outdated(self) -> bool:
+        """Whether a mask that the function was recorded with is another one now."""
+        return any(not np.array_equal(array, copy) for array, copy in self._frozen)
 
     def __call__(self, leaves: list[Any]) -> Any:
         arrays = [contiguous(x) for x in (*leaves, *self._captured)]
@@ -139,6 +143,20 @@ def _input(recording: Recording, x: Any) -> Symbolic:
     if type(x) is float:
         return Symbolic(recording.input((), np.float64, weak=True))
     return Symbolic(recording.input(x.shape, supported(x.dtype)))
+
+
+def _called(f: Callable[..., Any], args: tuple[Any, ...], leaves: Sequence[Any]) -> Any:
+    """What f returns for other arrays in the places of those of its arguments."""
+    rest = iter(leaves)
+    given = [_replaced(x, rest) for x in args]
+    before = tree.leaves(given)
+    result = f(*given)
+    if list(map(id, tree.leaves(given))) != list(map(id, before)):
+        raise NotCompilable(
+            "the function puts other arrays into its arguments, as an active Dropout does, which would be lost: return "
+            "them, or compile the whole step by flux.compile_training."
+        )
+    return result
 
 
 def _replaced(x: Any, leaves: Iterator[Symbolic]) -> Any:
@@ -167,8 +185,7 @@ class _Differentiable:
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], leaves: list[Any]) -> None:
         def whole(*values: Any) -> Any:
-            rest = iter(values)
-            return f(*[_replaced(x, rest) for x in args])
+            return _called(f, args, values)
 
         def output(k: int, *values: Any) -> Any:
             return _calculated(whole(*values))[k]

@@ -11,7 +11,7 @@ static double psi_f64(double x) {
     if (x <= 0) {
         if (x == floor(x)) return x == 0 ? (signbit(x) ? INFINITY : -INFINITY) : NAN;
         const double pi = 3.14159265358979323846;
-        y = -pi / tan(pi * (x - floor(x)));
+        y = -pi / tan(pi * (x - rint(x)));
         x = 1 - x;
     }
     for (; x < 10; x++) y -= 1 / x;

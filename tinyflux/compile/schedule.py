@@ -24,6 +24,8 @@ from .rows import RowPlan
 ALWAYS = ("reduce", "scan", "scatter", "call")  # what can't be calculated one element at a time
 STORE = 3  # multiplications: what it costs to write an element and read it again
 LONG = 200  # the cost from which an expression is cut in two
+DEEP = 100  # the same for its depth, as it is written by recursion
+CROWDED = 1000  # the cost up to which nodes share a loop: the compiler's time grows with the square of it
 
 BEFORE, ROWS, AFTER, UPDATE = range(4)  # see rows.py; an update overwrites inputs, after the loss has been looked at
 
@@ -44,7 +46,8 @@ class Kernel:
     Attributes:
         kind: map, or the kind of its one node, or `product` for a product of matrices.
         shape: the lengths of its loops.
-        copies: for inputs that are overwritten before this kernel reads them, the copies to read.
+        weight: what one round of the loop costs.
+        copies: for inputs that are overwritten before this kernel reads them, reshaped or not, the copies to read.
     """
 
     kind: str
@@ -52,6 +55,7 @@ class Kernel:
     shape: tuple[int, ...]
     nodes: list[Node]
     product: Product | None = None
+    weight: int = 0
     copies: dict[Node, Node] = dataclasses.field(default_factory=dict)
 
 
@@ -85,11 +89,13 @@ def planned(results: Sequence[Result], loss: Node | None = None, rows: RowPlan |
         rows: which nodes are calculated in blocks of rows.
     """
     wanted = [loss] if loss is not None else []
-    results = _separated(results, set(needed([r.node for r in results if r.overwrites is None] + wanted)))
+    in_rows = [*rows.axis, *rows.sums] if rows is not None else []
+    early = set(needed([r.node for r in results if r.overwrites is None] + wanted + in_rows))
+    results = _separated(results, early)
     roots = [r.node for r in results] + wanted
     nodes = needed(roots)
     stored = _stored(nodes, roots)
-    early = set(needed([r.node for r in results if r.overwrites is None] + wanted))
+    early |= {r.node for r in results if r.overwrites is None}
     writers = {r.node for r in results if r.overwrites is not None}
 
     def phase(node: Node) -> int:
@@ -99,25 +105,30 @@ def planned(results: Sequence[Result], loss: Node | None = None, rows: RowPlan |
 
     kernels: list[Kernel] = []
     place: dict[Node, int] = {}
-    for node in sorted(stored - writers, key=lambda n: (phase(n), n.number)):
+    late = set(writers)  # and what is calculated of their new values
+    for node in nodes:
+        if any(x in late for x in node.args):
+            late.add(node)
+    for node in sorted(stored - late, key=lambda n: (phase(n), n.number)):
         _put(node, phase(node), kernels, place, stored)
-    for node in sorted(writers, key=lambda n: n.number):
-        _put(node, UPDATE, kernels, place, stored, _earliest(node, results, kernels, stored))
+    for node in sorted(stored & late, key=lambda n: n.number):
+        first = _earliest(node, results, kernels, stored) if node in writers else 0
+        _put(node, UPDATE, kernels, place, stored, first)
     kernels = _sunk(kernels, stored, set(roots))
     place = {node: i for i, kernel in enumerate(kernels) for node in kernel.nodes}
-    _protect(kernels, results, place, stored)
+    _protect(nodes, kernels, results, place, stored)
     registers = _registers(kernels, place, stored, set(roots))
     return Schedule(nodes, kernels, stored, registers, results, rows)
 
 
 def _separated(results: Sequence[Result], early: set[Node]) -> list[Result]:
-    """Every result a node of its own that a loop can write; what is overwritten is so by a map that nobody waits for."""
+    """Every result a node of its own that a loop can write; what overwrites is a map that nobody needs early."""
     seen: set[Node] = set()
     separated: list[Result] = []
     for r in results:
         node = r.node
-        overwriting = r.overwrites is not None
-        if node in seen or (overwriting and node in early) or node.op not in (("map",) if overwriting else ("map", *ALWAYS)):
+        kinds = ("map", *ALWAYS) if r.overwrites is None else ("map",)
+        if node in seen or node.op not in kinds or (r.overwrites is not None and node in early):
             node = Node("map", (node,), "positive", node.shape, node.dtype, node.weak, 10**9 + len(separated))
         seen.add(node)
         separated.append(dataclasses.replace(r, node=node))
@@ -128,11 +139,14 @@ def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> set[Node]:
     """Decide for every node whether it is stored, from how often its elements are read and what they cost."""
     stored = {n for n in nodes if n.op in ALWAYS or n in roots}
     costs: dict[Node, int] = {}
+    depths: dict[Node, int] = {}
     for n in nodes:
         inlined = sum(costs[x] for x in n.args)
+        depth = 1 + max((depths[x] for x in n.args), default=0)
         own = {"map": cost(n.params) if n.op == "map" else 0, "join": 2, "view": 0, "gather": 1}
-        if own.get(n.op, 0) + inlined > LONG and n.op in ("map", "join"):
+        if n.op in ("map", "join") and (own[n.op] + inlined > LONG or depth > DEEP):
             stored.add(n)
+        depths[n] = 0 if n in stored else depth
         costs[n] = own[n.op] + inlined if n.op in own and n not in stored else 0
     reads: dict[Node, float] = defaultdict(float)
     for n in reversed(nodes):
@@ -186,6 +200,7 @@ def _put(
     """Enter a stored node into the first kernel that can take it, or into a new one."""
     product = recognised(node, stored) if node.op == "reduce" else None
     kind = "product" if product else node.op if node.op in ALWAYS else "map"
+    weight = _weight(node, stored)
     if kind == "map":
         apart: dict[Node, bool] = {}
         for x, at in bases(node, stored):
@@ -196,12 +211,27 @@ def _put(
             first = max(first, place[x] + other)
         for i in range(first, len(kernels)):
             k = kernels[i]
-            if k.kind == "map" and k.shape == node.shape and k.phase == phase:
+            if k.kind == "map" and k.shape == node.shape and k.phase == phase and k.weight + weight <= CROWDED:
                 k.nodes.append(node)
+                k.weight += weight
                 place[node] = i
                 return
     place[node] = len(kernels)
-    kernels.append(Kernel(kind, phase, node.shape, [node], product))
+    kernels.append(Kernel(kind, phase, node.shape, [node], product, weight))
+
+
+def _weight(node: Node, stored: set[Node]) -> int:
+    """What the calculation of one element costs."""
+    seen = {node}
+    todo = [node]
+    total = 0
+    while todo:
+        n = todo.pop()
+        total += cost(n.params) if n.op == "map" else 1
+        inlined = [x for x in n.args if x not in stored and x not in seen]
+        seen.update(inlined)
+        todo += inlined
+    return total
 
 
 def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], stored: set[Node]) -> int:
@@ -227,7 +257,9 @@ def _sunk(kernels: list[Kernel], stored: set[Node], kept: set[Node]) -> list[Ker
                 and node not in kept
                 and kernel.kind == kernels[j].kind == "map"
                 and kernels[j].phase == kernel.phase
+                and kernels[j].weight + _weight(node, stored) <= CROWDED
             ):
+                kernels[j].weight += _weight(node, stored)
                 kernel.nodes.remove(node)
                 kernels[j].nodes.append(node)
                 kernels[j].nodes.sort(key=lambda n: n.number)
@@ -238,7 +270,13 @@ def _sunk(kernels: list[Kernel], stored: set[Node], kept: set[Node]) -> list[Ker
     return [k for k in kernels if k.nodes]
 
 
-def _protect(kernels: list[Kernel], results: Sequence[Result], place: dict[Node, int], stored: set[Node]) -> None:
+def _protect(
+    nodes: Sequence[Node],
+    kernels: list[Kernel],
+    results: Sequence[Result],
+    place: dict[Node, int],
+    stored: set[Node],
+) -> None:
     """Have kernels that would read an input after it was overwritten read a copy."""
     overwritten = {r.overwrites: place[r.node] for r in results if r.overwrites is not None}
     copies: dict[Node, Node] = {}
@@ -253,6 +291,12 @@ def _protect(kernels: list[Kernel], results: Sequence[Result], place: dict[Node,
                     copies[x] = Node("map", (x,), "positive", x.shape, x.dtype, x.weak, -1 - len(copies))
                 kernel.copies[x] = copies[x]
     first = next((i for i, k in enumerate(kernels) if k.phase == UPDATE), len(kernels))
+    for node in nodes:
+        if node.op == "reshape" and node.args[0] in copies:
+            reshaped = Node("reshape", (copies[node.args[0]],), None, node.shape, node.dtype, node.weak, node.number)
+            for kernel in kernels:
+                if node.args[0] in kernel.copies:
+                    kernel.copies[node] = reshaped
     for copy in copies.values():
         stored.add(copy)
         kernels.insert(first, Kernel("map", UPDATE, copy.shape, [copy]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from . import loops
 from .emit import Unit
 from .functions import c_type
 from .program import Node, line_of, written
-from .schedule import AFTER, BEFORE, ROWS, UPDATE, Schedule
+from .schedule import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
 
 
 @cache
@@ -22,6 +23,10 @@ def header() -> str:
     }
     texts["matmul.h"] = texts["matmul.h"].replace('#include "matmul.h"', texts["matmul.h"])  # once for each dtype
     return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts.values())
+
+
+MANY = 40  # kernels in one function: compilers take more than twice the time for one twice as long
+_APART = "__attribute__((noinline)) "
 
 
 class Source:
@@ -56,14 +61,24 @@ class Source:
         return functions
 
     def _part(self, name: str, phase: int, more: str = "") -> str:
-        """A function that runs the kernels of a phase, each with the lines of the program that it calculates."""
-        lines: list[str] = []
-        for kernel in self.schedule.kernels:
-            if kernel.phase == phase:
-                calculated = [line_of(node, self._names) for node in kernel.nodes]
-                lines += [f"/* {line} */" for line in calculated]
-                lines += ["{", *["    " + line for line in indented(loops.written(self.unit, kernel))], "}"]
+        """A function that runs the kernels of a phase; if they are many, by functions for some of them each."""
+        kernels = [kernel for kernel in self.schedule.kernels if kernel.phase == phase]
+        if len(kernels) <= MANY:
+            return self._function(name, kernels, more)
+        pieces = [kernels[i : i + MANY] for i in range(0, len(kernels), MANY)]
+        functions = [self._function(f"{name}_{i}", piece, more, _APART) for i, piece in enumerate(pieces)]
+        given = "p, arena" + more.replace("int64_t ", "")
+        calls = [f"    if ((failed = {name}_{i}({given}))) return failed;" for i in range(len(pieces))]
         head = f"static int {name}(char *const *p, char *arena{more}) {{"
+        return "\n".join([*functions, head, "    int failed;", *calls, "    return 0;", "}\n"])
+
+    def _function(self, name: str, kernels: Sequence[Kernel], more: str, attribute: str = "") -> str:
+        """A function that runs kernels, each with the lines of the program that it calculates."""
+        lines: list[str] = []
+        for kernel in kernels:
+            lines += [f"/* {line_of(node, self._names)} */" for node in kernel.nodes]
+            lines += ["{", *["    " + line for line in indented(loops.written(self.unit, kernel))], "}"]
+        head = f"static {attribute}int {name}(char *const *p, char *arena{more}) {{"
         return "\n".join([head, *self.unit.declarations(), *["    " + line for line in lines], "    return 0;", "}\n"])
 
     def _training(self, loss: Node, order: Node | None) -> str:

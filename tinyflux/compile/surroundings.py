@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dis
 import functools
 import random
 import sys
@@ -15,16 +16,17 @@ import numpy as np
 from ..arrays import default_rng
 
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic)
-KNOWN = {"numpy", "scipy", "tinyflux", *sys.stdlib_module_names} - {"__main__"}  # packages whose constants stay as they are
+KNOWN = {"numpy", "scipy", "tinyflux", *sys.stdlib_module_names} - {"__main__"}  # their constants stay
+_MAKING = ("__init__", "__new__", "__post_init__", "__init_subclass__", "__repr__")  # what no loss calls
 MANY = 100  # items; of what holds more, changes go unnoticed
 DEPTH = 3
 
 
-class watched:  # noqa: N801 (called as a function is)
+class watched:
     """A function that tells what `f`, and the functions it calls, read from closures, objects and modules now.
 
-    That is: numbers and words, also in lists, dicts and attributes that the functions name; and which arrays and functions
-    stand there. What the arrays hold is no part of it, for programs read them anew.
+    That is: numbers and words, also in lists, dicts and attributes that the functions name; and which arrays and
+    functions stand there. What the arrays hold is no part of it, for programs read them anew.
 
     Arguments:
         f: the function: Python's, a method, a `partial`, or an object that can be called.
@@ -43,9 +45,7 @@ class watched:  # noqa: N801 (called as a function is)
         self._names: set[str] = set()
         for function in self._functions([f, *others]):
             cells |= {id(cell): cell for cell in function.__closure__ or ()}
-            names = _named(function.__code__)
-            self._names.update(names)
-            for name in names:
+            for name in _named(function.__code__, _GLOBALS):
                 if name in function.__globals__:
                     spaces[id(function.__globals__), name] = (function.__globals__, name)
         self._cells = list(cells.values())
@@ -59,6 +59,14 @@ class watched:  # noqa: N801 (called as a function is)
         for x in self._all():
             yield from _generators(x, DEPTH)
 
+    def hold(self, wanted: set[int]) -> bool:
+        """Whether one of some objects, by their ids, stands there."""
+
+        def found(x: Any, depth: int) -> bool:
+            return id(x) in wanted or (depth > 0 and any(found(value, depth - 1) for _, value in self._inside(x)))
+
+        return any(found(x, DEPTH) for x in self._all())
+
     def _all(self) -> list[Any]:
         return [space.get(name) for space, name in self._spaces] + _contents(self._cells) + self._values
 
@@ -66,9 +74,10 @@ class watched:  # noqa: N801 (called as a function is)
         """Python's functions that are called, as far as that can be seen, but for those of known packages."""
         todo = list(roots)
         seen: dict[int, Any] = {}
-        while todo:
+        methods: dict[str, list[Any]] = {}  # by name: they are called if somebody names them
+        while todo or (todo := [x for name in methods.keys() & self._names for x in methods.pop(name)]):
             x = todo.pop()
-            if id(x) in seen or (len(seen) >= len(roots) and _is_known(x)):
+            if id(x) in seen or (x is not roots[0] and _is_known(x)):
                 continue
             seen[id(x)] = x
             if isinstance(x, functools.partial):
@@ -78,15 +87,21 @@ class watched:  # noqa: N801 (called as a function is)
                 self._values.append(x.__self__)
                 todo += [x.__func__, x.__self__]
             elif isinstance(x, types.FunctionType):
+                names = _named(x.__code__)
+                self._names.update(names)
                 yield x
-                todo += [x.__globals__.get(name) for name in _named(x.__code__)]
+                todo += [x.__globals__.get(name) for name in _named(x.__code__, _GLOBALS)]
                 todo += [*_contents(x.__closure__ or ()), getattr(x, "__wrapped__", None)]
             elif isinstance(x, (staticmethod, classmethod)):
                 todo.append(x.__func__)
             elif isinstance(x, property):
                 todo.append(x.fget)
             elif isinstance(x, type):
-                todo += [value for cls in x.__mro__ if not _is_known(cls) for value in vars(cls).values()]
+                for name, value in [item for cls in x.__mro__ if not _is_known(cls) for item in vars(cls).items()]:
+                    if name.startswith("__") and name not in _MAKING:
+                        todo.append(value)
+                    else:
+                        methods.setdefault(name, []).append(value)
             elif not isinstance(x, (*CONSTANTS, types.ModuleType)):
                 todo.append(type(x))
                 if any(x is root for root in roots):
@@ -156,7 +171,10 @@ def _contents(cells: Sequence[types.CellType]) -> list[Any]:
     return values
 
 
-def _named(code: types.CodeType) -> list[str]:
-    """All global names and names of attributes in a function and those defined in it."""
-    inner = [name for c in code.co_consts if isinstance(c, types.CodeType) for name in _named(c)]
-    return [*code.co_names, *inner]
+_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
+
+
+def _named(code: types.CodeType, kinds: Sequence[str] = ()) -> list[str]:
+    """The names in a function and in those defined in it: of globals and attributes, or those of some instructions."""
+    inner = [name for c in code.co_consts if isinstance(c, types.CodeType) for name in _named(c, kinds)]
+    return [*([i.argval for i in dis.get_instructions(code) if i.opname in kinds] if kinds else code.co_names), *inner]

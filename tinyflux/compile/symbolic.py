@@ -66,8 +66,8 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
             "compiled function, or write what follows with np.where."
         )
     raise NotCompilable(
-        f"{name_of(function)} can't be compiled: there is no way to write it in C. Write it in other NumPy functions, or "
-        "call it outside of the compiled function."
+        f"{name_of(function)} can't be compiled: there is no way to write it in C. Write it in other NumPy functions, "
+        "or call it outside of the compiled function."
     )
 
 
@@ -98,10 +98,10 @@ def node_of(x: Any) -> Node:
     """The node that stands for an array or a number."""
     if isinstance(x, Symbolic):
         return x.node
+    if isinstance(x, np.generic):  # np.float64 is a float, too
+        return program.literal(x.item(), supported(x.dtype))
     if isinstance(x, (bool, int, float)):
         return program.literal(x, np.bool_ if isinstance(x, bool) else None, weak=not isinstance(x, bool))
-    if isinstance(x, np.generic):
-        return program.literal(x.item(), supported(x.dtype))
     if isinstance(x, Node):
         return x
     if type(x) is np.ndarray:
@@ -118,6 +118,8 @@ def supported(dtype: Any) -> Any:
     """The dtype, or NotCompilable."""
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype == np.float16:
         raise NotCompilable(f"arrays of {dtype} can't be compiled; real numbers of 4 or 8 bytes and integers can.")
+    if not dtype.isnative:
+        raise NotCompilable(f"arrays of {dtype}, with swapped bytes, can't be compiled: x.astype(x.dtype.name) can.")
     return dtype
 
 
@@ -163,6 +165,15 @@ class Symbolic(ArrayOperators):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise NotCompilable(_IN_PLACE.format("x[…] = …"))
+
+    def _changed(self, other: Any) -> Any:
+        """x += y and the like: it is x = x + y for numbers, but an array would be changed for all that hold it."""
+        if self.ndim:
+            raise NotCompilable(_IN_PLACE.format("An operator such as += (write x = x + …)"))
+        return NotImplemented
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = __ipow__ = __imatmul__ = _changed
+    __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _changed
 
     def _number(self, *args: Any) -> Any:
         raise NotCompilable("float, int or item of an array that is being compiled: its values are not known yet.")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from .. import tree
 from ..data import DataLoader
 from ..optimise.state import OptimiserState
 from .build import CompilationFailed, CompilerNotFound, find_compiler
+from .library import contiguous
 from .symbolic import NotCompilable
 from .training import TrainingStep
 
@@ -23,12 +25,17 @@ class Trainer:
 
     Arguments:
         required: raise where something can't be compiled; otherwise say so once, and leave it to the plain path.
+
+    Attributes:
+        given_up: whether the rest is left to the plain path.
+        left: the batches of the pass over a DataLoader that are left to it.
     """
 
     def __init__(self, loss: Callable[..., Any], model: Any, opt: OptimiserState, required: bool) -> None:
         self._step = TrainingStep(loss, model, opt, 1)
         self._required = required
         self.given_up = False
+        self.left: Iterable[Any] = ()
 
     def losses(self, data: Any, pause: Callable[[], int]) -> Iterator[list[float]]:
         """Make the updates of one pass over a DataLoader, or that for one batch; yields their losses, some at a time.
@@ -36,33 +43,46 @@ class Trainer:
         Arguments:
             pause: tells how many updates may be made until somebody wants to look.
         """
-        try:
-            for batch, order in _kinds_of_batches(data):
-                self._step.variant(batch, order)
-            if not self._required and self._step.count > MANY:
-                changing = "shapes, settings or constants of the loss change again and again"
-                raise NotCompilable(f"{changing}; {self._step.count} programs were compiled.")
-        except (NotCompilable, CompilerNotFound, CompilationFailed) as error:
-            self._give_up(error)
+        self.left = data if isinstance(data, DataLoader) else ()
+        if not all(self._prepared(batch, order) for batch, order in _kinds_of_batches(data)):
             return
         say_once(
             f"tinyflux: training runs as native code, by {find_compiler().command[0]}; compile=False is the plain path."
         )
-        for batch, order in _stretches(data):
+        self.left = ()
+        stretches = _stretches(data)
+        for i, (batch, order) in enumerate(stretches):
             if order is None:
                 yield self._step.iterate(batch, None).tolist()
-            else:
-                at = 0
-                while at < len(order):
-                    losses = self._step.iterate(batch, order[at : at + pause()]).tolist()
-                    at += len(losses)
-                    yield losses
+                continue
+            batch = tree.map(contiguous, batch)  # here, lest every call copies it
+            at = 0
+            while at < len(order):
+                variant = self._prepared(batch, order)
+                if variant is None:
+                    rows = [*order[at:], *[row for _, more in stretches[i + 1 :] for row in more]]
+                    self.left = (tree.map(lambda x: x[row], data.data) for row in rows)  # noqa: B023
+                    return
+                losses = self._step.iterate(batch, order[at : at + pause()], variant).tolist()
+                at += len(losses)
+                yield losses
 
-    def _give_up(self, error: Exception) -> None:
-        if self._required:
-            raise error
-        self.given_up = True
-        say_once(f"tinyflux: training runs as plain NumPy: {error}")
+    def _prepared(self, batch: Any, order: Any) -> Any:
+        """The program for such batches, or None: then the rest is left to the plain path."""
+        try:
+            variant = self._step.variant(batch, order)
+            if not self._required and self._step.count > MANY:
+                changing = "shapes, settings or constants of the loss change again and again"
+                raise NotCompilable(f"{changing}; {self._step.count} programs were compiled.")
+        except Exception as error:  # also what is no fault of the compiler: the plain path will show it as it is
+            if self._required:
+                raise
+            self.given_up = True
+            expected = isinstance(error, (NotCompilable, CompilerNotFound, CompilationFailed))
+            kind = "" if expected else f"{type(error).__name__}: "
+            say_once(f"tinyflux: training runs as plain NumPy: {kind}{error}")
+            return None
+        return variant
 
 
 def _kinds_of_batches(data: Any) -> list[tuple[Any, Any]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import dataclasses
+import itertools
+import operator
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +21,7 @@ from ..optimise.flat import Leaf
 from ..optimise.state import OptimiserState, check_model, check_state
 from ..train import NonFiniteLoss
 from . import program
-from .library import Library, address, contiguous, pointers
+from .library import Library, address, contiguous
 from .program import Node, Recording, needed, written
 from .rows import BLOCK, analysed
 from .run import signature
@@ -27,6 +30,7 @@ from .source import Source
 from .surroundings import generators_kept, watched
 from .symbolic import NotCompilable, Symbolic, node_of, supported
 
+ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
 SHARED = 8  # blocks of rows; from so many on, several cores share an iteration
 STRETCH = 0.05  # seconds that the C code runs without a look at whether Ctrl-C was pressed
 
@@ -72,7 +76,7 @@ class TrainingStep:
             )
         return losses
 
-    def iterate(self, data: Any, order: Any) -> Any:
+    def iterate(self, data: Any, order: Any, variant: _Variant | None = None) -> Any:
         """The same for an order that is known to be right, of shape (iterations, size), or None: all of the data, once.
 
         Returns: the losses; the last one is NaN or infinite where that has stopped it.
@@ -80,7 +84,7 @@ class TrainingStep:
         losses = np.empty(1 if order is None else len(order))
         if not len(losses):
             return losses
-        made = self.variant(data, order).run(tree.leaves(data), order, losses)
+        made = (variant or self.variant(data, order)).run(tree.leaves(data), order, losses)
         return losses[: made + 1]
 
     def _checked(self, order: Any, samples: int) -> Any:
@@ -103,7 +107,14 @@ class TrainingStep:
         leaves: list[Any] = []
         size = None if order is None else order.shape[1]
         kind = signature(data, [], True) if order is None else _kinds(data)
-        key = (size, kind, signature(self._model, leaves, True), _tied(leaves), _settings(self._opt), self._surroundings())
+        key = (
+            size,
+            kind,
+            signature(self._model, leaves, True),
+            _tied(leaves),
+            _settings(self._opt),
+            self._surroundings(),
+        )
         variants = self._variants.setdefault(key, [])
         variant = next((v for v in variants if v.fits()), None)
         if variant is None:
@@ -177,12 +188,14 @@ class _Variant:
                 total, results, order = self._record(recording, loss, model, data, size)
                 _refuse_change(again, again_recorded, recording, (total, results, order))
                 self._captured = [array for _, array in recording.captured]
-                for array in self._captured:
-                    if any(np.may_share_memory(array, leaf.buffer.x) for leaf in opt._leaves):
-                        raise NotCompilable(
-                            "the loss reads a part of the model's parameters from its surroundings, which can't be "
-                            "compiled. Take it from the model that the loss is called with."
-                        )
+                self._captured_slots = [node.params for node, _ in recording.captured]
+                parameters = [leaf.buffer.x for leaf in opt._leaves]
+                shared = any(np.may_share_memory(array, x) for array in self._captured for x in parameters)
+                if shared or surroundings.hold({id(x) for x in _nodes(model)}):
+                    raise NotCompilable(
+                        "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
+                        "Take them from the model that it is called with."
+                    )
                 nodes = needed([total, *[r.node for r in results]])
                 plan = analysed(nodes, order) if size is not None and size > BLOCK else None
                 if plan is not None and any(r.node in plan.axis for r in results):
@@ -193,6 +206,7 @@ class _Variant:
                 self.source = Source(planned(results, total, plan), recording.trusted, total, order)
         self._library = Library(self.source)
         self._inputs = len(recording.inputs)
+        self._known: tuple[list[Any], list[int], list[Any]] = ([], [], [])
         self._order_slot = order.params
         slots = {r.pointer for r in results}
         own = {id(leaf.view) for leaf in opt._leaves}
@@ -207,9 +221,8 @@ class _Variant:
         for a in leaves:
             if id(a) not in symbols:
                 symbols[id(a)] = Symbolic(recording.input(a.shape, supported(a.dtype)))
-                recording.given(a, symbols[id(a)].node)  # also where the loss takes it from its surroundings
         self._model_slots = [symbols[id(a)].node.params for a in leaves]
-        network = tree.map(lambda a: symbols[id(a)], model)
+        network = _copied(model, symbols, {})
         before = signature(network, [], True)
         order = recording.input((size or 1,), np.int64)
         recording.trusted.add(order)
@@ -228,8 +241,8 @@ class _Variant:
         after: list[Any] = []
         if signature(network, after, True) != before:
             raise NotCompilable(
-                "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't be "
-                "compiled. Hold what changes in an array."
+                "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't "
+                "be compiled. Hold what changes in an array."
             )
         results = self._changed(after, [symbols[id(a)] for a in leaves])
         results += self._stepped(recording, grads, symbols)
@@ -237,11 +250,12 @@ class _Variant:
 
     def _changed(self, after: list[Any], before: list[Symbolic]) -> list[Result]:
         """Results for arrays that the model itself changed: the state of layers."""
-        results = {}
+        results: dict[Node, Result] = {}
         for now, old in zip(after, before):
-            if node_of(plain(now)) is not old.node:
-                results[old.node] = _overwriting(old.node, node_of(plain(now)))
-        return list(results.values())
+            result = _overwriting(old.node, node_of(plain(now)))
+            if results.setdefault(old.node, result).node is not result.node:
+                raise NotCompilable("an array of the model stands in several places, and would become several arrays.")
+        return [r for r in results.values() if r.node is not r.overwrites]
 
     def _stepped(self, recording: Recording, grads: Any, symbols: dict[int, Symbolic]) -> list[Result]:
         """Results for parameters and the optimiser's state."""
@@ -261,7 +275,13 @@ class _Variant:
                 state = leaf.state[: len(leaf.state) - len(leaf.numbers)]
                 arrays = [Symbolic(recording.input(a.shape, supported(a.dtype))) for a in state]
                 self._states += [(leaf, i, a.node.params) for i, a in enumerate(arrays)]
+                known = len(recording.nodes)
                 new, delta = rule.apply((*arrays, *own), x, totals[leaf].reshape(x.shape))
+                if any(n.op not in ELEMENTWISE for n in itertools.islice(recording.nodes.values(), known, None)):
+                    raise NotCompilable(
+                        f"{type(leaf.rule).__name__} brings the elements of an array together, which a rule must not: "
+                        "update steps neighbouring parameters together, and large ones piece by piece."
+                    )
                 results.append(_overwriting(x.node, node_of(x - delta)))
                 for old, now in zip(arrays, new):
                     whole = program.broadcast(node_of(now), old.shape)
@@ -279,7 +299,7 @@ class _Variant:
     def renewed(self, model: Any, leaves: list[Any]) -> list[Any]:
         """The model's arrays, those that it changes itself (the state of layers) replaced, where they stand, by copies.
 
-        For layers don't write into such arrays but put new ones in their places: the old ones may stand in other models.
+        Layers don't write into such arrays but put new ones in their places: the old ones may stand in other models.
         """
         if not self._renewed:
             return leaves
@@ -289,26 +309,36 @@ class _Variant:
     def run(self, arrays: Sequence[Any], order: Any, losses: Any) -> int:
         """Make the iterations of an order, and write their losses; returns how many were completed."""
         order = np.zeros((1, 1), np.int64) if order is None else order
-        inputs: list[Any] = [None] * self._inputs
-        for slot, x in zip(self._model_slots, self.model):
-            inputs[slot] = contiguous(x)
-        inputs[self._order_slot] = order
-        data = [contiguous(x) for x in arrays]
-        inputs[self._order_slot + 1 : self._order_slot + 1 + len(data)] = data
-        for leaf, i, slot in self._states:
-            inputs[slot] = leaf.state[i]
-        scalars = np.array([x for leaves in self._groups for x in _numbers(leaves[0])], np.float64)
+        addresses, held = self._addresses(arrays)
+        table = (ctypes.c_void_p * len(addresses))(*addresses)
+        numbers = [x for leaves in self._groups for x in _numbers(leaves[0])]
+        scalars = np.array(numbers, np.float64)
         for i, slot in enumerate(self._scalar_slots):
-            inputs[slot] = scalars[i : i + 1]
-        rest = iter([contiguous(x) for x in self._captured])
-        inputs = [next(rest) if x is None else x for x in inputs]
-        table = pointers(inputs)
+            table[slot] = address(scalars) + i * scalars.itemsize
         memory = self._library.arena()
         try:
             return self._iterate(table, address(memory), order, losses)
         finally:
             self._library.done(memory)
             self._give_back(scalars)
+            del held
+
+    def _addresses(self, data: Sequence[Any]) -> tuple[list[int], list[Any]]:
+        """The addresses of all inputs but the scalars, found anew only for other arrays; and what has to stay alive."""
+        given = [*self.model, *data, *self._captured]
+        known, addresses, arrays = self._known
+        if len(known) != len(given) or not all(map(operator.is_, given, known)):
+            arrays = [contiguous(x) for x in given]
+            first = self._order_slot + 1
+            slots = [*self._model_slots, *range(first, first + len(data)), *self._captured_slots]
+            addresses = [0] * self._inputs
+            for slot, x in zip(slots, arrays):
+                addresses[slot] = address(x)
+            for leaf, i, slot in self._states:
+                addresses[slot] = address(leaf.state[i])
+            copied = any(x is not y for x, y in zip(arrays, given))
+            self._known = ([] if copied else given), addresses, arrays
+        return addresses, arrays
 
     def _iterate(self, table: Any, arena: int, order: Any, losses: Any) -> int:
         """Run stretches of iterations, each short enough for Ctrl-C, or one large iteration at a time on all cores."""
@@ -368,9 +398,26 @@ def _refuse_change(one: Recording, its: Any, other: Recording, the_others: Any) 
         same = same and (a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")))
     if not same:
         raise NotCompilable(
-            "the loss is not the same in two calls: it draws random numbers, or counts, which can't be compiled. Draw them "
-            "beforehand, as a part of the data, or with flux.Dropout."
+            "the loss is not the same in two calls: it draws random numbers, or counts, which can't be compiled. Draw "
+            "them beforehand, as a part of the data, or with flux.Dropout."
         )
+
+
+def _copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
+    """A model with others in the place of its arrays, by their ids.
+
+    All its nodes are copies, in which a recording may change what it likes; one in several places is one copy.
+    """
+    if tree.is_array(node):
+        return arrays[id(node)]
+    kind = tree._kind(type(node))
+    if kind == tree.OPAQUE:
+        return node
+    if id(node) not in copies:
+        items = [_copied(child, arrays, copies) for _, child in tree.children(node)]
+        names = node if kind == tree.MAPPING else vars(node) if kind == tree.OBJECT else ()
+        copies[id(node)] = tree._rebuild(node, items if kind == tree.SEQUENCE else dict(zip(names, items)))
+    return copies[id(node)]
 
 
 def _replace(node: Any, new: dict[int, Any]) -> None:
@@ -399,7 +446,27 @@ def _kinds(data: Any) -> Any:
 
 def _settings(opt: OptimiserState) -> Any:
     """What a program depends on in an optimiser's state, besides the values of arrays and numbers."""
-    return repr([(leaf.frozen, _constants(leaf.rule), len(leaf.numbers)) for leaf in opt._leaves])
+    return tuple([(leaf.frozen, _kind_of_rule(leaf.rule), len(leaf.numbers)) for leaf in opt._leaves])
+
+
+def _kind_of_rule(rule: Any) -> str:
+    """A rule's constants as text; those of the rules seen last are remembered, for this is asked in every call."""
+    if _rules_seen.get(id(rule), (None, ""))[0] is not rule:
+        if len(_rules_seen) > 100:
+            _rules_seen.clear()
+        _rules_seen[id(rule)] = rule, repr(_constants(rule))
+    return _rules_seen[id(rule)][1]
+
+
+_rules_seen: dict[int, tuple[Any, str]] = {}
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    """The parameters of a model, and all that holds some."""
+    if tree.parameters(model):
+        yield model
+        for _, child in tree.children(model):
+            yield from _nodes(child)
 
 
 def _called(model: Any) -> Iterator[Any]:

@@ -31,9 +31,11 @@ def ufunc(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Node:
         raise NotCompilable(f"{name_of(function)} of {inputs[0]} can't be compiled: there is no way to write it in C.")
     nodes = [cast(x, d, x.weak) for x, d in zip(nodes, inputs)]
     if name == "power":
-        return _power(*nodes, weak)
+        return _power(nodes[0], nodes[1], weak)
     if inputs[0].kind != inputs[-1].kind:
-        raise NotCompilable(f"{name_of(function)} of {inputs[0]} and {inputs[-1]} can't be compiled: bring both to one dtype.")
+        raise NotCompilable(
+            f"{name_of(function)} of {inputs[0]} and {inputs[-1]} can't be compiled: bring both to one dtype."
+        )
     return program.elementwise(name, nodes, output, weak)
 
 

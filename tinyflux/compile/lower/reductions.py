@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .. import program
 from ..program import Node
-from ..symbolic import lower, node_of
+from ..symbolic import lower, node_of, wrapped
 from .elementwise import cast, loop
 
 
@@ -36,7 +37,9 @@ def _accumulated_dtype(x: Node, dtype: Any) -> Any:
 
 
 def _total(function: str, first_axis: bool) -> Any:
-    def lowering(a: Any, axis: Any = 0 if first_axis else None, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:  # fmt: skip
+    default = 0 if first_axis else None
+
+    def lowering(a: Any, axis: Any = default, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
         x = node_of(a)
         kind = _accumulated_dtype(x, dtype)
         return reduced(function, cast(x, kind), axis, keepdims)
@@ -48,6 +51,13 @@ lower(np.add.reduce)(_total("sum", True))
 lower(np.sum)(_total("sum", False))
 lower(np.multiply.reduce)(_total("product", True))
 lower(np.prod)(_total("product", False))
+
+
+@lower(np.mean)
+def _mean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False) -> Any:
+    x = node_of(a)
+    x = cast(x, dtype or (x.dtype if x.dtype.kind == "f" else np.float64))  # sums of integers could overflow
+    return wrapped(reduced("sum", x, axis, keepdims)) / math.prod(x.shape[i] for i in axes_of(x, axis))
 
 
 def _extremum(function: str, first_axis: bool) -> Any:
@@ -76,9 +86,7 @@ def _logical(function: str) -> Any:
 lower(np.all)(_logical("minimum"))
 lower(np.any)(_logical("maximum"))
 lower(np.count_nonzero)(
-    lambda a, axis=None, *, keepdims=False: reduced(
-        "sum", cast(cast(node_of(a), np.bool_), np.int64), axis, keepdims
-    )
+    lambda a, axis=None, *, keepdims=False: reduced("sum", cast(cast(node_of(a), np.bool_), np.int64), axis, keepdims)
 )
 
 

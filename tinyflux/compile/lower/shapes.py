@@ -136,9 +136,9 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", constant_values: An
     if mode != "constant" or np.ndim(constant_values):
         raise NotCompilable(f"np.pad with mode={mode!r} can't be compiled; mode='constant' with one number can.")
     if isinstance(pad_width, dict):
-        widths = [np.broadcast_to(pad_width.get(i, pad_width.get(i - x.ndim, 0)), 2).tolist() for i in range(x.ndim)]
-    else:
-        widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
+        named = {i % x.ndim: np.broadcast_to(width, 2) for i, width in pad_width.items()}
+        pad_width = [named.get(i, (0, 0)) for i in range(x.ndim)]
+    widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
     value = cast(node_of(constant_values), x.dtype)
     for i, (before, after) in enumerate(widths):
         edges = [program.broadcast(value, (*x.shape[:i], n, *x.shape[i + 1 :])) for n in (before, after)]
@@ -218,6 +218,7 @@ def _expanded(shape: tuple[int, ...], index: Any) -> list[Any]:
         elif _mask_axes(item):
             if np.shape(item) != shape[axis : axis + width]:
                 raise IndexError(f"a mask of shape {np.shape(item)} doesn't fit axes {shape[axis : axis + width]}")
+            program.recording().frozen.append((item, np.array(item)))
             items += [_fixed(places, n) for places, n in zip(np.nonzero(item), np.shape(item))]
         elif isinstance(item, (int, np.integer)):
             items.append(int(item))
@@ -296,4 +297,3 @@ def _argsort(a: Any, axis: int | None = -1, kind: Any = None, stable: Any = None
     both = program.call("argsort", [rows], (*rows.shape[:-1], 2, n), np.int64, n)  # the second half is for calculating
     found = basic(both, [*[slice(None)] * (x.ndim - 1), 0, slice(None)])
     return transpose(found, np.argsort(order).tolist())
-
