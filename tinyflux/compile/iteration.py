@@ -1,0 +1,309 @@
+"""An iteration of training: recorded, scheduled and compiled for one kind of data, and run many times."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import operator
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..autodiff import cores, withgradient
+from ..autodiff.tape import plain
+from ..optimise.flat import Leaf
+from ..optimise.state import OptimiserState
+from . import program
+from .library import Library, address, contiguous
+from .program import Node, Recording, needed, written
+from .rows import BLOCK, analysed
+from .rule_numbers import alike, gradients_of, grouped, numbers_of, with_numbers
+from .run import signature
+from .schedule import Result, planned
+from .source import Source
+from .surroundings import generators_kept, watched
+from .symbolic import NotCompilable, Symbolic, node_of, supported
+
+ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
+SHARED = 8  # blocks of rows; from so many on, several cores share an iteration
+STRETCH = 0.05  # seconds that the C code runs without a look at whether Ctrl-C was pressed
+
+
+class Iteration:
+    """The program for one kind of data."""
+
+    def __init__(
+        self, loss: Any, surroundings: watched, model: Any, opt: OptimiserState, data: Any, size: int | None
+    ) -> None:
+        self._opt = opt
+        self.model: list[Any] = []
+        leaves = tree.leaves(model)
+        for x in (*leaves, *tree.leaves(data)):
+            if type(x) is not np.ndarray:
+                raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
+        with generators_kept(surroundings, model):
+            with Recording() as again:  # first, for it is the other whose inputs `run` is to know
+                again_recorded = self._record(again, loss, model, data, size)
+            with Recording() as recording:
+                total, results, order = self._record(recording, loss, model, data, size)
+                _refuse_change(again, again_recorded, recording, (total, results, order))
+                self._captured = [array for _, array in recording.captured]
+                self._captured_slots = [node.params for node, _ in recording.captured]
+                parameters = [leaf.buffer.x for leaf in opt._leaves]
+                shared = any(np.may_share_memory(array, x) for array in self._captured for x in parameters)
+                if shared or surroundings.hold({id(x) for x in _nodes(model)}):
+                    raise NotCompilable(
+                        "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
+                        "Take them from the model that it is called with."
+                    )
+                nodes = needed([total, *[r.node for r in results]])
+                plan = analysed(nodes, order) if size is not None and size > BLOCK else None
+                if plan is not None and any(r.node in plan.axis for r in results):
+                    plan = None
+                self.program = "\n".join(written(nodes, [total]))
+                if total.op == "input" or total.op == "view":
+                    total = program.elementwise("positive", [total], total.dtype)
+                self.source = Source(planned(results, total, plan), recording.trusted, total, order)
+        self._library = Library(self.source)
+        self._inputs = len(recording.inputs)
+        self._known: tuple[list[Any], list[int], list[Any]] = ([], [], [])
+        self._order_slot = order.params
+        slots = {r.pointer for r in results}
+        own = {id(leaf.view) for leaf in opt._leaves}
+        self._renewed = [i for i, slot in enumerate(self._model_slots) if slot in slots and id(leaves[i]) not in own]
+
+    def _record(
+        self, recording: Recording, loss: Any, model: Any, data: Any, size: int | None
+    ) -> tuple[Node, list[Result], Node]:
+        """Record an iteration: its loss, what becomes of the arrays that it changes, and the input of the order."""
+        leaves = tree.leaves(model)
+        symbols: dict[int, Symbolic] = {}
+        for a in leaves:
+            if id(a) not in symbols:
+                symbols[id(a)] = Symbolic(recording.input(a.shape, supported(a.dtype)))
+        self._model_slots = [symbols[id(a)].node.params for a in leaves]
+        network = _copied(model, symbols, {})
+        before = signature(network, [], True)
+        order = recording.input((size or 1,), np.int64)
+        recording.trusted.add(order)
+
+        def rows(x: Any) -> Symbolic:
+            if size is None:
+                return Symbolic(recording.input(x.shape, supported(x.dtype)))
+            return Symbolic(recording.input((size, *x.shape[1:]), supported(x.dtype)))[Symbolic(order)]
+
+        batch = tree.map(rows, data)
+        items = batch if type(batch) is tuple else (batch,)
+        value, grads = withgradient(lambda m: loss(m, *items), network)
+        total = node_of(value)
+        if total.dtype.kind != "f":
+            raise TypeError(f"compile_training: expected the loss to be a floating-point number, got {total.dtype}.")
+        after: list[Any] = []
+        if signature(network, after, True) != before:
+            raise NotCompilable(
+                "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't "
+                "be compiled. Hold what changes in an array."
+            )
+        results = self._changed(after, [symbols[id(a)] for a in leaves])
+        results += self._stepped(recording, grads, symbols)
+        return total, results, order
+
+    def _changed(self, after: list[Any], before: list[Symbolic]) -> list[Result]:
+        """Results for arrays that the model itself changed: the state of layers."""
+        results: dict[Node, Result] = {}
+        for now, old in zip(after, before):
+            result = _overwriting(old.node, node_of(plain(now)))
+            if results.setdefault(old.node, result).node is not result.node:
+                raise NotCompilable("an array of the model stands in several places, and would become several arrays.")
+        return [r for r in results.values() if r.node is not r.overwrites]
+
+    def _stepped(self, recording: Recording, grads: Any, symbols: dict[int, Symbolic]) -> list[Result]:
+        """Results for parameters and the optimiser's state."""
+        results: list[Result] = []
+        self._states: list[tuple[Leaf, int, int]] = []
+        self._scalar_slots: list[int] = []
+        totals = gradients_of(self._opt, grads)
+        self._groups = grouped([leaf for leaf in self._opt._leaves if not leaf.frozen and totals[leaf] is not None])
+        for leaves in self._groups:
+            group = [Symbolic(recording.input((), np.float64, weak=True)) for _ in numbers_of(leaves[0])]
+            self._scalar_slots += [x.node.params for x in group]
+            rule = with_numbers(leaves[0].rule, iter(group))
+            own = group[len(group) - len(leaves[0].numbers) :]
+            after: Any = ()
+            for leaf in leaves:
+                x = symbols[id(leaf.view)]
+                state = leaf.state[: len(leaf.state) - len(leaf.numbers)]
+                arrays = [Symbolic(recording.input(a.shape, supported(a.dtype))) for a in state]
+                self._states += [(leaf, i, a.node.params) for i, a in enumerate(arrays)]
+                known = len(recording.nodes)
+                new, delta = rule.apply((*arrays, *own), x, totals[leaf].reshape(x.shape))
+                if any(n.op not in ELEMENTWISE for n in itertools.islice(recording.nodes.values(), known, None)):
+                    raise NotCompilable(
+                        f"{type(leaf.rule).__name__} brings the elements of an array together, which a rule must not: "
+                        "update steps neighbouring parameters together, and large ones piece by piece."
+                    )
+                results.append(_overwriting(x.node, node_of(x - delta)))
+                for old, now in zip(arrays, new):
+                    whole = program.broadcast(node_of(now), old.shape)
+                    results.append(_overwriting(old.node, whole))
+                after = new[len(arrays) :]
+            for old, now in zip(own, after):
+                if node_of(now) is not old.node:
+                    results.append(_overwriting(old.node, node_of(now)))
+        return results
+
+    def fits(self) -> bool:
+        """Whether parameters that the program steps alike are still to be stepped alike."""
+        return all(alike(leaves[0], leaf) for leaves in self._groups for leaf in leaves)
+
+    def renewed(self, model: Any, leaves: list[Any]) -> list[Any]:
+        """The model's arrays, those that it changes itself (the state of layers) replaced, where they stand, by copies.
+
+        Layers don't write into such arrays but put new ones in their places: the old ones may stand in other models.
+        """
+        if not self._renewed:
+            return leaves
+        _replace(model, {id(leaves[i]): leaves[i].copy() for i in self._renewed})
+        return tree.leaves(model)
+
+    def run(self, arrays: Sequence[Any], order: Any, losses: Any) -> int:
+        """Make the iterations of an order, and write their losses; returns how many were completed."""
+        order = np.zeros((1, 1), np.int64) if order is None else order
+        addresses, held = self._addresses(arrays)
+        table = (ctypes.c_void_p * len(addresses))(*addresses)
+        numbers = [x for leaves in self._groups for x in numbers_of(leaves[0])]
+        scalars = np.array(numbers, np.float64)
+        for i, slot in enumerate(self._scalar_slots):
+            table[slot] = address(scalars) + i * scalars.itemsize
+        memory = self._library.arena()
+        try:
+            return self._iterate(table, address(memory), order, losses)
+        finally:
+            self._library.done(memory)
+            self._give_back(scalars)
+            del held
+
+    def _addresses(self, data: Sequence[Any]) -> tuple[list[int], list[Any]]:
+        """The addresses of all inputs but the scalars, found anew only for other arrays; and what has to stay alive."""
+        given = [*self.model, *data, *self._captured]
+        known, addresses, arrays = self._known
+        if len(known) != len(given) or not all(map(operator.is_, given, known)):
+            arrays = [contiguous(x) for x in given]
+            first = self._order_slot + 1
+            slots = [*self._model_slots, *range(first, first + len(data)), *self._captured_slots]
+            addresses = [0] * self._inputs
+            for slot, x in zip(slots, arrays):
+                addresses[slot] = address(x)
+            for leaf, i, slot in self._states:
+                addresses[slot] = address(leaf.state[i])
+            copied = any(x is not y for x, y in zip(arrays, given))
+            self._known = ([] if copied else given), addresses, arrays
+        return addresses, arrays
+
+    def _iterate(self, table: Any, arena: int, order: Any, losses: Any) -> int:
+        """Run stretches of iterations, each short enough for Ctrl-C, or one large iteration at a time on all cores."""
+        rows = self.source.schedule.rows
+        run = self._library.run if rows is None or rows.count < SHARED else self._shared
+        start = time.perf_counter()
+        at, count = 0, 1
+        while at < len(order):
+            count = min(count, len(order) - at)
+            table[self._order_slot] = address(order) + at * order.shape[1] * 8
+            made = run(table, arena, count, address(losses) + at * 8)
+            if made < -1:
+                kind, message = self.source.checks[-made - 2]
+                raise kind(message)
+            at += made
+            if made < count:
+                break
+            spent = time.perf_counter() - start
+            count = 2 * at if spent < STRETCH else max(1, int(at * STRETCH / spent))
+            count = 1 if run == self._shared else count
+        return at
+
+    def _shared(self, table: Any, arena: int, count: int, losses: int) -> int:
+        """One iteration, its blocks of rows shared out between cores."""
+        library, rows = self._library, self.source.schedule.rows
+        assert rows is not None
+
+        def work(blocks: Sequence[int]) -> tuple[int, Any]:
+            own = None if blocks[0] == 0 else library.arena()
+            return library.share(table, arena if own is None else address(own), blocks[0], blocks[-1] + 1), own
+
+        (failed, _), *others = cores.share(work, range(rows.count))
+        for code, other in others:
+            library.merge(arena, address(other))
+            library.done(other)
+            failed = failed or code
+        failed = failed or library.conclude(table, arena, losses)
+        return -1 - failed if failed > 0 else 1 + failed
+
+    def _give_back(self, scalars: Any) -> None:
+        """Write the numbers of the optimiser's state back to where `update` keeps them."""
+        position = 0
+        for leaves in self._groups:
+            position += len(numbers_of(leaves[0]))
+            own = leaves[0].numbers
+            new = tuple([type(old)(x) for old, x in zip(own, scalars[position - len(own) : position].tolist())])
+            for leaf in leaves if own else ():
+                leaf.numbers = new
+                leaf.layout.changed()
+
+
+def _refuse_change(one: Recording, its: Any, other: Recording, the_others: Any) -> None:
+    """NotCompilable where a function does not do twice the same: a program would do for ever what it did once."""
+    texts = ["\n".join(written(needed([total, *[r.node for r in results]]))) for total, results, _ in (its, the_others)]
+    same = texts[0] == texts[1] and len(one.captured) == len(other.captured)
+    for (_, a), (_, b) in zip(one.captured, other.captured):
+        same = same and (a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")))
+    if not same:
+        raise NotCompilable(
+            "the loss is not the same in two calls: it draws random numbers, or counts, which can't be compiled. Draw "
+            "them beforehand, as a part of the data, or with flux.Dropout."
+        )
+
+
+def _copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
+    """A model with others in the place of its arrays, by their ids.
+
+    All its nodes are copies, in which a recording may change what it likes; one in several places is one copy.
+    """
+    if tree.is_array(node):
+        return arrays[id(node)]
+    kind = tree._kind(type(node))
+    if kind == tree.OPAQUE:
+        return node
+    if id(node) not in copies:
+        items = [_copied(child, arrays, copies) for _, child in tree.children(node)]
+        names = node if kind == tree.MAPPING else vars(node) if kind == tree.OBJECT else ()
+        copies[id(node)] = tree._rebuild(node, items if kind == tree.SEQUENCE else dict(zip(names, items)))
+    return copies[id(node)]
+
+
+def _replace(node: Any, new: dict[int, Any]) -> None:
+    """Put arrays in the places of others, which are known by their ids, all through a model."""
+    inside = node if isinstance(node, (list, dict)) else getattr(node, "__dict__", None)
+    keys = list(inside) if isinstance(inside, dict) else range(len(tree.children(node)))
+    for key, (_, child) in zip(keys, tree.children(node)):
+        if id(child) in new and inside is not None:
+            inside[key] = new[id(child)]
+        else:
+            _replace(child, new)
+
+
+def _overwriting(old: Node, new: Node) -> Result:
+    """The result that an input's memory is to hold from now on."""
+    if new.shape != old.shape:
+        raise ValueError(f"compile_training: a state of shape {old.shape} would become one of shape {new.shape}.")
+    return Result(program.elementwise("cast", [new], old.dtype), old.params, old)
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    """The parameters of a model, and all that holds some."""
+    if tree.parameters(model):
+        yield model
+        for _, child in tree.children(model):
+            yield from _nodes(child)
