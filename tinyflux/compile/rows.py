@@ -95,17 +95,13 @@ def _followed(plan: RowPlan, node: Node, order: Node) -> bool:
 
 def _settled(plan: RowPlan, nodes: Sequence[Node]) -> bool:
     """Find what is needed before the rows, and what of it is read along them; False if something is read both ways."""
-    other: set[Node] = set()
-    todo: list[tuple[Node, int | None]] = []
-    for node in nodes:
-        if node in plan.axis or node in plan.sums:
-            row = plan.axis.get(node)
-            if node.op == "gather":
-                todo += [(x, None) for x in node.args[:1]]
-            elif node.op in ("map", "view", "reshape", "reduce"):
-                if node.op == "reduce" or node.op == "view":
-                    row = None
-                todo += [(x, row) for x in node.args if x not in plan.axis]
+    todo: list[tuple[Node, int | None]] = []  # what has no rows, with the axis along which it is read for each row
+    for node, row in plan.axis.items():
+        if node.op == "map":
+            todo += [(x, row) for x in node.args if x not in plan.axis]
+        elif node.op == "gather":
+            todo.append((node.args[0], None))
+    other: set[Node] = set()  # what is read as a whole
     seen = set()
     while todo:
         node, row = todo.pop()
