@@ -79,9 +79,10 @@ def train(
             need not be called again: all are called when the first is due, and compiled updates are made many at a time
             until then. One that has a method `close` is closed in the end, whatever happens. See `early_stopping`,
             `progress_bar`.
-        compile: "auto" to run gradient and update as native code, recorded once, where there is a C compiler and all of
-            it can be compiled, and to say on stderr once what it comes to; True to raise an error otherwise (see
-            `compile_training`); False for plain NumPy. The results are the same up to roundings.
+        compile: "auto" to run gradient and update as native code where there is a C compiler and all of it can be
+            compiled, and to say on stderr once what it comes to; True to raise an error otherwise (see
+            `compile_training`); False for plain NumPy. The results are the same up to roundings. The loss is then
+            called to be recorded, not for every item: what it does besides calculating happens no more than that.
 
     Returns: the mean loss of each epoch.
 
@@ -140,7 +141,7 @@ def train(
 
 def _trainer(loss: Callable[..., Any], model: Any, opt: OptimiserState, compile: Any) -> Any:  # noqa: A002
     """What makes compiled updates, or None."""
-    if compile not in (True, False, "auto"):
+    if not isinstance(compile, bool) and compile != "auto":
         raise ValueError(f"train: expected compile to be True, False or 'auto', got {compile!r}.")
     if compile is False:
         return None

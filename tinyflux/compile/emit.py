@@ -98,7 +98,7 @@ class Unit:
         return self.checks.index((kind, message)) + 1
 
     def lengths(self, shape: Sequence[int], row: int | None) -> list[str]:
-        """The lengths of loops; that along the rows of a block is known when the program runs, or when all are as long."""
+        """The lengths of loops; along the rows of a block it is a number only where all blocks have as many."""
         rows = self.schedule.rows
         of_rows = "rows" if rows is None or rows.length % rows.block else str(rows.block)
         return [of_rows if i == row else str(n) for i, n in enumerate(shape)]

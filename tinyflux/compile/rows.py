@@ -96,9 +96,9 @@ def _followed(plan: RowPlan, node: Node, order: Node) -> bool:
 def _settled(plan: RowPlan, nodes: Sequence[Node]) -> bool:
     """Find what is needed before the rows, and what of it is read along them; False if something is read both ways."""
     todo: list[tuple[Node, int | None]] = []  # what has no rows, with the axis along which it is read for each row
-    for node, row in plan.axis.items():
+    for node, axis in plan.axis.items():
         if node.op == "map":
-            todo += [(x, row) for x in node.args if x not in plan.axis]
+            todo += [(x, axis) for x in node.args if x not in plan.axis]
         elif node.op == "gather":
             todo.append((node.args[0], None))
     other: set[Node] = set()  # what is read as a whole
@@ -110,7 +110,7 @@ def _settled(plan: RowPlan, nodes: Sequence[Node]) -> bool:
         seen.add((node, row))
         plan._before.add(node)
         if node.op == "view" and row is not None:
-            found = [(k, axis) for k, axis in enumerate(node.params) if any(a == row for a, _ in axis[1])]
+            found = [(k, at) for k, at in enumerate(node.params) if any(a == row for a, _ in at[1])]
             if len(found) > 1 or (found and found[0][1] != (0, ((row, 1),))):
                 return False
             todo.append((node.args[0], found[0][0] if found else None))

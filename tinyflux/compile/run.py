@@ -87,8 +87,8 @@ def compile(f: Callable[..., Any]) -> Compiled:  # noqa: A001
     Errors: NotCompilable, in a call, with the name of an operation that can't be compiled; CompilerNotFound where there
     is no C compiler; IndexError for an index that is out of bounds.
 
-    Arrays that f takes from its surroundings are read anew in every call, where they were when f was recorded; a model
-    is better given as an argument.
+    Arrays that f takes from its surroundings are read anew in every call, where they were when f was recorded; but what
+    is calculated of such arrays alone stays as it was then. A model is better given as an argument.
 
     >>> import numpy as np, tinyflux as flux
     >>> f = flux.compile(lambda x: np.sum(np.sin(x) ** 2))

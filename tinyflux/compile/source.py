@@ -111,15 +111,15 @@ int64_t call(char *const *p, char *arena) {
 """
 
 _BLAS = """\
-/* BLAS as SciPy has it, with Fortran's conventions: c = op(a) op(b), plus c where add is 1; columns lie in one piece. */
-#define GEMM(T, s)                                                                                                     \\
-    static void (*blas_##s)(char *, char *, int *, int *, int *, T *, T *, int *, T *, int *, T *, T *, int *);        \\
-    static void gemm_##s(char op_a, char op_b, int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,   \\
-                         int64_t ldb, int add, T *c, int64_t ldc) {                                                    \\
-        T one = 1, beta = add;                                                                                         \\
-        int sizes[] = {m, n, k, lda, ldb, ldc};                                                                        \\
-        blas_##s(&op_a, &op_b, sizes, sizes + 1, sizes + 2, &one, (T *)a, sizes + 3, (T *)b, sizes + 4, &beta, c,      \\
-                 sizes + 5);                                                                                           \\
+/* BLAS as SciPy has it, by Fortran's conventions: c = op(a) op(b), plus c where add is 1; columns lie in one piece. */
+#define GEMM(T, s)                                                                                                    \\
+    static void (*blas_##s)(char *, char *, int *, int *, int *, T *, T *, int *, T *, int *, T *, T *, int *);       \\
+    static void gemm_##s(char op_a, char op_b, int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,  \\
+                         int64_t ldb, int add, T *c, int64_t ldc) {                                                   \\
+        T one = 1, beta = add;                                                                                        \\
+        int sizes[] = {m, n, k, lda, ldb, ldc};                                                                       \\
+        blas_##s(&op_a, &op_b, sizes, sizes + 1, sizes + 2, &one, (T *)a, sizes + 3, (T *)b, sizes + 4, &beta, c,     \\
+                 sizes + 5);                                                                                          \\
     }
 GEMM(float, s)
 GEMM(double, d)
