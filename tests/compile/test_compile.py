@@ -1,6 +1,7 @@
 """What flux.compile gives is what the function itself gives: for all layers, special numbers, trees, errors …"""
 
 import gc
+import re
 import weakref
 
 import numpy as np
@@ -536,6 +537,10 @@ def test_joined_pieces_at_fixed_places():
         return [xy[4] * 2, xy[0], xy[i] + 1, np.sum(xy[i] * x), np.stack([x, x * 2])[i - 3, ::-1]]
 
     agree(f, x, y, np.int64(4))
+    reads = re.findall(
+        r"(\S.*)\n\s*const double \w+ = p0\[4\];", agree(lambda x, y: np.concatenate([x, y])[4] * 2, x, y).source
+    )
+    assert reads == ["if (4 < 3) {"]  # x has no such element
 
 
 # Matrices.

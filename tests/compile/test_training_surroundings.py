@@ -1,0 +1,196 @@
+"""Compiled training steps and what a loss reads from its surroundings: it is noticed when it changes."""
+
+import types
+
+import numpy as np
+import pytest
+from training_cases import DATA, X, Y, dense, mse, prepared
+from training_cases import _seeded as _seeded  # a fixture
+
+import tinyflux as flux
+from tinyflux.compile.build import available
+
+pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
+
+FACTOR = 2.0
+SETTINGS = types.SimpleNamespace(factor=2.0, other=0)
+TABLE_OF = {"factor": 2.0}
+
+
+class Options:
+    factor = 2.0
+
+
+class Callable:
+    def __init__(self):
+        self.factor = 2.0
+        self.calls = []
+
+    def __call__(self, m, x):
+        return self.scaled(np.sum(m * x))
+
+    def scaled(self, x):
+        return self.factor * x
+
+    def method(self, m, x):
+        return self(m, x)
+
+
+def helper(x):
+    return FACTOR * x
+
+
+def through_a_global():
+    def change(value):
+        global FACTOR
+        FACTOR = value
+
+    return lambda m, x: helper(np.sum(m * x)), change
+
+
+def through_a_closure():
+    factor = 2.0
+
+    def change(value):
+        nonlocal factor
+        factor = value
+
+    return lambda m, x: factor * np.sum(m * x), change
+
+
+def through_a_list():
+    factors = [2.0]
+    return lambda m, x: factors[0] * np.sum(m * x), lambda value: factors.__setitem__(0, value)
+
+
+def through_a_dict():
+    return lambda m, x: TABLE_OF["factor"] * np.sum(m * x), lambda value: TABLE_OF.__setitem__("factor", value)
+
+
+def through_an_object():
+    return lambda m, x: SETTINGS.factor * np.sum(m * x), lambda value: setattr(SETTINGS, "factor", value)
+
+
+def through_a_class():
+    return lambda m, x: Options.factor * np.sum(m * x), lambda value: setattr(Options, "factor", value)
+
+
+def through_a_callable_object():
+    loss = Callable()
+    return loss, lambda value: setattr(loss, "factor", value)
+
+
+def through_a_method():
+    loss = Callable()
+    return loss.method, lambda value: setattr(loss, "factor", value)
+
+
+def through_numpys_number():
+    factors = types.SimpleNamespace(factor=np.float32(2.0))
+    return lambda m, x: factors.factor * np.sum(m * x), lambda value: setattr(factors, "factor", np.float32(value))
+
+
+def through_an_array():
+    values = types.SimpleNamespace(factor=np.array(2.0))
+    return lambda m, x: values.factor * np.sum(m * x), lambda value: setattr(values, "factor", np.array(value))
+
+
+def through_a_function():
+    double = lambda x: 2 * x  # noqa: E731
+    triple = lambda x: 3 * x  # noqa: E731
+    functions = types.SimpleNamespace(f=double)
+    return (
+        lambda m, x: functions.f(np.sum(m * x)),
+        lambda value: setattr(functions, "f", double if value == 2 else triple),
+    )
+
+
+WAYS = [
+    through_a_global, through_a_closure, through_a_list, through_a_dict, through_an_object, through_a_class,
+    through_a_callable_object, through_a_method, through_numpys_number, through_an_array, through_a_function,
+]  # fmt: skip
+
+
+def test_parameters_that_the_loss_takes_from_its_surroundings():
+    """What is calculated from them alone would stay as it was when the loss was recorded."""
+    model, opt = prepared(flux.Descent(0.1))
+    arrays, holder = flux.leaves(model), types.SimpleNamespace(task={"net": model})
+    losses = [
+        lambda m, x, y: mse(m, x, y) * np.sum(model[0].weight ** 2),
+        lambda m, x, y: mse(m, x, y) + np.mean(model(x)),
+        lambda m, x, y: mse(m, x, y) * np.sum(arrays[0] ** 2),
+        lambda m, x, y: mse(m, x, y) * np.sum(holder.task["net"][0].weight ** 2),
+    ]
+    for loss in losses:
+        with pytest.raises(
+            flux.NotCompilable, match=r"the loss reads the model from its surroundings.*it is called with"
+        ):
+            flux.compile_training(loss, model, opt, 5)(DATA, range(5))
+    SETTINGS.model = model  # which the loss does not look at
+    assert (
+        len(flux.compile_training(lambda m, x, y: SETTINGS.factor * mse(m, x, y), model, opt, 5)(DATA, range(5))) == 1
+    )
+
+
+def test_a_view_of_parameters_from_the_surroundings_is_refused():
+    model, opt = prepared()
+    first = model[0].weight[0]
+    with pytest.raises(flux.NotCompilable, match="reads the model from its surroundings"):
+        flux.compile_training(lambda m, x, y: mse(m, x * first, y), model, opt)(DATA, [0])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_constants_that_change_are_noticed(way):
+    loss, change = way()
+    model = {"w": np.ones(2)}
+    opt = flux.setup(flux.Descent(0.0), model)
+    step = flux.compile_training(lambda m, x: loss(m["w"], x), model, opt)
+    x = np.array([[1.0, 2.0]])
+    assert step(x, [0, 0]).tolist() == [6, 6]
+    change(3.0)
+    assert step(x, [0]).tolist() == [9]
+    change(2.0)
+    assert step(x, [0]).tolist() == [6]
+    if way is not through_an_array:
+        assert step.count == 2
+
+
+def test_what_a_layer_reads_from_its_module_is_noticed():
+    class Scaled:
+        def __call__(self, x):
+            return helper(x)
+
+    model = [Scaled(), np.ones(2)]
+    step = flux.compile_training(lambda m, x: np.sum(m[0](x) * m[1]), model, flux.setup(flux.Descent(0.0), model))
+    _, change = through_a_global()
+    try:
+        assert step(np.ones((1, 2)), [0]).tolist() == [4]
+        change(3.0)
+        assert step(np.ones((1, 2)), [0]).tolist() == [6]
+    finally:
+        change(2.0)
+
+
+def test_what_the_loss_does_not_read_does_not_matter():
+    """A list that grows beside it, say."""
+    loss = Callable()
+    model = {"w": np.ones(2)}
+    step = flux.compile_training(lambda m, x: loss(m["w"], x), model, flux.setup(flux.Descent(0.0), model))
+    for i in range(3):
+        step(np.ones((1, 2)), [0])
+        loss.calls.append(i)
+        SETTINGS.other = i
+    assert step.count == 1
+
+
+def test_attributes_of_the_model_are_constants():
+    model = flux.Chain(dense(6, 4), flux.Dropout(0.5, seed=1), dense(4, 3))
+    opt = flux.setup(flux.Descent(0.0), model)
+    step = flux.compile_training(mse, model, opt, 5)
+    first = step(DATA, range(5))
+    model[1].p = 0.0
+    np.testing.assert_allclose(step(DATA, range(5)), flux.mse(flux.testmode(model)(X[:5]), Y[:5]))
+    flux.trainmode(model, None)
+    model[1].p, model[1].state = 0.5, np.array([1, 0], np.uint64)
+    assert step(DATA, range(5)) == first
+    assert step.count == 2
