@@ -696,3 +696,12 @@ def test_twenty_thousand_operations():
 
 def test_many_separate_results():
     agree(lambda x: [np.sum(x * i) + x for i in range(150)], np.arange(3.0))
+
+
+def test_random_numbers_and_a_dropout_from_outside_are_refused_not_drawn_once_for_ever():
+    layer = flux.trainmode(flux.Dropout(0.5, seed=0))
+    generator = np.random.default_rng(0)
+    for f in (lambda x: layer(x), lambda x: x * generator.random(8), lambda x: x * np.random.random(8)):
+        with pytest.raises(NotCompilable, match="not the same in two calls: it draws random numbers"):
+            compile(f)(np.ones(8))
+    assert generator.random() == np.random.default_rng(0).random()  # set back to where it was

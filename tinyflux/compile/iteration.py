@@ -21,7 +21,7 @@ from .library import Library, address, contiguous
 from .program import Node, Recording, needed, written
 from .rows import BLOCK, analysed
 from .rule_numbers import alike, gradients_of, grouped, numbers_of, with_numbers
-from .run import signature
+from .run import refuse_change, signature
 from .schedule import Result, planned
 from .source import Source
 from .surroundings import generators_kept, watched
@@ -49,7 +49,7 @@ class Iteration:
                 again_recorded = self._record(again, loss, model, data, size)
             with Recording() as recording:
                 total, results, order = self._record(recording, loss, model, data, size)
-                _refuse_change(again, again_recorded, recording, (total, results, order))
+                refuse_change(again, _ends(*again_recorded), recording, _ends(total, results, order))
                 self._captured = [array for _, array in recording.captured]
                 self._captured_slots = [node.params for node, _ in recording.captured]
                 parameters = [leaf.buffer.x for leaf in opt._leaves]
@@ -59,7 +59,7 @@ class Iteration:
                         "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
                         "Take them from the model that it is called with."
                     )
-                nodes = needed([total, *[r.node for r in results]])
+                nodes = needed(_ends(total, results, order))
                 plan = analysed(nodes, order) if size is not None and size > BLOCK else None
                 if plan is not None and any(r.node in plan.axis for r in results):
                     plan = None
@@ -253,17 +253,8 @@ class Iteration:
                 leaf.layout.changed()
 
 
-def _refuse_change(one: Recording, its: Any, other: Recording, the_others: Any) -> None:
-    """NotCompilable where a function does not do twice the same: a program would do for ever what it did once."""
-    texts = ["\n".join(written(needed([total, *[r.node for r in results]]))) for total, results, _ in (its, the_others)]
-    same = texts[0] == texts[1] and len(one.captured) == len(other.captured)
-    for (_, a), (_, b) in zip(one.captured, other.captured):
-        same = same and (a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")))
-    if not same:
-        raise NotCompilable(
-            "the loss is not the same in two calls: it draws random numbers, or counts, which can't be compiled. Draw "
-            "them beforehand, as a part of the data, or with flux.Dropout."
-        )
+def _ends(total: Node, results: Sequence[Result], order: Node) -> list[Node]:
+    return [total, *[r.node for r in results]]
 
 
 def _copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:

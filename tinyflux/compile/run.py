@@ -16,7 +16,7 @@ from .library import Library, address, contiguous, pointers
 from .program import Node, Recording, needed, written
 from .schedule import Result, planned
 from .source import Source
-from .surroundings import watched
+from .surroundings import generators_kept, watched
 from .symbolic import NotCompilable, Symbolic, supported
 
 
@@ -46,7 +46,7 @@ class Compiled:
             return self._tracked(key, args, leaves)
         variant = self._variants.get(key)
         if variant is None or variant.outdated():
-            variant = self._last = self._variants[key] = _Variant(self._f, args, leaves)
+            variant = self._last = self._variants[key] = _Variant(self._f, self._constants, args, leaves)
         return variant(leaves)
 
     @property
@@ -104,11 +104,11 @@ def compile(f: Callable[..., Any]) -> Compiled:  # noqa: A001
 class _Variant:
     """A function compiled for arguments of one kind."""
 
-    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], leaves: list[Any]) -> None:
-        with Recording() as recording:
-            self.result = _called(f, args, [_input(recording, x) for x in leaves])
-        found: list[Node] = []
-        tree.map(lambda x: found.append(x.node) if type(x) is Symbolic else None, self.result)
+    def __init__(self, f: Callable[..., Any], surroundings: watched, args: tuple[Any, ...], leaves: list[Any]) -> None:
+        with generators_kept(surroundings, args):
+            once = _recorded(f, args, leaves)
+            recording, self.result, found = _recorded(f, args, leaves)
+        refuse_change(once[0], once[2], recording, found)
         self._captured = [array for _, array in recording.captured]
         self._frozen = recording.frozen
         self._outputs = [(n.shape, n.dtype, n.weak) for n in found]
@@ -132,6 +132,28 @@ class _Variant:
             raise kind(message)
         results = iter([_given_back(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)])
         return tree.map(lambda x: next(results) if type(x) is Symbolic else x, self.result)
+
+
+def _recorded(f: Callable[..., Any], args: tuple[Any, ...], leaves: list[Any]) -> tuple[Recording, Any, list[Node]]:
+    """A recording of f, what f returned, and the nodes in it."""
+    with Recording() as recording:
+        result = _called(f, args, [_input(recording, x) for x in leaves])
+    found: list[Node] = []
+    tree.map(lambda x: found.append(x.node) if type(x) is Symbolic else None, result)
+    return recording, result, found
+
+
+def refuse_change(one: Recording, ends: Sequence[Node], other: Recording, other_ends: Sequence[Node]) -> None:
+    """NotCompilable where a function does not do twice the same: a program would do for ever what it did once."""
+    same = [*written(needed(ends))] == [*written(needed(other_ends))] and len(one.captured) == len(other.captured)
+    for (_, a), (_, b) in zip(one.captured, other.captured):
+        same = same and (a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")))
+    if not same:
+        raise NotCompilable(
+            "the function is not the same in two calls: it draws random numbers, or counts, which can't be compiled. "
+            "Draw them beforehand and give them as arguments or data; an active Dropout belongs into the model that "
+            "flux.compile_training is given."
+        )
 
 
 def _given_back(x: Any, weak: bool) -> Any:
