@@ -1,0 +1,105 @@
+"""What flux.compile can't compile is refused with the reason and a remedy, never calculated wrongly."""
+
+import numpy as np
+import pytest
+from compile_helpers import same
+from scipy import special
+
+import tinyflux as flux
+from tinyflux.compile import NotCompilable, compile  # noqa: A004
+from tinyflux.compile.build import available
+
+pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
+
+
+def add_in_place(x):
+    x += 1
+    return x
+
+
+def assign(x):
+    x[0] = 1
+    return x
+
+
+REFUSED = {
+    "np.unique": (np.unique, r"np\.unique.*depends on values"),
+    "np.nonzero": (np.nonzero, r"np\.nonzero.*depends on values"),
+    "np.where of a condition": (lambda x: np.where(x > 0), r"np\.where with these options"),
+    "np.linalg.eigh": (lambda x: np.linalg.eigh(x), r"np\.linalg\.eigh.*other NumPy functions"),
+    "np.linalg.svd": (lambda x: np.linalg.svd(x), r"np\.linalg\.svd"),
+    "np.interp": (lambda x: np.interp(x[0], np.arange(2.0), np.arange(2.0)), r"np\.interp"),
+    "scipy.special.j0": (special.j0, r"scipy\.special\.j0.*no way to write it in C"),
+    "float": (lambda x: float(x[0, 0]), "float, int or item"),
+    "int": (lambda x: int(x[0, 0]), "values are not known yet"),
+    "item": (lambda x: x[0, 0].item(), "values are not known yet"),
+    "if": (lambda x: x if x[0, 0] > 0 else -x, r"branch.*np\.where"),
+    "x[0] = 1": (assign, "in place.*Make a new array"),
+    "+=": (add_in_place, "in place.*Make a new array"),
+    "out=": (lambda x: np.add(x, 1, out=x), "in place"),
+    "np.asarray": (lambda x: np.asarray(x), r"np\.asarray"),
+    "np.sum(where=)": (lambda x: np.sum(x, where=np.ones((2, 2), bool)), r"np\.sum.*where"),
+    "np.var(dtype=)": (lambda x: np.var(x, dtype=np.float32), r"np\.var.*dtype"),
+    "np.add(where=)": (lambda x: np.add(x, 1, where=np.ones((2, 2), bool)), r"np\.add.*where"),
+    "np.pad(mode=)": (lambda x: np.pad(x, 1, mode="edge"), "mode='edge'"),
+    "reshape in Fortran's order": (lambda x: np.reshape(x, (4,), order="F"), "order='F'"),
+    "float16": (lambda x: x.astype(np.float16), "float16"),
+    "complex": (lambda x: x * 1j, "complex"),
+    "integers to a power": (lambda x: x.astype(int) ** x.astype(int), "exponent could be negative"),
+    "int64 and uint64": (lambda x: x.astype(np.int64) < x.astype(np.uint64), "bring both to one dtype"),
+    "attribute": (lambda x: x.flat, "no attribute flat"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_name_the_operation_and_its_remedy(name):
+    f, message = REFUSED[name]
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    with pytest.raises(NotCompilable, match=message):
+        compile(f)(x)
+    assert (x == [[1, 2], [3, 4]]).all()
+
+
+def test_arrays_that_cannot_be_compiled():
+    for x in (
+        np.ones(2, np.float16),
+        np.ones(2, complex),
+        np.array([None]),
+        np.array(["a"]),
+        np.ones(2, "M8[s]"),
+        np.ones(2, ">f8"),
+    ):
+        with pytest.raises(NotCompilable, match=str(x.dtype).replace("[", r"\[")):
+            compile(lambda x: x)(x)
+        with pytest.raises(NotCompilable, match=str(x.dtype).replace("[", r"\[")):
+            compile(lambda y, x=x: y + x)(np.ones(2))
+
+
+def test_an_array_that_escapes_is_an_error():
+    escaped = []
+    compile(lambda x: escaped.append(x) or x)(np.ones(2))
+    with pytest.raises(RuntimeError, match=r"outside"):
+        escaped[0] + 1
+
+
+def test_changes_of_arguments_are_no_silent_loss():
+    model = flux.Chain(flux.Dense(3, 3), flux.Dropout(0.4, seed=5))
+    x = np.ones((2, 3), np.float32)
+    same(compile(lambda m, x: m(x))(model, x), model(x), 1e-6)
+    for f in (lambda m, x: flux.trainmode(m)(x), lambda m, x: flux.gradient(lambda m: np.sum(m(x)), m)[0].bias):
+        with pytest.raises(NotCompilable, match=r"arguments.*Dropout.*compile_training"):
+            compile(f)(model, x)
+    with pytest.raises(NotCompilable, match="arguments"):
+        flux.gradient(lambda x: compile(lambda x, m: np.sum(flux.trainmode(m)(x)))(x, model[1]), np.ones(3))
+    with pytest.raises(NotCompilable, match="arguments"):
+        compile(lambda p: p.update(w=p["w"] + 1))({"w": x})
+    assert model[1].state.tolist() == [5, 0]
+
+
+def test_random_numbers_and_a_dropout_from_outside_are_refused_not_drawn_once_for_ever():
+    layer = flux.trainmode(flux.Dropout(0.5, seed=0))
+    generator = np.random.default_rng(0)
+    for f in (lambda x: layer(x), lambda x: x * generator.random(8), lambda x: x * np.random.random(8)):
+        with pytest.raises(NotCompilable, match="not the same in two calls: it draws random numbers"):
+            compile(f)(np.ones(8))
+    assert generator.random() == np.random.default_rng(0).random()  # set back to where it was
