@@ -147,7 +147,8 @@ def _download(url: str, path: Path) -> NDArray[np.uint8]:
     content = _fetch(url)
     array = _decode(content, url, path.stem)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parents[1].mkdir(mode=0o700, parents=True, exist_ok=True)  # compiled libraries are kept there, too
+        path.parent.mkdir(exist_ok=True)
         _write(content, path)
     except OSError as error:
         warnings.warn(f"{path}: cannot be written ({error.strerror}); MNIST will be downloaded again", stacklevel=4)
