@@ -341,7 +341,20 @@ PEERS: dict[str, tuple[str, Callable[[Cell, Batches], Contender]]] = {  # by nam
 }
 
 
+def _has_compiler() -> Any:
+    from tinyflux.compile.build import available
+
+    return available()
+
+
+COMPILERS: dict[str, Callable[[], Any]] = {  # who needs one besides, and whether it is there
+    "tinyflux compiled": _has_compiler,
+    "torch.compile": lambda: shutil.which("g++"),
+}
+
+
 def installed(name: str) -> bool:
-    """Whether the contender called `name` can take part: it needs a Python package, or a program."""
+    """Whether the contender called `name` can take part: it needs a Python package, or a program, or both."""
     needed = PEERS[name][0]
-    return importlib.util.find_spec(needed) is not None or shutil.which(needed) is not None
+    found = importlib.util.find_spec(needed) is not None or shutil.which(needed) is not None
+    return found and bool(COMPILERS.get(name, lambda: True)())

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from benchmarks import memory, models, step, worker
 from benchmarks.models import EPSILON, MODELS, OPTIMISERS, Cell
-from benchmarks.peers import PEERS, installed, looped
+from benchmarks.peers import COMPILERS, PEERS, installed, looped
 
 CELLS = [Cell(model, batchsize, rule) for model in MODELS for batchsize in (1, 128) for rule in OPTIMISERS]
 COMPILE_FOR_SECONDS = ("torch.compile", "JAX lax.scan")  # these do a few of the cells
@@ -63,7 +63,7 @@ def by_hand(cell, batches, n):
 @pytest.mark.filterwarnings("default")  # the peers' own
 def test_contender_does_the_work_of_a_step_by_hand(name, cell, samples):
     if not installed(name):
-        pytest.skip(f"needs {PEERS[name][0]}")
+        pytest.skip(f"needs {PEERS[name][0]}{' and a compiler' * (name in COMPILERS)}")
     batches = cell.batches(*samples)
     run, weights = PEERS[name][1](cell, batches)
     found = [run(1) for _ in range(4)], [np.array(w) for w in weights()]
@@ -76,7 +76,7 @@ def test_contender_does_the_work_of_a_step_by_hand(name, cell, samples):
 @pytest.mark.filterwarnings("default")
 def test_a_run_of_several_steps_is_that_many_steps(name, samples):
     if not installed(name):
-        pytest.skip(f"needs {PEERS[name][0]}")
+        pytest.skip(f"needs {PEERS[name][0]}{' and a compiler' * (name in COMPILERS)}")
     cell = Cell("2LR", 128, "ADAM")
     batches = cell.batches(*samples)
     (once, weights), (each, expected) = PEERS[name][1](cell, batches), PEERS[name][1](cell, batches)
@@ -91,7 +91,7 @@ def test_a_run_of_several_steps_is_that_many_steps(name, samples):
 def test_a_long_run_takes_the_batches_in_turn(name, samples):
     """However a contender divides it: into calls of several steps, or of one."""
     if not installed(name):
-        pytest.skip(f"needs {PEERS[name][0]}")
+        pytest.skip(f"needs {PEERS[name][0]}{' and a compiler' * (name in COMPILERS)}")
     cell = Cell("4LS", 128, "Descent")
     batches = cell.batches(*samples)[:3]
     run, weights = PEERS[name][1](cell, batches)
