@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -105,17 +106,16 @@ class Unit:
 
     def function(self, kind: str, parameters: str, statement: str) -> str:
         """The name of a function of the source's own; one of equal parameters and statement is made once."""
-        name = self.functions.setdefault((parameters, statement), f"{kind}{len(self.functions)}")
-        return name
+        return self.functions.setdefault((parameters, statement), f"{kind}{len(self.functions)}")
 
 
 class Body:
     """The statements inside a loop that calculate values, each once."""
 
-    def __init__(self, unit: Unit, kernel: Kernel, counter: Any) -> None:
+    def __init__(self, unit: Unit, kernel: Kernel) -> None:
         self.unit = unit
         self.kernel = kernel
-        self.counter = counter
+        self.counter = itertools.count()
         self.outside: list[str] = []  # before the loops: what is the same in all of their rounds
         self.lines: list[str] = []
         self.known: dict[Any, str] = {}
@@ -170,9 +170,6 @@ class Body:
 
     def _reshape(self, node: Node, index: tuple[Affine, ...]) -> str:
         return self.keep(node, index, f"{self.unit.name(node.args[0])}[{text(self.offset(node, index))}]")
-
-    def _input(self, node: Node, index: tuple[Affine, ...]) -> str:
-        return self.keep(node, index, self.load(node, index))
 
     def _iota(self, node: Node, index: tuple[Affine, ...]) -> str:
         rows = self.unit.schedule.rows
@@ -251,8 +248,9 @@ def loops(names: Sequence[tuple[str, str]], inner: list[str], pragma: str = "") 
     return [*lines, *inner, *["}"] * len(open_)]
 
 
-def indices(shape: Sequence[int], prefix: str = "i") -> tuple[Affine, ...]:
-    return tuple(ZERO if n == 1 else (0, ((f"{prefix}{k}", 1),)) for k, n in enumerate(shape))
+def indices(shape: Sequence[int]) -> tuple[Affine, ...]:
+    """The indices of an element in loops along all axes: i0, i1 …"""
+    return tuple(ZERO if n == 1 else (0, ((f"i{k}", 1),)) for k, n in enumerate(shape))
 
 
 def zeroed(name: str, shape: Sequence[int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,7 +48,7 @@ def _map(unit: Unit, kernel: Kernel) -> list[str]:
         if total != "1":
             index[group[-1]] = (0, ((name, 1),))
         nest.append((name, total))
-    body = Body(unit, kernel, itertools.count())
+    body = Body(unit, kernel)
     at = tuple(index)
     stores = []
     for node in kernel.nodes:
@@ -137,7 +136,7 @@ def _reduce(unit: Unit, kernel: Kernel) -> list[str]:
     summing = row in axes
     extents = unit.lengths(x.shape, row)
     at = indices(x.shape)
-    body = Body(unit, kernel, itertools.count())
+    body = Body(unit, kernel)
     value = body.value(x, at)
     result = [i for i in range(x.ndim) if i not in axes]
     place = text(added(0, list(zip([at[i] for i in result], c_strides(unit.memory(node))))))
@@ -194,7 +193,7 @@ def _scan(unit: Unit, kernel: Kernel) -> list[str]:
     row = _row(unit, kernel, x)
     extents = unit.lengths(x.shape, row)
     at = indices(x.shape)
-    body = Body(unit, kernel, itertools.count())
+    body = Body(unit, kernel)
     value = body.value(x, at)
     target = f"{unit.name(node, write=True)}[{text(body.offset(node, at))}]"
     lines = [*body.lines, _step(function, "total", value, node.dtype), f"{target} = total;"]
@@ -208,7 +207,7 @@ def _scatter(unit: Unit, kernel: Kernel) -> list[str]:
     g = node.args[0]
     axes, _, inner = node.params
     at = indices(g.shape)
-    body = Body(unit, kernel, itertools.count())
+    body = Body(unit, kernel)
     value = body.value(g, at)
     lengths = [0] * len(axes)
     for (_, terms), n in zip(inner, node.shape):

@@ -20,20 +20,38 @@ from .surroundings import generators_kept, watched
 from .symbolic import NotCompilable, Symbolic, supported
 
 
-class Compiled:
-    """What `compile` returns: called as the function is.
+class Shown:
+    """Something compiled, of which the latest program can be looked at.
 
     Attributes:
-        program: what was recorded in the last new call, as text: print it.
+        program: what was recorded in the last new kind of call, as text: print it.
         source: the C source that was made of it.
     """
+
+    _last: Any = None
+
+    @property
+    def program(self) -> str:
+        return self._latest().program
+
+    @property
+    def source(self) -> str:
+        return self._latest().source.text
+
+    def _latest(self) -> Any:
+        if self._last is None:
+            raise ValueError(f"{self!r} was not called yet; what is compiled depends on what it is called with.")
+        return self._last
+
+
+class Compiled(Shown):
+    """What `compile` returns: called as the function is."""
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self._f = f
         self._constants = watched(f)
         self._variants: dict[Any, _Variant] = {}
         self._rules: dict[Any, Any] = {}
-        self._last: _Variant | None = None
         functools.update_wrapper(self, f, updated=())
 
     def __call__(self, *args: Any) -> Any:
@@ -48,19 +66,6 @@ class Compiled:
         if variant is None or variant.outdated():
             variant = self._last = self._variants[key] = _Variant(self._f, self._constants, args, leaves)
         return variant(leaves)
-
-    @property
-    def program(self) -> str:
-        return self._latest().program
-
-    @property
-    def source(self) -> str:
-        return self._latest().source.text
-
-    def _latest(self) -> _Variant:
-        if self._last is None:
-            raise ValueError(f"{self!r} was not called yet; what is compiled depends on the shapes of its arguments.")
-        return self._last
 
     def __repr__(self) -> str:
         return f"flux.compile({getattr(self._f, '__name__', self._f)})"

@@ -12,17 +12,12 @@ from ..optimise.state import OptimiserState, check_model, check_state
 from ..train import NonFiniteLoss
 from .iteration import Iteration
 from .rule_numbers import settings
-from .run import signature
+from .run import Shown, signature
 from .surroundings import watched
 
 
-class TrainingStep:
-    """What `compile_training` returns.
-
-    Attributes:
-        program: what was recorded for the last new kind of data, as text: print it.
-        source: the C source that was made of it.
-    """
+class TrainingStep(Shown):
+    """What `compile_training` returns."""
 
     def __init__(self, loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int) -> None:
         check_state("compile_training", opt)
@@ -34,7 +29,6 @@ class TrainingStep:
         self._batchsize = int(batchsize)
         self._surroundings = watched(loss, *_called(model), *[type(leaf.rule) for leaf in opt._leaves])
         self._variants: dict[Any, list[Iteration]] = {}
-        self._last: Iteration | None = None
 
     def __call__(self, data: Any, order: Any) -> Any:
         """Make an iteration for each batch of the order.
@@ -108,19 +102,6 @@ class TrainingStep:
     def count(self) -> int:
         """How many programs were compiled."""
         return sum(map(len, self._variants.values()))
-
-    @property
-    def program(self) -> str:
-        return self._latest().program
-
-    @property
-    def source(self) -> str:
-        return self._latest().source.text
-
-    def _latest(self) -> Iteration:
-        if self._last is None:
-            raise ValueError("this step was not called yet; what is compiled depends on the kind of data.")
-        return self._last
 
 
 def compile_training(loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int = 1) -> TrainingStep:
