@@ -63,3 +63,15 @@ class Case:
             assert g.dtype == np.float32
             assert g.shape == x.shape
             np.testing.assert_allclose(g, e, rtol=1e-2, atol=1e-3 * (1 + np.max(np.abs(e), initial=0)))
+
+
+class Watched(dict):
+    """A table that notes which of its entries are looked up."""
+
+    def __init__(self, table):
+        super().__init__(table)
+        self.used = set()
+
+    def __getitem__(self, key):
+        self.used.add(key)
+        return super().__getitem__(key)

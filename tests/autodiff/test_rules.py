@@ -7,6 +7,7 @@ import cases_linalg
 import cases_reductions
 import cases_shapes
 import pytest
+from cases import Watched
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,22 +24,6 @@ SIZES = st.fixed_dictionaries({letter: st.integers(0, 3) for letter in "ijkmn"})
 @given(sizes=SIZES, seed=st.integers(0, 2**32 - 1))
 def test_gradient(case, sizes, seed):
     case.check(sizes, seed)
-
-
-class Watched(dict):
-    """A table that notes which of its entries are looked up."""
-
-    def __init__(self, table):
-        super().__init__(table)
-        self.used = set()
-
-    def get(self, key):
-        self.used.add(key)
-        return super().get(key)
-
-    def __getitem__(self, key):
-        self.used.add(key)
-        return super().__getitem__(key)
 
 
 def test_that_every_entry_of_the_table_is_tested(monkeypatch):

@@ -25,6 +25,7 @@ import cases_elementwise
 import cases_linalg
 import cases_reductions
 import cases_shapes
+from cases import Watched
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -135,18 +136,6 @@ def test_what_cannot_be_compiled(name):
     (case,) = [c for c in cases_shapes.CASES if c.name == name]
     with pytest.raises(NotCompilable):
         compile(case.f)(*case.arguments(DIFFERENT, 0))
-
-
-class Watched(dict):
-    """A table that notes which of its entries are looked up."""
-
-    def __init__(self, table):
-        super().__init__(table)
-        self.used = set()
-
-    def __getitem__(self, key):
-        self.used.add(key)
-        return super().__getitem__(key)
 
 
 def test_that_every_entry_of_the_table_is_compiled(monkeypatch):

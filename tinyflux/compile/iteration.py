@@ -15,12 +15,12 @@ from .. import tree
 from ..autodiff import cores, withgradient
 from ..autodiff.tape import plain
 from ..optimise.flat import Leaf
-from ..optimise.state import OptimiserState
+from ..optimise.state import OptimiserState, gradients_of
 from . import program
 from .library import Library, address, contiguous
 from .program import Node, Recording, needed, written
 from .rows import BLOCK, analysed
-from .rule_numbers import alike, gradients_of, grouped, numbers_of, with_numbers
+from .rule_numbers import alike, grouped, numbers_of, with_numbers
 from .run import refuse_change, signature
 from .schedule import Result, planned
 from .source import Source

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..optimise.flat import Leaf
-from ..optimise.state import OptimiserState, _look_up
+from ..optimise.state import OptimiserState
 
 
 def settings(opt: OptimiserState) -> Any:
@@ -96,13 +96,3 @@ def with_numbers(x: Any, numbers: Iterator[Any]) -> Any:
     for name, value in fields.items():
         object.__setattr__(new, name, with_numbers(value, numbers))
     return new
-
-
-def gradients_of(opt: OptimiserState, grads: Any) -> dict[Leaf, Any]:
-    """For every leaf the sum of the gradients from all its places."""
-    totals: dict[Leaf, Any] = dict.fromkeys(opt._leaves)
-    for (_, i), g in zip(opt._paths, _look_up(opt, grads, absent=None)):
-        leaf = opt._leaves[i]
-        if g is not None:
-            totals[leaf] = g if totals[leaf] is None else totals[leaf] + g
-    return totals

@@ -230,6 +230,11 @@ def _branches(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _branches(child, path + step)
 
 
+def gradients_of(opt: OptimiserState, grads: Any) -> dict[Leaf, Any]:
+    """For every leaf its gradient in the tree `grads`, None where there is none."""
+    return dict(zip(opt._leaves, _summed(opt, _look_up(opt, grads, absent=None)), strict=True))
+
+
 def _summed(opt: OptimiserState, gradients: Sequence[Any]) -> list[Any]:
     """For every leaf the sum of the gradients from all its places."""
     totals: list[Any] = [None] * len(opt._leaves)
