@@ -75,8 +75,18 @@ def test_an_order_of_any_shape_and_integer():
         losses.append(flux.compile_training(mse, model, opt, batchsize=2)(DATA, order).tolist())
     assert len(losses[0]) == 3
     assert all(x == losses[0] for x in losses)
+
+
+def test_an_empty_order_makes_the_program_ready_and_nothing_else():
     model, opt = prepared()
-    assert flux.compile_training(mse, model, opt)(DATA, np.empty(0, int)).shape == (0,)
+    before = copy.deepcopy(flux.leaves(model))
+    step = flux.compile_training(mse, model, opt, batchsize=2)
+    assert step(DATA, np.empty(0, int)).shape == (0,)
+    assert step.count == 1
+    for a, b in zip(flux.leaves(model), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(step(DATA, np.arange(6))) == 3
+    assert step.count == 1
 
 
 def test_labels_out_of_range_stop_at_their_iteration():

@@ -35,7 +35,8 @@ class TrainingStep(Shown):
 
         Arguments:
             data: an array, or a tuple or dict of arrays, whose first axis is that of samples; as for DataLoader.
-            order: the numbers of samples, integers of shape (iterations, batchsize), or in one line.
+            order: the numbers of samples, integers of shape (iterations, batchsize), or in one line. An empty one makes
+                the program ready, and nothing else.
 
         Returns: the loss of each iteration, from before its update, float64 of shape (iterations,).
 
@@ -56,10 +57,11 @@ class TrainingStep(Shown):
 
         Returns: the losses; the last one is NaN or infinite where that has stopped it.
         """
+        variant = variant or self.variant(data, order)
         losses = np.empty(1 if order is None else len(order))
         if not len(losses):
             return losses
-        made = (variant or self.variant(data, order)).run(tree.leaves(data), order, losses)
+        made = variant.run(tree.leaves(data), order, losses)
         return losses[: made + 1]
 
     def _checked(self, order: Any, samples: int) -> Any:
