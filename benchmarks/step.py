@@ -19,10 +19,11 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from examples.machine import processor
 
 from .models import BATCHSIZES, MODELS, OPTIMISERS, POOL, Cell, data
 from .peers import PEERS, installed
@@ -89,7 +90,7 @@ def machine(names: Sequence[str]) -> list[str]:
     versions += [f"{needed} {_version(needed)}" for needed in dict.fromkeys(PEERS[name][0] for name in names)]
     load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
     return [
-        f"{datetime.date.today()}, {os.cpu_count()} cores of {_processor()}, {platform.system()}{load}",
+        f"{datetime.date.today()}, {os.cpu_count()} cores of {processor()}, {platform.system()}{load}",
         ", ".join(versions),
     ]
 
@@ -106,13 +107,6 @@ def _version(needed: str) -> str:
             .removeprefix(f"{needed} ")
         )
     return "of this folder"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [text.split(":", 1)[1].strip() for text in lines if text.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

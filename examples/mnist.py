@@ -12,12 +12,10 @@ import importlib
 import json
 import math
 import os
-import platform
 import sys
 import tempfile
 import time
 from bisect import bisect
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ if not __package__:  # run as a file: its neighbours, and a tinyflux that was no
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tinyflux as flux
-from examples import datasets, models, pictures
+from examples import datasets, machine, models, pictures
 
 ITERATIONS = {"batch": 200, "stochastic": 64_000, "minibatch": 4_000}
 RULES = {"Descent": flux.Descent, "ADAM": flux.ADAM}
@@ -275,15 +273,8 @@ def results(model: Any, data: datasets.Data, options: argparse.Namespace, record
             "mean": "the mean loss of the last fifth of the iterations so far",
             "seconds": "of training, without the tests",
         },
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in ("numpy", "scipy", "tinyflux")}},
+        "versions": machine.versions("numpy", "scipy", "tinyflux"),
     }
-
-
-def version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed, run from its source"
 
 
 def summary(model: Any, data: datasets.Data, options: argparse.Namespace, record: Record) -> str:
