@@ -1,0 +1,172 @@
+"""The command line of the analysis."""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import tinyflux as flux
+from examples import datasets, machine
+
+from . import grid, workers
+from .folder import Folder, Refused
+from .progress import Display
+from .table import Table
+
+EPILOG = """
+commands:
+  quick     all of it, trained for a while: 18 runs, the figures and the report, in some minutes on two cores
+  article   the same with the articles' own numbers of iterations, and three seeds: about two hours on two cores
+  run       the trainings alone: run quick, run article
+  figures   draw what the runs in --output have come to, however many there are
+  report    draw it, and write the report: report.html and report.md
+
+A run that was stopped, in whatever way, goes on from where its state was last saved, to the same numbers as if it
+had not been stopped; one that is done is not repeated. So `article` goes on from what `quick` has trained, too.
+
+examples:
+  python -m examples.flux_mnist quick
+  python -m examples.flux_mnist run article --models 4LS 2LR --variants stochastic --seeds 0 1 2 3 4
+  python -m examples.flux_mnist article --scheduler tcp://head:8786 --output /shared/flux_mnist
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        if options.preset:
+            train(options)
+        if options.command != "run":
+            write(options)
+    except KeyboardInterrupt:
+        print("flux_mnist: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except (Refused, OSError, ImportError, flux.data.DataError) as error:
+        print(f"flux_mnist: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options; for a command that trains, its preset is among them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.flux_mnist",
+        description='The analysis of the articles "Flux.jl on MNIST": three models, three variants of gradient descent '
+        "and two optimisers, trained, drawn, and held against the articles' own figures.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("command", choices=[*grid.PRESETS, "run", "figures", "report"], help="see below")
+    add("preset", nargs="?", choices=grid.PRESETS, help="for run: how far to train")
+    add("--models", nargs="+", choices=grid.MODELS, default=grid.MODELS, help="only these")
+    add("--variants", nargs="+", choices=grid.VARIANTS, default=grid.VARIANTS, help="only these")
+    add("--optimisers", nargs="+", choices=grid.OPTIMISERS, default=grid.OPTIMISERS, help="only these")
+    text = (
+        "of the first parameters and the order of the images; a run for each (default: 0 for quick, 0 1 2 for article)"
+    )
+    add("--seeds", nargs="+", type=_natural, metavar="N", help=text)
+    text = f"train every run this far, up to {grid.LONGEST:,} (default: by preset and variant)"
+    add("--iterations", type=_count, metavar="N", help=text)
+    text = "images in a mini-batch; the articles' number is not known (default: %(default)s)"
+    add("--batchsize", type=_count, metavar="N", default=grid.BATCHSIZE, help=text)
+    text = "as in examples/mnist.py: MNIST where it can be had, else small digits (default: %(default)s)"
+    add("--dataset", choices=datasets.DATASETS, default="auto", help=text)
+    text = "how many runs to train at a time, each with its share of the cores (default: one a core, at most 8)"
+    add("--workers", type=_count, metavar="N", default=min(machine.cores(), 8), help=text)
+    text = "train on the workers of a Dask cluster instead, started in a copy of this folder and with --output in sight"
+    add("--scheduler", metavar="ADDRESS", help=text)
+    add("--output", type=Path, default=Path("results", "flux_mnist"), metavar="FOLDER", help="(default: %(default)s)")
+    text = "where to put figures and report (default: report, in --output)"
+    add("--report", type=Path, metavar="FOLDER", help=text)
+    options = parser.parse_args(arguments)
+    if options.command in grid.PRESETS:
+        if options.preset:
+            parser.error(f"argument preset: goes with run, not {options.command}")
+        options.preset = options.command
+    elif (options.command == "run") != bool(options.preset):
+        parser.error("argument preset: run needs one, quick or article; figures and report take none")
+    if options.preset:
+        options.seeds = options.seeds or grid.PRESETS[options.preset].seeds
+    return options
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= grid.LONGEST:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {grid.LONGEST:,}, got {text!r}")
+    return int(text)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train the runs that are asked for, and don't exist yet."""
+    data = datasets.load(options.dataset)
+    dataset = {"dataset": data.name, "data_sha256": digest(data)}
+    note, images = data.note, len(data.train[0])
+    del data  # the runs load it for themselves
+    if options.batchsize > images:
+        raise Refused(f"--batchsize {options.batchsize:,} is more than the {images:,} training images; take fewer")
+    runs = grid.grid(options.models, options.variants, options.optimisers, options.seeds, options.batchsize)
+    goals = grid.PRESETS[options.preset].iterations
+    threads = None if options.scheduler else max(1, machine.cores() // options.workers)
+    results = options.output.resolve()
+    jobs = [
+        workers.Job(str(results), run, options.iterations or goals[run.variant], dataset, threads)
+        for run in dict.fromkeys(runs)
+    ]
+    for job in jobs:
+        Folder(results, job.run).check(dataset)
+    left = sorted(
+        (job for job in jobs if not job.folder.ended(job.goal)), key=lambda job: -grid.cost(job.run, job.goal)
+    )
+    begun = sum(job.folder.settings() is not None for job in left)
+    where = f"on {options.scheduler}" if options.scheduler else f"{options.workers} at a time, {threads} threads each"
+    print(f"{len(jobs)} runs on {note}: {len(jobs) - len(left)} done, {begun} to go on, {len(left) - begun} to begin")
+    if not left:
+        return
+    print(f"{where}; results in {options.output}", flush=True)
+    options.output.mkdir(parents=True, exist_ok=True)
+    place = workers.cluster(options.scheduler, results) if options.scheduler else workers.local(options.workers)
+    display = Display(left, len(jobs))
+    try:
+        with place as executor:
+            problems = workers.train_all(left, executor, display)
+    finally:
+        display.close()
+    if problems:
+        raise Refused(f"{len(problems)} of {len(jobs)} runs failed:\n  " + "\n  ".join(problems))
+
+
+def digest(data: datasets.Data) -> str:
+    """SHA-256 of all pixels and labels."""
+    sha = hashlib.sha256()
+    for pixels, labels in (data.train, data.test):
+        sha.update(np.ascontiguousarray(pixels, "<f4"))
+        sha.update(np.ascontiguousarray(labels, "<i8"))
+    return sha.hexdigest()
+
+
+def write(options: argparse.Namespace) -> None:
+    """Draw the figures and, unless they alone are wanted, write the report."""
+    from . import figures, report
+
+    table = Table(options.output)
+    folder = options.report or options.output / "report"
+    if options.command == "figures":
+        drawn = figures.draw(table, folder / "figures")
+        print(f"{len(drawn)} figures, as PNG and SVG, in {folder / 'figures'}")
+        return
+    for conclusion in report.report(table, folder):
+        print(f"{report.SIGNS[conclusion.verdict]:<16}{conclusion.text}")
+    print(f"\nThe report: {folder / 'report.html'}, and the same as report.md; the figures: {folder / 'figures'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

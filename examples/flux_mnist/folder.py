@@ -1,0 +1,114 @@
+"""The folder of a run: its settings, what was measured, its state, and who is at work on it.
+
+    settings.json   what the run depends on, and what it was begun with
+    metrics.jsonl   a line for each checkpoint, and one for each time that the training was begun or gone on with
+    state.npz       the model, the optimiser's state and the loss curve: written by `flux.save`
+    progress.json   how far it is, while it is trained
+    lock            held by the process that trains it
+
+All can be read at any time: they are written in one move, or a line at a time.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from .grid import Run
+
+
+class Refused(Exception):
+    """Something the user can set right; the message says what."""
+
+
+class Folder:
+    """The folder of one run, under the folder of all results."""
+
+    def __init__(self, results: Path, run: Run) -> None:
+        self.path = results / run.name
+        self.run = run
+        self.state = self.path / "state.npz"
+        self._settings = self.path / "settings.json"
+        self._metrics = self.path / "metrics.jsonl"
+        self._progress = self.path / "progress.json"
+
+    def lock(self) -> FileLock:
+        """A lock that one process can hold; it is free again when that process ends, in whatever way."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / "lock")
+
+    def settings(self) -> dict[str, Any] | None:
+        """What the run was begun with, or None."""
+        return _read(self._settings)
+
+    def check(self, dataset: dict[str, str]) -> dict[str, Any] | None:
+        """The settings, after seeing that the run was begun as it is asked for now; else Refused."""
+        settings = self.settings()
+        for name, wanted in {**self.run._asdict(), **dataset}.items():
+            if settings is not None and settings.get(name) != wanted:
+                raise Refused(
+                    f"{self.path} was begun with the {name} {settings.get(name)!r}, not {wanted!r}; name another "
+                    "folder by --output, or remove that one"
+                )
+        return settings
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        write(self._settings, json.dumps(settings, indent=1) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All entries so far; a line that was not written to its end doesn't count."""
+        return [json.loads(line) for line in _whole_lines(self._metrics)]
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """The entries of checkpoints alone: iteration, accuracy, loss, mean_loss, seconds."""
+        return [entry for entry in self.metrics() if "accuracy" in entry]
+
+    def ended(self, goal: int) -> bool:
+        """Whether there is nothing left to do: the goal was reached, or the training came to a loss that is NaN."""
+        return any(entry.get("iteration", 0) >= goal or "diverged" in entry for entry in self.metrics())
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Add an entry, and see that it is on the disk."""
+        size = sum(len(line.encode()) + 1 for line in _whole_lines(self._metrics))
+        with open(self._metrics, "ab") as file:
+            file.truncate(size)  # what was left of a line when its writer was killed
+            file.write(json.dumps(entry).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def tell(self, iteration: int, loss: float) -> None:
+        """Let others know how far the training is."""
+        write(self._progress, json.dumps({"iteration": iteration, "loss": loss}))
+
+    def told(self) -> dict[str, Any] | None:
+        """How far the training is, or None when nobody is at it."""
+        return _read(self._progress)
+
+    def leave(self) -> None:
+        self._progress.unlink(missing_ok=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file in one move: under its name stands the old one or the new one."""
+    temporary = path.parent / f".{path.name}.{os.urandom(8).hex()}"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def _whole_lines(path: Path) -> list[str]:
+    text = path.read_bytes() if path.exists() else b""
+    return text[: text.rfind(b"\n") + 1].decode().splitlines()

@@ -1,0 +1,282 @@
+"""The report: one text in Markdown, and a page of HTML made of it that holds its figures in itself."""
+
+import base64
+import csv
+import importlib.resources
+import io
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from . import claims, figures
+from .claims import FAILS, HOLDS, NOT_RUN, compared, percent
+from .folder import Refused, write
+from .grid import BATCHSIZE, ETA, MODELS, OPTIMISERS, PRESETS, VARIANTS
+from .table import KINDS, Cell, Claimed, Table, article
+
+SIGNS = {HOLDS: "✓ holds", FAILS: "✗ doesn't hold", NOT_RUN: "– not run", "": ""}
+VARIANT = {"batch": "Batch gradient descent", "stochastic": "Stochastic gradient descent", "minibatch": "Mini-batches"}
+
+# What was tried apart from the grid, to see where a difference may come from: said of figures that are far off.
+REASONS = {
+    ("2LR", "stochastic", "Descent"): "with a learning rate of 0.2 in the place of 0.1 we saw 12 to 30 % (three seeds, "
+    "60,000 to 240,000 iterations)",
+    ("4LS", "minibatch", "ADAM"): "with 1,024 images in a mini-batch in the place of 128 we saw 85.6 to 91.0 % "
+    "(three seeds)",
+    ("3LS", "minibatch", "ADAM"): "with 1,024 images in a mini-batch in the place of 128 we saw 94.4 to 95.1 % "
+    "(three seeds)",
+}
+
+_KEY = """\
+The difference is ours less the articles', where these give a figure; where they give a bound, it is how far ours lies
+outside of it, and 0 if it doesn't. The time is that of training alone, the mean over the seeds."""
+
+
+def report(table: Table, folder: Path) -> list[claims.Conclusion]:
+    """Write report.html, report.md, accuracies.csv and the figures into a folder.
+
+    Returns: the articles' conclusions with the verdicts, as they stand in the report.
+    """
+    drawn = figures.draw(table, folder / "figures")
+    conclusions = claims.conclusions(table)
+    text = "\n\n".join(
+        [
+            "# Flux.jl on MNIST, repeated with tinyflux",
+            _introduction(table),
+            "## The articles' conclusions",
+            _verdicts(conclusions),
+            *[_conclusion(conclusion) for conclusion in conclusions],
+            "## The articles' figures and ours",
+            _beside(table),
+            "## Accuracies at the checkpoints",
+            _KEY,
+            *[_accuracies(table, variant, model) for variant in VARIANTS for model in MODELS],
+            *(["### Runs that ended early", *table.diverged] if table.diverged else []),
+            "## Figures",
+            *[f"### {f.title}\n\n![{f.title}](figures/{f.name}.png)\n\n{f.caption}" for f in drawn],
+            "## Settings",
+            _settings(table),
+            "## How it was made",
+            _made(table),
+        ]
+    )
+    write(folder / "report.md", text + "\n")
+    write(folder / "accuracies.csv", _csv(table))
+    write(folder / "report.html", _page(text, folder))
+    return conclusions
+
+
+def _introduction(table: Table) -> str:
+    seeds = {len(table.seeds(kind)) for kind in table.cells}
+    counts = f"{min(seeds)} to {max(seeds)} seeds each" if len(seeds) > 1 else f"{seeds.pop()} seeds each"
+    counts = counts.replace("1 seeds each", "one seed each")
+    missing = len(KINDS) - len(table.cells)
+    gap = f" {missing} of the 18 trainings were not run." if missing else ""
+    return (
+        "Three small networks learn to read handwritten digits by three variants of gradient descent and two "
+        'optimisers: 18 trainings, after the three articles "Flux.jl on MNIST" (R. Schätzle, 2022). The figures of the '
+        "third one, *What about ADAM?*, stand beside ours, and its conclusions are held against our data. "
+        f"Here are {len(table.cells)} trainings with {counts}, {len(table.settings)} runs in all, on "
+        f"{_images(table)}.{gap} An iteration is one update of the parameters; accuracies are in percent of the test "
+        "images, differences in percentage points, ± is the standard deviation over the seeds. Learning rates and "
+        "batch size are the same for all models: nothing was tuned to come closer to the articles."
+    )
+
+
+def _images(table: Table) -> str:
+    return {"mnist": "MNIST", "digits": "**scikit-learn's small digits, not MNIST**"}[table.setting["dataset"]]
+
+
+def _verdicts(conclusions: list[claims.Conclusion]) -> str:
+    rows = [[c.text, _count(c), SIGNS[c.verdict]] for c in conclusions]
+    return _table(["conclusion", "checks", "verdict"], "lll", rows)
+
+
+def _count(conclusion: claims.Conclusion) -> str:
+    verdicts = [check.verdict for check in conclusion.checks]
+    gap = f", {verdicts.count(NOT_RUN)} not run" if NOT_RUN in verdicts else ""
+    return f"{verdicts.count(HOLDS)} of {len(verdicts)} hold{gap}"
+
+
+def _conclusion(conclusion: claims.Conclusion) -> str:
+    rows = [[c.statement, c.evidence, SIGNS[c.verdict]] for c in conclusion.checks]
+    return f"### {conclusion.text}\n\n" + _table(["check", "from our data", "verdict"], "lll", rows)
+
+
+def _beside(table: Table) -> str:
+    rows = []
+    for claimed in article():
+        cell = table.cells.get(claimed.kind, {}).get(claimed.iterations)
+        difference, verdict = compared(claimed, cell)
+        ours = percent(cell) if cell else ""
+        seeds = str(len(cell.accuracies)) if cell else ""
+        rows.append(
+            [*claimed.kind, f"{claimed.iterations:,}", _theirs(claimed), ours, seeds, difference, SIGNS[verdict]]
+        )
+    header = ["model", "variant", "optimiser", "iterations", "article", "ours", "seeds", "difference", "bound"]
+    return _table(header, "lllrrrrrl", rows) + "\n\n" + _summed_up(table)
+
+
+def _summed_up(table: Table) -> str:
+    """How near our figures come, and where they don't: computed, like all else."""
+    run = [(c, table.cells.get(c.kind, {}).get(c.iterations)) for c in article()]
+    known = [(c, cell) for c, cell in run if cell is not None]
+    far = [(c, cell) for c, cell in known if _far(c, cell)]
+    lines = [f"- {_apart(c, cell, table.setting['dataset'])}" for c, cell in far]
+    text = f"{len(known)} of the articles' {len(run)} figures were run. "
+    if not far:
+        return text + "None of ours is more than one percentage point away, or outside of a bound."
+    text += f"{len(known) - len(far)} of ours are within one percentage point, or within the bound. The others:"
+    return text + "\n\n" + "\n".join(lines)
+
+
+def _far(claimed: Claimed, cell: Cell) -> bool:
+    """Whether a figure is more than a percentage point away, or outside of the bound."""
+    if claimed.relation == "=":
+        return abs(cell.accuracy - claimed.percent) > 1
+    return compared(claimed, cell)[1] == FAILS
+
+
+def _apart(claimed: Claimed, cell: Cell, dataset: str) -> str:
+    """How a figure differs, and what is known of it."""
+    low, high = min(cell.accuracies), max(cell.accuracies)
+    words = [f"{' '.join(claimed.kind)} at {claimed.iterations:,}: {percent(cell)}, the article {_theirs(claimed)}"]
+    if claimed.relation == "=" and low <= claimed.percent <= high:
+        words.append(f"its figure lies among our seeds' ({low:.2f} to {high:.2f})")
+    if dataset == "mnist" and claimed.kind in REASONS:
+        words.append(REASONS[claimed.kind])
+    return "; ".join(words)
+
+
+def _theirs(claimed: Claimed) -> str:
+    return ("" if claimed.relation == "=" else f"{claimed.relation} ") + f"{claimed.percent:g} %"
+
+
+def _accuracies(table: Table, variant: str, model: str) -> str:
+    """The table of a model and a variant: the optimisers side by side, a row for each checkpoint."""
+    kinds = [(model, variant, rule) for rule in OPTIMISERS]
+    iterations = sorted({i for kind in kinds for i in table.cells.get(kind, ())})
+    title = f"### {VARIANT[variant]}: {model}"
+    if not iterations:
+        return f"{title}\n\n– not run"
+    figures = {(c.kind, c.iterations): c for c in article()}
+    rows = []
+    for i in iterations:
+        row = [f"{i:,}"]
+        for kind in kinds:
+            row += _entries(table.cells.get(kind, {}).get(i), figures.get((kind, i)))
+        rows.append(row)
+    header = [
+        "iterations",
+        *[f"{rule} {what}" for rule in OPTIMISERS for what in ("", "article", "difference", "time")],
+    ]
+    return f"{title}\n\n" + _table([name.strip() for name in header], "r" * 9, rows)
+
+
+def _entries(cell: Cell | None, claimed: Claimed | None) -> list[str]:
+    """Accuracy, the articles' figure, the difference, and the time."""
+    if cell is None:
+        return ["", _theirs(claimed) if claimed else "", "", ""]
+    difference = (compared(claimed, cell)[0] or "0") if claimed else ""
+    return [percent(cell), _theirs(claimed) if claimed else "", difference, duration(cell.time)]
+
+
+def duration(seconds: float) -> str:
+    """A time in words, with three figures.
+
+    >>> duration(0.0123), duration(4.56), duration(125), duration(4000)
+    ('12.3 ms', '4.56 s', '2 min 5 s', '1 h 7 min')
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    if seconds < 3600:
+        return f"{round(seconds) // 60} min {round(seconds) % 60} s"
+    return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"
+
+
+def _settings(table: Table) -> str:
+    size = table.setting["batchsize"]
+    rows = [
+        ["models", "784-16-16-16-10 (4LS), 784-60-60-10 (3LS), 784-32-10 (2LR)", "known, by a transcription"],
+        ["activations", "sigmoid in all layers (4LS, 3LS); relu, then softmax (2LR)", "known, by a transcription"],
+        ["losses", "mse over all ten outputs (4LS, 3LS), crossentropy (2LR)", "inferred from the curves' plateaus"],
+        ["first parameters", "Glorot-uniform weights, biases of zero", "known: Flux's defaults"],
+        ["images", "pixels from 0 to 1 in float32, labels one-hot", "known"],
+        ["optimisers", "Descent; ADAM with β = (0.9, 0.999), ε = 1e-8", "known: Flux's defaults"],
+        ["learning rates", ", ".join(f"{rule} {eta}" for rule, eta in ETA.items()), "inferred from the figures"],
+        ["images in a mini-batch", f"{size}", "not known" + (": a usual number" if size == BATCHSIZE else "")],
+        ["order of the images", "shuffled passes, each image once in a pass", "not known"],
+        ["iterations", ", ".join(f"{v} {n:,}" for v, n in PRESETS["article"].iterations.items()), "known"],
+        ["seeds", "see the table above; the articles show single runs", "ours"],
+    ]
+    return _table(["setting", "value", "known or inferred"], "lll", rows)
+
+
+def _made(table: Table) -> str:
+    runs = list(table.settings.values())
+    begun = sorted(run["begun"]["time"][:10] for run in runs)
+    days = begun[0] if begun[0] == begun[-1] else f"{begun[0]} to {begun[-1]}"
+    machines = dict.fromkeys(_machine(run) for run in runs)
+    versions = dict.fromkeys(", ".join(f"{k} {v}" for k, v in run["begun"]["versions"].items()) for run in runs)
+    total = sum(sum(cells[max(cells)].seconds) for cells in table.cells.values())
+    presets = "python -m examples.flux_mnist article"
+    return (
+        f"Trained {days}, {duration(total)} of training in all, on {'; '.join(machines)}. Versions: "
+        f"{'; '.join(versions)}. The images' SHA-256 is `{table.setting['data_sha256'][:16]}…`. To repeat it, with the "
+        f"MNIST files in `$TINYFLUX_DATA` or a network to get them from:\n\n```sh\n{presets}\n```"
+    )
+
+
+def _machine(run: dict[str, Any]) -> str:
+    machine, threads = run["begun"]["machine"], run["threads"]
+    memory = f", {machine['memory_gib']} GiB of memory" if machine["memory_gib"] else ""
+    held = f", each run as {run['step']} on {threads} thread{'s' * (threads != 1)}" if threads else f" as {run['step']}"
+    return f"{machine['cores']} cores of {machine['processor']}{memory}, {machine['system']}{held}"
+
+
+def _table(header: list[str], alignment: str, rows: list[list[str]]) -> str:
+    """A table in Markdown; the alignment of each column is l, c or r."""
+    rule = [{"l": ":--", "c": ":-:", "r": "--:"}[letter] for letter in alignment]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
+
+
+def _csv(table: Table) -> str:
+    """All checkpoints of all kinds."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    columns = ["model", "variant", "optimiser", "iterations", "seeds", "accuracy_percent", "standard_deviation"]
+    writer.writerow([*columns, "lowest", "highest", "seconds", "mean_loss_of_last_100"])
+    for kind, cells in table.cells.items():
+        for i, cell in cells.items():
+            writer.writerow([*kind, i, *_numbers(cell)])
+    return file.getvalue()
+
+
+def _numbers(cell: Cell) -> list[str]:
+    spread = "" if math.isnan(cell.spread) else f"{cell.spread:.4f}"
+    low, high = min(cell.accuracies), max(cell.accuracies)
+    loss = sum(cell.losses) / len(cell.losses)
+    return [
+        f"{len(cell.accuracies)}",
+        *[f"{cell.accuracy:.4f}", spread, f"{low:.2f}", f"{high:.2f}", f"{cell.time:.6g}", f"{loss:.6g}"],
+    ]
+
+
+def _page(text: str, folder: Path) -> str:
+    """The text as a page that needs no other file."""
+    try:
+        import markdown
+    except ImportError as error:
+        raise Refused(f'markdown cannot be imported ({error}); pip install "tinyflux[examples]"') from error
+    body = markdown.markdown(text, extensions=["tables", "toc", "fenced_code"], output_format="html")
+    body = re.sub(r"<table>(.*?)</table>", r'<div class="wide"><table>\1</table></div>', body, flags=re.DOTALL)
+    body = re.sub(r'src="(figures/[^"]+)"', lambda match: f'src="{_embedded(folder / match[1])}"', body)
+    page = importlib.resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    return page.replace("<!-- body -->", body)
+
+
+def _embedded(picture: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

@@ -1,0 +1,254 @@
+"""One run of the grid: trained to its goal from wherever it stands, bit for bit as if it had never been stopped.
+
+The samples of an iteration follow from the seed and the iteration's number alone, and all else that the training
+depends on lies in the state that is saved: the parameters, the optimiser's state, the loss curve.
+"""
+
+import datetime
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import filelock
+import numpy as np
+
+import tinyflux as flux
+from examples import datasets, machine, models
+
+from .curve import Curve
+from .folder import Folder, Refused
+from .grid import ETA, Run, checkpoints
+
+SAVE = 30.0  # seconds of training after which the state is saved between checkpoints
+LOOK = 0.2  # seconds after which it looks whether it is to stop, and tells how far it is
+
+Data = tuple[np.ndarray, np.ndarray]
+Step = Callable[[np.ndarray], np.ndarray]
+
+
+class Stopped(Exception):
+    """The training was asked to stop before its goal; its state is saved."""
+
+
+class Busy(Exception):
+    """Another process is at work on the run."""
+
+
+def train(
+    folder: Folder,
+    goal: int,
+    dataset: dict[str, str],
+    threads: int | None,
+    stop: Callable[[], bool],
+    wait: bool = False,
+) -> None:
+    """Train a run up to the iteration `goal`.
+
+    Arguments:
+        folder: the run's folder; what is in it is gone on with.
+        dataset: "dataset", the name of the images, and "data_sha256".
+        threads: how many the arithmetic uses, to be noted.
+        stop: asked several times a second; the training ends, its state saved, when it returns True.
+        wait: wait for another process that is at work on the run, instead of raising Busy.
+
+    Errors: Busy, Stopped; Refused where the folder holds another run than that.
+    """
+    with _hold(folder, stop, wait):
+        settings = folder.check(dataset)
+        if not folder.ended(goal):
+            _Training(folder, goal, dataset, threads, settings, stop).run()
+
+
+def _hold(folder: Folder, stop: Callable[[], bool], wait: bool) -> filelock.AcquireReturnProxy:
+    """Get hold of the run's lock, for as long as the context that is returned lasts."""
+    while True:
+        try:
+            return folder.lock().acquire(timeout=LOOK if wait else 0)
+        except filelock.Timeout:
+            if not wait:
+                raise Busy(f"another process trains {folder.run}") from None
+            if stop():
+                raise Stopped(f"{folder.run} was stopped while another process trains it") from None
+
+
+class _Training:
+    def __init__(
+        self,
+        folder: Folder,
+        goal: int,
+        dataset: dict[str, str],
+        threads: int | None,
+        settings: dict[str, Any] | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.folder, self.goal, self.stop = folder, goal, stop
+        run = folder.run
+        data = datasets.load(dataset["dataset"])
+        pixels, labels = data.train
+        self.data = pixels, flux.onehotbatch(labels, range(10))
+        self.test = data.test
+        flux.seed(run.seed)
+        self.model = models.build(run.model)
+        self.opt = flux.setup(getattr(flux, run.optimiser)(ETA[run.optimiser]), self.model)
+        self.curve = Curve()
+        self.seconds = np.zeros(())
+        how, self.step = self._step(settings and settings["step"])
+        if settings is None:
+            fixed = {**run._asdict(), "eta": ETA[run.optimiser], **dataset, "step": how}
+            fixed |= {"threads": threads, "parameters": flux.parameter_count(self.model), "begun": surroundings()}
+            folder.begin(fixed)
+        if folder.state.exists():
+            self._load()
+        folder.append({"event": "gone on" if self.iteration else "begun", "at": self.iteration, **surroundings()})
+
+    @property
+    def iteration(self) -> int:
+        return int(self.curve.count)
+
+    def _load(self) -> None:
+        path = self.folder.state
+        try:
+            flux.load(path, self._state(), self.opt)
+        except flux.CheckpointError as error:
+            raise Refused(f"{error} Remove {self.folder.path}, and the run begins anew") from error
+
+    def _state(self) -> Any:
+        return {"model": self.model, "curve": self.curve, "seconds": self.seconds}
+
+    def _step(self, how: str | None) -> tuple[str, Step]:
+        """What makes iterations, given the samples of each: native code, or the same in NumPy; and its name.
+
+        It returns their losses, and ends at one that is NaN or infinite, without the update of that iteration.
+        """
+        loss = models.LOSSES[self.folder.run.model]
+        try:
+            if how == "NumPy":  # a run goes on as it was begun
+                raise flux.CompilerNotFound
+            step = flux.compile_training(lambda m, x, y: loss(m(x), y), self.model, self.opt, self._size())
+            step(self.data, np.empty(0, np.int64))
+        except flux.CompilerNotFound as error:
+            if how == "native code":
+                raise Refused(
+                    f"{self.folder.path} was begun with native code, which gives other roundings than NumPy: {error}"
+                ) from error
+            return "NumPy", self._plain(loss)
+        return "native code", lambda order: step.iterate(self.data, order)
+
+    def _plain(self, loss: Callable[..., Any]) -> Step:
+        x, y = self.data
+
+        def step(order: np.ndarray) -> np.ndarray:
+            losses = []
+            for numbers in order:
+                rows = numbers if len(numbers) < len(x) else slice(None)
+                value, grads = flux.withgradient(lambda m: loss(m(x[rows]), y[rows]), self.model)  # noqa: B023
+                losses.append(float(value))
+                if not np.isfinite(value):
+                    break
+                flux.update(self.opt, self.model, grads)
+            return np.array(losses)
+
+        return step
+
+    def _size(self) -> int:
+        """How many images an iteration takes."""
+        images, run = len(self.data[0]), self.folder.run
+        return min({"batch": images, "stochastic": 1, "minibatch": run.batchsize}[run.variant], images)
+
+    def run(self) -> None:
+        """Train to the goal, or until told to stop; the state is saved whatever the reason."""
+        due = [i for i in checkpoints(self.goal) if i >= self.iteration]
+        tested = {entry["iteration"] for entry in self.folder.checkpoints()}
+        try:
+            while due:
+                self._train(due[0])
+                self._save()
+                if due[0] not in tested:
+                    self._test()
+                del due[0]
+        except flux.NonFiniteLoss as error:
+            self._save()
+            self.folder.append({"diverged": str(error), "at": self.iteration})
+        finally:
+            self.folder.leave()
+
+    def _train(self, goal: int) -> None:
+        """The loop around the step. The time that counts is that of sampling, training and keeping the losses."""
+        orders = samples(self.folder.run, len(self.data[0]), self._size(), self.iteration)
+        order, chunk, told, saved = next(orders), 1, self.seconds + LOOK, self.seconds + SAVE
+        with np.errstate(all="ignore"):  # an overflow ends in a loss that is not finite
+            while self.iteration < goal:
+                start = time.perf_counter()
+                count = min(chunk, goal - self.iteration)
+                losses = self.step(order[:count])
+                finite = losses if np.isfinite(losses[-1]) else losses[:-1]
+                self.curve.add(finite)
+                order = order[count:] if count < len(order) else next(orders)
+                spent = time.perf_counter() - start
+                self.seconds += spent
+                if len(finite) < len(losses):
+                    raise flux.NonFiniteLoss(f"the loss is {losses[-1]}")
+                chunk = max(1, min(2 * chunk, int(len(losses) * LOOK / spent)))
+                if self.seconds > told or self.iteration == goal:
+                    self.folder.tell(self.iteration, self.curve.recent_mean)
+                    told = self.seconds + LOOK
+                if self.stop():
+                    self._save()
+                    raise Stopped(f"{self.folder.run} was stopped after {self.iteration:,} iterations")
+                if self.seconds > saved:
+                    self._save()
+                    saved = self.seconds + SAVE
+
+    def _save(self) -> None:
+        flux.save(self.folder.state, self._state(), self.opt)
+
+    def _test(self) -> None:
+        pixels, labels = self.test
+        accuracy = float(np.mean(flux.onecold(self.model(pixels)) == labels))
+        losses = {"loss": self.curve.last, "mean_loss": self.curve.recent_mean}
+        entry = {"iteration": self.iteration, "accuracy": accuracy, **losses, "seconds": float(self.seconds)}
+        self.folder.append(entry)
+
+
+def samples(run: Run, images: int, size: int, iteration: int) -> Iterator[np.ndarray]:
+    """The images of each iteration from `iteration` on: rows of `size` numbers, as many rows at a time as a pass has.
+
+    Every pass takes the images in an order of its own; the few that fill no mini-batch sit it out.
+
+    >>> passes = samples(Run("4LS", "minibatch", "ADAM", seed=0, batchsize=2), images=5, size=2, iteration=0)
+    >>> next(passes).tolist(), next(passes).tolist()
+    ([[2, 4], [3, 0]], [[1, 4], [3, 0]])
+    """
+    passes, begun = divmod(iteration, images // size)
+    while True:
+        if run.variant == "batch":
+            yield np.arange(images)[None]
+            continue
+        order = np.random.default_rng((run.seed, passes)).permutation(images)
+        yield order[: len(order) - len(order) % size].reshape(-1, size)[begun:]
+        passes, begun = passes + 1, 0
+
+
+def surroundings() -> dict[str, Any]:
+    """When, where and with what a training is run."""
+    memory = machine.memory()
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": machine.versions("tinyflux", "numpy", "scipy"),
+        "machine": {
+            "processor": machine.processor(),
+            "cores": machine.cores(),
+            "memory_gib": memory and round(memory / 2**30),
+            "system": platform.system(),
+        },
+    }
+
+
+def stop_on_signals() -> Callable[[], bool]:
+    """Have Ctrl-C and a request to end raise a flag; returns the function that reads it."""
+    raised: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: raised.append(number))
+    return lambda: bool(raised)
