@@ -76,7 +76,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--dataset", choices=datasets.DATASETS, default="auto", help=text)
     text = "how many runs to train at a time, each with its share of the cores (default: one a core, at most 8)"
     add("--workers", type=_count, metavar="N", default=min(machine.cores(), 8), help=text)
-    text = "train on the workers of a Dask cluster instead, started in a copy of this folder and with --output in sight"
+    text = (
+        "train on the workers of a Dask cluster instead, started in a copy of this folder and with --output in sight; "
+    )
+    text += "runs that were begun there go on after Ctrl-C"
     add("--scheduler", metavar="ADDRESS", help=text)
     add("--output", type=Path, default=Path("results", "flux_mnist"), metavar="FOLDER", help="(default: %(default)s)")
     text = "where to put figures and report (default: report, in --output)"

@@ -84,7 +84,7 @@ class Folder:
         write(self._progress, json.dumps({"iteration": iteration, "loss": loss}))
 
     def told(self) -> dict[str, Any] | None:
-        """How far the training is, or None when nobody is at it."""
+        """How far the training was when it told last; None where it hasn't, or came to its end."""
         return _read(self._progress)
 
     def leave(self) -> None:

@@ -1,0 +1,523 @@
+"""Runs of examples/flux_mnist: what they compute, and that it is the same however often they are stopped."""
+
+import os
+import signal
+import tracemalloc
+
+import numpy as np
+import pytest
+from flux_mnist_helpers import (
+    DATASET,
+    NO_COMPILER,
+    after,
+    came_to,
+    count,
+    events,
+    finish,
+    kill,
+    needs_compiler,
+    never,
+    result,
+    scores,
+    small,
+    start,
+    state,
+    train,
+    undisturbed,
+    wait_for,
+)
+
+import tinyflux as flux
+from examples import datasets, models
+from examples.flux_mnist import grid, training
+from examples.flux_mnist.folder import Folder, Refused
+from examples.flux_mnist.progress import outcome
+from tinyflux.compile.build import available
+
+RANDOM = np.random.default_rng(7)
+LABELS = np.arange(40) % 10
+PATTERNS = RANDOM.random((10, 784)) < 0.1  # little ink, as on real images
+PIXELS, TEST_PIXELS = ((PATTERNS[LABELS] * RANDOM.random((40, 784))).astype(np.float32) for _ in range(2))
+GOAL = 1_100  # with checkpoints at 500, 1000 and 1100
+EVERY_KIND = [(variant, rule) for variant in grid.VARIANTS for rule in grid.OPTIMISERS]
+
+
+@pytest.fixture(autouse=True)
+def _few_images(monkeypatch):
+    data = datasets.Data("digits", "made up", (PIXELS, LABELS), (TEST_PIXELS, LABELS))
+    monkeypatch.setattr(datasets, "load", {"digits": data}.__getitem__)
+
+
+@pytest.fixture(name="how", params=["native code", "NumPy"])
+def _how(request, monkeypatch):
+    """Both ways to train."""
+    if request.param == "NumPy":
+        monkeypatch.setenv("CC", NO_COMPILER)
+    elif not available():
+        pytest.skip("there is no C compiler here")
+    return request.param
+
+
+class Clock:
+    """In the place of `time`: tells the time that the test says has passed."""
+
+    def __init__(self, monkeypatch, tick):
+        self.now, self.tick = 0.0, tick
+        monkeypatch.setattr(training, "time", self)
+
+    def perf_counter(self):
+        self.now += self.tick
+        return self.now
+
+
+# What is computed
+
+
+def by_hand(run, goal):
+    """The losses of the iterations, and the layers after them: the textbook's formulas in double precision."""
+    flux.seed(run.seed)
+    layers = [layer for layer in models.build(run.model) if hasattr(layer, "weight")]
+    parameters = [np.array(p, float) for layer in layers for p in (layer.weight, layer.bias)]
+    averages = [(np.zeros_like(p), np.zeros_like(p)) for p in parameters]
+    size = {"batch": 40, "stochastic": 1, "minibatch": run.batchsize}[run.variant]
+    order = [row for _, rows in zip(range(goal), training.samples(run, 40, size, 0)) for row in rows]
+    losses = []
+    for i, rows in enumerate(order[:goal], 1):
+        loss, gradients = backpropagation(run.model, parameters, PIXELS[rows].astype(float), np.eye(10)[LABELS[rows]])
+        losses.append(loss)
+        for p, (m, v), g in zip(parameters, averages, gradients):
+            if run.optimiser == "Descent":
+                p -= 0.1 * g
+                continue
+            m += (1 - 0.9) * (g - m)
+            v += (1 - 0.999) * (g**2 - v)
+            p -= 0.01 * (m / (1 - 0.9**i)) / (np.sqrt(v / (1 - 0.999**i)) + 1e-8)
+    return np.array(losses), parameters
+
+
+def activities(name, parameters, x):
+    """The input, and what each layer makes of it."""
+    found = [x]
+    for w, b in zip(parameters[::2], parameters[1::2]):
+        z = found[-1] @ w.T + b
+        if name != "2LR":
+            found.append(1 / (1 + np.exp(-z)))
+        elif len(found) == 1:
+            found.append(np.maximum(z, 0))
+        else:
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            found.append(e / e.sum(axis=1, keepdims=True))
+    return found
+
+
+def backpropagation(name, parameters, x, y):
+    """The loss, and the gradient for each parameter."""
+    found = activities(name, parameters, x)
+    if name == "2LR":
+        loss, delta = -np.sum(y * np.log(found[-1] + np.finfo(np.float32).eps)) / len(y), (found[-1] - y) / len(y)
+    else:
+        loss, delta = np.mean((found[-1] - y) ** 2), 2 * (found[-1] - y) / y.size * found[-1] * (1 - found[-1])
+    gradients = []
+    for i in reversed(range(len(parameters) // 2)):
+        gradients = [delta.T @ found[i], delta.sum(axis=0), *gradients]
+        slope = found[i] > 0 if name == "2LR" else found[i] * (1 - found[i])
+        delta = delta @ parameters[2 * i] * slope
+    return loss, gradients
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "rule"),
+    [
+        ("4LS", "minibatch", "ADAM"),
+        ("3LS", "stochastic", "Descent"),
+        ("2LR", "batch", "ADAM"),
+        ("2LR", "minibatch", "Descent"),
+    ],
+)
+def test_losses_parameters_and_accuracy(how, name, variant, rule, tmp_path):
+    run = small(name, variant, rule, seed=5, batchsize=12)
+    folder = Folder(tmp_path, run)
+    train(folder, 150)
+    losses, parameters = by_hand(run, 150)
+    with np.load(folder.state) as file:
+        np.testing.assert_allclose(file["model['curve'].early"][:150], losses, rtol=2e-3, atol=1e-6)
+        saved = [array for key, array in file.items() if key.startswith("model['model']")]
+    assert [p.shape for p in saved] == [p.shape for p in parameters]
+    flux.seed(5)
+    first = [p.copy() for p in flux.leaves(models.build(name))]
+    for p, expected, begun in zip(saved, parameters, first):
+        assert np.linalg.norm(p - expected) < 0.01 * np.linalg.norm(expected - begun)
+    right = activities(name, [p.astype(float) for p in saved], TEST_PIXELS)[-1].argmax(axis=1) == LABELS
+    (found,) = folder.checkpoints()
+    assert found["seconds"] > 0
+    assert scores(folder) == [
+        {
+            "iteration": 150,
+            "accuracy": right.mean(),
+            "loss": pytest.approx(losses[-1], rel=2e-3, abs=1e-6),
+            "mean_loss": pytest.approx(losses[-100:].mean(), rel=2e-3, abs=1e-6),
+        }
+    ]
+    assert folder.settings()["step"] == how
+
+
+def test_a_checkpoint_is_of_its_own_iteration(tmp_path):
+    long, short = Folder(tmp_path / "long", small()), Folder(tmp_path / "short", small())
+    train(long, GOAL)
+    train(short, 500)
+    assert [entry["iteration"] for entry in long.checkpoints()] == [500, 1000, 1100]
+    assert scores(long)[:1] == scores(short)
+    accuracies = [entry["accuracy"] for entry in long.checkpoints()]
+    assert accuracies[0] > 0.3
+    assert len({entry["mean_loss"] for entry in long.checkpoints()}) == 3
+
+
+def test_settings(how, tmp_path):
+    folder = Folder(tmp_path, small("4LS", "minibatch", "ADAM", seed=3, batchsize=8))
+    train(folder, 1, threads=2)
+    settings = folder.settings()
+    begun = settings.pop("begun")
+    assert settings == {
+        **folder.run._asdict(),
+        **DATASET,
+        "eta": 0.01,
+        "step": how,
+        "threads": 2,
+        "parameters": 13_274,
+    }
+    assert begun["versions"]["numpy"] == np.__version__
+    assert begun["machine"]["cores"] >= 1
+
+
+def test_testing_and_saving_take_none_of_the_time(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch, tick=0.001)
+
+    def slow(function):
+        def slowed(*arguments):
+            clock.now += 1000
+            return function(*arguments)
+
+        return slowed
+
+    monkeypatch.setattr(flux, "onecold", slow(flux.onecold))
+    monkeypatch.setattr(flux, "save", slow(flux.save))
+    folder = Folder(tmp_path, small())
+    train(folder, GOAL)
+    seconds = [entry["seconds"] for entry in folder.checkpoints()]
+    assert clock.now > 6000
+    assert 0 < seconds[0] < seconds[1] < seconds[2] < 10
+
+
+def test_the_time_goes_on_where_it_was(tmp_path, monkeypatch):
+    folder = Folder(tmp_path, small())
+    train(folder, 500)
+    first = folder.checkpoints()[0]["seconds"]
+    Clock(monkeypatch, tick=7.0)
+    train(folder, 501)
+    assert folder.checkpoints()[1]["seconds"] == first + 7.0
+
+
+# Stopped, and gone on with
+
+
+@pytest.mark.parametrize(("variant", "rule"), EVERY_KIND)
+def test_stopping_changes_nothing(how, variant, rule, tmp_path):
+    run = small(variant=variant, optimiser=rule, batchsize=12)
+    whole, parts = Folder(tmp_path / "whole", run), Folder(tmp_path / "parts", run)
+    train(whole, GOAL)
+    for calls in (1, 4, 6, 3):
+        with pytest.raises(training.Stopped, match=r"2LR .* seed 0 was stopped after [\d,]+ iterations"):
+            train(parts, GOAL, after(calls))
+        assert parts.told() is None
+    train(parts, GOAL)
+    begun, *gone_on = events(parts)
+    assert begun == ("begun", 0)
+    assert [event for event, _ in gone_on] == ["gone on"] * 4
+    stops = [at for _, at in gone_on]
+    assert 0 < stops[0] < stops[1] < stops[2] < stops[3] < GOAL
+    assert result(parts) == result(whole)
+    assert len(scores(whole)) == 3
+
+
+def test_it_can_be_made_longer(tmp_path):
+    parts, whole = Folder(tmp_path / "parts", small()), Folder(tmp_path / "whole", small())
+    train(parts, 1_000)
+    assert parts.ended(1_000)
+    assert not parts.ended(1_001)
+    train(parts, 3_000)
+    train(whole, 3_000)
+    assert result(parts) == result(whole)
+    assert [entry["iteration"] for entry in whole.checkpoints()] == [500, 1000, 2000, 3000]
+
+
+def test_what_is_done_is_not_repeated(tmp_path, monkeypatch):
+    folder = Folder(tmp_path, small())
+    train(folder, 600)
+    files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.path.glob("*.*")}
+    assert {path.name for path in files} == {"settings.json", "metrics.jsonl", "state.npz"}
+    monkeypatch.setattr(datasets, "load", None)  # not even the images are needed
+    train(folder, 600)
+    train(folder, 550)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.path.glob("*.*")} == files
+
+
+@pytest.fixture(name="whole")
+def _whole(tmp_path):
+    """The results of a run that nothing has disturbed."""
+    folder = Folder(tmp_path / "whole", small())
+    train(folder, GOAL)
+    return result(folder)
+
+
+class Died(BaseException):
+    """As if the process had ended here."""
+
+
+@pytest.mark.parametrize("checkpoint", [500, 1000, 1100])
+def test_ended_between_the_state_and_the_line(checkpoint, whole, tmp_path, monkeypatch):
+    def append(self, entry):
+        if entry.get("iteration") == checkpoint:
+            raise Died
+        real(self, entry)
+
+    real, folder = Folder.append, Folder(tmp_path, small())
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "append", append)
+        with pytest.raises(Died):
+            train(folder, GOAL)
+    assert count(folder) == checkpoint  # a line tells of what is saved
+    assert not came_to(folder, checkpoint)
+    train(folder, GOAL)
+    assert result(folder) == whole
+
+
+def test_the_state_is_saved_between_checkpoints(whole, tmp_path, monkeypatch):
+    def stop():
+        if folder.state.exists() and count(folder) == 8:
+            raise Died
+        return False
+
+    folder = Folder(tmp_path, small())
+    with monkeypatch.context() as patch:
+        Clock(patch, tick=10.0)
+        with pytest.raises(Died):
+            train(folder, GOAL, stop)
+    assert training.SAVE == 30  # after 4 iterations of 10 seconds, and after 8
+    train(folder, GOAL)
+    assert events(folder) == [("begun", 0), ("gone on", 8)]
+    assert result(folder) == whole
+
+
+def test_ended_before_anything_was_saved(whole, tmp_path, monkeypatch):
+    def save(*arguments):
+        raise Died
+
+    folder = Folder(tmp_path, small())
+    with monkeypatch.context() as patch:
+        patch.setattr(flux, "save", save)
+        with pytest.raises(Died):
+            train(folder, GOAL)
+    train(folder, GOAL)
+    assert events(folder) == [("begun", 0), ("begun", 0)]
+    assert result(folder) == whole
+
+
+@pytest.mark.parametrize(
+    "left", [b'{"iteration": 1000, "accur', b'{"iteration": 1000, "accuracy": 0.125}', b"\xe2\x82"]
+)
+def test_a_line_that_was_not_written_to_its_end(left, whole, tmp_path):
+    folder = Folder(tmp_path, small())
+    train(folder, 500)
+    with open(folder.path / "metrics.jsonl", "ab") as file:
+        file.write(left)
+    assert not folder.ended(1000)
+    assert len(folder.checkpoints()) == 1
+    train(folder, GOAL)
+    assert result(folder) == whole
+    assert len(folder.metrics()) == len((folder.path / "metrics.jsonl").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", bytes.upper])
+def test_a_damaged_state(damage, tmp_path):
+    folder = Folder(tmp_path, small())
+    train(folder, 500)
+    folder.state.write_bytes(damage(folder.state.read_bytes()))
+    metrics = folder.metrics()
+    with pytest.raises(
+        Refused, match=r"state\.npz is damaged.* Remove .*2LR-stochastic-ADAM-seed0, and the run begins"
+    ):
+        train(folder, GOAL)
+    assert folder.metrics() == metrics
+
+
+# What is refused
+
+
+def test_another_batchsize_than_it_was_begun_with(tmp_path):
+    train(Folder(tmp_path, small(batchsize=32)), 1)
+    with pytest.raises(Refused, match="was begun with the batchsize 32, not 16; name another folder by --output"):
+        train(Folder(tmp_path, small(batchsize=16)), 2)
+
+
+@pytest.mark.parametrize("name", ["dataset", "data_sha256"])
+def test_another_dataset_than_it_was_begun_with(name, tmp_path):
+    folder = Folder(tmp_path, small())
+    train(folder, 1)
+    with pytest.raises(Refused, match=f"was begun with the {name} '{DATASET[name]}', not 'other'"):
+        train(folder, 2, dataset={**DATASET, name: "other"})
+
+
+@needs_compiler
+def test_native_code_is_not_gone_on_with_without_a_compiler(tmp_path, monkeypatch):
+    folder = Folder(tmp_path, small())
+    train(folder, 500)
+    before = result(folder)
+    with monkeypatch.context() as patch:
+        patch.setenv("CC", NO_COMPILER)
+        with pytest.raises(Refused, match=r"was begun with native code.*no/compiler"):
+            train(folder, GOAL)
+    assert result(folder) == before
+    train(folder, GOAL)
+    assert came_to(folder, GOAL)
+
+
+def test_numpy_is_gone_on_with_by_numpy(tmp_path, monkeypatch):
+    whole, parts = Folder(tmp_path / "whole", small()), Folder(tmp_path / "parts", small())
+    with monkeypatch.context() as patch:
+        patch.setenv("CC", NO_COMPILER)
+        train(whole, GOAL)
+        train(parts, 500)
+    monkeypatch.setattr(flux, "compile_training", lambda *arguments: pytest.fail("it is begun with NumPy"))
+    train(parts, GOAL)
+    assert result(parts) == result(whole)
+
+
+def test_a_run_that_another_process_holds(tmp_path):
+    folder = Folder(tmp_path, small())
+    with folder.lock(), pytest.raises(training.Busy, match="trains 2LR stochastic ADAM"):
+        train(folder, 1)
+    assert folder.settings() is None
+    train(folder, 1)
+    assert came_to(folder, 1)
+
+
+def test_waiting_for_another_process_can_be_stopped(tmp_path):
+    def stop():
+        asked.append(1)
+        assert len(asked) < 5, "it waits all the same"
+        return len(asked) > 1
+
+    folder, asked = Folder(tmp_path, small()), []
+    with folder.lock(), pytest.raises(training.Stopped, match="while another process"):
+        training.train(folder, 1, DATASET, 1, stop, wait=True)
+    training.train(folder, 1, DATASET, 1, never, wait=True)
+    assert came_to(folder, 1)
+
+
+# A loss that is not finite
+
+
+def ended(folder):
+    """Train a run to its end before the goal; returns the entry of that."""
+    train(folder, GOAL)
+    assert folder.ended(GOAL)
+    before = result(folder), folder.metrics()
+    train(folder, GOAL)  # nothing is left to do
+    assert (result(folder), folder.metrics()) == before
+    *_, end = folder.metrics()
+    assert count(folder) == end["at"]
+    assert outcome(folder) == f"ended after {end['at']} iterations: {end['diverged']}"
+    return end
+
+
+def test_a_rate_that_is_too_high(how, tmp_path, monkeypatch):
+    monkeypatch.setitem(grid.ETA, "Descent", 1e25)
+    folder = Folder(tmp_path, small(optimiser="Descent"))
+    assert ended(folder) == {"diverged": "the loss is nan", "at": 1}  # the first loss is that of the first parameters
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_iteration_of_a_loss_that_is_not_finite(how, stopped, tmp_path):
+    folder = Folder(tmp_path, small("4LS"))
+    spoilt = next(training.samples(folder.run, 40, 1, 0))[29, 0]
+    kept = PIXELS[spoilt].copy()
+    PIXELS[spoilt] = np.nan
+    try:
+        if stopped:
+            with pytest.raises(training.Stopped):
+                train(folder, GOAL, after(3))
+        assert ended(folder) == {"diverged": "the loss is nan", "at": 29}
+    finally:
+        PIXELS[spoilt] = kept
+    whole = Folder(tmp_path / "whole", folder.run)
+    train(whole, 29)
+    assert state(folder) == state(whole)
+
+
+# Memory
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@needs_compiler
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+def test_memory_does_not_grow(tmp_path, monkeypatch):
+    class Watched(training.Curve):
+        def add(self, losses):
+            before = int(self.count)
+            super().add(losses)
+            if before // 20_000 < int(self.count) // 20_000:
+                sizes.append((resident(), tracemalloc.get_traced_memory()[0]))
+
+    sizes = []
+    monkeypatch.setattr(training, "Curve", Watched)
+    tracemalloc.start()
+    try:
+        train(Folder(tmp_path, small("4LS", optimiser="Descent")), 140_000)
+    finally:
+        tracemalloc.stop()
+    assert len(sizes) == 7
+    assert sizes[-1][0] - sizes[0][0] < 500_000
+    assert sizes[-1][1] - sizes[0][1] < 50_000
+
+
+# Processes that are killed
+
+
+LONG = 30_000
+ARGUMENTS = ["run", "quick", "--dataset", "digits", "--optimisers", "ADAM", "--models", "4LS", "--workers", 2]
+ARGUMENTS += ["--variants", "stochastic", "minibatch", "--batchsize", 8, "--iterations", LONG, "--output"]
+RUNS = [small("4LS", variant, batchsize=8) for variant in ("stochastic", "minibatch")]
+
+
+@needs_compiler
+def test_a_command_that_is_killed_goes_on(tmp_path):
+    output = tmp_path / "results"
+    folders = [Folder(output, run) for run in RUNS]
+    for folder, iteration in ((folders[0], 0), (folders[1], 500), (folders[0], 4_000)):
+        process = start(tmp_path, *ARGUMENTS, output)
+        begun = len(folder.metrics())
+        wait_for(lambda f=folder, i=iteration, n=begun: len(f.metrics()) > n and (not i or came_to(f, i)), process)
+        kill(process)
+    finish(start(tmp_path, *ARGUMENTS, output))
+    for folder in folders:
+        assert result(folder) == result(undisturbed(tmp_path / "undisturbed", folder.run, LONG))
+    assert max(at for folder in folders for _, at in events(folder)) >= 500
+
+
+@needs_compiler
+def test_children_of_a_command_that_is_killed_end(tmp_path):
+    folder = Folder(tmp_path, RUNS[0])
+    arguments = [*ARGUMENTS[:-1], "--variants", "stochastic", "--iterations", grid.LONGEST, "--output", tmp_path]
+    process = start(tmp_path, *arguments)
+    wait_for(lambda: came_to(folder, 500), process)
+    os.kill(process.pid, signal.SIGKILL)  # the parent alone
+    process.communicate(timeout=300)  # until nobody holds the pipes
+    with folder.lock().acquire(timeout=300):
+        last = count(folder)
+    assert 500 <= last < grid.LONGEST
+    assert folder.told() is None
+    assert not folder.ended(grid.LONGEST)
