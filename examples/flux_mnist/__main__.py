@@ -64,9 +64,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--models", nargs="+", choices=grid.MODELS, default=grid.MODELS, help="only these")
     add("--variants", nargs="+", choices=grid.VARIANTS, default=grid.VARIANTS, help="only these")
     add("--optimisers", nargs="+", choices=grid.OPTIMISERS, default=grid.OPTIMISERS, help="only these")
-    text = (
-        "of the first parameters and the order of the images; a run for each (default: 0 for quick, 0 1 2 for article)"
-    )
+    text = "of the first parameters and the images' order: a run each (default: 0 for quick, 0 1 2 for article)"
     add("--seeds", nargs="+", type=_natural, metavar="N", help=text)
     text = f"train every run this far, up to {grid.LONGEST:,} (default: by preset and variant)"
     add("--iterations", type=_count, metavar="N", help=text)
