@@ -8,6 +8,16 @@ import numpy as np
 BLUE, ORANGE = "#0072B2", "#D55E00"  # told apart by colour-blind readers, too
 
 
+def figure(width: float, height: float, **subplots: Any) -> tuple[Any, Any]:
+    """A figure with axes, drawn by Agg, into memory: it needs no display. Sizes are in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn, drawn.subplots(**subplots)
+
+
 def learning_curve(path: Path, title: str, curve: dict[str, list[float]], checkpoints: list[dict[str, float]]) -> None:
     """Draw the training loss and the test accuracy, one above the other, against the iteration.
 
@@ -17,8 +27,8 @@ def learning_curve(path: Path, title: str, curve: dict[str, list[float]], checkp
         curve: "iteration" and "loss", and "mean" (of the last fifth of the iterations) where single ones are noisy.
         checkpoints: each with "iteration" and "accuracy", from 0 to 1.
     """
-    figure, (above, below) = _figure(8, 7, nrows=2, sharex=True, gridspec_kw={"height_ratios": (3, 2)})
-    figure.suptitle(title)
+    drawn, (above, below) = figure(8, 7, nrows=2, sharex=True, gridspec_kw={"height_ratios": (3, 2)})
+    drawn.suptitle(title)
     _draw_loss(above, curve)
     _draw_accuracy(below, [c["iteration"] for c in checkpoints], [100 * c["accuracy"] for c in checkpoints])
     below.set_xlabel("iteration (one update of the parameters)")
@@ -27,7 +37,7 @@ def learning_curve(path: Path, title: str, curve: dict[str, list[float]], checkp
         below.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     above.grid(alpha=0.3)
     below.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    drawn.savefig(path, dpi=120)
 
 
 def _draw_loss(axes: Any, curve: dict[str, list[float]]) -> None:
@@ -65,8 +75,8 @@ def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, p
         labels, predictions: the N digits that the images show, and those that the model took them for.
     """
     rows = -(-len(images) // 10)
-    figure, grid = _figure(10, 1.25 * rows + 0.8, nrows=rows, ncols=10, squeeze=False)
-    figure.suptitle(title)
+    drawn, grid = figure(10, 1.25 * rows + 0.8, nrows=rows, ncols=10, squeeze=False)
+    drawn.suptitle(title)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[], frame_on=False)
     for axes, image, label, guess in zip(grid.flat, images, labels, predictions):
@@ -78,14 +88,4 @@ def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, p
             axes.set_frame_on(True)
             for side in axes.spines.values():
                 side.set(color=ORANGE, linewidth=3)
-    figure.savefig(path, dpi=120)
-
-
-def _figure(width: float, height: float, **subplots: Any) -> tuple[Any, Any]:
-    """A figure with axes that is drawn by Agg, into memory: it needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(**subplots)
+    drawn.savefig(path, dpi=120)

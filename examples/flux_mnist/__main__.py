@@ -9,6 +9,7 @@ import numpy as np
 
 import tinyflux as flux
 from examples import datasets, machine
+from examples.mnist import natural
 
 from . import grid, workers
 from .folder import Folder, Refused
@@ -65,7 +66,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--variants", nargs="+", choices=grid.VARIANTS, default=grid.VARIANTS, help="only these")
     add("--optimisers", nargs="+", choices=grid.OPTIMISERS, default=grid.OPTIMISERS, help="only these")
     text = "of the first parameters and the images' order: a run each (default: 0 for quick, 0 1 2 for article)"
-    add("--seeds", nargs="+", type=_natural, metavar="N", help=text)
+    add("--seeds", nargs="+", type=natural, metavar="N", help=text)
     text = f"train every run this far, up to {grid.LONGEST:,} (default: by preset and variant)"
     add("--iterations", type=_count, metavar="N", help=text)
     text = "images in a mini-batch; the articles' number is not known (default: %(default)s)"
@@ -92,12 +93,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.preset:
         options.seeds = options.seeds or grid.PRESETS[options.preset].seeds
     return options
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
-    return int(text)
 
 
 def _count(text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from examples import models
+from examples import models, pictures
 
 from .curve import WINDOW, Curve
 from .grid import MODELS, OPTIMISERS, VARIANTS
@@ -77,14 +77,14 @@ def draw(table: Table, folder: Path) -> list[Figure]:
 
 def _drawn(table: Table) -> list[tuple[Figure, Any]]:
     """Each figure, and its picture as matplotlib has it."""
-    pictures = [
+    some = [
         *(_learning(table, variant) for variant in VARIANTS),
         _average(table, ("2LR", "stochastic", "ADAM")),
         _accuracies(table, "accuracy-time", "Accuracy against training time", -np.inf),
         _accuracies(table, "top-performers", "The top performers", TOP),
         _effort(table),
     ]
-    return [drawn for drawn in pictures if drawn is not None]
+    return [drawn for drawn in some if drawn is not None]
 
 
 def _write(picture: Any, path: Path, metadata: dict[str, None]) -> None:
@@ -95,16 +95,6 @@ def _write(picture: Any, path: Path, metadata: dict[str, None]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-
-
-def _picture(height: float, **subplots: Any) -> tuple[Any, Any]:
-    """A picture with axes, drawn into memory: it needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(9, height), layout="constrained")
-    FigureCanvasAgg(picture)
-    return picture, picture.subplots(**subplots)
 
 
 def _say(axes: Any, text: str) -> None:
@@ -121,7 +111,7 @@ def _over_seeds(table: Table, kinds: list[Kind], mean: str, spread: str) -> str:
 
 
 def _learning(table: Table, variant: str) -> tuple[Figure, Any] | None:
-    picture, panels = _picture(8, nrows=len(MODELS), ncols=len(OPTIMISERS))
+    picture, panels = pictures.figure(9, 8, nrows=len(MODELS), ncols=len(OPTIMISERS))
     averaged = []
     for row, model in zip(panels, MODELS):
         row[0].set_ylabel(f"training loss ({models.LOSSES[model].__name__})")
@@ -188,7 +178,7 @@ def _average(table: Table, kind: Kind) -> tuple[Figure, Any] | None:
     losses = series(curves, 1, AVERAGED, averaged := 4 * width(end))
     if losses is None:
         return None
-    picture, axes = _picture(4.2)
+    picture, axes = pictures.figure(9, 4.2)
     axes.plot(*longest.means(AVERAGED), color=_colour(kind), alpha=0.35, linewidth=0.8)
     _draw_losses(axes, kind, losses, (0, end))
     axes.set_ylim(0, 1.1 * np.percentile(longest.means(AVERAGED)[1], 99.5))
@@ -211,7 +201,7 @@ def _colour(kind: Kind) -> str:
 
 
 def _accuracies(table: Table, name: str, title: str, above: float) -> tuple[Figure, Any] | None:
-    picture, panels = _picture(5.6, ncols=len(OPTIMISERS), sharex=True, sharey=True)
+    picture, panels = pictures.figure(9, 5.6, ncols=len(OPTIMISERS), sharex=True, sharey=True)
     drawn = [cell for axes, opt in zip(panels, OPTIMISERS) for cell in _accuracy_panel(axes, table, opt, above)]
     if not drawn:
         return None
@@ -260,7 +250,7 @@ def _effort(table: Table) -> tuple[Figure, Any] | None:
     best = {kind: found for kind in KINDS if (found := table.best(kind)) is not None}
     ranked = sorted(best, key=lambda kind: (best[kind][1].accuracy < TOP, best[kind][1].effort))
     tops = sum(best[kind][1].accuracy >= TOP for kind in ranked)
-    picture, axes = _picture(1.2 + 0.32 * len(ranked))
+    picture, axes = pictures.figure(9, 1.2 + 0.32 * len(ranked))
     places = [place + (place >= tops) for place in range(len(ranked))]
     for place, kind in zip(places, ranked):
         _effort_bar(axes, place, kind, *best[kind])
