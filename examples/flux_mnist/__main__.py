@@ -9,10 +9,9 @@ import numpy as np
 
 import tinyflux as flux
 from examples import datasets, machine
-from examples.mnist import natural
+from examples.mnist import Refused, natural, require
 
 from . import grid, workers
-from .folder import Folder, Refused
 from .progress import Display
 from .table import Table
 
@@ -36,18 +35,22 @@ examples:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    problems: list[str] = []
     try:
+        require("filelock", "tqdm", "matplotlib", "markdown")
         if options.preset:
-            train(options)
+            problems = train(options)
+        if problems:
+            print("\n  ".join([f"flux_mnist: {len(problems)} runs failed:", *problems]), file=sys.stderr)
         if options.command != "run":
             write(options)
     except KeyboardInterrupt:
         print("flux_mnist: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except (Refused, OSError, ImportError, flux.data.DataError) as error:
+    except (Refused, OSError, ImportError, flux.CheckpointError, flux.data.DataError) as error:
         print(f"flux_mnist: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 1 if problems else 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -62,6 +65,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("command", choices=[*grid.PRESETS, "run", "figures", "report"], help="see below")
     add("preset", nargs="?", choices=grid.PRESETS, help="for run: how far to train")
+    add = parser.add_argument_group("what to train (report and figures take all that was trained)").add_argument
     add("--models", nargs="+", choices=grid.MODELS, default=grid.MODELS, help="only these")
     add("--variants", nargs="+", choices=grid.VARIANTS, default=grid.VARIANTS, help="only these")
     add("--optimisers", nargs="+", choices=grid.OPTIMISERS, default=grid.OPTIMISERS, help="only these")
@@ -80,7 +84,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     text += "runs that were begun there go on after Ctrl-C"
     add("--scheduler", metavar="ADDRESS", help=text)
-    add("--output", type=Path, default=Path("results", "flux_mnist"), metavar="FOLDER", help="(default: %(default)s)")
+    add = parser.add_argument_group("where").add_argument
+    add(
+        "--output",
+        type=Path,
+        default=Path("results", "flux_mnist"),
+        metavar="FOLDER",
+        help="of the runs (default: %(default)s)",
+    )
     text = "where to put figures and report (default: report, in --output)"
     add("--report", type=Path, metavar="FOLDER", help=text)
     options = parser.parse_args(arguments)
@@ -101,8 +112,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def train(options: argparse.Namespace) -> None:
-    """Train the runs that are asked for, and don't exist yet."""
+def train(options: argparse.Namespace) -> list[str]:
+    """Train the runs that are asked for, and don't exist yet; returns what went wrong, a line a run."""
     data = datasets.load(options.dataset)
     dataset = {"dataset": data.name, "data_sha256": digest(data)}
     note, images = data.note, len(data.train[0])
@@ -111,33 +122,30 @@ def train(options: argparse.Namespace) -> None:
         raise Refused(f"--batchsize {options.batchsize:,} is more than the {images:,} training images; take fewer")
     runs = grid.grid(options.models, options.variants, options.optimisers, options.seeds, options.batchsize)
     goals = grid.PRESETS[options.preset].iterations
-    threads = None if options.scheduler else max(1, machine.cores() // options.workers)
+    threads = 1 if options.scheduler else max(1, machine.cores() // options.workers)
     results = options.output.resolve()
     jobs = [
-        workers.Job(str(results), run, options.iterations or goals[run.variant], dataset, threads)
+        workers.Job(str(results), run, options.iterations or goals[run.variant], dataset, images, threads)
         for run in dict.fromkeys(runs)
     ]
     for job in jobs:
-        Folder(results, job.run).check(dataset)
-    left = sorted(
-        (job for job in jobs if not job.folder.ended(job.goal)), key=lambda job: -grid.cost(job.run, job.goal)
-    )
+        job.folder.check(dataset)
+    left = [job for job in jobs if not job.folder.ended(job.goal)]
+    left.sort(key=lambda job: -grid.cost(job.run, job.goal, images))  # so that no long one is left for the end
     begun = sum(job.folder.settings() is not None for job in left)
-    where = f"on {options.scheduler}" if options.scheduler else f"{options.workers} at a time, {threads} threads each"
     print(f"{len(jobs)} runs on {note}: {len(jobs) - len(left)} done, {begun} to go on, {len(left) - begun} to begin")
     if not left:
-        return
-    print(f"{where}; results in {options.output}", flush=True)
+        return []
+    where = f"on {options.scheduler}" if options.scheduler else f"{min(options.workers, len(left))} at a time"
+    print(f"{where}, {threads} thread{'s' * (threads > 1)} each; results in {options.output}", flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
     place = workers.cluster(options.scheduler, results) if options.scheduler else workers.local(options.workers)
     display = Display(left, len(jobs))
     try:
         with place as executor:
-            problems = workers.train_all(left, executor, display)
+            return workers.train_all(left, executor, display)
     finally:
         display.close()
-    if problems:
-        raise Refused(f"{len(problems)} of {len(jobs)} runs failed:\n  " + "\n  ".join(problems))
 
 
 def digest(data: datasets.Data) -> str:

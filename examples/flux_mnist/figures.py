@@ -134,7 +134,7 @@ def _learning_caption(table: Table, variant: str, averaged: list[int]) -> str:
         text += f" Line: the mean of each {averaged[0]:,} iterations{more}. Points: a few of the losses of single "
         text += "iterations, of one seed. Some points, and the first of the line, may lie above the panel."
     if variant == "minibatch":
-        text += f" A mini-batch has {table.setting['batchsize']:,} images. Descent is shown from iteration 4,001 on."
+        text += f" A mini-batch has {table.batchsize:,} images. Descent is shown from iteration 4,001 on."
     text += " Runs shorter than those of the articles are shown as far as they go."
     kinds = [kind for kind in KINDS if kind[1] == variant]
     return text + _over_seeds(table, kinds, "The line is", "the band goes from the lowest to the highest of them")

@@ -15,13 +15,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from examples.mnist import Refused
 
 from .grid import Run
-
-
-class Refused(Exception):
-    """Something the user can set right; the message says what."""
 
 
 class Folder:
@@ -35,8 +31,10 @@ class Folder:
         self._metrics = self.path / "metrics.jsonl"
         self._progress = self.path / "progress.json"
 
-    def lock(self) -> FileLock:
+    def lock(self) -> Any:
         """A lock that one process can hold; it is free again when that process ends, in whatever way."""
+        from filelock import FileLock
+
         self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / "lock")
 
@@ -81,21 +79,30 @@ class Folder:
 
     def tell(self, iteration: int, loss: float) -> None:
         """Let others know how far the training is."""
-        write(self._progress, json.dumps({"iteration": iteration, "loss": loss}))
+        with contextlib.suppress(OSError):  # it is a hint: where it can't be given, the training goes on
+            write(self._progress, json.dumps({"iteration": iteration, "loss": loss}), lasting=False)
 
     def told(self) -> dict[str, Any] | None:
         """How far the training was when it told last; None where it hasn't, or came to its end."""
-        return _read(self._progress)
+        with contextlib.suppress(Refused, OSError):
+            return _read(self._progress)
+        return None
 
-    def leave(self) -> None:
-        self._progress.unlink(missing_ok=True)
+    def clear(self) -> None:
+        """Remove what a process that was killed has left behind; only for whoever holds the lock."""
+        for path in [self._progress, *self.path.glob(".*.*")]:
+            path.unlink(missing_ok=True)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a text file in one move: under its name stands the old one or the new one."""
+def write(path: Path, text: str, lasting: bool = True) -> None:
+    """Write a text file in one move: under its name stands the old one or the new one, `lasting` after a power cut."""
     temporary = path.parent / f".{path.name}.{os.urandom(8).hex()}"
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if lasting:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
@@ -107,6 +114,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise Refused(f"{path} is damaged ({error}); remove {path.parent}, and the run begins anew") from error
 
 
 def _whole_lines(path: Path) -> list[str]:

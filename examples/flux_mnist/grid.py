@@ -12,7 +12,6 @@ BATCHSIZE = 128  # of a mini-batch; the article's is not known
 LONGEST = 2_048_000  # iterations, the article's most
 
 PARAMETERS = {"4LS": 13_274, "3LS": 51_370, "2LR": 25_450}
-IMAGES = 60_000  # in a pass over MNIST
 
 
 class Preset(NamedTuple):
@@ -35,7 +34,7 @@ class Run(NamedTuple):
     variant: str
     optimiser: str
     seed: int
-    batchsize: int  # images in a mini-batch
+    batchsize: int | None  # images in a mini-batch; None for the other variants
 
     @property
     def name(self) -> str:
@@ -58,7 +57,10 @@ def grid(
     >>> [run.name for run in grid(models=["2LR"], variants=["batch"], seeds=[7])]
     ['2LR-batch-Descent-seed7', '2LR-batch-ADAM-seed7']
     """
-    return [Run(*choice, batchsize) for choice in itertools.product(models, variants, optimisers, seeds)]
+    return [
+        Run(*choice, batchsize if choice[1] == "minibatch" else None)
+        for choice in itertools.product(models, variants, optimisers, seeds)
+    ]
 
 
 def checkpoints(goal: int) -> list[int]:
@@ -71,11 +73,20 @@ def checkpoints(goal: int) -> list[int]:
     return [*doubling, goal]
 
 
-def cost(run: Run, iterations: int) -> float:
+def cost(run: Run, iterations: int, images: int) -> float:
     """About how long iterations take, in a unit of its own: for the order of runs, and the time left.
+
+    Arguments:
+        run: the training.
+        iterations: how many.
+        images: how many there are to train with.
 
     A pass through the layers costs as much for each image; an update as much as that for a few images.
     """
-    images = {"batch": IMAGES, "stochastic": 1, "minibatch": run.batchsize}[run.variant]
     update = {"Descent": 2, "ADAM": 12}[run.optimiser]
-    return iterations * PARAMETERS[run.model] * (images + update)
+    return iterations * PARAMETERS[run.model] * (size(run, images) + update)
+
+
+def size(run: Run, images: int) -> int:
+    """How many images an iteration takes, of so many that there are."""
+    return run.batchsize or (images if run.variant == "batch" else 1)

@@ -4,8 +4,6 @@ import sys
 import time
 from typing import Any
 
-from tqdm import tqdm
-
 from .grid import cost
 
 QUIET = 60.0  # seconds after which a line is printed where there are no bars
@@ -21,10 +19,14 @@ class Display:
     """
 
     def __init__(self, jobs: list[Any], total: int) -> None:
+        from tqdm import tqdm
+
+        self._tqdm = tqdm
         self._jobs = {job.run: job for job in jobs}
+        self._images = jobs[0].images
         self._finished, self._total = total - len(jobs), total
         self._at = {job.run: _iteration(job) for job in jobs}
-        self._work = sum(cost(job.run, job.goal) for job in jobs)
+        self._work = sum(cost(job.run, job.goal, self._images) for job in jobs)
         self._terminal = sys.stderr.isatty()
         options = {"disable": not self._terminal, "leave": False, "dynamic_ncols": True}
         self._bar = tqdm(total=self._work, initial=self._made(), bar_format=WORK, desc=self._title(), **options)
@@ -36,7 +38,7 @@ class Display:
         return f"{self._finished} of {self._total} runs done"
 
     def _made(self) -> float:
-        return sum(cost(run, at) for run, at in self._at.items())
+        return sum(cost(run, at, self._images) for run, at in self._at.items())
 
     def update(self) -> None:
         """Look how far the runs are, and show it."""
@@ -47,7 +49,9 @@ class Display:
             self._at[run] = told["iteration"]
             if self._terminal:
                 if run not in self._bars:
-                    self._bars[run] = tqdm(total=job.goal, initial=told["iteration"], desc=f"  {run}", **self._options)
+                    self._bars[run] = self._tqdm(
+                        total=job.goal, initial=told["iteration"], desc=f"  {run}", **self._options
+                    )
                 bar = self._bars[run]
                 bar.set_postfix(loss=f"{told['loss']:.4f}", refresh=False)
                 bar.n = told["iteration"]
@@ -56,6 +60,9 @@ class Display:
         self._bar.set_description_str(self._title())
         if not self._terminal and time.monotonic() - self._spoke > QUIET:
             self.say(f"{self._title()}, {self._made() / self._work:.0%} of the work{self._left()}")
+
+    def _new(self, job: Any, iteration: int) -> Any:
+        return self._tqdm(total=job.goal, initial=iteration, desc=f"  {job.run}", **self._options)
 
     def done(self, job: Any) -> None:
         """A run has reached its goal, or can't go on."""
@@ -70,7 +77,7 @@ class Display:
 
     def say(self, line: str) -> None:
         self._spoke = time.monotonic()
-        tqdm.write(line)
+        self._tqdm.write(line)
         sys.stdout.flush()
 
     def _left(self) -> str:
@@ -78,7 +85,7 @@ class Display:
         made, spent = self._made() - self._begun, time.monotonic() - self._start
         if self._terminal or not made or not self._jobs:
             return ""
-        return f"; about {tqdm.format_interval((self._work - self._made()) / made * spent)} left"
+        return f"; about {self._tqdm.format_interval((self._work - self._made()) / made * spent)} left"
 
     def close(self) -> None:
         for bar in [*self._bars.values(), self._bar]:
@@ -91,7 +98,7 @@ def outcome(folder: Any) -> str:
     diverged = next((entry for entry in metrics if "diverged" in entry), None)
     if diverged:
         return f"ended after {diverged['at']:,} iterations: {diverged['diverged']}"
-    last = folder.checkpoints()[-1]
+    last = max(folder.checkpoints(), key=lambda entry: entry["iteration"])
     return f"{last['accuracy']:.2%} right after {last['iteration']:,} iterations, {last['seconds']:.1f} s of training"
 
 

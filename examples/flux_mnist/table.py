@@ -4,7 +4,6 @@ import csv
 import itertools
 import math
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +11,11 @@ import numpy as np
 
 import tinyflux as flux
 from examples import models
+from examples.mnist import Refused
 
 from .curve import Curve
-from .folder import Folder, Refused
-from .grid import MODELS, OPTIMISERS, VARIANTS, Run
+from .folder import Folder
+from .grid import LONGEST, MODELS, OPTIMISERS, VARIANTS, Run
 
 Kind = tuple[str, str, str]  # model, variant, optimiser: all runs of a kind differ in their seeds alone
 KINDS: list[Kind] = list(itertools.product(MODELS, VARIANTS, OPTIMISERS))
@@ -56,11 +56,12 @@ class Cell(NamedTuple):
 
 
 class Table:
-    """All that the runs in a folder have come to so far.
+    """All that the runs in a folder have come to so far; one that has come to no checkpoint isn't there yet.
 
     Attributes:
         cells: for each kind that was trained its checkpoints, by iteration.
         settings: those of the runs, by kind and seed.
+        seconds: the training time of the runs so far, by kind and seed.
         diverged: what is to be said of runs that ended before their goal, a line each.
 
     Errors: Refused where there is no run, or where the runs learned from different images or mini-batches.
@@ -70,21 +71,22 @@ class Table:
         self.results = results
         self.cells: dict[Kind, dict[int, Cell]] = {}
         self.settings: dict[tuple[Kind, int], dict[str, Any]] = {}
+        self.seconds: dict[tuple[Kind, int], float] = {}
         self.diverged: list[str] = []
-        seeds = sorted({seed for _, seed in _names(results)})
-        for kind in KINDS:
-            found = [(seed, folder) for seed in seeds if (folder := _folder(results, kind, seed)) is not None]
-            for seed, folder in found:
-                self.settings[kind, seed] = folder.settings() or {}
-                ends = [entry for entry in folder.metrics() if "diverged" in entry]
-                self.diverged += [f"{folder.run}, after {end['at']:,} iterations: {end['diverged']}" for end in ends]
-            entries = [entry for _, folder in found for entry in folder.checkpoints()]
-            if entries:
-                self.cells[kind] = _cells(entries)
+        for kind, seed in itertools.product(KINDS, _seeds(results)):
+            folder = Folder(results, Run(*kind, seed, None))
+            settings, entries = folder.settings(), folder.checkpoints()
+            if settings is None or not entries:
+                continue
+            self.settings[kind, seed] = settings
+            self.seconds[kind, seed] = max(entry["seconds"] for entry in entries)
+            ends = [entry for entry in folder.metrics() if "diverged" in entry]
+            self.diverged += [f"{folder.run}, after {end['at']:,} iterations: {end['diverged']}" for end in ends]
+            self.cells[kind] = _cells(self.cells.get(kind, {}), entries)
         if not self.cells:
             raise Refused(f"{results} holds no run that has come to a checkpoint; train some: run quick")
         for name in ("data_sha256", "batchsize"):
-            if len({settings[name] for settings in self.settings.values()}) > 1:
+            if len({settings[name] for settings in self.settings.values()} - {None}) > 1:
                 raise Refused(f"the runs in {results} differ in {name}; put those that belong together into a folder")
 
     @property
@@ -92,54 +94,50 @@ class Table:
         """The settings of one of the runs, for what they have in common."""
         return next(iter(self.settings.values()))
 
+    @property
+    def batchsize(self) -> int | None:
+        """How many images a mini-batch has; None where no mini-batches were run."""
+        return next((settings["batchsize"] for settings in self.settings.values() if settings["batchsize"]), None)
+
     def seeds(self, kind: Kind) -> list[int]:
         """The seeds with which a kind was trained."""
         return [seed for known, seed in self.settings if known == kind]
 
-    def best(self, kind: Kind) -> tuple[int, Cell] | None:
-        """The checkpoint of the highest mean accuracy, of those that most of its seeds have come to; or None."""
+    def shared(self, kind: Kind) -> dict[int, Cell]:
+        """The checkpoints of a kind that most of its seeds have come to."""
         cells = self.cells.get(kind, {})
         most = max((len(cell.accuracies) for cell in cells.values()), default=0)
-        shared = [(i, cell) for i, cell in cells.items() if len(cell.accuracies) == most]
-        return max(shared, key=lambda item: item[1].accuracy, default=None)
+        return {i: cell for i, cell in cells.items() if len(cell.accuracies) == most}
+
+    def best(self, kind: Kind, within: int = LONGEST) -> tuple[int, Cell] | None:
+        """The shared checkpoint of the highest mean accuracy, of those up to iteration `within`; or None."""
+        cells = [(i, cell) for i, cell in self.shared(kind).items() if i <= within]
+        return max(cells, key=lambda item: item[1].accuracy, default=None)
 
     def curve(self, kind: Kind, seed: int) -> Curve | None:
         """The loss curve of a run, as far as it was saved; None where nothing was."""
-        folder = _folder(self.results, kind, seed)
-        if folder is None or not folder.state.exists():
+        folder = Folder(self.results, Run(*kind, seed, None))
+        if not folder.state.exists():
             return None
         curve = Curve()
         flux.load(folder.state, {"model": models.build(kind[0]), "curve": curve, "seconds": np.zeros(())})
         return curve
 
 
-def _names(results: Path) -> Iterator[tuple[str, int]]:
-    """The folders of runs, and their seeds."""
-    for path in results.glob("*-seed*/settings.json"):
-        _, _, seed = path.parent.name.rpartition("-seed")
-        if seed.isdecimal():
-            yield path.parent.name, int(seed)
+def _seeds(results: Path) -> list[int]:
+    """The seeds of which there are runs."""
+    names = [path.parent.name.rpartition("-seed")[2] for path in results.glob("*-seed*/settings.json")]
+    return sorted({int(name) for name in names if name.isdecimal()})
 
 
-def _folder(results: Path, kind: Kind, seed: int) -> Folder | None:
-    folder = Folder(results, Run(*kind, seed, 0))
-    settings = folder.settings()
-    return settings and Folder(results, Run(*kind, seed, settings["batchsize"]))
-
-
-def _cells(entries: list[dict[str, Any]]) -> dict[int, Cell]:
-    """The checkpoints of runs, those at the same iteration together."""
-    cells: dict[int, list[dict[str, Any]]] = {}
+def _cells(cells: dict[int, Cell], entries: list[dict[str, Any]]) -> dict[int, Cell]:
+    """Checkpoints with those of another seed."""
+    result = dict(cells)
     for entry in entries:
-        cells.setdefault(entry["iteration"], []).append(entry)
-    return {
-        iteration: Cell(
-            tuple(100 * entry["accuracy"] for entry in some),
-            tuple(entry["seconds"] for entry in some),
-            tuple(entry["mean_loss"] for entry in some),
-        )
-        for iteration, some in sorted(cells.items())
-    }
+        old = result.get(entry["iteration"], Cell((), (), ()))
+        more = 100 * entry["accuracy"], entry["seconds"], entry["mean_loss"]
+        result[entry["iteration"]] = Cell(*[(*before, x) for before, x in zip(old, more)])
+    return dict(sorted(result.items()))
 
 
 class Claimed(NamedTuple):

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import filelock
 import numpy as np
 
 import tinyflux as flux
@@ -19,7 +18,7 @@ from examples import datasets, machine, models
 
 from .curve import Curve
 from .folder import Folder, Refused
-from .grid import ETA, Run, checkpoints
+from .grid import ETA, Run, checkpoints, size
 
 SAVE = 30.0  # seconds of training after which the state is saved between checkpoints
 LOOK = 0.2  # seconds after which it looks whether it is to stop, and tells how far it is
@@ -40,7 +39,7 @@ def train(
     folder: Folder,
     goal: int,
     dataset: dict[str, str],
-    threads: int | None,
+    threads: int,
     stop: Callable[[], bool],
     wait: bool = False,
 ) -> None:
@@ -57,12 +56,16 @@ def train(
     """
     with _hold(folder, stop, wait):
         settings = folder.check(dataset)
+        if settings and settings["threads"] != threads:
+            raise Busy(f"another process began {folder.run} with {settings['threads']} threads")
         if not folder.ended(goal):
             _Training(folder, goal, dataset, threads, settings, stop).run()
 
 
-def _hold(folder: Folder, stop: Callable[[], bool], wait: bool) -> filelock.AcquireReturnProxy:
+def _hold(folder: Folder, stop: Callable[[], bool], wait: bool) -> Any:
     """Get hold of the run's lock, for as long as the context that is returned lasts."""
+    import filelock
+
     while True:
         try:
             return folder.lock().acquire(timeout=LOOK if wait else 0)
@@ -79,14 +82,16 @@ class _Training:
         folder: Folder,
         goal: int,
         dataset: dict[str, str],
-        threads: int | None,
+        threads: int,
         settings: dict[str, Any] | None,
         stop: Callable[[], bool],
     ) -> None:
         self.folder, self.goal, self.stop = folder, goal, stop
+        folder.clear()
         run = folder.run
         data = datasets.load(dataset["dataset"])
         pixels, labels = data.train
+        self.size = size(run, len(pixels))
         self.data = pixels, flux.onehotbatch(labels, range(10))
         self.test = data.test
         flux.seed(run.seed)
@@ -126,7 +131,7 @@ class _Training:
         try:
             if how == "NumPy":  # a run goes on as it was begun
                 raise flux.CompilerNotFound
-            step = flux.compile_training(lambda m, x, y: loss(m(x), y), self.model, self.opt, self._size())
+            step = flux.compile_training(lambda m, x, y: loss(m(x), y), self.model, self.opt, self.size)
             step(self.data, np.empty(0, np.int64))
         except flux.CompilerNotFound as error:
             if how == "native code":
@@ -152,14 +157,9 @@ class _Training:
 
         return step
 
-    def _size(self) -> int:
-        """How many images an iteration takes."""
-        images, run = len(self.data[0]), self.folder.run
-        return min({"batch": images, "stochastic": 1, "minibatch": run.batchsize}[run.variant], images)
-
     def run(self) -> None:
-        """Train to the goal, or until told to stop; the state is saved whatever the reason."""
-        due = [i for i in checkpoints(self.goal) if i >= self.iteration]
+        """Train to the goal, or until told to stop or the loss is not finite: the state is saved then."""
+        due = [i for i in checkpoints(self.goal) if i >= self.iteration] or [self.iteration]
         tested = {entry["iteration"] for entry in self.folder.checkpoints()}
         try:
             while due:
@@ -172,11 +172,11 @@ class _Training:
             self._save()
             self.folder.append({"diverged": str(error), "at": self.iteration})
         finally:
-            self.folder.leave()
+            self.folder.clear()
 
     def _train(self, goal: int) -> None:
         """The loop around the step. The time that counts is that of sampling, training and keeping the losses."""
-        orders = samples(self.folder.run, len(self.data[0]), self._size(), self.iteration)
+        orders = samples(self.folder.run, len(self.data[0]), self.size, self.iteration)
         order, chunk, told, saved = next(orders), 1, self.seconds + LOOK, self.seconds + SAVE
         with np.errstate(all="ignore"):  # an overflow ends in a loss that is not finite
             while self.iteration < goal:
@@ -236,7 +236,7 @@ def surroundings() -> dict[str, Any]:
     memory = machine.memory()
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": machine.versions("tinyflux", "numpy", "scipy"),
+        "versions": {"tinyflux": flux.__version__, **machine.versions("numpy", "scipy")},
         "machine": {
             "processor": machine.processor(),
             "cores": machine.cores(),

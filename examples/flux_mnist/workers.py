@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ DONE, FAILED, REFUSED, BUSY, STOPPED = 0, 1, 2, 75, 130  # how a process ends
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _at_work: set["subprocess.Popen[str]"] = set()  # the processes of runs that were started here
+_leaving = threading.Event()  # set when they are to end
 
 
 @dataclasses.dataclass
@@ -34,7 +36,8 @@ class Job:
         results: the folder of all results.
         goal: the iteration to train to.
         dataset: the images' name and hash.
-        threads: how many its arithmetic may use; None leaves it to the surroundings.
+        images: how many there are to train with.
+        threads: how many its arithmetic may use.
         wait: whether to wait for another process that is at work on the run.
         tries: how many processes have died of it.
     """
@@ -43,7 +46,8 @@ class Job:
     run: Run
     goal: int
     dataset: dict[str, str]
-    threads: int | None
+    images: int
+    threads: int
     wait: bool = False
     tries: int = 0
 
@@ -94,12 +98,14 @@ def in_a_process(job: Job) -> tuple[int, str]:
     settings = job.folder.settings()
     threads = settings["threads"] if settings else job.threads  # the roundings of large sums depend on it
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    env |= {name: str(threads) for name in THREADS if threads}
+    env |= dict.fromkeys(THREADS, str(threads))
     arguments = json.dumps({**dataclasses.asdict(job), "threads": threads, "parent": os.getpid()})
     command = [sys.executable, "-m", __name__, arguments]
     options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
     with subprocess.Popen(command, env=env, **options) as process:
         _at_work.add(process)
+        if _leaving.is_set():
+            process.terminate()
         _, words = process.communicate()
         _at_work.discard(process)
     if process.returncode < 0:
@@ -115,7 +121,8 @@ def main(arguments: str) -> int:
     folder = job.folder
 
     def stop() -> bool:
-        return stopped() or os.getppid() != parent  # a process whose parent is gone would be at it unseen
+        orphaned = os.name != "nt" and os.getppid() != parent  # nobody would see what it does
+        return stopped() or orphaned
 
     try:
         training.train(folder, job.goal, job.dataset, job.threads, stop, job.wait)
@@ -140,10 +147,12 @@ def local(workers: int) -> Iterator[Executor]:
     try:
         yield executor
     finally:
+        _leaving.set()
         executor.shutdown(wait=False, cancel_futures=True)
         for process in list(_at_work):  # where this is left early: they save their states, and end
             process.terminate()
         executor.shutdown()
+        _leaving.clear()
 
 
 @contextmanager
@@ -170,7 +179,7 @@ def cluster(address: str, results: Path) -> Iterator[Executor]:
             )
         if not client.scheduler_info()["workers"]:
             raise Refused(f"the scheduler {address} has no workers; start some by: dask worker {address}")
-        yield client.get_executor(retries=TRIES)
+        yield client.get_executor(retries=0)  # `train_all` tries again
 
 
 if __name__ == "__main__":

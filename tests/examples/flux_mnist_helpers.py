@@ -36,7 +36,7 @@ def after(calls):
 
 
 def small(model="2LR", variant="stochastic", optimiser="ADAM", seed=0, batchsize=32):
-    return Run(model, variant, optimiser, seed, batchsize)
+    return Run(model, variant, optimiser, seed, batchsize if variant == "minibatch" else None)
 
 
 def train(folder, goal, stop=never, dataset=DATASET, threads=1):
@@ -71,7 +71,7 @@ def events(folder):
 
 
 def job(results, run, goal, threads=1):
-    return workers.Job(str(results), run, goal, DATASET, threads)
+    return workers.Job(str(results), run, goal, DATASET, 1_437, threads)
 
 
 def train_all(jobs, executor):

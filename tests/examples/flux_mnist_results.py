@@ -43,7 +43,8 @@ AGREEING = {
 
 def leave(results, kind, percents, seed=0, seconds=0.001, curve=None, **settings):
     """Write what a run of a kind would have left: accuracies by iteration, `seconds` an iteration, and its curve."""
-    folder = Folder(results, grid.Run(*kind, seed, settings.get("batchsize", grid.BATCHSIZE)))
+    batchsize = settings.get("batchsize", grid.BATCHSIZE) if kind[1] == "minibatch" else None
+    folder = Folder(results, grid.Run(*kind, seed, batchsize))
     folder.path.mkdir(parents=True)
     fixed = {**folder.run._asdict(), "dataset": "mnist", "data_sha256": "0123456789abcdef" * 4}
     fixed |= {"eta": grid.ETA[kind[2]], "step": "native code", "threads": 1, "begun": BEGUN, **settings}

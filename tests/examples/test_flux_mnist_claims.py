@@ -86,8 +86,9 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize("setting", [{"data_sha256": "other"}, {"batchsize": 64}])
 def test_runs_that_do_not_belong_together_are_refused(tmp_path, setting):
-    leave(tmp_path, KIND, {500: 70}, seed=0)
-    leave(tmp_path, KIND, {500: 70}, seed=1, **setting)
+    kind = ("4LS", "minibatch", "ADAM")
+    leave(tmp_path, kind, {500: 70}, seed=0)
+    leave(tmp_path, kind, {500: 70}, seed=1, **setting)
     with pytest.raises(Refused, match=f"differ in {next(iter(setting))}"):
         Table(tmp_path)
 
@@ -139,9 +140,9 @@ def test_all_conclusions_hold_where_the_figures_are_the_articles(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "percents", "conclusion", "words"),
     [
-        (("4LS", "batch", "Descent"), {"at_500": 20.1}, RESCUES, "4LS batch: Descent never"),
+        (("4LS", "batch", "Descent"), {"at_500": 20.1}, RESCUES, "4LS batch: Descent doesn't"),
         (("3LS", "batch", "ADAM"), {"at_500": 70, "at_1000": 79, "at_4000": 79.9}, RESCUES, "3LS batch: ADAM gets"),
-        (("2LR", "stochastic", "Descent"), {"at_1000": 55}, RESCUES, "2LR stochastic: Descent never"),
+        (("2LR", "stochastic", "Descent"), {"at_1000": 55}, RESCUES, "2LR stochastic: Descent doesn't"),
         (("2LR", "minibatch", "ADAM"), {"at_500": 90.9}, EARLY, "2LR minibatch"),
         (("3LS", "stochastic", "Descent"), {"at_2048000": 93.7}, LATE, "3LS stochastic"),
         (("2LR", "batch", "ADAM"), {"at_4000": 96.3}, LATE, "2LR batch"),
@@ -174,6 +175,23 @@ def test_one_that_is_best_everywhere_refutes_that_neither_is(tmp_path):
         kind: {i: p if kind[2] == "ADAM" else p / 2 for i, p in some.items()} for kind, some in AGREEING.items()
     }
     assert verdicts(table(tmp_path, percents))[NEITHER] == FAILS
+
+
+def test_what_was_run_in_part_decides_neither_that_one_is_best(tmp_path):
+    kinds = [("2LR", "minibatch", rule) for rule in grid.OPTIMISERS]
+    found = check(table(tmp_path, {kind: AGREEING[kind] for kind in kinds}), NEITHER, "nine cases")
+    assert (found.verdict, found.evidence) == (NOT_RUN, "Descent in 1, ADAM in 0")
+
+
+def test_a_tie_is_nobodys(tmp_path):
+    kinds = [("2LR", "minibatch", rule) for rule in grid.OPTIMISERS]
+    found = table(tmp_path, {kind: {500: 90, 2_048_000: 95} for kind in kinds})
+    assert check(found, NEITHER, "nine cases").evidence == "Descent in 0, ADAM in 0"
+    assert check(found, LATE, "2LR minibatch").verdict == FAILS
+
+
+def test_one_seed_that_decides_is_said(tmp_path):
+    assert check(table(tmp_path), EARLY, "3LS minibatch").evidence.endswith("ADAM at 500: 94.47 % (one seed each)")
 
 
 def test_what_was_not_run_has_no_verdict(tmp_path):

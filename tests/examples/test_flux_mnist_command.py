@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from flux_mnist_helpers import (
+    NO_COMPILER,
     PATIENCE,
     came_to,
     count,
@@ -79,10 +80,32 @@ def test_mini_batches_of_more_than_there_is(tmp_path, capsys):
 
 
 def test_runs_with_other_settings_are_refused_at_once(tmp_path, capsys):
-    train(Folder(tmp_path, small("2LR", "batch", batchsize=64)), 1)
+    train(Folder(tmp_path, small("2LR", "minibatch", batchsize=64)), 1)
     assert main([*COMMON, "--output", str(tmp_path)]) == 1
-    assert "2LR-batch-ADAM-seed0 was begun with the batchsize 64, not 32" in capsys.readouterr().err
+    assert "2LR-minibatch-ADAM-seed0 was begun with the batchsize 64, not 32" in capsys.readouterr().err
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_missing_package_is_named_before_anything_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "markdown", None)
+    assert main(["quick", *COMMON[2:], "--output", str(tmp_path / "out")]) == 1
+    err = capsys.readouterr().err
+    assert "markdown cannot be imported" in err
+    assert 'pip install "tinyflux[examples]"' in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_fails_does_not_cost_the_report(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CC", NO_COMPILER)
+    more = ["--models", "2LR", "--variants", "stochastic", "--seeds", "0", "1", "--output", str(tmp_path)]
+    assert main([*COMMON, *more, "--iterations", "1"]) == 0
+    settings = Folder(tmp_path, small(seed=1)).path / "settings.json"
+    settings.write_text(settings.read_text().replace("NumPy", "native code"))
+    assert main(["quick", *COMMON[2:], *more, "--iterations", "2"]) == 1
+    out, err = capsys.readouterr()
+    assert "flux_mnist: 1 runs failed:\n  2LR stochastic ADAM seed 1: " in err
+    assert "was begun with native code" in err
+    assert f"The report: {tmp_path / 'report' / 'report.html'}" in out
 
 
 def test_on_a_pipe(tmp_path):

@@ -59,7 +59,7 @@ def test_where_ours_differ_is_said(tmp_path):
     text = section((tmp_path / "report.md").read_text(), "## The articles' figures and ours")
     assert runs.cells
     assert "21 of the articles' 22 figures were run. 19 of ours are within" in text
-    assert "- 2LR stochastic Descent at 2,048,000: 60.00 %, the article < 20 %; with a learning rate of 0.2" in text
+    assert "- 2LR stochastic Descent at 2,048,000: 60.00 %, the article < 20 %\n" in text
     spread = np.std([47, 81], ddof=1)
     assert f"- 4LS batch ADAM at 500: 64.00 ± {spread:.2f} %, the article 74.16 %; its figure lies among" in text
     assert ["4LS", "batch", "ADAM", "1,000", "> 91 %", "", "", "", "– not run"] in rows(text)
@@ -84,7 +84,7 @@ def test_verdicts_are_summed_up_and_detailed(tmp_path):
     assert [row[2] for row in summary[1:]] == ["✓ holds"] * 5
     details = rows(section(text, f"### {summary[0][0]}"))
     assert details[0] == [
-        "4LS batch: Descent never gets above 20 %",
+        "4LS batch: Descent doesn't get above 20 % in 500 iterations",
         "Descent at most, at 500: 30.00 %",
         "✗ doesn't hold",
     ]
@@ -93,8 +93,24 @@ def test_verdicts_are_summed_up_and_detailed(tmp_path):
 def test_settings_are_known_or_inferred(agreeing):
     settings = {row[0]: row[1:] for row in rows(section((agreeing / "report.md").read_text(), "## Settings"))}
     assert settings["learning rates"] == ["Descent 0.1, ADAM 0.01", "inferred from the figures"]
-    assert settings["images in a mini-batch"] == ["128", "not known: a usual number"]
-    assert settings["iterations"][0] == "batch 4,000, stochastic 2,048,000, minibatch 2,048,000"
+    assert settings["images in a mini-batch"] == ["128", "not known; ours is a usual number"]
+    assert settings["iterations in the articles"][0] == "batch 4,000, stochastic 2,048,000, minibatch 2,048,000"
+
+
+def test_the_seeds_and_how_far_it_came_are_told(tmp_path):
+    for seed in (0, 3):
+        leave(tmp_path / "runs", ("4LS", "batch", "ADAM"), {500: 70}, seed)
+    leave(tmp_path / "runs", ("2LR", "stochastic", "Descent"), {500: 70, 8_000: 80})
+    leave(tmp_path / "runs", ("2LR", "stochastic", "ADAM"), {})
+    report.report(Table(tmp_path / "runs"), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    settings = {row[0]: row[1] for row in rows(section(text, "## Settings"))}
+    assert settings["seeds"] == "0, 3 (4LS batch); 0 (2LR stochastic)"
+    assert settings["iterations here, at most"] == "batch 500, stochastic 8,000"
+    assert settings["images in a mini-batch"] == "none were run"
+    assert "2 trainings with 1 to 2 seeds each, 3 runs in all" in text  # the one without a checkpoint is no run yet
+    assert "Trained 2026-11-21, 9 s of training" in text  # 2 × 500 and 8,000 iterations of a millisecond each
+    assert "needs more iterations, or other trainings" in section(text, "## The articles' conclusions")
 
 
 def test_it_says_what_it_was_made_with(agreeing):

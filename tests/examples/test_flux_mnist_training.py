@@ -354,9 +354,49 @@ def test_a_damaged_state(damage, tmp_path):
 
 
 def test_another_batchsize_than_it_was_begun_with(tmp_path):
-    train(Folder(tmp_path, small(batchsize=32)), 1)
+    train(Folder(tmp_path, small(variant="minibatch", batchsize=32)), 1)
     with pytest.raises(Refused, match="was begun with the batchsize 32, not 16; name another folder by --output"):
-        train(Folder(tmp_path, small(batchsize=16)), 2)
+        train(Folder(tmp_path, small(variant="minibatch", batchsize=16)), 2)
+
+
+def test_a_goal_that_was_passed_is_noted_where_the_run_stands(tmp_path):
+    folder = Folder(tmp_path, small())
+    with pytest.raises(training.Stopped):
+        train(folder, 400, stop=after(3))
+    stands = count(folder)
+    assert 1 < stands < 400
+    train(folder, 1)
+    assert [entry["iteration"] for entry in folder.checkpoints()] == [stands]
+    assert folder.ended(1)
+    before = folder.metrics()
+    train(folder, 1)
+    assert folder.metrics() == before
+
+
+def test_what_a_killed_process_left_behind_is_removed_and_a_damaged_word_on_progress_is_none(tmp_path):
+    folder = Folder(tmp_path, small())
+    folder.path.mkdir(parents=True)
+    (folder.path / "progress.json").write_text("")
+    (folder.path / ".state.npz.0123").write_bytes(b"half")
+    assert folder.told() is None
+    train(folder, 1)
+    assert {path.name for path in folder.path.iterdir()} == {"lock", "settings.json", "metrics.jsonl", "state.npz"}
+
+
+def test_damaged_settings_are_refused(tmp_path):
+    folder = Folder(tmp_path, small())
+    train(folder, 1)
+    (folder.path / "settings.json").write_text("")
+    with pytest.raises(Refused, match=r"settings\.json is damaged \(.*\); remove .*, and the run begins anew"):
+        train(folder, 2)
+
+
+def test_a_process_with_other_threads_than_the_run_was_begun_with_leaves_it(tmp_path):
+    folder = Folder(tmp_path, small())
+    train(folder, 1, threads=2)
+    with pytest.raises(training.Busy, match="began 2LR stochastic ADAM seed 0 with 2 threads"):
+        train(folder, 2, threads=1)
+    assert count(folder) == 1
 
 
 @pytest.mark.parametrize("name", ["dataset", "data_sha256"])
@@ -487,7 +527,7 @@ def test_memory_does_not_grow(tmp_path, monkeypatch):
 # Processes that are killed
 
 
-LONG = 30_000
+LONG = 300_000  # long enough that no run is done before it is killed
 ARGUMENTS = ["run", "quick", "--dataset", "digits", "--optimisers", "ADAM", "--models", "4LS", "--workers", 2]
 ARGUMENTS += ["--variants", "stochastic", "minibatch", "--batchsize", 8, "--iterations", LONG, "--output"]
 RUNS = [small("4LS", variant, batchsize=8) for variant in ("stochastic", "minibatch")]

@@ -26,7 +26,7 @@ from examples.flux_mnist import workers
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import LONGEST
 
-LONG = 100_000  # iterations that take a second or more
+LONG = 400_000  # iterations that take a second or more
 SLOW = small("4LS")
 
 
@@ -163,7 +163,6 @@ def test_the_threads_of_a_process(tmp_path, monkeypatch):
     (tmp_path / "starts" / "kill").write_text("")  # what follows is known as soon as the processes start
     workers.in_a_process(job(tmp_path, run, 2, threads=1))  # it goes on as it was begun
     workers.in_a_process(job(tmp_path, small(seed=1), 1, threads=1))
-    workers.in_a_process(job(tmp_path, small(seed=2), 1, threads=None))
-    assert [given["threads"] for given, _ in starts()] == [3, 3, 1, None]
-    assert [env["OPENBLAS_NUM_THREADS"] for _, env in starts()] == ["3", "3", "1", "5"]
+    assert [given["threads"] for given, _ in starts()] == [3, 3, 1]
+    assert [env["OPENBLAS_NUM_THREADS"] for _, env in starts()] == ["3", "3", "1"]
     assert [env["OMP_NUM_THREADS"] for _, env in starts()[:3]] == ["3", "3", "1"]
