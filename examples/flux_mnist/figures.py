@@ -186,7 +186,9 @@ def _average(table: Table, kind: Kind) -> tuple[Figure, Any] | None:
     caption = f"Thin line: the mean training loss of each {WINDOW:,} iterations, of one seed. Thick line: of each "
     caption += f"{averaged:,}. Up to iteration {AVERAGED:,}, or the end of the run."
     caption += _over_seeds(table, [kind], "The thick line is", "the band goes from the lowest to the highest of them")
-    return Figure(f"average-{'-'.join(kind)}", f"Average loss, {', '.join(kind)}", caption), picture
+    return Figure(
+        f"average-{'-'.join(kind)}", f"Mean loss of each {WINDOW} iterations, {', '.join(kind)}", caption
+    ), picture
 
 
 def _curves(table: Table, kind: Kind) -> list[Curve]:
@@ -217,6 +219,7 @@ def _accuracies(table: Table, name: str, title: str, above: float) -> tuple[Figu
     which = f"above {above:g} %" if above > 0 else "at every checkpoint"
     caption = f"Accuracy on the test images {which}, against the time of training up to it. A line joins the "
     caption += "checkpoints of one model and variant, each after about twice the iterations of the one before."
+    caption += " It is interrupted where they lie lower." if above > 0 else ""
     caption += _over_seeds(table, list(table.cells), "A point is", "its bar is one standard deviation up and down")
     return Figure(name, title, caption), picture
 
@@ -253,27 +256,27 @@ def _effort(table: Table) -> tuple[Figure, Any] | None:
     picture, axes = pictures.figure(9, 1.2 + 0.32 * len(ranked))
     places = [place + (place >= tops) for place in range(len(ranked))]
     for place, kind in zip(places, ranked):
-        _effort_bar(axes, place, kind, *best[kind])
+        _effort_point(axes, place, kind, *best[kind])
     if tops < len(ranked):
         axes.text(0, tops, f" best accuracy below {TOP:g} %", transform=axes.get_yaxis_transform(), va="center")
     _effort_row(axes, -1, ["accuracy", "time", "iterations"])
     axes.set_yticks(places, [", ".join(kind) for kind in ranked])
     axes.set(xlabel="effort: seconds of training for each percent of accuracy", ylim=(places[-1] + 0.6, -1.4))
-    axes.grid(visible=False, axis="y")
     _log_seconds(axes, [effort for _, cell in best.values() for effort in _efforts(cell)])
     caption = "Effort is training time / accuracy, here at the checkpoint of the highest accuracy; the least is best. "
-    caption += f"Hatched: what never comes to {TOP:g} % is cheap, or dear, for nothing."
-    caption += _over_seeds(table, list(best), "A bar is", "the thin line goes from the lowest to the highest of them")
+    caption += f"Hollow: what never comes to {TOP:g} % is cheap, or dear, for nothing."
+    caption += _over_seeds(table, list(best), "A point is", "the thin line goes from the lowest to the highest of them")
     return Figure("effort", "Ranking by effort", caption), picture
 
 
-def _effort_bar(axes: Any, place: int, kind: Kind, iteration: int, cell: Cell) -> None:
-    hatched = {"facecolor": "white", "edgecolor": GREY, "hatch": "////"}
-    axes.barh(place, cell.effort, height=0.7, **({"color": _colour(kind)} if cell.accuracy >= TOP else hatched))
+def _effort_point(axes: Any, place: int, kind: Kind, iteration: int, cell: Cell) -> None:
+    top = cell.accuracy >= TOP
+    colour = _colour(kind) if top else GREY
     if len(cell.seconds) > 1:
-        axes.plot([min(_efforts(cell)), max(_efforts(cell))], [place, place], "|-", color="black", linewidth=1.2)
+        axes.plot([min(_efforts(cell)), max(_efforts(cell))], [place, place], "|-", color=colour, linewidth=1.2)
+    axes.plot(cell.effort, place, MARKERS[kind[1]], color=colour, markersize=8, fillstyle="full" if top else "none")
     time = f"{cell.time:,.{2 if cell.time < 10 else 0}f} s"
-    _effort_row(axes, place, [f"{cell.accuracy:.1f} %", time, f"{iteration:,}"])
+    _effort_row(axes, place, [f"{cell.accuracy:.2f} %", time, f"{iteration:,}"])
 
 
 def _effort_row(axes: Any, place: float, texts: list[str]) -> None:

@@ -277,32 +277,33 @@ def test_an_optimiser_that_was_not_run_says_so(tmp_path):
 
 def test_the_ranking_goes_from_little_effort_to_much_and_sets_useless_kinds_apart(few):
     (axes,) = picture(few, "effort").axes
-    bars = {bar.get_y() + bar.get_height() / 2: bar for group in axes.containers for bar in group}
+    points = {line.get_ydata()[0]: line for line in axes.get_lines() if len(line.get_ydata()) == 1}
     labels = dict(zip(axes.get_yticks(), [label.get_text() for label in axes.get_yticklabels()]))
     bottom, top = axes.get_ylim()
     assert bottom > top  # the first place is at the top
-    assert [labels[round(place)] for place in sorted(bars)] == [
+    assert [labels[round(place)] for place in sorted(points)] == [
         "4LS, stochastic, ADAM",
         "3LS, stochastic, Descent",
         "2LR, minibatch, Descent",
         "4LS, batch, Descent",
     ]
-    efforts = [bars[place].get_width() for place in sorted(bars)]
+    efforts = [points[place].get_xdata()[0] for place in sorted(points)]
     np.testing.assert_allclose(efforts, [4 / 96, 10 / 97, 6000 / 96, 0.2 / 19])
-    assert [bars[place].get_hatch() is None for place in sorted(bars)] == [True, True, True, False]
+    assert [points[place].get_fillstyle() for place in sorted(points)] == ["full", "full", "full", "none"]
+    assert [points[place].get_marker() for place in sorted(points)] == ["o", "o", "^", "s"]
     heading = next(text for text in axes.texts if "below 90 %" in text.get_text())
-    assert sorted(bars)[2] + 0.5 < heading.get_position()[1] < sorted(bars)[3] - 0.5
+    assert sorted(points)[2] + 0.5 < heading.get_position()[1] < sorted(points)[3] - 0.5
 
 
-def test_bars_of_the_ranking_say_accuracy_time_and_iterations(few):
+def test_the_ranking_says_accuracy_time_and_iterations(few):
     (axes,) = picture(few, "effort").axes
     rows = {}
     for text in axes.texts:
         if hasattr(text, "xy"):
             rows.setdefault(text.xy[1], []).append(text.get_text())
-    assert rows[0] == ["96.0 %", "4.00 s", "1,000"]
-    assert rows[2] == ["96.0 %", "6,000 s", "1,000"]
-    (spread,) = axes.get_lines()
+    assert rows[0] == ["96.00 %", "4.00 s", "1,000"]
+    assert rows[2] == ["96.00 %", "6,000 s", "1,000"]
+    (spread,) = [line for line in axes.get_lines() if len(line.get_ydata()) == 2]
     np.testing.assert_allclose(spread.get_xdata(), (2 / 94, 6 / 98))
 
 
