@@ -21,9 +21,11 @@ glorot_uniform glorot_normal kaiming_uniform kaiming_normal zeros ones
 DataLoader onehot onehotbatch onecold
 leaves destructure f32 f64 parameter_count summary
 Descent Adam ADAM setup update freeze thaw adjust train early_stopping progress_bar save load seed
+gpu cpu gpu_status
 """
 PUBLIC = {name: x for name, x in vars(flux).items() if not name.startswith("_") and not isinstance(x, types.ModuleType)}
-NO_EXAMPLE = {"NonFiniteLoss", "CheckpointError", "GradientError"}  # errors are shown where they are raised
+# Errors are shown where they are raised.
+NO_EXAMPLE = {"NonFiniteLoss", "CheckpointError", "GradientError", "GPUNotAvailable", "MixedDevices"}
 
 
 def imported(code):

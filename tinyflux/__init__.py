@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from . import data, tree
-from .arrays import default_rng, seed
+from .arrays import MixedDevices, default_rng, seed
 from .autodiff import GradientError, gradcheck, gradient, hessian, jacobian, pullback, rule, withgradient
 from .checkpoint import CheckpointError, load, save
 from .data import DataLoader, onecold, onehot, onehotbatch
+from .device import GPUNotAvailable, cpu, gpu, gpu_status
 from .nn import (
     Chain,
     Dense,
@@ -64,7 +65,9 @@ __all__ = [
     "Dense",
     "Descent",
     "Dropout",
+    "GPUNotAvailable",
     "GradientError",
+    "MixedDevices",
     "NonFiniteLoss",
     "NotCompilable",
     "Parallel",
@@ -74,6 +77,7 @@ __all__ = [
     "binarycrossentropy",
     "compile",
     "compile_training",
+    "cpu",
     "crossentropy",
     "data",
     "default_rng",
@@ -87,6 +91,8 @@ __all__ = [
     "gelu",
     "glorot_normal",
     "glorot_uniform",
+    "gpu",
+    "gpu_status",
     "gradcheck",
     "gradient",
     "hessian",

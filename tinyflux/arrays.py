@@ -1,7 +1,8 @@
-"""Where random numbers come from, and what counts as an array."""
+"""Where random numbers come from, what counts as an array, and where an array lies."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,3 +45,38 @@ def is_array(x: Any) -> bool:
 def is_array_type(cls: type) -> bool:
     """Whether instances of `cls` are arrays: they take part in NumPy's protocols, and have a shape to change."""
     return hasattr(cls, "__array_ufunc__") and hasattr(cls, "reshape") and not issubclass(cls, np.generic)
+
+
+def on_gpu(x: Any) -> bool:
+    """Whether the array `x` lies in the memory of a GPU."""
+    return hasattr(x, "__cuda_array_interface__")
+
+
+def to_numpy(x: Any) -> Any:
+    """The array `x` in NumPy: itself where it is NumPy's, otherwise a copy."""
+    return x.get() if on_gpu(x) else x
+
+
+class MixedDevices(TypeError):
+    """An array in NumPy and one on the GPU met, in an operation or in a model.
+
+    Attributes:
+        arrays: those that met.
+    """
+
+    def __init__(self, message: str, arrays: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.arrays = arrays
+
+
+def device_of(x: Any) -> str:
+    """Where the array `x` lies, as error messages have it."""
+    return "on the GPU" if on_gpu(x) else "in NumPy, on the CPU"
+
+
+def differ(arrays: Sequence[Any]) -> bool:
+    """Whether some of `arrays` lie on the GPU and others do not."""
+    return len({on_gpu(x) for x in arrays}) > 1
+
+
+MOVE = "Move one of them: flux.gpu(…) and flux.cpu(…) take models and data."

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .arrays import to_numpy
 from .optimise.flat import Leaf
-from .optimise.state import OptimiserState
+from .optimise.state import OptimiserState, holds_state
 
 FORMAT = "tinyflux checkpoint"
 VERSION = 1
@@ -43,7 +44,7 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
     ...     flux.load(f"{folder}/model.npz", model, opt)
     """
     arrays = {f"model{place}": array for place, array in tree.walk(model)}
-    if _holds_state(model):
+    if holds_state(model):
         raise TypeError("save: an optimiser's state can't be saved as a part of the model; give it as third argument.")
     objects = [name for name, array in arrays.items() if array.dtype.hasobject]
     if objects:
@@ -54,11 +55,7 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
         for i, leaf in enumerate(opt._leaves):
             arrays |= {f"optimiser/{i}/{k}": array for k, array in enumerate(_state_arrays(leaf))}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    _write(Path(path), arrays)
-
-
-def _holds_state(node: Any) -> bool:
-    return isinstance(node, OptimiserState) or any(_holds_state(child) for _, child in tree.children(node))
+    _write(Path(path), {name: to_numpy(array) for name, array in arrays.items()})
 
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:
@@ -107,14 +104,9 @@ def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
     _check_fit(path, targets, saved)
     steps = _optimiser_steps(path, about, arrays, opt) if opt is not None else []
     for name, target in targets.items():
-        target[...] = saved[name]
+        target[...] = np.asarray(saved[name], like=target)
     for leaf, rule, description, states in steps:
-        for target, source in zip(_state_arrays(leaf), states, strict=True):
-            target[...] = source
-        leaf.rule = rule
-        leaf.numbers = tuple(description["numbers"])
-        leaf.frozen = description["frozen"]
-        leaf.layout.changed()
+        leaf.fill(rule, tuple(description["numbers"]), description["frozen"], states)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

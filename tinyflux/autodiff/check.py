@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
+from ..arrays import is_array
 from .gradient import pullback
 
 # A central difference with step h is off by h²·f‴/6 from the curve and by u·f/h from rounding, u = 2.2e-16. Both are of
@@ -72,7 +73,7 @@ def _check(
     y, back = pullback(f, *args)
     if not np.allclose(y, f(*args), rtol=1e-9, atol=1e-9, equal_nan=True):
         raise GradientError(f"gradcheck: f is {f(*args)} outside a gradient, but {y} while one is being taken.")
-    g = rng.standard_normal(np.shape(y))
+    g = _drawn(rng, y)
     inputs = {**dict(zip(names, arrays)), "the result": y}
     copies = {name: np.copy(x) for name, x in inputs.items()}
     gradients = _flat(back(g), args)
@@ -89,10 +90,10 @@ def _check(
         if d.shape != x.shape or d.dtype != x.dtype:
             expected, got = (f"shape {a.shape} and dtype {a.dtype}" for a in (x, d))
             raise GradientError(f"gradcheck: expected a gradient for {name} of {expected}, got {got}.")
-        step = STEP * max(1.0, float(np.max(np.abs(x), initial=0)))
+        step = STEP * max(1.0, float(np.max(np.abs(x))) if x.size else 0.0)
         for k in range(directions):
-            v = rng.standard_normal(x.shape)
-            ahead, behind = (f(*_replaced(args, i, np.asarray(x + h * v))) for h in (step, -step))
+            v = _drawn(rng, x)
+            ahead, behind = (f(*_replaced(args, i, np.asarray(x + h * v, like=x))) for h in (step, -step))
             numerical = float(np.sum(g * (ahead - behind))) / (2 * step)
             analytic = float(np.sum(d * v))
             if not abs(analytic - numerical) <= tolerance * (1 + abs(numerical)):
@@ -108,6 +109,12 @@ def _check(
             return np.concatenate([d.reshape(-1) for d in found])
 
         _check(slope, (g, *args), level + 1, order, directions, tolerance, rng)
+
+
+def _drawn(rng: np.random.Generator, x: Any) -> Any:
+    """Random normal numbers in the shape of x, where x lies."""
+    drawn = rng.standard_normal(np.shape(x))
+    return np.asarray(drawn, like=x) if is_array(x) else drawn
 
 
 def _arrays(args: tuple[Any, ...]) -> tuple[list[str], list[Any]]:

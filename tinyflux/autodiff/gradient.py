@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import tree
-from ..arrays import is_array
-from .tape import Tape, Tracked, sweep
+from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
+from .tape import Tape, Tracked, plain, sweep
 
 
 def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -32,8 +32,7 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
     (array([1., 4.]), array([ 2., 40.]))
     """
     tape, boxes, leaf_count = _boxed(args)
-    with tape:
-        y = f(*boxes)
+    y = _called("pullback", f, boxes, args, tape)
     value = _opened(y, tape)
     if not is_array(value) and not isinstance(value, (np.generic, float)):
         raise TypeError(f"pullback: expected f to return an array, got {type(value).__name__}.")
@@ -60,8 +59,7 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     ((np.float64(9.0), array([4.])), array([6.]))
     """
     tape, boxes, leaf_count = _boxed(args)
-    with tape:
-        result = f(*boxes)
+    result = _called("gradient", f, boxes, args, tape)
     value = _opened(result, tape)
     loss, scalar = (result[0], value[0]) if type(result) is tuple else (result, value)
     shape = scalar.shape if hasattr(scalar, "shape") else np.shape(scalar)
@@ -86,7 +84,8 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     that f does not depend on has None in its place.
 
     Errors: ValueError for a loss that is no scalar; TypeError for an argument of integers or complex numbers, or
-    without any floating-point array; NotImplementedError, with the remedy, for an operation without a rule.
+    without any floating-point array; NotImplementedError, with the remedy, for an operation without a rule;
+    MixedDevices where arrays in NumPy and on the GPU meet.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.gradient(lambda x: np.sum(np.sin(x) ** 2), np.array([0.0, np.pi / 4]))
@@ -168,6 +167,32 @@ def _boxed(args: tuple[Any, ...]) -> tuple[Tape, list[Any], int]:
         if len(tape) == before:
             raise TypeError(_undifferentiable(i, x))
     return tape, boxes, len(tape)
+
+
+def _called(caller: str, f: Callable[..., Any], boxes: list[Any], args: tuple[Any, ...], tape: Tape) -> Any:
+    """`f(*boxes)`; where arrays of two devices meet in it, the error names the parameter."""
+    try:
+        with tape:
+            return f(*boxes)
+    except MixedDevices as error:
+        if error.arrays:
+            error.args = (f"{caller}: {_meeting(error.arrays, args)}. {MOVE}",)
+            error.arrays = ()
+        raise
+
+
+def _meeting(arrays: Sequence[Any], args: tuple[Any, ...]) -> str:
+    """Which arrays met, and where they lie; a parameter by its path."""
+    named = {
+        id(plain(x)): f"the parameter {path} of argument {i}" if path else f"argument {i}"
+        for i, arg in enumerate(args)
+        for path, x in tree.walk(arg, buffers=False)
+    }
+    other = next(x for x in arrays if on_gpu(x) != on_gpu(arrays[0]))
+    met = [arrays[0], other]
+    if not any(id(x) in named for x in met):  # results that were calculated from the parameters
+        met = [next(plain(x) for arg in args for x in tree.parameters(arg)), *met]
+    return ", ".join(f"{named.get(id(x), f'an array of shape {x.shape}')} is {device_of(x)}" for x in met)
 
 
 def _undifferentiable(i: int, x: Any) -> str:

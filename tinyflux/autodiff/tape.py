@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import MOVE, MixedDevices, differ, is_array
 from .large import LARGE, backward, forward, is_plain, unbroadcast
 from .operators import ArrayOperators
 
@@ -117,12 +118,16 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
             if type(x) is Tracked:
                 nested = True
         k += 1
-    if kwargs or nested:
-        y = rule.call(*values, **kwargs)
-    elif rule.rows and getattr(values[0], "size", 0) > LARGE and is_plain(values):
-        y = forward(rule.function, rule.rows, values)
-    else:
-        y = rule.function(*values)
+    try:
+        if kwargs or nested:
+            y = rule.call(*values, **kwargs)
+        elif rule.rows and getattr(values[0], "size", 0) > LARGE and is_plain(values):
+            y = forward(rule.function, rule.rows, values)
+        else:
+            y = rule.function(*values)
+    except TypeError as error:
+        _refuse_mixture(values, error)
+        raise
     if tape is None:
         return y
     tape.append((rule, links, y, values, kwargs))
@@ -176,7 +181,21 @@ def _apply_unlisted(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) 
             f"{name} has no gradient rule. Write it in functions that have one, or add a rule: "
             f"flux.rule({name}, lambda g, y, x: …), with the cotangent g of the result y, for each array argument."
         )
-    return function(*[plain(x) for x in args], **{name: plain(x) for name, x in kwargs.items()})
+    values = [plain(x) for x in args]
+    try:
+        return function(*values, **{name: plain(x) for name, x in kwargs.items()})
+    except TypeError as error:
+        _refuse_mixture(values, error)
+        raise
+
+
+def _refuse_mixture(values: Sequence[Any], error: TypeError) -> None:
+    """Say it where an operation failed because its arrays lie on different devices."""
+    arrays = [plain(x) for x in values if is_array(x)]
+    if differ(arrays) and not isinstance(error, MixedDevices):
+        raise MixedDevices(
+            f"arrays in NumPy and on the GPU can't be calculated with together. {MOVE}", arrays
+        ) from error
 
 
 def _compose(function: Any, definition: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -8,12 +8,14 @@ the cache.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import tree
+from ..arrays import MixedDevices, device_of, on_gpu
 
 BLOCK_BYTES = 1 << 17  # of one array stepped at once: what a rule needs of such blocks stays in the cache
 
@@ -53,6 +55,15 @@ class Leaf:
     def state(self) -> tuple[Any, ...]:
         arrays = [a[self.start : self.stop].reshape(self.view.shape) for a in self.buffer.state]
         return (*arrays, *self.numbers)
+
+    def fill(self, rule: Any, numbers: tuple[Any, ...], frozen: bool, arrays: Sequence[Any]) -> None:
+        """Take over a rule, its state (arrays, in NumPy or on the parameter's device, and numbers), and the flag."""
+        for target, source in zip(self.state, arrays):
+            target[...] = np.asarray(source, like=target)
+        self.rule = rule
+        self.numbers = numbers
+        self.frozen = frozen
+        self.layout.changed()
 
     def __repr__(self) -> str:
         return f"Leaf({self.rule!r}{', frozen' if self.frozen else ''})"
@@ -122,6 +133,34 @@ def places(node: Any, path: str = "", container: Any = None, key: Any = None) ->
     for (step, child), below in zip(tree.children(node), keys):
         if step not in skip:
             yield from places(child, path + step, inside, below)
+
+
+def refuse_overlaps(found: Sequence[Place]) -> None:
+    """A tied parameter is one array in several places; arrays that merely share memory would be untied unnoticed."""
+    ordered = sorted({id(p.array): p for p in found}.values(), key=lambda p: _start(p.array))
+    for before, after in itertools.pairwise(ordered):
+        if np.shares_memory(before.array, after.array):
+            raise ValueError(
+                f"setup: the arrays at {before.path} and {after.path} share memory without being the same array, and "
+                "would be stepped apart. Tie parameters by putting one array in both places, or copy one of them."
+            )
+
+
+def _start(x: Any) -> int:
+    """The lowest address of an array's memory."""
+    interface = x.__cuda_array_interface__ if on_gpu(x) else x.__array_interface__
+    return int(interface["data"][0]) + sum((n - 1) * stride for n, stride in zip(x.shape, x.strides) if stride < 0)
+
+
+def refuse_two_devices(found: Sequence[Place]) -> None:
+    """The parameters of a model are stepped, and calculated with, on one device."""
+    other = next((p for p in found if on_gpu(p.array) != on_gpu(found[0].array)), None)
+    if other is not None:
+        (first, here), (second, there) = ((p.path or "the root", device_of(p.array)) for p in (found[0], other))
+        raise MixedDevices(
+            f"setup: expected a model on one device, but {first} is {here}, and {second} {there}. Move all of it with "
+            "flux.gpu(model) or flux.cpu(model)."
+        )
 
 
 def buckets(found: list[Place], fixed: set[int]) -> Iterator[list[Place]]:

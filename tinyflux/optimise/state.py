@@ -6,7 +6,6 @@ The parameters lie in flat arrays (see flat.py), so a step is a few NumPy calls,
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from .. import tree
+from ..arrays import MOVE, MixedDevices, device_of, on_gpu
 from . import subnormal
-from .flat import Group, Layout, Leaf, Place, buckets, flatten, places
+from .flat import Group, Layout, Leaf, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 
 
 class OptimiserState:
@@ -66,7 +66,8 @@ def setup(rule: Any, model: Any) -> OptimiserState:
 
     Returns: the state: a tree of the model's shape, to be given to `update`, `freeze`, `thaw`, `adjust`, `save`.
 
-    Errors: ValueError for a model without parameters, or one that holds a non-contiguous or read-only array in a tuple.
+    Errors: ValueError for a model without parameters, or one that holds a non-contiguous or read-only array in a tuple;
+    MixedDevices for a model with parameters in NumPy and on the GPU.
 
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2, flux.relu), flux.Dense(2, 1))
@@ -81,7 +82,8 @@ def setup(rule: Any, model: Any) -> OptimiserState:
             f"setup: this {type(model).__name__} holds no floating-point array; there is nothing to train."
         )
     found = list(places(model))
-    _refuse_overlaps(found)
+    refuse_two_devices(found)
+    refuse_overlaps(found)
     distinct = list({id(place.array): place for place in reversed(found)}.values())[::-1]
     fixed = {id(place.array) for place in found if not place.movable}
     views: dict[int, Any] = {}
@@ -99,15 +101,32 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     return OptimiserState(mirror, leaves, paths)
 
 
-def _refuse_overlaps(found: Sequence[Place]) -> None:
-    """A tied parameter is one array in several places; arrays that merely share memory would be untied unnoticed."""
-    ordered = sorted({id(p.array): p for p in found}.values(), key=lambda p: np.lib.array_utils.byte_bounds(p.array))
-    for before, after in itertools.pairwise(ordered):
-        if np.shares_memory(before.array, after.array):
-            raise ValueError(
-                f"setup: the arrays at {before.path} and {after.path} share memory without being the same array, and "
-                "would be stepped apart. Tie parameters by putting one array in both places, or copy one of them."
-            )
+def holds_state(node: Any) -> bool:
+    """Whether an optimiser's state stands anywhere in a tree."""
+    return isinstance(node, OptimiserState) or any(holds_state(child) for _, child in tree.children(node))
+
+
+def carried_over(opt: OptimiserState, model: Any, move: Callable[[Any], Any]) -> OptimiserState:
+    """A state like `opt` for `model`, a copy of `opt`'s model: with the same rules, averages, numbers and flags.
+
+    Arguments:
+        opt: the state, which is left as it is.
+        model: the copy, whose parameters `setup` moves into flat arrays.
+        move: brings an array of the state to the device of the copy.
+    """
+    new = setup(opt._leaves[0].rule, model)
+    for leaf, old in zip(new._leaves, opt._leaves, strict=True):
+        leaf.fill(old.rule, old.numbers, old.frozen, [move(s) for s in old.state if tree.is_array(s)])
+    return new
+
+
+def belongs(opt: OptimiserState, model: Any) -> bool:
+    """Whether `opt` was set up for the arrays that `model` holds."""
+    try:
+        check_model("belongs", opt, model)
+    except ValueError:
+        return False
+    return True
 
 
 def check_state(caller: str, opt: Any) -> None:
@@ -126,7 +145,8 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
         grads: its gradient, a tree of the same shape; where it is None the parameter and its state stay as they are.
 
     Errors: ValueError where `opt` was set up for other arrays than the model holds, or a gradient has another shape
-    than its parameter; TypeError where `opt` is no such state. Nothing is changed then.
+    than its parameter; TypeError where `opt` is no such state. Nothing is changed then. MixedDevices where a gradient
+    lies on another device than its parameter.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = {"w": np.array([1.0, 2.0])}
@@ -152,17 +172,31 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     except AttributeError:
         name = opt._paths[i][0] or "the array"
         raise TypeError(f"update: expected an array as the gradient of {name}, got a {type(g).__name__}.") from None
-    if len(opt._leaves) < len(gradients):
-        gradients = tuple(_summed(opt, gradients))
-        missing = tuple(i for i, g in enumerate(gradients) if g is None)
+    given = gradients
     try:
+        if len(opt._leaves) < len(gradients):
+            gradients = tuple(_summed(opt, gradients))
+            missing = tuple(i for i, g in enumerate(gradients) if g is None)
         if opt._averages:
             subnormal.flush()
         for group in opt._layout.groups(missing):
             _step(group, gradients)
+    except TypeError as error:
+        _refuse_other_device(opt, given, error)
+        raise
     finally:
         if opt._averages:
             subnormal.restore()
+
+
+def _refuse_other_device(opt: OptimiserState, gradients: Sequence[Any], error: TypeError) -> None:
+    """Say it where a step failed because a gradient lies elsewhere than its parameter."""
+    for (path, _), g, view in zip(opt._paths, gradients, opt._views):
+        if g is not None and on_gpu(g) != on_gpu(view):
+            name, places = path or "the array", (device_of(g), device_of(view))
+            raise MixedDevices(
+                f"update: the gradient of {name} is {places[0]}, the parameter {places[1]}. {MOVE}"
+            ) from error
 
 
 def check_model(caller: str, opt: OptimiserState, model: Any) -> None:

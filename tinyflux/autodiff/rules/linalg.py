@@ -7,7 +7,6 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..rule import composed, constant, rule, variadic
-from ..tape import plain
 from .reductions import root
 
 
@@ -85,13 +84,18 @@ def _einsum(k: int, g: Any, y: Any, subscripts: str, *operands: Any, optimize: A
         if letter in mine[:i]:  # xᵢᵢ is xᵢⱼ δᵢⱼ
             new = next(c for c in string.ascii_letters if c not in "".join([output, *inputs, *(s for s, _ in others)]))
             mine = mine[:i] + new + mine[i + 1 :]
-            others.append((letter + new, np.eye(x.shape[i], dtype=x.dtype, like=plain(x))))
+            others.append((letter + new, _identity(x, x.shape[i])))
     reachable = set(output).union(*(s for s, _ in others))
     alone = [i for i, letter in enumerate(mine) if letter not in reachable]
     kept = "".join(letter for letter in mine if letter in reachable)
     swapped = ",".join([output, *(s for s, _ in others)]) + "->" + kept
     d = np.einsum(swapped, g, *(o for _, o in others), optimize=optimize)
     return d if d.shape == x.shape else np.expand_dims(d, tuple(alone)) * np.ones_like(x)
+
+
+def _identity(x: Any, n: int) -> Any:
+    """The identity matrix with n rows, of x's dtype; CuPy doesn't know np.eye(like=…)."""
+    return np.tril(np.triu(np.ones_like(x, shape=(n, n))))
 
 
 def _letters(subscripts: str, operands: Any) -> tuple[list[str], str]:
@@ -157,10 +161,10 @@ rule(np.linalg.det, lambda g, y, a: _over_matrices(g * y) * _t(np.linalg.inv(a))
 rule(np.linalg.cholesky, _cholesky)
 
 _logabsdet = rule(
-    lambda a: np.linalg.slogdet(a).logabsdet,
+    lambda a: np.linalg.slogdet(a)[1],  # CuPy's result has no names
     lambda g, y, a: _over_matrices(g) * _t(np.linalg.inv(a)),
 )
-_detsign = rule(lambda a: np.linalg.slogdet(a).sign, None)
+_detsign = rule(lambda a: np.linalg.slogdet(a)[0], None)
 SlogdetResult = type(np.linalg.slogdet(np.ones((1, 1))))
 composed(np.linalg.slogdet, lambda a: SlogdetResult(_detsign(a), _logabsdet(a)))
 

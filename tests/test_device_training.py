@@ -1,0 +1,164 @@
+"""Training on arrays of the stand-in for CuPy: the numbers of NumPy, checkpoints, and devices that don't match."""
+
+import sys
+
+import device_parity as parity
+import device_standin as standin
+import numpy as np
+import pytest
+from device_standin import DeviceArray, counted
+
+import tinyflux as flux
+from tinyflux import device
+from tinyflux.compile import trainer
+
+RULES = [flux.Descent(0.1), flux.Adam(0.01)]
+
+
+@pytest.fixture(autouse=True)
+def _gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", standin.cupy_module())
+    device._fault.cache_clear()
+    yield
+    device._fault.cache_clear()
+
+
+def loss(model, x, y):
+    return flux.mse(model(x), y)
+
+
+def small(move=flux.gpu):
+    """A model and a batch."""
+    flux.seed(0)
+    return move(
+        flux.Chain(flux.Dense(3, 4, flux.tanh), flux.Dense(4, 1)),
+        (np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3), np.ones((4, 1), np.float32)),
+    )
+
+
+@pytest.mark.parametrize("rule", RULES, ids=["Descent", "Adam"])
+def test_training_gives_the_same_numbers(rule):
+    expected, model, opt = parity.trained(rule, lambda *trees: trees)
+    losses, moved, moved_opt = parity.trained(rule, flux.gpu)
+    np.testing.assert_allclose(losses, expected, rtol=1e-12)
+    for x, y in zip(flux.leaves(moved), flux.leaves(model), strict=True):
+        parity.check_same(x, y, DeviceArray, 1e-12, "parameter")
+    for a, b in zip(moved_opt._leaves, opt._leaves, strict=True):
+        assert a.numbers == b.numbers
+        parity.check_same(a.buffer.state, b.buffer.state, DeviceArray, 1e-12, "state")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=["Descent", "Adam"])
+def test_parameters_are_views_of_one_array_there(rule):
+    model, batch = small()
+    opt = flux.setup(rule, model)
+    (buffer,) = {id(leaf.buffer): leaf.buffer for leaf in opt._leaves}.values()
+    assert buffer.x.shape == (flux.parameter_count(model),)
+    assert all(x.base is buffer.x for x in flux.leaves(model))
+    grads = flux.gradient(lambda m: loss(m, *batch), model)
+    assert counted(flux.update, opt, model, grads)[1] == 0
+    assert all(x.base is buffer.x for x in flux.leaves(model))
+    assert {type(x) for x in flux.leaves(grads)} == {DeviceArray}
+
+
+def test_the_compiler_leaves_it_to_cupy(capsys):
+    model, batch = small()
+    trainer.say_once.cache_clear()
+    expected = flux.train(loss, *(lambda m, b: (m, [b] * 3, flux.setup(RULES[1], m)))(*small()), compile=False)
+    assert flux.train(loss, model, [batch] * 3, flux.setup(RULES[1], model)) == expected
+    assert "training runs as plain NumPy: a DeviceArray can't be compiled" in capsys.readouterr().err
+    with pytest.raises(flux.NotCompilable, match="DeviceArray can't be compiled"):
+        flux.train(loss, model, [batch], flux.setup(RULES[1], model), compile=True)
+
+
+@pytest.mark.parametrize(("source", "target"), [("gpu", "gpu"), ("gpu", "cpu"), ("cpu", "gpu")])
+def test_checkpoints(source, target, tmp_path):
+    model, batch = small(getattr(flux, source))
+    opt = flux.setup(RULES[1], model)
+    flux.train(loss, model, [batch] * 2, opt, compile=False)
+    flux.save(tmp_path / "model.npz", model, opt)
+    other, _ = small(getattr(flux, target))
+    other_opt = flux.setup(flux.Adam(0.5), other)
+    kinds = [type(x) for x in flux.leaves(other)]
+    flux.load(tmp_path / "model.npz", other, other_opt)
+    assert [type(x) for x in flux.leaves(other)] == kinds
+    for x, y in zip(flux.leaves(flux.cpu(model)), flux.leaves(flux.cpu(other)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    for a, b in zip(opt._leaves, other_opt._leaves, strict=True):
+        assert (a.rule, a.numbers) == (b.rule, b.numbers)
+        np.testing.assert_array_equal(flux.cpu(a.state[0]), flux.cpu(b.state[0]))
+
+
+def test_gradcheck_there():
+    flux.gradcheck(lambda x, y: np.tanh(x) @ y, *flux.gpu(np.ones((2, 3)), np.linspace(-1, 1, 3)))
+
+
+# Mixed devices.
+
+HERE, THERE = r"in NumPy, on the CPU", r"on the GPU"
+
+
+def test_data_on_another_device():
+    model, (x, y) = small()
+    here_x, here_y = flux.cpu(x, y)
+    opt = flux.setup(RULES[0], model)
+    weight = rf"the parameter \.layers\[0\]\.weight of argument 0 is {THERE}"
+    for attempt in (
+        lambda: flux.gradient(lambda m: loss(m, here_x, y), model),
+        lambda: flux.withgradient(lambda m: loss(m, here_x, y), model),
+        lambda: flux.pullback(lambda m: m(here_x), model),
+        lambda: flux.gradient(lambda m: loss(m, x, here_y), model),
+        lambda: flux.train(loss, model, [(here_x, y)], opt, compile=False),
+        lambda: flux.train(loss, model, flux.DataLoader((x, here_y), 2), opt),
+        lambda: flux.gradient(lambda m: np.sum(np.where(m(x) > np.ones((4, 1)), 1.0, 0.0) * m(x)), model),
+    ):
+        with pytest.raises(flux.MixedDevices, match=weight) as caught:
+            attempt()
+        assert f"is {HERE}" in str(caught.value)
+        assert "flux.gpu(…)" in str(caught.value)
+    here = flux.cpu(model)
+    with pytest.raises(
+        flux.MixedDevices, match=rf"is {THERE}, the parameter \.layers\[0\]\.weight of argument 0 is {HERE}"
+    ):
+        flux.gradient(lambda m: loss(m, x, y), here)
+
+
+def test_the_error_of_the_user_stays():
+    """A TypeError that has nothing to do with devices is not explained away."""
+    model, (x, _) = small()
+    with pytest.raises(TypeError) as caught:
+        flux.gradient(lambda m: np.sum(m(x), nonsense=1), model)
+    assert not isinstance(caught.value, flux.MixedDevices)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=["Descent", "Adam"])
+@pytest.mark.parametrize(
+    ("model_at", "gradient_at", "where"), [("gpu", "cpu", (HERE, THERE)), ("cpu", "gpu", (THERE, HERE))]
+)
+def test_gradients_on_another_device(rule, model_at, gradient_at, where):
+    model, batch = small(getattr(flux, model_at))
+    opt = flux.setup(rule, model)
+    grads = getattr(flux, gradient_at)(flux.gradient(lambda m: loss(m, *batch), model))
+    before = [x.copy() for x in flux.leaves(model)]
+    with pytest.raises(
+        flux.MixedDevices, match=r"the gradient of \.layers\[0\]\.weight is {}, the parameter {}".format(*where)
+    ):
+        flux.update(opt, model, grads)
+    for x, y in zip(flux.leaves(flux.cpu(model)), flux.leaves(flux.cpu(before)), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_model_on_two_devices():
+    model = {"a": np.ones(2), "b": flux.gpu(np.ones(2))}
+    with pytest.raises(flux.MixedDevices, match=rf"setup: .* but \['a'\] is {HERE}, and \['b'\] {THERE}"):
+        flux.setup(RULES[0], model)
+
+
+def test_parameters_that_overlap_there():
+    x = flux.gpu(np.ones(4))
+    with pytest.raises(ValueError, match=r"\[0\] and \[1\] share memory"):
+        flux.setup(RULES[0], [x[:3], x[2:]])
+    flux.setup(RULES[0], [x[:2], x[2:]])
+    x = flux.gpu(np.ones(9))
+    with pytest.raises(ValueError, match="share memory"):  # the last one begins where the first does, and is told last
+        flux.setup(RULES[0], [x[:1], x[5:6], x[8::-2]])
