@@ -89,4 +89,4 @@ def cost(run: Run, iterations: int, images: int) -> float:
 
 def size(run: Run, images: int) -> int:
     """How many images an iteration takes, of so many that there are."""
-    return run.batchsize or (images if run.variant == "batch" else 1)
+    return run.batchsize if run.batchsize is not None else {"batch": images, "stochastic": 1}[run.variant]
