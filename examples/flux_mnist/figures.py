@@ -183,12 +183,11 @@ def _average(table: Table, kind: Kind) -> tuple[Figure, Any] | None:
     _draw_losses(axes, kind, losses, (0, end))
     axes.set_ylim(0, 1.1 * np.percentile(longest.means(AVERAGED)[1], 99.5))
     axes.set(xlabel=ITERATION, ylabel=f"mean training loss ({models.LOSSES[kind[0]].__name__})")
-    caption = f"Thin line: the mean training loss of each {WINDOW:,} iterations, of one seed. Thick line: of each "
-    caption += f"{averaged:,}. Up to iteration {AVERAGED:,}, or the end of the run."
+    caption = f"Thin line: the moving average of the training loss over {WINDOW:,} iterations, at every {WINDOW}th, "
+    caption += f"of one seed. Thick line: the mean of each {averaged:,}. Up to iteration {AVERAGED:,}, or the end."
     caption += _over_seeds(table, [kind], "The thick line is", "the band goes from the lowest to the highest of them")
-    return Figure(
-        f"average-{'-'.join(kind)}", f"Mean loss of each {WINDOW} iterations, {', '.join(kind)}", caption
-    ), picture
+    title = f"Moving average of the loss over {WINDOW} iterations, {', '.join(kind)}"
+    return Figure(f"average-{'-'.join(kind)}", title, caption), picture
 
 
 def _curves(table: Table, kind: Kind) -> list[Curve]:
