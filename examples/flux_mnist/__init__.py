@@ -4,6 +4,7 @@
     python -m examples.flux_mnist article    # the articles' own numbers of iterations
     python -m examples.flux_mnist --help
 
-`grid.py` says which runs there are, `training.py` trains one, `workers.py` spreads them over processes; `table.py`
-reads what they left, `figures.py` draws it, `claims.py` holds it against the articles, `report.py` writes it down.
+`grid.py` says which runs there are, `training.py` trains one, `folder.py` keeps it, `workers.py` spreads them over
+processes, here or, by `cluster.py`, elsewhere; `table.py` reads what they left, `figures.py` draws it, `claims.py`
+holds it against the articles, `report.py` writes it down.
 """

@@ -12,6 +12,7 @@ from examples import datasets, machine
 from examples.mnist import Refused, natural, require
 
 from . import grid, workers
+from .cluster import cluster
 from .progress import Display
 from .table import Table
 
@@ -79,19 +80,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--dataset", choices=datasets.DATASETS, default="auto", help=text)
     text = "how many runs to train at a time, each with its share of the cores (default: one a core, at most 8)"
     add("--workers", type=_count, metavar="N", default=min(machine.cores(), 8), help=text)
-    text = (
-        "train on the workers of a Dask cluster instead, started in a copy of this folder and with --output in sight; "
-    )
-    text += "runs that were begun there go on after Ctrl-C"
+    text = "train on the workers of a Dask cluster instead. They may be started in any folder, with the same Python, "
+    text += "NumPy and SciPy as here, and must see this clone and --output under the same paths. Runs that were begun "
+    text += "there go on after Ctrl-C"
     add("--scheduler", metavar="ADDRESS", help=text)
     add = parser.add_argument_group("where").add_argument
-    add(
-        "--output",
-        type=Path,
-        default=Path("results", "flux_mnist"),
-        metavar="FOLDER",
-        help="of the runs (default: %(default)s)",
-    )
+    text = "of the runs (default: %(default)s)"
+    add("--output", type=Path, metavar="FOLDER", default=Path("results", "flux_mnist"), help=text)
     text = "where to put figures and report (default: report, in --output)"
     add("--report", type=Path, metavar="FOLDER", help=text)
     options = parser.parse_args(arguments)
@@ -139,11 +134,11 @@ def train(options: argparse.Namespace) -> list[str]:
     where = f"on {options.scheduler}" if options.scheduler else f"{min(options.workers, len(left))} at a time"
     print(f"{where}, {threads} thread{'s' * (threads > 1)} each; results in {options.output}", flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
-    place = workers.cluster(options.scheduler, results) if options.scheduler else workers.local(options.workers)
+    place = cluster(options.scheduler, results) if options.scheduler else workers.local(options.workers)
     display = Display(left, len(jobs))
     try:
-        with place as executor:
-            return workers.train_all(left, executor, display)
+        with place as submit:
+            return workers.train_all(left, submit, display)
     finally:
         display.close()
 

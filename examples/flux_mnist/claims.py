@@ -1,7 +1,7 @@
 """The articles' conclusions as checks, each with a verdict from our data."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .grid import MODELS, OPTIMISERS, PRESETS, VARIANTS
@@ -158,10 +158,10 @@ def _highest(table: Table, kind: Kind, iterations: int) -> Point | None:
     return f"{kind[2]} at most, at {best[0]:,}", best[1]
 
 
-def _check(statement: str, points: Iterable[Point | None], true: Callable[..., bool]) -> Check:
+def _check(statement: str, points: list[Point | None], true: Callable[..., bool]) -> Check:
     known = [point for point in points if point is not None]
     evidence = "; ".join(f"{words}: {percent(cell)}" for words, cell in known)
-    if len(known) < len(list(points)):
+    if len(known) < len(points):
         return Check(statement, evidence, NOT_RUN)
     if len(known) == 2:
         evidence += _caution(*known)

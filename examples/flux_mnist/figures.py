@@ -1,8 +1,6 @@
 """The figures of the articles: learning curves, accuracy against training time, and the ranking by effort."""
 
-import contextlib
 import itertools
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +9,7 @@ import numpy as np
 from examples import models, pictures
 
 from .curve import WINDOW, Curve
+from .folder import replaced
 from .grid import MODELS, OPTIMISERS, VARIANTS
 from .series import Series, farthest, series, shown, single, width
 from .table import KINDS, Cell, Kind, Table
@@ -88,13 +87,8 @@ def _drawn(table: Table) -> list[tuple[Figure, Any]]:
 
 
 def _write(picture: Any, path: Path, metadata: dict[str, None]) -> None:
-    temporary = path.parent / f".{os.urandom(8).hex()}{path.suffix}"
-    try:
+    with replaced(path, lasting=False) as temporary:
         picture.savefig(temporary, dpi=150, metadata=metadata)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _say(axes: Any, text: str) -> None:

@@ -12,6 +12,7 @@ All can be read at any time: they are written in one move, or a line at a time.
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +95,30 @@ class Folder:
             path.unlink(missing_ok=True)
 
 
-def write(path: Path, text: str, lasting: bool = True) -> None:
-    """Write a text file in one move: under its name stands the old one or the new one, `lasting` after a power cut."""
-    temporary = path.parent / f".{path.name}.{os.urandom(8).hex()}"
+@contextlib.contextmanager
+def replaced(path: Path, lasting: bool = True) -> Iterator[Path]:
+    """A temporary file, to be written, that gets its name in one move: under that stands the old file or the new one.
+
+    Arguments:
+        path: the name.
+        lasting: whether it is to be on the disk before, for the case of a power cut.
+    """
+    temporary = path.parent / f".{os.urandom(8).hex()}.{path.name}"
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            if lasting:
+        yield temporary
+        if lasting:
+            with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write(path: Path, text: str, lasting: bool = True) -> None:
+    """Write a text file in one move, as `replaced` does."""
+    with replaced(path, lasting) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

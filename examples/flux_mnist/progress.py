@@ -4,8 +4,6 @@ import sys
 import time
 from typing import Any
 
-from .grid import cost
-
 QUIET = 60.0  # seconds after which a line is printed where there are no bars
 WORK = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left"
 
@@ -23,22 +21,22 @@ class Display:
 
         self._tqdm = tqdm
         self._jobs = {job.run: job for job in jobs}
-        self._images = jobs[0].images
-        self._finished, self._total = total - len(jobs), total
-        self._at = {job.run: _iteration(job) for job in jobs}
-        self._work = sum(cost(job.run, job.goal, self._images) for job in jobs)
+        self._finished, self._total, self._plural = total - len(jobs), total, jobs[0].plural
+        self._costs = {job.run: job.cost for job in jobs}
+        self._at = {job.run: job.reached() for job in jobs}
+        self._work = sum(job.cost(job.goal) for job in jobs)
         self._terminal = sys.stderr.isatty()
         options = {"disable": not self._terminal, "leave": False, "dynamic_ncols": True}
         self._bar = tqdm(total=self._work, initial=self._made(), bar_format=WORK, desc=self._title(), **options)
-        self._options = {**options, "unit": "it", "unit_scale": True}
+        self._options = {**options, "unit": jobs[0].unit, "unit_scale": True}
         self._bars: dict[Any, Any] = {}
         self._begun, self._start, self._spoke = self._made(), time.monotonic(), time.monotonic()
 
     def _title(self) -> str:
-        return f"{self._finished} of {self._total} runs done"
+        return f"{self._finished} of {self._total} {self._plural} done"
 
     def _made(self) -> float:
-        return sum(cost(run, at, self._images) for run, at in self._at.items())
+        return sum(self._costs[run](at) for run, at in self._at.items())
 
     def update(self) -> None:
         """Look how far the runs are, and show it."""
@@ -49,9 +47,7 @@ class Display:
             self._at[run] = told["iteration"]
             if self._terminal:
                 if run not in self._bars:
-                    self._bars[run] = self._tqdm(
-                        total=job.goal, initial=told["iteration"], desc=f"  {run}", **self._options
-                    )
+                    self._bars[run] = self._new(job, told["iteration"])
                 bar = self._bars[run]
                 bar.set_postfix(loss=f"{told['loss']:.4f}", refresh=False)
                 bar.n = told["iteration"]
@@ -71,9 +67,8 @@ class Display:
         self._finished += 1
         if job.run in self._bars:
             self._bars.pop(job.run).close()
-        self.say(
-            f"[{self._finished:>{len(str(self._total))}}/{self._total}] {job.run}: {outcome(job.folder)}{self._left()}"
-        )
+        number = f"{self._finished:>{len(str(self._total))}}/{self._total}"
+        self.say(f"[{number}] {job.run}: {job.outcome()}{self._left()}")
 
     def say(self, line: str) -> None:
         self._spoke = time.monotonic()
@@ -90,17 +85,3 @@ class Display:
     def close(self) -> None:
         for bar in [*self._bars.values(), self._bar]:
             bar.close()
-
-
-def outcome(folder: Any) -> str:
-    """What came of a run, in words."""
-    metrics = folder.metrics()
-    diverged = next((entry for entry in metrics if "diverged" in entry), None)
-    if diverged:
-        return f"ended after {diverged['at']:,} iterations: {diverged['diverged']}"
-    last = max(folder.checkpoints(), key=lambda entry: entry["iteration"])
-    return f"{last['accuracy']:.2%} right after {last['iteration']:,} iterations, {last['seconds']:.1f} s of training"
-
-
-def _iteration(job: Any) -> int:
-    return max([entry["iteration"] for entry in job.folder.checkpoints()], default=0)

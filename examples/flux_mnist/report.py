@@ -59,8 +59,8 @@ def report(table: Table, folder: Path) -> list[claims.Conclusion]:
 
 def _introduction(table: Table) -> str:
     seeds = {len(table.seeds(kind)) for kind in table.cells}
-    counts = f"{min(seeds)} to {max(seeds)} seeds each" if len(seeds) > 1 else f"{seeds.pop()} seeds each"
-    counts = counts.replace("1 seeds each", "one seed each")
+    counts = f"{min(seeds)} to {max(seeds)} seeds each" if len(seeds) > 1 else f"{max(seeds)} seeds each"
+    counts = "one seed each" if seeds == {1} else counts
     missing = len(KINDS) - len(table.cells)
     gap = f" {missing} of the 18 trainings were not run." if missing else ""
     return (
@@ -157,11 +157,9 @@ def _accuracies(table: Table, variant: str, model: str) -> str:
         for kind in kinds:
             row += _entries(table.cells.get(kind, {}).get(i), figures.get((kind, i)))
         rows.append(row)
-    header = [
-        "iterations",
-        *[f"{rule} {what}" for rule in OPTIMISERS for what in ("", "article", "difference", "time")],
-    ]
-    return f"{title}\n\n" + _table([name.strip() for name in header], "r" * 9, rows)
+    columns = ("", " article", " difference", " time")
+    header = ["iterations", *[rule + column for rule in OPTIMISERS for column in columns]]
+    return f"{title}\n\n" + _table(header, "r" * len(header), rows)
 
 
 def _entries(cell: Cell | None, claimed: Claimed | None) -> list[str]:
@@ -252,8 +250,8 @@ def _machine(run: dict[str, Any]) -> str:
 
 
 def _table(header: list[str], alignment: str, rows: list[list[str]]) -> str:
-    """A table in Markdown; the alignment of each column is l, c or r."""
-    rule = [{"l": ":--", "c": ":-:", "r": "--:"}[letter] for letter in alignment]
+    """A table in Markdown; the alignment of each column is l or r."""
+    rule = [{"l": ":--", "r": "--:"}[letter] for letter in alignment]
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
 
 

@@ -3,27 +3,24 @@
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
 import tinyflux as flux
 
-from . import training
+from . import grid, training
 from .folder import Folder, Refused
 from .grid import Run
+from .process import ROOT, Ended, runner
 from .progress import Display
 
 TRIES = 3  # of a run whose process dies
-PATIENCE = 10.0  # seconds for a scheduler to answer
 DONE, FAILED, REFUSED, BUSY, STOPPED = 0, 1, 2, 75, 130  # how a process ends
-ROOT = Path(__file__).resolve().parents[2]
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _at_work: set["subprocess.Popen[str]"] = set()  # the processes of runs that were started here
 _leaving = threading.Event()  # set when they are to end
 
@@ -51,18 +48,47 @@ class Job:
     wait: bool = False
     tries: int = 0
 
+    plural, unit = "runs", "it"  # what a display calls jobs, and what a goal counts
+
     @property
     def folder(self) -> Folder:
         return Folder(Path(self.results), Run(*self.run))
 
+    def call(self) -> tuple[str, str, str, int]:
+        """The arguments with which `process.runner` does this: it runs the module that holds the class."""
+        settings = self.folder.settings()
+        threads = settings["threads"] if settings else self.threads  # the roundings of large sums depend on it
+        argument = json.dumps({**dataclasses.asdict(self), "threads": threads})
+        return str(ROOT), type(self).__module__, argument, threads
 
-def train_all(jobs: list[Job], executor: Executor, display: Display) -> list[str]:
-    """Train runs, as many at a time as the executor has workers; returns what went wrong, a line a run.
+    def reached(self) -> int:
+        """The last iteration that was noted."""
+        return max([entry["iteration"] for entry in self.folder.checkpoints()], default=0)
+
+    def cost(self, iterations: int) -> float:
+        """About how long so many iterations take, in the unit of `grid.cost`."""
+        return grid.cost(self.run, iterations, self.images)
+
+    def outcome(self) -> str:
+        """What came of the run, in words."""
+        diverged = next((entry for entry in self.folder.metrics() if "diverged" in entry), None)
+        if diverged:
+            return f"ended after {diverged['at']:,} iterations: {diverged['diverged']}"
+        last = max(self.folder.checkpoints(), key=lambda entry: entry["iteration"])
+        made = f"right after {last['iteration']:,} iterations, {last['seconds']:.1f} s of training"
+        return f"{last['accuracy']:.2%} {made}"
+
+
+Submit = Callable[[Job], "Future[Ended]"]  # has a worker train a run
+
+
+def train_all(jobs: list[Job], submit: Submit, display: Display) -> list[str]:
+    """Train runs, as many at a time as there are workers; returns what went wrong, a line a run.
 
     A run whose process dies is tried again, TRIES times in all. One that another process is at work on is waited for in
     the end.
     """
-    waiting = {executor.submit(in_a_process, job): job for job in jobs}
+    waiting = {submit(job): job for job in jobs}
     problems = []
     while waiting:
         ended, _ = wait(waiting, timeout=0.25, return_when=FIRST_COMPLETED)
@@ -81,51 +107,58 @@ def train_all(jobs: list[Job], executor: Executor, display: Display) -> list[str
                 problems.append(f"{job.run}: {words}")
                 display.say(problems[-1])
                 continue
-            waiting[executor.submit(in_a_process, job)] = job
+            waiting[submit(job)] = job
         display.update()
     return problems
 
 
-def _outcome(future: "Future[tuple[int, str]]") -> tuple[int, str]:
+def _outcome(future: "Future[Ended]") -> Ended:
     try:
         return future.result()
-    except Exception as error:  # a cluster has its own ways to lose a task
-        return -1, f"{type(error).__name__}: {error}"
+    except CancelledError:
+        return FAILED, "the cluster's scheduler is gone; once one answers, the same command goes on from here"
+    except Exception as error:  # no process was started, or a cluster gives the run up
+        return FAILED, f"{type(error).__name__}: {error}"
 
 
-def in_a_process(job: Job) -> tuple[int, str]:
-    """Train a run in a process of its own; returns how that ended, and its last words."""
-    settings = job.folder.settings()
-    threads = settings["threads"] if settings else job.threads  # the roundings of large sums depend on it
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    env |= dict.fromkeys(THREADS, str(threads))
-    arguments = json.dumps({**dataclasses.asdict(job), "threads": threads, "parent": os.getpid()})
-    command = [sys.executable, "-m", __name__, arguments]
-    options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
-    with subprocess.Popen(command, env=env, **options) as process:
-        _at_work.add(process)
+def in_a_process(job: Job) -> Ended:
+    """Train a run in a process that is started here; returns how that ended, and its last words."""
+    return runner()(*job.call(), _known)
+
+
+@contextmanager
+def _known(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """While a process is at work, `local` knows it."""
+    _at_work.add(process)
+    try:
         if _leaving.is_set():
             process.terminate()
-        _, words = process.communicate()
+        yield
+    finally:
         _at_work.discard(process)
-    if process.returncode < 0:
-        return process.returncode, signal.Signals(-process.returncode).name
-    return process.returncode, words.strip()[-2000:]
 
 
-def main(arguments: str) -> int:
+def main(parent: str, argument: str) -> int:
     """The process of a run."""
-    given = json.loads(arguments)
-    parent, stopped = given.pop("parent"), training.stop_on_signals()
-    job = Job(**given)
-    folder = job.folder
+    job = Job(**json.loads(argument))
+    return serve(parent, lambda stop: training.train(job.folder, job.goal, job.dataset, job.threads, stop, job.wait))
+
+
+def serve(parent: str, work: Callable[[Callable[[], bool]], None]) -> int:
+    """Do the work of a process; returns the code with which it is to end.
+
+    Arguments:
+        parent: the number of the process that started this one.
+        work: takes a function that tells whether it is to stop.
+    """
+    stopped = training.stop_on_signals()
 
     def stop() -> bool:
-        orphaned = os.name != "nt" and os.getppid() != parent  # nobody would see what it does
+        orphaned = os.name != "nt" and os.getppid() != int(parent)  # nobody would see what it does
         return stopped() or orphaned
 
     try:
-        training.train(folder, job.goal, job.dataset, job.threads, stop, job.wait)
+        work(stop)
     except training.Busy as error:
         return _say(error, BUSY)
     except training.Stopped as error:
@@ -141,11 +174,11 @@ def _say(error: Exception, code: int) -> int:
 
 
 @contextmanager
-def local(workers: int) -> Iterator[Executor]:
+def local(workers: int) -> Iterator[Submit]:
     """Workers on this machine."""
     executor = ThreadPoolExecutor(workers)
     try:
-        yield executor
+        yield lambda job: executor.submit(in_a_process, job)
     finally:
         _leaving.set()
         executor.shutdown(wait=False, cancel_futures=True)
@@ -155,32 +188,5 @@ def local(workers: int) -> Iterator[Executor]:
         _leaving.clear()
 
 
-@contextmanager
-def cluster(address: str, results: Path) -> Iterator[Executor]:
-    """The workers of a Dask cluster, which were started in a copy of this folder and see the results' folder."""
-    try:
-        from dask.distributed import Client
-    except ImportError as error:
-        raise Refused(f'dask.distributed cannot be imported ({error}); pip install "tinyflux[cluster]"') from error
-    try:
-        client = Client(address, timeout=PATIENCE)
-    except (OSError, ValueError) as error:
-        raise Refused(f"--scheduler {address}: no Dask scheduler answers there ({error})") from error
-    with client:
-        token = results / f".seen-{os.urandom(8).hex()}"
-        token.touch()
-        try:
-            blind = [worker for worker, sees in client.run(os.path.exists, str(token)).items() if not sees]
-        finally:
-            token.unlink()
-        if blind:
-            raise Refused(
-                f"the worker {blind[0]} doesn't see the folder {results}; name one by --output that all share"
-            )
-        if not client.scheduler_info()["workers"]:
-            raise Refused(f"the scheduler {address} has no workers; start some by: dask worker {address}")
-        yield client.get_executor(retries=0)  # `train_all` tries again
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -1,11 +1,16 @@
 """What a test of a rule is: a function as users write it, and the shapes and range of its arguments."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 import tinyflux as flux
+from tinyflux.autodiff import tape
+
+# The table as it is before any test adds to it; the rules of nn are tested with nn.
+RULES = {f: r for f, r in tape.rules.items() if "tinyflux.nn" not in str(getattr(f, "__module__", ""))}
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,43 @@ class Case:
             assert g.dtype == np.float32
             assert g.shape == x.shape
             np.testing.assert_allclose(g, e, rtol=1e-2, atol=1e-3 * (1 + np.max(np.abs(e), initial=0)))
+
+
+class WatchedRules:
+    """Stands in for the tables of the rules and compositions, and notes which of their entries are used.
+
+    Arguments:
+        monkeypatch: pytest's fixture, which puts the tables back.
+        check: called with the cotangent that a pullback gets.
+    """
+
+    def __init__(self, monkeypatch, check=lambda g: None):
+        self.check, self.missing = check, set()
+        monkeypatch.setattr(tape, "rules", {function: self.watched(function, rule) for function, rule in RULES.items()})
+        self.compositions = Watched(tape.compositions)
+        monkeypatch.setattr(tape, "compositions", self.compositions)
+
+    def watched(self, function, rule):
+        new = copy.copy(rule)
+        if isinstance(rule.pullbacks, tape.Indexed):  # it gets the argument's number, then the cotangent
+            new.pullbacks = tape.Indexed(self.noting(rule.pullbacks.pullback, (function, None), 1))
+        else:
+            new.pullbacks = [p and self.noting(p, (function, k), 0) for k, p in enumerate(rule.pullbacks)]
+        return new
+
+    def noting(self, pullback, key, place):
+        def noted(*arguments, **options):
+            self.check(arguments[place])
+            self.missing.discard(key)
+            return pullback(*arguments, **options)
+
+        self.missing.add(key)
+        return noted
+
+    def unused(self):
+        """The names of pullbacks and compositions that were not called."""
+        pullbacks = sorted(f"{tape.name_of(f)}, argument {k}" for f, k in self.missing)
+        return pullbacks + sorted(tape.name_of(f) for f in set(self.compositions) - self.compositions.used)
 
 
 class Watched(dict):

@@ -1,6 +1,30 @@
-"""The examples are imported from the folder that holds them, wherever pytest was started."""
+"""The examples are imported from the folder that holds them, wherever pytest was started; fixtures of their tests."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from flux_mnist_helpers import LABELS, NO_COMPILER, PIXELS, TEST_PIXELS
+
+from examples import datasets
+from tinyflux.compile.build import available
+
+
+@pytest.fixture(name="few_images")
+def _few_images(monkeypatch):
+    """The runs of a test learn from forty images."""
+    data = datasets.Data("digits", "made up", (PIXELS, LABELS), (TEST_PIXELS, LABELS))
+    monkeypatch.setattr(datasets, "load", {"digits": data}.__getitem__)
+
+
+@pytest.fixture(name="how", params=["native code", "NumPy"])
+def _how(request, monkeypatch):
+    """Both ways to train."""
+    if request.param == "NumPy":
+        monkeypatch.setenv("CC", NO_COMPILER)
+    elif not available():
+        pytest.skip("there is no C compiler here")
+    return request.param

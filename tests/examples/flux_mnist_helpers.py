@@ -21,6 +21,11 @@ from tinyflux.compile.build import available
 DATASET = {"dataset": "digits", "data_sha256": "of no matter here"}
 PATIENCE = 300.0  # seconds for what takes a few, on a machine that is busy
 NO_COMPILER = "/no/compiler"  # a value for $CC
+RANDOM = np.random.default_rng(7)
+LABELS = np.arange(40) % 10
+PATTERNS = RANDOM.random((10, 784)) < 0.1  # little ink, as on real images
+PIXELS, TEST_PIXELS = ((PATTERNS[LABELS] * RANDOM.random((40, 784))).astype(np.float32) for _ in range(2))
+GOAL = 1_100  # with checkpoints at 500, 1000 and 1100
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -33,6 +38,18 @@ def after(calls):
     """A `stop` that is True when it is asked for the n-th time."""
     count = itertools.count(1)
     return lambda: next(count) >= calls
+
+
+class Clock:
+    """In the place of `time`: tells the time that the test says has passed."""
+
+    def __init__(self, monkeypatch, tick):
+        self.now, self.tick = 0.0, tick
+        monkeypatch.setattr(training, "time", self)
+
+    def perf_counter(self):
+        self.now += self.tick
+        return self.now
 
 
 def small(model="2LR", variant="stochastic", optimiser="ADAM", seed=0, batchsize=32):
@@ -74,8 +91,8 @@ def job(results, run, goal, threads=1):
     return workers.Job(str(results), run, goal, DATASET, 1_437, threads)
 
 
-def train_all(jobs, executor):
-    return workers.train_all(jobs, executor, Display(jobs, len(jobs)))
+def train_all(jobs, submit):
+    return workers.train_all(jobs, submit, Display(jobs, len(jobs)))
 
 
 def undisturbed(results, run, goal):

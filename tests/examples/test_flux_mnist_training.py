@@ -1,73 +1,34 @@
-"""Runs of examples/flux_mnist: what they compute, and that it is the same however often they are stopped."""
+"""One run of examples/flux_mnist: the numbers that it computes, where it ends, and what it takes."""
 
 import os
-import signal
 import tracemalloc
 
 import numpy as np
 import pytest
 from flux_mnist_helpers import (
     DATASET,
-    NO_COMPILER,
+    GOAL,
+    LABELS,
+    PIXELS,
+    TEST_PIXELS,
+    Clock,
     after,
-    came_to,
     count,
-    events,
-    finish,
-    kill,
     needs_compiler,
-    never,
     result,
     scores,
     small,
-    start,
     state,
     train,
-    undisturbed,
-    wait_for,
 )
 
 import tinyflux as flux
-from examples import datasets, models
+from examples import models
 from examples.flux_mnist import grid, training
-from examples.flux_mnist.folder import Folder, Refused
+from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.progress import outcome
-from tinyflux.compile.build import available
 
-RANDOM = np.random.default_rng(7)
-LABELS = np.arange(40) % 10
-PATTERNS = RANDOM.random((10, 784)) < 0.1  # little ink, as on real images
-PIXELS, TEST_PIXELS = ((PATTERNS[LABELS] * RANDOM.random((40, 784))).astype(np.float32) for _ in range(2))
-GOAL = 1_100  # with checkpoints at 500, 1000 and 1100
-EVERY_KIND = [(variant, rule) for variant in grid.VARIANTS for rule in grid.OPTIMISERS]
-
-
-@pytest.fixture(autouse=True)
-def _few_images(monkeypatch):
-    data = datasets.Data("digits", "made up", (PIXELS, LABELS), (TEST_PIXELS, LABELS))
-    monkeypatch.setattr(datasets, "load", {"digits": data}.__getitem__)
-
-
-@pytest.fixture(name="how", params=["native code", "NumPy"])
-def _how(request, monkeypatch):
-    """Both ways to train."""
-    if request.param == "NumPy":
-        monkeypatch.setenv("CC", NO_COMPILER)
-    elif not available():
-        pytest.skip("there is no C compiler here")
-    return request.param
-
-
-class Clock:
-    """In the place of `time`: tells the time that the test says has passed."""
-
-    def __init__(self, monkeypatch, tick):
-        self.now, self.tick = 0.0, tick
-        monkeypatch.setattr(training, "time", self)
-
-    def perf_counter(self):
-        self.now += self.tick
-        return self.now
+pytestmark = pytest.mark.usefixtures("few_images")
 
 
 # What is computed
@@ -217,243 +178,6 @@ def test_the_time_goes_on_where_it_was(tmp_path, monkeypatch):
     assert folder.checkpoints()[1]["seconds"] == first + 7.0
 
 
-# Stopped, and gone on with
-
-
-@pytest.mark.parametrize(("variant", "rule"), EVERY_KIND)
-def test_stopping_changes_nothing(how, variant, rule, tmp_path):
-    run = small(variant=variant, optimiser=rule, batchsize=12)
-    whole, parts = Folder(tmp_path / "whole", run), Folder(tmp_path / "parts", run)
-    train(whole, GOAL)
-    for calls in (1, 4, 6, 3):
-        with pytest.raises(training.Stopped, match=r"2LR .* seed 0 was stopped after [\d,]+ iterations"):
-            train(parts, GOAL, after(calls))
-        assert parts.told() is None
-    train(parts, GOAL)
-    begun, *gone_on = events(parts)
-    assert begun == ("begun", 0)
-    assert [event for event, _ in gone_on] == ["gone on"] * 4
-    stops = [at for _, at in gone_on]
-    assert 0 < stops[0] < stops[1] < stops[2] < stops[3] < GOAL
-    assert result(parts) == result(whole)
-    assert len(scores(whole)) == 3
-
-
-def test_it_can_be_made_longer(tmp_path):
-    parts, whole = Folder(tmp_path / "parts", small()), Folder(tmp_path / "whole", small())
-    train(parts, 1_000)
-    assert parts.ended(1_000)
-    assert not parts.ended(1_001)
-    train(parts, 3_000)
-    train(whole, 3_000)
-    assert result(parts) == result(whole)
-    assert [entry["iteration"] for entry in whole.checkpoints()] == [500, 1000, 2000, 3000]
-
-
-def test_what_is_done_is_not_repeated(tmp_path, monkeypatch):
-    folder = Folder(tmp_path, small())
-    train(folder, 600)
-    files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.path.glob("*.*")}
-    assert {path.name for path in files} == {"settings.json", "metrics.jsonl", "state.npz"}
-    monkeypatch.setattr(datasets, "load", None)  # not even the images are needed
-    train(folder, 600)
-    train(folder, 550)
-    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.path.glob("*.*")} == files
-
-
-@pytest.fixture(name="whole")
-def _whole(tmp_path):
-    """The results of a run that nothing has disturbed."""
-    folder = Folder(tmp_path / "whole", small())
-    train(folder, GOAL)
-    return result(folder)
-
-
-class Died(BaseException):
-    """As if the process had ended here."""
-
-
-@pytest.mark.parametrize("checkpoint", [500, 1000, 1100])
-def test_ended_between_the_state_and_the_line(checkpoint, whole, tmp_path, monkeypatch):
-    def append(self, entry):
-        if entry.get("iteration") == checkpoint:
-            raise Died
-        real(self, entry)
-
-    real, folder = Folder.append, Folder(tmp_path, small())
-    with monkeypatch.context() as patch:
-        patch.setattr(Folder, "append", append)
-        with pytest.raises(Died):
-            train(folder, GOAL)
-    assert count(folder) == checkpoint  # a line tells of what is saved
-    assert not came_to(folder, checkpoint)
-    train(folder, GOAL)
-    assert result(folder) == whole
-
-
-def test_the_state_is_saved_between_checkpoints(whole, tmp_path, monkeypatch):
-    def stop():
-        if folder.state.exists() and count(folder) == 8:
-            raise Died
-        return False
-
-    folder = Folder(tmp_path, small())
-    with monkeypatch.context() as patch:
-        Clock(patch, tick=10.0)
-        with pytest.raises(Died):
-            train(folder, GOAL, stop)
-    assert training.SAVE == 30  # after 4 iterations of 10 seconds, and after 8
-    train(folder, GOAL)
-    assert events(folder) == [("begun", 0), ("gone on", 8)]
-    assert result(folder) == whole
-
-
-def test_ended_before_anything_was_saved(whole, tmp_path, monkeypatch):
-    def save(*arguments):
-        raise Died
-
-    folder = Folder(tmp_path, small())
-    with monkeypatch.context() as patch:
-        patch.setattr(flux, "save", save)
-        with pytest.raises(Died):
-            train(folder, GOAL)
-    train(folder, GOAL)
-    assert events(folder) == [("begun", 0), ("begun", 0)]
-    assert result(folder) == whole
-
-
-@pytest.mark.parametrize(
-    "left", [b'{"iteration": 1000, "accur', b'{"iteration": 1000, "accuracy": 0.125}', b"\xe2\x82"]
-)
-def test_a_line_that_was_not_written_to_its_end(left, whole, tmp_path):
-    folder = Folder(tmp_path, small())
-    train(folder, 500)
-    with open(folder.path / "metrics.jsonl", "ab") as file:
-        file.write(left)
-    assert not folder.ended(1000)
-    assert len(folder.checkpoints()) == 1
-    train(folder, GOAL)
-    assert result(folder) == whole
-    assert len(folder.metrics()) == len((folder.path / "metrics.jsonl").read_text().splitlines()) == 5
-
-
-@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", bytes.upper])
-def test_a_damaged_state(damage, tmp_path):
-    folder = Folder(tmp_path, small())
-    train(folder, 500)
-    folder.state.write_bytes(damage(folder.state.read_bytes()))
-    metrics = folder.metrics()
-    with pytest.raises(
-        Refused, match=r"state\.npz is damaged.* Remove .*2LR-stochastic-ADAM-seed0, and the run begins"
-    ):
-        train(folder, GOAL)
-    assert folder.metrics() == metrics
-
-
-# What is refused
-
-
-def test_another_batchsize_than_it_was_begun_with(tmp_path):
-    train(Folder(tmp_path, small(variant="minibatch", batchsize=32)), 1)
-    with pytest.raises(Refused, match="was begun with the batchsize 32, not 16; name another folder by --output"):
-        train(Folder(tmp_path, small(variant="minibatch", batchsize=16)), 2)
-
-
-def test_a_goal_that_was_passed_is_noted_where_the_run_stands(tmp_path):
-    folder = Folder(tmp_path, small())
-    with pytest.raises(training.Stopped):
-        train(folder, 400, stop=after(3))
-    stands = count(folder)
-    assert 1 < stands < 400
-    train(folder, 1)
-    assert [entry["iteration"] for entry in folder.checkpoints()] == [stands]
-    assert folder.ended(1)
-    before = folder.metrics()
-    train(folder, 1)
-    assert folder.metrics() == before
-
-
-def test_what_a_killed_process_left_behind_is_removed_and_a_damaged_word_on_progress_is_none(tmp_path):
-    folder = Folder(tmp_path, small())
-    folder.path.mkdir(parents=True)
-    (folder.path / "progress.json").write_text("")
-    (folder.path / ".state.npz.0123").write_bytes(b"half")
-    assert folder.told() is None
-    train(folder, 1)
-    assert {path.name for path in folder.path.iterdir()} == {"lock", "settings.json", "metrics.jsonl", "state.npz"}
-
-
-def test_damaged_settings_are_refused(tmp_path):
-    folder = Folder(tmp_path, small())
-    train(folder, 1)
-    (folder.path / "settings.json").write_text("")
-    with pytest.raises(Refused, match=r"settings\.json is damaged \(.*\); remove .*, and the run begins anew"):
-        train(folder, 2)
-
-
-def test_a_process_with_other_threads_than_the_run_was_begun_with_leaves_it(tmp_path):
-    folder = Folder(tmp_path, small())
-    train(folder, 1, threads=2)
-    with pytest.raises(training.Busy, match="began 2LR stochastic ADAM seed 0 with 2 threads"):
-        train(folder, 2, threads=1)
-    assert count(folder) == 1
-
-
-@pytest.mark.parametrize("name", ["dataset", "data_sha256"])
-def test_another_dataset_than_it_was_begun_with(name, tmp_path):
-    folder = Folder(tmp_path, small())
-    train(folder, 1)
-    with pytest.raises(Refused, match=f"was begun with the {name} '{DATASET[name]}', not 'other'"):
-        train(folder, 2, dataset={**DATASET, name: "other"})
-
-
-@needs_compiler
-def test_native_code_is_not_gone_on_with_without_a_compiler(tmp_path, monkeypatch):
-    folder = Folder(tmp_path, small())
-    train(folder, 500)
-    before = result(folder)
-    with monkeypatch.context() as patch:
-        patch.setenv("CC", NO_COMPILER)
-        with pytest.raises(Refused, match=r"was begun with native code.*no/compiler"):
-            train(folder, GOAL)
-    assert result(folder) == before
-    train(folder, GOAL)
-    assert came_to(folder, GOAL)
-
-
-def test_numpy_is_gone_on_with_by_numpy(tmp_path, monkeypatch):
-    whole, parts = Folder(tmp_path / "whole", small()), Folder(tmp_path / "parts", small())
-    with monkeypatch.context() as patch:
-        patch.setenv("CC", NO_COMPILER)
-        train(whole, GOAL)
-        train(parts, 500)
-    monkeypatch.setattr(flux, "compile_training", lambda *arguments: pytest.fail("it is begun with NumPy"))
-    train(parts, GOAL)
-    assert result(parts) == result(whole)
-
-
-def test_a_run_that_another_process_holds(tmp_path):
-    folder = Folder(tmp_path, small())
-    with folder.lock(), pytest.raises(training.Busy, match="trains 2LR stochastic ADAM"):
-        train(folder, 1)
-    assert folder.settings() is None
-    train(folder, 1)
-    assert came_to(folder, 1)
-
-
-def test_waiting_for_another_process_can_be_stopped(tmp_path):
-    def stop():
-        asked.append(1)
-        assert len(asked) < 5, "it waits all the same"
-        return len(asked) > 1
-
-    folder, asked = Folder(tmp_path, small()), []
-    with folder.lock(), pytest.raises(training.Stopped, match="while another process"):
-        training.train(folder, 1, DATASET, 1, stop, wait=True)
-    training.train(folder, 1, DATASET, 1, never, wait=True)
-    assert came_to(folder, 1)
-
-
 # A loss that is not finite
 
 
@@ -522,42 +246,3 @@ def test_memory_does_not_grow(tmp_path, monkeypatch):
     assert len(sizes) == 7
     assert sizes[-1][0] - sizes[0][0] < 500_000
     assert sizes[-1][1] - sizes[0][1] < 50_000
-
-
-# Processes that are killed
-
-
-LONG = 300_000  # long enough that no run is done before it is killed
-ARGUMENTS = ["run", "quick", "--dataset", "digits", "--optimisers", "ADAM", "--models", "4LS", "--workers", 2]
-ARGUMENTS += ["--variants", "stochastic", "minibatch", "--batchsize", 8, "--iterations", LONG, "--output"]
-RUNS = [small("4LS", variant, batchsize=8) for variant in ("stochastic", "minibatch")]
-
-
-@needs_compiler
-def test_a_command_that_is_killed_goes_on(tmp_path):
-    output = tmp_path / "results"
-    folders = [Folder(output, run) for run in RUNS]
-    for folder, iteration in ((folders[0], 0), (folders[1], 500), (folders[0], 4_000)):
-        process = start(tmp_path, *ARGUMENTS, output)
-        begun = len(folder.metrics())
-        wait_for(lambda f=folder, i=iteration, n=begun: len(f.metrics()) > n and (not i or came_to(f, i)), process)
-        kill(process)
-    finish(start(tmp_path, *ARGUMENTS, output))
-    for folder in folders:
-        assert result(folder) == result(undisturbed(tmp_path / "undisturbed", folder.run, LONG))
-    assert max(at for folder in folders for _, at in events(folder)) >= 500
-
-
-@needs_compiler
-def test_children_of_a_command_that_is_killed_end(tmp_path):
-    folder = Folder(tmp_path, RUNS[0])
-    arguments = [*ARGUMENTS[:-1], "--variants", "stochastic", "--iterations", grid.LONGEST, "--output", tmp_path]
-    process = start(tmp_path, *arguments)
-    wait_for(lambda: came_to(folder, 500), process)
-    os.kill(process.pid, signal.SIGKILL)  # the parent alone
-    process.communicate(timeout=300)  # until nobody holds the pipes
-    with folder.lock().acquire(timeout=300):
-        last = count(folder)
-    assert 500 <= last < grid.LONGEST
-    assert folder.told() is None
-    assert not folder.ended(grid.LONGEST)

@@ -50,8 +50,8 @@ def in_this_process(folder, run, goal):
 @needs_compiler
 def test_more_runs_than_workers(tmp_path, capsys):
     jobs = [job(tmp_path, small(variant=variant), 20) for variant in ("stochastic", "minibatch", "batch")]
-    with workers.local(2) as executor:
-        assert train_all(jobs, executor) == []
+    with workers.local(2) as submit:
+        assert train_all(jobs, submit) == []
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition("]")[0] for line in lines] == ["[1/3", "[2/3", "[3/3"]
     for each in jobs:
@@ -63,8 +63,8 @@ def test_more_runs_than_workers(tmp_path, capsys):
 
 @needs_compiler
 def test_a_process_that_is_killed_is_replaced(beside, tmp_path, capsys):
-    with workers.local(1) as executor:
-        done = beside(train_all, [job(tmp_path, SLOW, LONG)], executor)
+    with workers.local(1) as submit:
+        done = beside(train_all, [job(tmp_path, SLOW, LONG)], submit)
         folder = Folder(tmp_path, SLOW)
         wait_for(lambda: done.done() or came_to(folder, 500))
         (process,) = workers._at_work
@@ -82,8 +82,8 @@ def test_a_process_that_dies_again_and_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", path)
     (tmp_path / "starts" / "kill").write_text("3LS")
     dying, well = job(tmp_path, small("3LS"), 500), job(tmp_path, small("2LR"), 500)
-    with workers.local(2) as executor:
-        assert train_all([dying, well], executor) == ["3LS stochastic ADAM seed 0: SIGKILL"]
+    with workers.local(2) as submit:
+        assert train_all([dying, well], submit) == ["3LS stochastic ADAM seed 0: SIGKILL"]
     assert [given["tries"] for given, _ in starts() if given["run"][0] == "3LS"] == [0, 1, 2]
     assert well.folder.ended(500)
     assert not dying.folder.ended(500)
@@ -93,8 +93,8 @@ def test_a_process_that_dies_again_and_again(tmp_path, monkeypatch, capsys):
 def test_a_run_that_is_refused_leaves_the_others_alone(tmp_path):
     refused, well = job(tmp_path, small("4LS"), 500), job(tmp_path, small("2LR"), 500)
     train(refused.folder, 1, dataset={"dataset": "digits", "data_sha256": "other"})
-    with workers.local(1) as executor:
-        (problem,) = train_all([refused, well], executor)
+    with workers.local(1) as submit:
+        (problem,) = train_all([refused, well], submit)
     assert problem.startswith("4LS stochastic ADAM seed 0: ")
     assert "was begun with the data_sha256 'other', not 'of no matter here'" in problem
     assert "Traceback" not in problem
@@ -105,9 +105,9 @@ def test_a_run_that_another_process_holds_is_waited_for(beside, tmp_path, monkey
     path, starts = record_of_starts(tmp_path / "starts")
     monkeypatch.setenv("PYTHONPATH", path)
     held, free = job(tmp_path, small("4LS"), 500), job(tmp_path, small("2LR"), 500)
-    with workers.local(1) as executor:
+    with workers.local(1) as submit:
         with held.folder.lock():
-            done = beside(train_all, [held, free], executor)
+            done = beside(train_all, [held, free], submit)
             wait_for(lambda: done.done() or any(given["wait"] for given, _ in starts()))
             assert free.folder.ended(500)  # the other was left for later
             assert held.folder.settings() is None
@@ -137,9 +137,9 @@ def test_two_commands_on_one_folder(tmp_path):
 
 def test_leaving_early_ends_the_processes(tmp_path):
     def leave():
-        with workers.local(1) as executor:
+        with workers.local(1) as submit:
             for each in jobs:
-                executor.submit(workers.in_a_process, each)
+                submit(each)
             wait_for(lambda: came_to(begun, 500))
             raise Died
 
