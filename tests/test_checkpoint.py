@@ -1,13 +1,9 @@
-"""save and load: what comes back, what is refused, and that no file is ever half-written."""
+"""save and load: what comes back, and what is refused."""
 
 import json
 import os
 import pickle
 import re
-import stat
-import subprocess
-import sys
-import threading
 import zipfile
 from itertools import pairwise
 
@@ -15,8 +11,6 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-
-posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and permissions of POSIX")
 
 
 class Normalised:
@@ -178,14 +172,23 @@ def test_the_file_is_plain(tmp_path):
         assert "model.layers[0].weight" in file.files
         about = json.loads(file["about"].tobytes())
     assert about["format"] == "tinyflux checkpoint"
-    assert about["version"] == 1
-    assert about["optimiser"][0]["hyperparameters"] == {"eta": 0.001, "beta": [0.9, 0.999], "epsilon": 1e-8}
+    assert about["version"] == 2
+    fields = {"eta": 0.001, "beta": [0.9, 0.999], "epsilon": 1e-8}
+    assert about["optimiser"][0]["rule"] == {"record": "Adam", "fields": fields}
 
 
 def test_objects_are_not_saved(tmp_path):
     with pytest.raises(TypeError, match=r"save: model\['x'\] is an array of Python objects"):
         flux.save(tmp_path / "m.npz", {"w": np.ones(2), "x": np.array([{}, None])})
     assert os.listdir(tmp_path) == []
+
+
+def test_a_state_within_the_model_is_refused(tmp_path):
+    model = flux.Dense(1, 1)
+    opt = flux.setup(flux.Adam(), model)
+    with pytest.raises(TypeError, match="give it as third argument"):
+        flux.save(tmp_path / "both.npz", {"model": model, "opt": opt})
+    assert not list(tmp_path.iterdir())
 
 
 # Models that don't fit
@@ -196,6 +199,10 @@ def refused(message, path, model, opt=None, error=flux.CheckpointError):
     with pytest.raises(error, match=message):
         flux.load(path, model, opt)
     assert everything(model, opt) == before
+
+
+def test_errors_are_values():
+    assert issubclass(flux.CheckpointError, ValueError)
 
 
 def test_another_model(tmp_path):
@@ -241,11 +248,12 @@ def rewritten(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda about, arrays: about.update(version=2), "is 'tinyflux checkpoint' of version 2; this tinyflux reads"),
+        (lambda about, arrays: about.update(version=3), "is 'tinyflux checkpoint' of version 3; this tinyflux reads"),
         (lambda about, arrays: about.update(version=0), "of version 0"),
-        (lambda about, arrays: about.update(format="other"), "is 'other' of version 1; this"),
-        (lambda about, arrays: about.pop("format"), "is None of version 1"),
-        (lambda about, arrays: about["optimiser"][2]["hyperparameters"].update(rho=1), "Adam in .* has other settings"),
+        (lambda about, arrays: about.update(format="other"), "is 'other' of version 2; this"),
+        (lambda about, arrays: about.pop("format"), "is None of version 2"),
+        (lambda about, arrays: about["optimiser"][2]["rule"]["fields"].update(rho=1), "Adam in .* has other settings"),
+        (lambda about, arrays: about["optimiser"][2]["rule"]["fields"].pop("eta"), "Adam in .* has other settings"),
         (lambda about, arrays: about["optimiser"][2]["numbers"].pop(), "does not fit the parameter"),
         (lambda about, arrays: arrays.pop("optimiser/2/1"), "does not fit the parameter"),
         (lambda about, arrays: arrays.update({"optimiser/3/0": np.ones(7)}), r"not fit .* \.layers\[1\]\.bias"),
@@ -356,179 +364,3 @@ def test_a_pickle_in_the_file_is_not_opened(tmp_path):
 def test_files_that_can_not_be_read(tmp_path):
     refused("No such file", tmp_path / "absent.npz", chain(), error=FileNotFoundError)
     refused("directory|denied", tmp_path, chain(), error=OSError)
-
-
-# Writing
-
-
-def test_places_that_can_not_be_written(tmp_path):
-    (tmp_path / "file").write_text("kept")
-    for path in (tmp_path / "absent" / "m.npz", tmp_path / "file" / "m.npz"):
-        with pytest.raises(OSError, match=f"save: {re.escape(str(path))} could not be written: .+"):
-            flux.save(path, chain())
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="could not be written"):
-        flux.save(tmp_path / "folder", chain())
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
-    assert (tmp_path / "file").read_text() == "kept"
-
-
-@posix
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="permissions don't bind root")
-def test_a_read_only_folder(tmp_path):
-    path = tmp_path / "m.npz"
-    flux.save(path, chain())
-    before = path.read_bytes()
-    tmp_path.chmod(0o555)
-    try:
-        with pytest.raises(PermissionError, match="could not be written: Permission denied"):
-            flux.save(path, chain(seed=1))
-    finally:
-        tmp_path.chmod(0o755)
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["m.npz"]
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("other")])
-@pytest.mark.parametrize("place", ["savez", "fsync", "replace"])
-def test_a_failure_leaves_the_old_file(place, error, tmp_path, monkeypatch):
-    path = tmp_path / "m.npz"
-    flux.save(path, chain())
-    before = path.read_bytes()
-
-    def fail(file, *args, **kwargs):
-        if place == "savez":
-            file.write(b"half a file")
-        raise error
-
-    monkeypatch.setattr(np if place == "savez" else os, place, fail)
-    message = r"save: .*m\.npz could not be written: No space" if isinstance(error, OSError) else None
-    with pytest.raises(type(error), match=message):
-        flux.save(path, chain(seed=1))
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["m.npz"]
-
-
-def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    order = []
-    for name in ("fsync", "replace"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *args, real=real, name=name: (order.append(name), real(*args)))
-    flux.save(tmp_path / "m.npz", chain())
-    assert order == ["fsync", "replace"]
-
-
-@posix
-def test_a_full_disk(tmp_path):
-    """A limit on the size of files, in a process of its own, stands for the disk."""
-    script = """
-import os, resource, sys
-import numpy as np, tinyflux as flux
-path = sys.argv[1]
-flux.save(path, {"w": np.ones(10)})
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-try:
-    flux.save(path, {"w": np.ones(100_000)})
-except OSError as error:
-    print(error)
-model = {"w": np.zeros(10)}
-flux.load(path, model)
-print(model["w"].sum(), os.listdir(os.path.dirname(path)))
-"""
-    run = subprocess.run([sys.executable, "-c", script, tmp_path / "m.npz"], capture_output=True, text=True, timeout=60)
-    assert run.stderr == ""
-    assert re.search(r"save: .*m\.npz could not be written: File too large\n10\.0 \['m\.npz'\]", run.stdout)
-
-
-@posix
-@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
-def test_the_mode_follows_the_umask(mask, tmp_path):
-    before = os.umask(mask)
-    try:
-        flux.save(tmp_path / "m.npz", chain())
-        assert os.umask(mask) == mask
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "m.npz").stat().st_mode) == 0o666 & ~mask
-
-
-def test_the_umask_is_not_touched(tmp_path, monkeypatch):
-    """It belongs to the whole process: another thread that makes a file meanwhile would get it wrong."""
-    monkeypatch.setattr(os, "umask", None)
-    flux.save(tmp_path / "m.npz", chain())
-
-
-def test_two_threads_save_the_same_file(tmp_path):
-    path = tmp_path / "m.npz"
-    threads = [
-        threading.Thread(target=lambda k=k: [flux.save(path, {"w": np.full(50_000, k)}) for _ in range(10)])
-        for k in (1.0, 2.0)
-    ]
-    for thread in threads:
-        thread.start()
-    model = {"w": np.zeros(50_000)}
-    for thread in threads:
-        thread.join(30)
-        flux.load(path, model)
-        assert len(np.unique(model["w"])) == 1
-    assert os.listdir(tmp_path) == ["m.npz"]
-
-
-KILLED = """
-import os, random, signal, sys, time
-import numpy as np, tinyflux as flux
-
-path, size = sys.argv[1], 200_000
-folder = os.path.dirname(path)
-def model(k):
-    model = {"a": np.full(size, float(k)), "b": np.full(size, float(k))}
-    opt = flux.setup(flux.Adam(), model)
-    flux.adjust(opt, eta=float(k))
-    return model, opt
-flux.save(path, *model(0))
-filled, opt = model(-1)
-random.seed(0)
-unfinished, values = 0, set()
-for attempt in range(30):
-    child = os.fork()
-    if not child:
-        pair = [model(k) for k in (2 * attempt, 2 * attempt + 1)]
-        while True:
-            for m, o in pair:
-                flux.save(path, m, o)
-    time.sleep(0.02 + 0.04 * random.random())
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    flux.load(path, filled, opt)
-    found = {*filled["a"], *filled["b"], opt["a"].rule.eta, opt["b"].rule.eta}
-    assert len(found) == 1, found
-    values |= found
-    for name in os.listdir(folder):
-        if name != os.path.basename(path):
-            unfinished += 1
-            os.unlink(os.path.join(folder, name))
-print(unfinished, len(values))
-"""
-
-
-@posix
-def test_killed_while_saving(tmp_path):
-    """SIGKILL at random moments, again and again: the file is always the old one or the new one, whole."""
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, tmp_path / "m.npz"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    unfinished, values = map(int, run.stdout.split())
-    assert unfinished > 0, "no kill came in the middle of saving: the test shows nothing"
-    assert values > 1
-
-
-def test_errors_are_values():
-    assert issubclass(flux.CheckpointError, ValueError)
-
-
-def test_a_state_within_the_model_is_refused(tmp_path):
-    model = flux.Dense(1, 1)
-    opt = flux.setup(flux.Adam(), model)
-    with pytest.raises(TypeError, match="give it as third argument"):
-        flux.save(tmp_path / "both.npz", {"model": model, "opt": opt})
-    assert not list(tmp_path.iterdir())

@@ -13,11 +13,13 @@ import numpy as np
 
 from . import tree
 from .arrays import to_numpy
+from .optimise import OptimiserChain, schedules
 from .optimise.flat import Leaf
+from .optimise.rule import fields, kind_of
 from .optimise.state import OptimiserState, holds_state
 
 FORMAT = "tinyflux checkpoint"
-VERSION = 1
+VERSION = 2
 
 
 class CheckpointError(ValueError):
@@ -153,16 +155,16 @@ def _optimiser_steps(path: Any, about: dict[str, Any], arrays: dict[str, Any], o
     steps = []
     for i, (leaf, description) in enumerate(zip(opt._leaves, about["optimiser"], strict=True)):
         states = [arrays.get(f"optimiser/{i}/{k}") for k in range(len(_state_arrays(leaf)))]
-        if description["rule"] != type(leaf.rule).__name__:
-            named = f"{description['rule']}, the given one {type(leaf.rule).__name__}"
+        if description["kind"] != kind_of(leaf.rule):
+            named = f"{description['kind']}, the given one {kind_of(leaf.rule)}"
             raise CheckpointError(f"load: the optimiser state in {path} is of {named}; use setup with the saved rule.")
         unfit = description["path"] != leaf.path or len(description["numbers"]) != len(leaf.numbers)
         if unfit or any(s is None or s.shape != leaf.view.shape for s in states):
             raise CheckpointError(f"load: the optimiser state in {path} does not fit the parameter {leaf.path}.")
         try:
-            rule = type(leaf.rule)(**_with_tuples(description["hyperparameters"]))
-        except TypeError as error:
-            raise CheckpointError(f"load: the {description['rule']} in {path} has other settings ({error}).") from error
+            rule = _rebuilt(description["rule"], leaf.rule)
+        except (LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(f"load: the {description['kind']} in {path} has other settings ({error}).") from error
         steps.append((leaf, rule, description, states))
     return steps
 
@@ -174,13 +176,35 @@ def _state_arrays(leaf: Leaf) -> list[Any]:
 def _described(leaf: Leaf) -> dict[str, Any]:
     return {
         "path": leaf.path,
-        "rule": type(leaf.rule).__name__,
-        "hyperparameters": dataclasses.asdict(leaf.rule),
+        "kind": kind_of(leaf.rule),
+        "rule": _record(leaf.rule),
         "numbers": leaf.numbers,
         "frozen": leaf.frozen,
     }
 
 
-def _with_tuples(hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows lists alone; rules hold tuples, which can be compared and hashed."""
-    return {name: tuple(x) if isinstance(x, list) else x for name, x in hyperparameters.items()}
+def _record(x: Any) -> Any:
+    """A rule or a schedule, or what they hold, as JSON knows it; of a function that is no record, its name."""
+    if dataclasses.is_dataclass(x):
+        return {"record": type(x).__name__, "fields": {name: _record(value) for name, value in fields(x).items()}}
+    if isinstance(x, (tuple, list)):
+        return [_record(item) for item in x]
+    return {"function": getattr(x, "__name__", type(x).__name__)} if callable(x) else x
+
+
+def _rebuilt(saved: Any, given: Any) -> Any:
+    """What `_record` was made of; `given` is what stands in its place now: it has the functions, and users' classes."""
+    if isinstance(saved, list):
+        parts = given if isinstance(given, (tuple, list)) and len(given) == len(saved) else [None] * len(saved)
+        return tuple([_rebuilt(item, part) for item, part in zip(saved, parts)])
+    if not isinstance(saved, dict):
+        return saved
+    if "function" in saved:
+        if not callable(given):
+            raise TypeError(f"the function {saved['function']} can't be in a file, and {given!r} stands in its place")
+        return given
+    record = type(given) if saved["record"] == type(given).__name__ else getattr(schedules, saved["record"])
+    inside = {name: _rebuilt(value, getattr(given, name, None)) for name, value in saved["fields"].items()}
+    if inside.keys() != {field.name for field in dataclasses.fields(record)}:
+        raise TypeError(f"those of {saved['record']} are {', '.join(inside)}")
+    return record(*inside["rules"]) if record is OptimiserChain else record(**inside)

@@ -33,7 +33,7 @@ from training_cases import (
 from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
-from tinyflux.autodiff import cores
+from tinyflux import cores
 from tinyflux.compile.build import available
 from tinyflux.compile.rows import BLOCK
 

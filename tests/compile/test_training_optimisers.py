@@ -45,10 +45,10 @@ def test_the_powers_of_beta_move_on():
     step = flux.compile_training(mse, model, opt, 5)
     step(DATA, orders(DATA, 5, 3))
     for leaf in opt._leaves:
-        assert leaf.state[2:] == (0.5**4, 0.75**4)
+        assert leaf.state[2:] == (0.5**3, 0.75**3)
         assert type(leaf.state[2]) is float
     step(DATA, orders(DATA, 5, 2))
-    assert opt[0].bias.state[2:] == (0.5**6, 0.75**6)
+    assert opt[0].bias.state[2:] == (0.5**5, 0.75**5)
 
 
 def test_parts_are_adjusted_frozen_and_thawed_between_calls():
@@ -83,8 +83,8 @@ def test_what_is_not_stepped_keeps_its_numbers():
     step = flux.compile_training(lambda m, x, y: flux.mse(m[0](x), y), model, opt, 5)
     for _ in range(3):
         step(DATA, range(5))
-    assert opt[0].weight.state[2:] == (0.5**4, 0.75**4)
-    assert opt[0].bias.state[2:] == opt[1].weight.state[2:] == (0.5, 0.75)
+    assert opt[0].weight.state[2:] == (0.5**3, 0.75**3)
+    assert opt[0].bias.state[2:] == opt[1].weight.state[2:] == (1, 1)
     assert step.count == 1
 
 

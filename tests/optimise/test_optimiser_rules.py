@@ -1,51 +1,98 @@
-"""Descent and Adam on single arrays: against formulas worked out by hand, and against PyTorch's numbers."""
+"""The rules: against recorded paths, formulas worked out by hand and each other; and what they are made with."""
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinyflux as flux
+from tinyflux.optimise import RULES
 
 REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text())
-RULES = {
-    "Descent": flux.Descent(),
-    "Adam": flux.Adam(),
-    "Adam, others": flux.Adam(0.3, (0.6, 0.95), 1e-3),
-    "Adam, beta 0": flux.Adam(0.05, (0.0, 0.5), 1e-6),
-}
+EXPRESSIONS = list(REFERENCE["cases"][0]["paths"])
+CASE = pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: case["name"])
 
 
-def path(rule, x, gradients, halved):
-    """x after every step, through setup, update and adjust."""
-    model = [x.copy()]
+def make(expression):
+    """The rule that the expression, the name of a recorded path, stands for."""
+    return eval(expression, dict(vars(flux)))
+
+
+def steps(rule, arrays, gradients, halved=None):
+    """The arrays as one row after every step, through setup, update and adjust; η is halved before step `halved`."""
+    model = [x.copy() for x in arrays]
     opt = flux.setup(rule, model)
     for t, g in enumerate(gradients):
         if t == halved:
-            flux.adjust(opt, eta=rule.eta / 2)
-        flux.update(opt, model, [g])
-        yield model[0]
+            flux.adjust(opt, eta=eta_of(rule) / 2)
+        flux.update(opt, model, g)
+        yield np.concatenate([x.ravel() for x in model])
 
 
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: case["name"])
-def test_agrees_with_torch(name, case):
+def eta_of(rule):
+    """The η of a rule, or of the last rule of a chain."""
+    return rule.rules[-1].eta if isinstance(rule, flux.OptimiserChain) else rule.eta
+
+
+def halved_in(expression):
+    """The step at which η was halved; AdaDelta has none."""
+    return None if expression.startswith("AdaDelta") else REFERENCE["halved"]
+
+
+# The recorded table
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+@CASE
+def test_agrees_with_the_reference(expression, case):
     shape = case["shape"]
-    x = np.array(case["start"]).reshape(shape)
-    gradients = [np.array(g).reshape(shape) for g in case["gradients"]]
-    for got, expected in zip(path(RULES[name], x, gradients, REFERENCE["halved"]), case["paths"][name], strict=True):
-        np.testing.assert_allclose(got, np.reshape(expected, shape), rtol=1e-12, atol=1e-14)
+    start = np.array(case["start"]).reshape(shape)
+    gradients = [[np.array(g).reshape(shape)] for g in case["gradients"]]
+    got = list(steps(make(expression), [start], gradients, halved_in(expression)))
+    np.testing.assert_allclose(got, case["paths"][expression], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_agrees_with_the_reference_in_two_arrays(expression):
+    """The same numbers as two parameters of a model; YellowFin measures all of them together."""
+    case = REFERENCE["cases"][-1]
+    parts = [slice(0, 2), slice(2, 6)]
+    start = [np.array(case["start"])[part] for part in parts]
+    gradients = [[np.array(g)[part] for part in parts] for g in case["gradients"]]
+    got = list(steps(make(expression), start, gradients, halved_in(expression)))
+    np.testing.assert_allclose(got, case["paths"][expression], rtol=1e-12, atol=1e-14)
+
+
+@CASE
+def test_the_average_of_asgd(case):
+    for expression, averages in case["averages"].items():
+        model = [np.array(case["start"])]
+        opt = flux.setup(make(expression), model)
+        for t, (g, average) in enumerate(zip(case["gradients"], averages, strict=True)):
+            if t == REFERENCE["halved"]:
+                flux.adjust(opt, eta=make(expression).eta / 2)
+            flux.update(opt, model, [np.array(g)])
+            np.testing.assert_allclose(opt[0].state[0], average, rtol=1e-12, atol=1e-14)
 
 
 def test_the_recorded_table_has_its_pitfalls():
-    case = REFERENCE["cases"][1]
+    case = next(case for case in REFERENCE["cases"] if case["name"] == "vector")
     table = np.array(case["gradients"])
     assert len(table) >= 12
     assert np.abs(table[4]).max() > 20 * np.abs(np.delete(table, 4, 0)).max()
     assert np.abs(table[:, 0]).max() < 1e-4
     assert np.all(table[:, 2] == 0)
+    assert np.all(table[:3, 4] == 0)
+    assert np.all(table[3:, 4] != 0)
+    one = next(case for case in REFERENCE["cases"] if case["name"] == "one")
+    assert one["gradients"][6] == [0.0]  # a step without any gradient
+    assert {"Adam()", "RMSProp(centred=True)", "NAdam(eta=0.002, psi=0.004)"} <= set(REFERENCE["from torch"])
+
+
+# Formulas by hand
 
 
 def test_epsilon_stands_outside_the_corrected_root():
@@ -77,51 +124,79 @@ def test_descent_by_hand():
     np.testing.assert_array_equal(flux.Descent(0.25).apply((), np.ones(3), np.array([4.0, -8.0, 0.0]))[1], [1, -2, 0])
 
 
-@pytest.mark.parametrize("rule", [flux.Descent(), flux.Adam()])
-def test_apply_changes_no_argument(rule):
-    x, g = np.linspace(-1, 1, 7), np.linspace(3, -2, 7)
-    state = rule.init(x)
-    kept = [np.copy(a) for a in (x, g, *state)]
-    rule.apply(state, x, g)
-    for before, after in zip(kept, (x, g, *state), strict=True):
-        np.testing.assert_array_equal(before, after)
+def test_bias_correction_at_the_first_step():
+    """Without the corrections the step would be 0.1/√0.001 ≈ 3.2 times η."""
+    model = [np.zeros(3)]
+    flux.update(flux.setup(flux.Adam(0.5), model), model, [np.array([1.0, -7.0, 100.0])])
+    np.testing.assert_allclose(model[0], [-0.5, 0.5, -0.5], rtol=1e-7)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("rule", [flux.Descent(), flux.Adam(epsilon=1e-3)])
-def test_dtypes_stay(rule, dtype):
-    x = np.ones(3, dtype)
-    state = rule.init(x)
-    for _ in range(3):
-        state, delta = rule.apply(state, x, np.ones(3, dtype))
-        assert delta.dtype == dtype
-        assert all(s.dtype == dtype for s in state if isinstance(s, np.ndarray))
-        assert all(type(s) is float for s in state if not isinstance(s, np.ndarray))
+def test_yellowfin_takes_newton_steps_first():
+    """The first step is g/‖g‖², whatever g."""
+    for g in ([3.0, 4.0], [-3e-5, 4e-5], [1e20, 0.0]):
+        (row,) = steps(flux.YellowFin(), [np.zeros(2)], [[np.array(g)]])
+        np.testing.assert_allclose(row, -np.array(g) / np.dot(g, g), rtol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [0.0, 1e-30, 1e15])
-def test_many_steps_with_extreme_gradients(dtype, size):
-    """The powers of β underflow after many steps, and g² does at once; no warning (they are errors here), no NaN."""
-    model = [np.ones(2, dtype)]
-    opt = flux.setup(flux.Adam(0.001, (0.5, 0.6)), model)
-    for _ in range(3000):
-        flux.update(opt, model, [np.full(2, size, dtype)])
-    assert opt[0].state[2] == 0.0
-    expected = 1 - 3000 * 0.001 if size == 1e15 else 1  # where |g| is far below ε the steps are, too
-    np.testing.assert_allclose(model[0], expected, rtol=1e-3)
+# Identities: rules that become others
+
+IDENTITIES = [
+    (flux.Momentum(0.1, 0.0), flux.Descent(0.1)),
+    (flux.Momentum(0.1, 0.0, form="torch"), flux.Descent(0.1)),
+    (flux.Momentum(0.1, flux.schedules.Demon(0.0, 20)), flux.Descent(0.1)),
+    (flux.Nesterov(0.1, 0.0), flux.Descent(0.1)),
+    (flux.QHM(0.1, nu=0.0), flux.Descent(0.1)),
+    (flux.AggMo(0.1, (0.0,)), flux.Descent(0.1)),
+    (flux.AggMo(0.1, (0.7,)), flux.Momentum(0.1, 0.7, form="torch")),
+    (flux.QHM(0.1, nu=1.0, beta=0.8), flux.Momentum(0.1 * (1 - 0.8), 0.8, form="torch")),
+    (flux.QHM(0.5, nu=0.8, beta=0.8), flux.Nesterov(0.5 * (1 - 0.8), 0.8)),
+    (flux.QHAdam(0.1, (1.0, 1.0), (0.6, 0.8), 1e-3), flux.Adam(0.1, (0.6, 0.8), 1e-3)),
+    (flux.AdamW(0.1, (0.6, 0.8), 0.0, 1e-3), flux.Adam(0.1, (0.6, 0.8), 1e-3)),
+    (flux.AdamW(0.1, (0.6, 0.8), 0.0, 1e-3, couple=False), flux.Adam(0.1, (0.6, 0.8), 1e-3)),
+    (flux.AdamW(0.1, lambda_=0.3), flux.AdamW(0.1, lambda_=0.03, couple=False)),
+    (flux.AMSGrad(0.1, (0.0, 0.0), 1e-3, "torch"), flux.AMSGrad(0.1, (0.0, 0.0), 1e-3, "optax")),
+    (flux.Padam(0.1, (0.6, 0.8), 0.0, 0.5, "code"), flux.AMSGrad(0.1, (0.6, 0.8), 0.0, "torch")),
+    (flux.Padam(0.1, (0.6, 0.8), 0.0, 0.5, "paper"), flux.AMSGrad(0.1, (0.6, 0.8), 0.0, "flux")),
+    (flux.Padam(0.1, (0.6, 0.8), 0.0, 0.2, "paper"), flux.Padam(0.1, (0.6, 0.8), 0.7, 0.2, "paper")),
+    (flux.RAdam(0.1, (0.0, 0.5)), flux.Descent(0.1)),
+    (flux.OptimiserChain(flux.Descent(0.1)), flux.Descent(0.1)),
+]
 
 
-def test_gradient_of_1e30():
-    """In float64 it is as any other; in float32 its square is infinite: NumPy says so, and x stays as it is."""
-    model = [np.ones(2)]
-    flux.update(flux.setup(flux.Adam(0.1), model), model, [np.full(2, 1e30)])
-    np.testing.assert_allclose(model[0], 0.9)
-    model = [np.ones(2, np.float32)]
-    opt = flux.setup(flux.Adam(0.1), model)
-    with pytest.warns(RuntimeWarning, match="overflow"):
-        flux.update(opt, model, [np.full(2, 1e30, np.float32)])
-    np.testing.assert_array_equal(model[0], 1)
+@pytest.mark.parametrize(("rule", "other"), IDENTITIES)
+def test_identities(rule, other):
+    rng = np.random.default_rng(4)
+    start = [rng.normal(size=(2, 3)), rng.normal(size=4)]
+    gradients = [[rng.normal(size=x.shape) * (50 if t == 4 else 1) for x in start] for t in range(16)]
+    for got, expected in zip(steps(rule, start, gradients), steps(other, start, gradients), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
+
+
+# Names and hyperparameters
+
+
+def test_documented_exported_and_tested_are_the_same():
+    names = {rule.__name__ for rule in RULES}
+    readme = (Path(flux.__file__).parents[1] / "README.md").read_text()
+    table = readme.split("<!-- rules -->")[1].split("<!-- /rules -->")[0]
+    assert set(re.findall(r"^\| `(\w+)", table, re.MULTILINE)) == names
+    modules = {f"tinyflux.optimise.{name}" for name in ("momentum", "adaptive", "adam", "amsgrad", "yellowfin")}
+    exported = {x.__name__ for x in vars(flux).values() if isinstance(x, type) and x.__module__ in modules}
+    assert exported == names
+    assert {expression.split("(")[0] for expression in EXPRESSIONS} - {"OptimiserChain"} == names
+    assert all(getattr(flux, rule.__name__) is rule for rule in RULES)
+    assert len(RULES) == len(names)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_hyperparameters_and_defaults(rule):
+    """Names, order and values, and that they are given by position as well."""
+    known = {name: field.default for name, field in rule.__dataclass_fields__.items()}
+    recorded = {
+        name: tuple(x) if isinstance(x, list) else x for name, x in REFERENCE["defaults"][rule.__name__].items()
+    }
+    assert list(known.items()) == list(recorded.items())
+    assert rule(*known.values()) == rule()
 
 
 def test_adam_is_also_called_ADAM():
@@ -136,28 +211,23 @@ def test_beta_is_checked(beta):
         flux.Adam(beta=beta)
 
 
-def test_unknown_hyperparameters_are_refused():
-    with pytest.raises(TypeError, match="momentum"):
-        flux.Descent(0.1, momentum=0.9)
+@pytest.mark.parametrize("rule", RULES)
+def test_unknown_hyperparameters_are_refused(rule):
+    """The message names those that there are."""
+    with pytest.raises(TypeError) as caught:
+        rule(weight_decay=0.1)
+    assert rule.__name__ in str(caught.value)
+    assert "weight_decay" in str(caught.value)
+    for name in rule.__dataclass_fields__:
+        assert name in str(caught.value)
 
 
-def test_bias_correction_at_the_first_step():
-    """Without the corrections the step would be 0.1/√0.001 ≈ 3.2 times η."""
-    model = [np.zeros(3)]
-    flux.update(flux.setup(flux.Adam(0.5), model), model, [np.array([1.0, -7.0, 100.0])])
-    np.testing.assert_allclose(model[0], [-0.5, 0.5, -0.5], rtol=1e-7)
+def test_hyperparameters_of_adam_are_named():
+    with pytest.raises(TypeError, match="eta, beta, epsilon"):
+        flux.Adam(weight_decay=0.1)
 
 
-@pytest.mark.parametrize("eta", [np.float64(0.01), np.float32(0.25)])
-def test_numpy_numbers_as_hyperparameters(eta, tmp_path):
-    """They would promote float32, and JSON holds Python's numbers alone: a resumed run would go another way."""
-    models = [[np.linspace(0, 1, 5, dtype=np.float32)] for _ in range(3)]
-    opts = [flux.setup(flux.Descent(eta), models[0]), flux.setup(flux.Descent(float(eta)), models[1])]
-    opts.append(flux.setup(flux.Descent(7.0), models[2]))
-    flux.adjust(opts[2], eta=eta)
-    for model, opt in zip(models, opts, strict=True):
-        assert type(opt[0].rule.eta) is float
-        flux.update(opt, model, [np.linspace(3, 4, 5, dtype=np.float32)])
-        flux.save(tmp_path / "a.npz", model, opt)
-    np.testing.assert_array_equal(models[0], models[1])
-    np.testing.assert_array_equal(models[0], models[2])
+@pytest.mark.parametrize("rule", [flux.Momentum, flux.AMSGrad, flux.Padam])
+def test_unknown_forms_are_refused(rule):
+    with pytest.raises(ValueError, match=f"{rule.__name__}: expected form to be one of"):
+        rule(form="other")

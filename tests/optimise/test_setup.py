@@ -179,7 +179,7 @@ def test_setup_twice():
 
 @pytest.mark.parametrize("rule", [flux.Adam, flux.Descent, 0.1, None, "Adam"])
 def test_something_else_than_a_rule(rule):
-    with pytest.raises(TypeError, match=r"setup: expected a rule such as flux.Adam\(0.001\) first, got"):
+    with pytest.raises(TypeError, match=r"setup: expected a rule such as flux.Adam\(0.001\), got"):
         flux.setup(rule, flux.Dense(3, 2))
 
 

@@ -122,7 +122,7 @@ def test_edges_of_blocks(size, neighbours, monkeypatch):
     opt = flux.setup(flux.Adam(1.0, (0.5, 0.5), 0.0), model)
     for t in range(1, 4):
         flux.update(opt, model, [np.arange(1.0, a.size + 1) for a in model])
-        assert {leaf.state[2:] for leaf in opt} == {(0.5 ** (t + 1), 0.5 ** (t + 1))}
+        assert {leaf.state[2:] for leaf in opt} == {(0.5**t, 0.5**t)}
     for a in model:
         np.testing.assert_allclose(a, -3.0)
     assert all(x.size <= 16 for group in opt._layout.groups(()) for x, _, _ in group.blocks)
@@ -169,9 +169,9 @@ def test_without_a_gradient_the_state_stays():
     flux.update(opt, model, {"a": np.ones(2), "b": None, "c": None})
     flux.update(opt, model, {"a": np.ones(2), "b": np.ones(2), "c": [None]})
     flux.update(opt, model, None)
-    assert opt["a"].state[2] == pytest.approx(0.9**3)
-    assert opt["b"].state[2] == pytest.approx(0.9**2)
-    assert opt["c"][0].state[2] == pytest.approx(0.9)
+    assert opt["a"].state[2] == pytest.approx(0.9**2)
+    assert opt["b"].state[2] == pytest.approx(0.9)
+    assert opt["c"][0].state[2] == 1
     np.testing.assert_allclose(model["a"], 0.8)
     np.testing.assert_allclose(model["b"], 0.9)
     np.testing.assert_array_equal(model["c"][0], 1)
@@ -184,14 +184,14 @@ def test_tied_arrays_take_the_sum():
     opt = flux.setup(flux.Adam(1.0, (0.5, 0.5), 0.0), model)
     flux.update(opt, model, {"in": np.array([1.0, 1.0]), "out": np.array([1.0, -3.0]), "b": None})
     np.testing.assert_array_equal(model["in"], [0, 2])
-    assert opt["in"].state[2] == 0.25
+    assert opt["in"].state[2] == 0.5
     np.testing.assert_array_equal(opt["in"].state[0], [1, -1])
     flux.update(opt, model, {"in": None, "out": np.array([1.0, 1.0]), "b": None})
-    assert opt["in"].state[2] == 0.125
+    assert opt["in"].state[2] == 0.25
     kept = model["in"].copy()
     flux.update(opt, model, {"in": None, "out": None, "b": np.ones(1)})
     np.testing.assert_array_equal(model["in"], kept)
-    assert opt["b"].state[2] == 0.25
+    assert opt["b"].state[2] == 0.5
 
 
 def test_tied_layers_learn():

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cores
+from .. import cores
 
 LARGE = 1 << 17  # elements; below this, blocks cost more than they save
 BLOCK = 1 << 15  # elements of a block: with a few temporaries it stays in a core's cache

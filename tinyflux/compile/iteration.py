@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import tree
-from ..autodiff import cores, withgradient
+from .. import cores, tree
+from ..autodiff import withgradient
 from ..autodiff.tape import plain
 from ..optimise.flat import Leaf
+from ..optimise.rule import kind_of
 from ..optimise.state import OptimiserState, gradients_of
 from . import program
 from .library import Library, address, contiguous
@@ -133,27 +134,43 @@ class Iteration:
             rule = with_numbers(leaves[0].rule, iter(group))
             own = group[len(group) - len(leaves[0].numbers) :]
             after: Any = ()
-            for leaf in leaves:
-                x = symbols[id(leaf.view)]
-                state = leaf.state[: len(leaf.state) - len(leaf.numbers)]
-                arrays = [Symbolic(recording.input(a.shape, supported(a.dtype))) for a in state]
-                self._states += [(leaf, i, a.node.params) for i, a in enumerate(arrays)]
+            whole = getattr(rule, "whole", None)
+            for together in [leaves] if whole == "model" else [[leaf] for leaf in leaves]:
                 known = len(recording.nodes)
-                new, delta = rule.apply((*arrays, *own), x, totals[leaf].reshape(x.shape))
-                if any(n.op not in ELEMENTWISE for n in itertools.islice(recording.nodes.values(), known, None)):
+                inputs, after = self._applied(recording, rule, own, together, symbols, totals)
+                if whole is None and any(
+                    n.op not in ELEMENTWISE for n in itertools.islice(recording.nodes.values(), known, None)
+                ):
                     raise NotCompilable(
-                        f"{type(leaf.rule).__name__} brings the elements of an array together, which a rule must not: "
-                        "update steps neighbouring parameters together, and large ones piece by piece."
+                        f"{kind_of(leaves[0].rule)} brings the elements of an array together, which a rule must say: "
+                        'class … : whole = "array". Otherwise update steps neighbouring parameters together, and large '
+                        "ones piece by piece."
                     )
-                results.append(_overwriting(x.node, node_of(x - delta)))
-                for old, now in zip(arrays, new):
-                    whole = program.broadcast(node_of(now), old.shape)
-                    results.append(_overwriting(old.node, whole))
-                after = new[len(arrays) :]
+                results += [_overwriting(old.node, program.broadcast(node_of(new), old.shape)) for old, new in inputs]
             for old, now in zip(own, after):
                 if node_of(now) is not old.node:
                     results.append(_overwriting(old.node, node_of(now)))
         return results
+
+    def _applied(
+        self, recording: Recording, rule: Any, own: Any, leaves: list[Leaf], symbols: Any, totals: Any
+    ) -> tuple[list[tuple[Symbolic, Any]], Any]:
+        """Record a rule's step of parameters, joined if several: the inputs that change, each with what it becomes.
+
+        The numbers of the rule's state, as they are afterwards, come second.
+        """
+        xs = [symbols[id(leaf.view)] for leaf in leaves]
+        states: list[list[Symbolic]] = []
+        for leaf in leaves:
+            arrays = leaf.state[: len(leaf.state) - len(leaf.numbers)]
+            states.append([Symbolic(recording.input(a.shape, supported(a.dtype))) for a in arrays])
+            self._states += [(leaf, i, a.node.params) for i, a in enumerate(states[-1])]
+        gradients = [totals[leaf].reshape(x.shape) for leaf, x in zip(leaves, xs)]
+        new, delta = rule.apply((*map(_joined, zip(*states)), *own), _joined(xs), _joined(gradients))
+        changed = [(x, x - piece) for x, piece in zip(xs, _pieces(delta, xs))]
+        for olds, now in zip(zip(*states), new):
+            changed += zip(olds, _pieces(now, olds))
+        return changed, new[len(states[0]) :]
 
     def fits(self) -> bool:
         """Whether parameters that the program steps alike are still to be stepped alike."""
@@ -251,6 +268,19 @@ class Iteration:
             for leaf in leaves if own else ():
                 leaf.numbers = new
                 leaf.layout.changed()
+
+
+def _joined(arrays: Sequence[Any]) -> Any:
+    """Arrays in one line, one after another; a single one as it is."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate([a.reshape(-1) for a in arrays])
+
+
+def _pieces(joined: Any, arrays: Sequence[Any]) -> list[Any]:
+    """`_joined` undone, for arrays of these shapes."""
+    if len(arrays) == 1:
+        return [joined]
+    bounds = itertools.pairwise(itertools.accumulate([a.size for a in arrays], initial=0))
+    return [joined[start:stop].reshape(a.shape) for (start, stop), a in zip(bounds, arrays)]
 
 
 def _ends(total: Node, results: Sequence[Result], order: Node) -> list[Node]:

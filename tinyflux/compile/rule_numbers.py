@@ -19,23 +19,33 @@ def settings(opt: OptimiserState) -> Any:
     return tuple([(leaf.frozen, _kind_of_rule(leaf.rule), len(leaf.numbers)) for leaf in opt._leaves])
 
 
-def _kind_of_rule(rule: Any) -> str:
-    """A rule's constants as text; those of the rules seen last are remembered, for this is asked in every call."""
+def _kind_of_rule(rule: Any) -> Any:
+    """A rule's constants as text, and its functions; of the rules seen last, for this is asked in every call."""
     if _rules_seen.get(id(rule), (None, ""))[0] is not rule:
         if len(_rules_seen) > 100:
             _rules_seen.clear()
-        _rules_seen[id(rule)] = rule, repr(_constants(rule))
+        _rules_seen[id(rule)] = rule, (repr(_constants(rule)), tuple(functions(rule)))
     return _rules_seen[id(rule)][1]
 
 
-_rules_seen: dict[int, tuple[Any, str]] = {}
+_rules_seen: dict[int, tuple[Any, Any]] = {}
+
+
+def functions(x: Any) -> Iterator[Any]:
+    """The functions in a rule: schedules that are no records."""
+    if isinstance(x, (tuple, list)) or _fields(x):
+        for item in x if isinstance(x, (tuple, list)) else _fields(x).values():
+            yield from functions(item)
+    elif callable(x):
+        yield x
 
 
 def grouped(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
     """Leaves that share rule and numbers."""
     groups: list[list[Leaf]] = []
     for leaf in leaves:
-        group = next((group for group in groups if alike(group[0], leaf)), None)
+        alone = getattr(leaf.rule, "whole", None) == "array"  # its numbers may depend on the array
+        group = None if alone else next((group for group in groups if alike(group[0], leaf)), None)
         if group is None:
             groups.append([leaf])
         else:

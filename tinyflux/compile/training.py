@@ -11,7 +11,7 @@ from .. import tree
 from ..optimise.state import OptimiserState, check_model, check_state
 from ..train import NonFiniteLoss
 from .iteration import Iteration
-from .rule_numbers import settings
+from .rule_numbers import functions, settings
 from .run import Shown, signature
 from .surroundings import watched
 
@@ -27,7 +27,8 @@ class TrainingStep(Shown):
         self._model = model
         self._opt = opt
         self._batchsize = int(batchsize)
-        self._surroundings = watched(loss, *_called(model), *[type(leaf.rule) for leaf in opt._leaves])
+        rules = [leaf.rule for leaf in opt._leaves]
+        self._surroundings = watched(loss, *_called(model), *map(type, rules), *functions(rules))
         self._variants: dict[Any, list[Iteration]] = {}
 
     def __call__(self, data: Any, order: Any) -> Any:

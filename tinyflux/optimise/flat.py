@@ -2,13 +2,14 @@
 
 Parameters of one dtype lie one after another in one flat array, the model's arrays being views of it; the rule's state
 lies in flat arrays beside it. Neighbours that are stepped alike form a group; a group is stepped in blocks that stay in
-the cache.
+the cache. A rule that brings elements together has groups of its own: see `Rule.whole`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -74,12 +75,17 @@ Block = tuple[Any, tuple[Any, ...], Callable[[Sequence[Any]], Any]]  # slices of
 
 @dataclasses.dataclass
 class Group:
-    """Leaves that are stepped alike, and the blocks that are their work."""
+    """Leaves that are stepped alike, and the blocks that are their work.
+
+    Attributes:
+        whole: whether `apply` has to be called once, with all blocks joined.
+    """
 
     rule: Any
     numbers: tuple[Any, ...]
     leaves: list[Leaf]
     blocks: list[Block]
+    whole: bool
 
 
 class Layout:
@@ -196,29 +202,39 @@ def flatten(rule: Any, bucket: list[Place], fixed: bool) -> Iterator[tuple[Place
 
 
 def _planned(leaves: list[Leaf], missing: tuple[int, ...]) -> list[Group]:
-    """Gather neighbours that share rule and numbers, and cut them into blocks."""
+    """Gather leaves that share rule and numbers, and cut them into blocks."""
     runs: list[list[tuple[int, Leaf]]] = []
     active = [(i, leaf) for i, leaf in enumerate(leaves) if not leaf.frozen and i not in missing]
     for i, leaf in sorted(active, key=lambda pair: (id(pair[1].buffer), pair[1].start)):
-        before = runs[-1][-1][1] if runs else None
-        if before and _alike(before, leaf):
-            runs[-1].append((i, leaf))
-        else:
+        run = next((run for run in reversed(runs) if _together(run[-1][1], leaf)), None)
+        if run is None:
             runs.append([(i, leaf)])
-    return [Group(run[0][1].rule, run[0][1].numbers, [leaf for _, leaf in run], _blocks(run)) for run in runs]
+        else:
+            run.append((i, leaf))
+    return [_group(run) for run in runs]
 
 
-def _alike(before: Leaf, leaf: Leaf) -> bool:
+def _together(before: Leaf, leaf: Leaf) -> bool:
+    """Whether two leaves are stepped together: side by side, or wherever they are where the rule wants all at once."""
+    whole = getattr(leaf.rule, "whole", None)
     adjacent = before.buffer is leaf.buffer and before.stop == leaf.start
-    return adjacent and before.rule == leaf.rule and before.numbers == leaf.numbers
+    fits = whole == "model" or (whole is None and adjacent)
+    return fits and before.rule == leaf.rule and before.numbers == leaf.numbers
+
+
+def _group(run: list[tuple[int, Leaf]]) -> Group:
+    leaf = run[0][1]
+    whole = getattr(leaf.rule, "whole", None) is not None
+    blocks = [_joined([member]) for member in run] if whole else _blocks(run)
+    return Group(leaf.rule, leaf.numbers, [member for _, member in run], blocks, whole)
 
 
 def _blocks(members: list[tuple[int, Leaf]]) -> list[Block]:
     """Small neighbours share a block and have their gradients joined; a large leaf is cut into several."""
     blocks: list[Block] = []
     small: list[tuple[int, Leaf]] = []
+    size = sys.maxsize if on_gpu(members[0][1].view) else BLOCK_BYTES // members[0][1].view.itemsize
     for i, leaf in members:
-        size = BLOCK_BYTES // leaf.view.itemsize
         if small and leaf.stop - small[0][1].start > size:
             blocks.append(_joined(small))
             small = []

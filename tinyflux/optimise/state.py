@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import tree
+from .. import cores, tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
 from . import subnormal
-from .flat import Group, Layout, Leaf, buckets, flatten, places, refuse_overlaps, refuse_two_devices
+from .flat import Block, Group, Layout, Leaf, buckets, flatten, places, refuse_overlaps, refuse_two_devices
+from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unknown, with_fields
+from .schedules import Scheduled, scheduled
+
+SHARED = 16  # blocks; from so many on, several cores share a step
 
 
 class OptimiserState:
@@ -75,8 +79,7 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     >>> opt.layers[0].weight
     Leaf(Adam(eta=0.01, beta=(0.9, 0.999), epsilon=1e-08))
     """
-    if isinstance(rule, type) or not (hasattr(rule, "init") and hasattr(rule, "apply")):
-        raise TypeError(f"setup: expected a rule such as flux.Adam(0.001) first, got {rule!r}.")
+    check_rule("setup", rule)
     if not tree.parameters(model):
         raise ValueError(
             f"setup: this {type(model).__name__} holds no floating-point array; there is nothing to train."
@@ -89,7 +92,7 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     views: dict[int, Any] = {}
     leaf_of: dict[int, Leaf] = {}
     for bucket in buckets(distinct, fixed):
-        for place, view, leaf in flatten(_plain(rule), bucket, id(bucket[0].array) in fixed):
+        for place, view, leaf in flatten(_prepared(rule), bucket, id(bucket[0].array) in fixed):
             views[id(place.array)] = view
             leaf_of[id(place.array)] = leaf
     leaves = [leaf_of[id(place.array)] for place in distinct]
@@ -179,8 +182,12 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
             missing = tuple(i for i, g in enumerate(gradients) if g is None)
         if opt._averages:
             subnormal.flush()
-        for group in opt._layout.groups(missing):
-            _step(group, gradients)
+        groups = opt._layout.groups(missing)
+        for group, (state, delta) in [(g, _applied(g, gradients)) for g in groups if g.whole]:  # first: it may refuse
+            _write(group, state, delta)
+        for group in groups:
+            if not group.whole:
+                _step(group, gradients, opt._averages)
     except TypeError as error:
         _refuse_other_device(opt, given, error)
         raise
@@ -214,18 +221,66 @@ def _check_arrays(caller: str, opt: OptimiserState, arrays: Sequence[Any]) -> No
         raise ValueError(f"{caller}: {_STALE.format(stale or 'array')}")
 
 
-def _step(group: Group, gradients: Sequence[Any]) -> None:
+def _step(group: Group, gradients: Sequence[Any], averages: bool) -> None:
     """Step the leaves of a group block by block; the numbers of its state move on once, after the last block."""
+    if len(group.blocks) < SHARED:
+        numbers = _step_blocks(group, group.blocks, gradients)
+    else:
+        cores.keep_memory()
+        numbers = cores.share(lambda blocks: _step_share(group, blocks, gradients, averages), group.blocks)[0]
+    _move_on(group, numbers)
+
+
+def _step_share(group: Group, blocks: Sequence[Block], gradients: Sequence[Any], averages: bool) -> tuple[Any, ...]:
+    """A thread's share of the blocks: what becomes of subnormal numbers is a matter of each thread."""
+    if averages:
+        subnormal.flush()
+    try:
+        return _step_blocks(group, blocks, gradients)
+    finally:
+        if averages and blocks[0] is not group.blocks[0]:  # the first share is the calling thread's
+            subnormal.restore()
+
+
+def _step_blocks(group: Group, blocks: Sequence[Block], gradients: Sequence[Any]) -> tuple[Any, ...]:
     state: tuple[Any, ...] = ()
-    for x, arrays, gather in group.blocks:
+    for x, arrays, gather in blocks:
         state, delta = group.rule.apply((*arrays, *group.numbers), x, gather(gradients))
-        np.subtract(x, delta, out=x)
+        if delta is not None:
+            np.subtract(x, delta, out=x)
         for old, new in zip(arrays, state):
             old[...] = new
-    if group.numbers:
-        group.numbers = state[-len(group.numbers) :]
-        for leaf in group.leaves:
-            leaf.numbers = group.numbers
+    return state[len(state) - len(group.numbers) :]
+
+
+def _applied(group: Group, gradients: Sequence[Any]) -> tuple[tuple[Any, ...], Any]:
+    """What a rule that brings elements together makes of all blocks of a group."""
+    xs, states, gathers = zip(*group.blocks)
+    arrays = [_joined(pieces) for pieces in zip(*states)]
+    return group.rule.apply((*arrays, *group.numbers), _joined(xs), _joined([gather(gradients) for gather in gathers]))
+
+
+def _joined(pieces: Sequence[Any]) -> Any:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _write(group: Group, state: tuple[Any, ...], delta: Any) -> None:
+    """Write what `_applied` gave back into the blocks."""
+    start = 0
+    for x, arrays, _ in group.blocks:
+        stop = start + x.size
+        if delta is not None:
+            np.subtract(x, delta[start:stop], out=x)
+        for old, new in zip(arrays, state):
+            old[...] = new[start:stop]
+        start = stop
+    _move_on(group, state[len(state) - len(group.numbers) :])
+
+
+def _move_on(group: Group, numbers: tuple[Any, ...]) -> None:
+    group.numbers = numbers
+    for leaf in group.leaves if numbers else ():
+        leaf.numbers = numbers
 
 
 _STALE = (
@@ -325,14 +380,33 @@ def adjust(opt: Any, **hyperparameters: Any) -> None:
     (0.01, 0.001)
     """
     for leaf in _leaves(opt, "adjust"):
-        known = [field.name for field in dataclasses.fields(leaf.rule)]
-        unknown = [name for name in hyperparameters if name not in known]
-        if unknown:
-            raise TypeError(
-                f"adjust: {type(leaf.rule).__name__} has no {', '.join(unknown)}; it has {', '.join(known)}."
-            )
-        leaf.rule = _plain(dataclasses.replace(leaf.rule, **hyperparameters))
+        known = _names(leaf.rule)
+        for name in hyperparameters:
+            if name not in known:
+                raise TypeError(f"adjust: {unknown(kind_of(leaf.rule), name, known)}")
+        rule = _prepared(_adjusted(leaf.rule, hyperparameters))
+        if isinstance(rule, Scheduled) and not isinstance(leaf.rule, Scheduled):
+            leaf.numbers = (*leaf.numbers, 0)  # a schedule counts from its adjustment
+        leaf.rule = rule
         leaf.layout.changed()
+
+
+def _names(rule: Any) -> list[str]:
+    """The names of a rule's hyperparameters, or of all that the rules of a chain have."""
+    inside = inner_rules(rule)
+    return list(dict.fromkeys(name for part in inside for name in _names(part))) if inside else list(fields(rule))
+
+
+def _adjusted(rule: Any, changes: dict[str, Any]) -> Any:
+    """A rule with other hyperparameters; in a chain, every rule that has one of this name."""
+    if isinstance(rule, tuple):
+        return tuple([_adjusted(part, changes) for part in rule])
+    if not is_rule(rule):
+        return rule
+    if inner_rules(rule):
+        return with_fields(rule, {name: _adjusted(value, changes) for name, value in fields(rule).items()})
+    own = {name: value for name, value in changes.items() if name in fields(rule)}
+    return dataclasses.replace(rule, **own) if own else rule
 
 
 def _leaves(opt: Any, caller: str) -> list[Leaf]:
@@ -345,7 +419,7 @@ def _leaves(opt: Any, caller: str) -> list[Leaf]:
     return [node for _, node in _branches(opt, "") if isinstance(node, Leaf)]
 
 
-def _plain(rule: Any) -> Any:
-    """A rule with Python numbers for NumPy's: those would promote float32, and a file would not give them back."""
-    numbers = {name: x.item() for name, x in getattr(rule, "__dict__", {}).items() if isinstance(x, np.generic)}
-    return dataclasses.replace(rule, **numbers) if numbers else rule
+def _prepared(rule: Any) -> Any:
+    """A rule as it stands in a leaf: with Python's numbers, and counting its steps where a schedule needs that."""
+    rule = plain(rule)
+    return Scheduled(rule) if scheduled(rule) and not isinstance(rule, Scheduled) else rule

@@ -1,0 +1,139 @@
+"""Every rule, modifier and schedule of the library, compiled: the same parameters, state and numbers as eager."""
+
+import numpy as np
+import pytest
+from training_cases import assert_same, eager, mse
+
+import tinyflux as flux
+from tinyflux.optimise import MODIFIERS, RULES, schedules
+
+Chain = flux.OptimiserChain
+DATA = tuple(np.random.default_rng(0).normal(size=(64, n)) for n in (5, 2))
+ORDER = np.random.default_rng(1).integers(64, size=(30, 8))
+FORMS = [
+    flux.Momentum(form="torch"),
+    flux.RMSProp(centred=True),
+    flux.AdaGrad(initial=0.1),
+    flux.AdamW(couple=False),
+    flux.NAdam(psi=4e-3),
+    flux.AMSGrad(form="torch"),
+    flux.AMSGrad(form="optax"),
+    flux.Padam(form="code"),
+    flux.ASGD(t0=5),
+]
+MODIFIED = [
+    Chain(flux.ClipGrad(0.1), flux.WeightDecay(0.01), flux.Adam(0.01)),
+    Chain(flux.SignDecay(0.1), flux.Maximize(), flux.Descent(0.01)),
+    Chain(flux.ClipNorm(0.1), flux.Adam(0.01)),
+    Chain(flux.ClipNorm(0.3, over="model"), flux.Momentum(0.01)),
+    Chain(flux.WeightDecay(0.1), flux.YellowFin(eta=schedules.Warmup(1.0, 20))),
+]
+SCHEDULES = [
+    schedules.Constant(0.1),
+    schedules.Step(0.1, 10),
+    schedules.MultiStep(0.1, (3, 7)),
+    schedules.Exponential(0.1, 0.99),
+    schedules.InverseTime(0.1, 0.1),
+    schedules.Polynomial(0.1, 20, 2),
+    schedules.Cosine(0.1, 20),
+    schedules.CosineRestarts(0.1, 5),
+    schedules.CosineRestarts(0.1, 4, factor=2),
+    schedules.Warmup(0.1, 10),
+    schedules.OneCycle(0.1, 20),
+    schedules.Demon(0.9, 20),
+    schedules.Sequence((schedules.Warmup(0.1, 5), schedules.Cosine(0.1, 20)), (5,)),
+    lambda t: 0.1 / (1 + t),
+]
+DEMON = [
+    flux.Adam(beta=(schedules.Demon(0.9, 20), 0.999)),
+    Chain(flux.ClipGrad(1.0), flux.Momentum(schedules.Step(0.1, 10), rho=schedules.Demon(0.9, 20))),
+]
+
+
+def prepared(rule, dtype):
+    flux.seed(0)
+    model = flux.Chain(flux.Dense(5, 7, flux.tanh), flux.Dense(7, 2))
+    model = flux.f64(model) if dtype == np.float64 else model
+    return model, flux.setup(rule, model)
+
+
+def both(rule, dtype):
+    """A model, and its optimiser's state, after the iterations of ORDER, compiled and eager."""
+    data = tuple(x.astype(dtype) for x in DATA)
+    compiled, plain = prepared(rule, dtype), prepared(rule, dtype)
+    flux.compile_training(mse, *compiled, 8)(data, ORDER)
+    eager(mse, *plain, data, ORDER)
+    return compiled, plain
+
+
+@pytest.mark.parametrize("rule", [*(kind() for kind in RULES), *FORMS, *MODIFIED, *DEMON], ids=repr)
+def test_rules(rule):
+    assert_same(*both(rule, np.float64), rtol=1e-11)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_schedules(schedule):
+    compiled, plain = both(flux.Descent(eta=schedule), np.float64)
+    assert_same(compiled, plain)
+    assert compiled[1][0].weight.numbers == (30,)
+
+
+@pytest.mark.parametrize("rule", [flux.Adam(schedules.Cosine(0.01, 20)), flux.RAdam(), *MODIFIED], ids=repr)
+def test_single_precision_stays(rule):
+    (model, opt), (expected, _) = both(rule, np.float32)
+    for got, want in zip(flux.leaves(model), flux.leaves(expected), strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5)  # 30 steps, each rounded in another order
+    assert all(a.dtype == np.float32 for leaf in opt._leaves for a in leaf.state if isinstance(a, np.ndarray))
+
+
+def test_all_modifiers_are_here_but_the_one_that_waits():
+    used = {type(part) for rule in MODIFIED for part in rule.rules} | {Chain}
+    assert set(MODIFIERS) - used == {flux.AccumGrad}
+    model, opt = prepared(Chain(flux.AccumGrad(2), flux.Descent()), np.float64)
+    with pytest.raises(flux.NotCompilable, match="branch"):
+        flux.compile_training(mse, model, opt, 8)(DATA, ORDER)
+
+
+def test_a_norm_over_many_rows():
+    """Batches large enough to be run in blocks of rows: the norm is that of the whole gradient."""
+    data = tuple(np.random.default_rng(0).normal(size=(1000, n)) for n in (5, 2))
+    results = []
+    for step in (True, False):
+        model, opt = prepared(Chain(flux.ClipNorm(0.1), flux.Descent(1.0)), np.float64)
+        before = [x.copy() for x in flux.leaves(model)]
+        if step:
+            flux.compile_training(mse, model, opt, 1000)(data, range(1000))
+        else:
+            flux.update(opt, model, flux.gradient(lambda m: mse(m, *data), model))
+        results.append([x - y for x, y in zip(flux.leaves(model), before)])
+    for got, want in zip(*results):
+        np.testing.assert_allclose(got, want, rtol=1e-10)
+    assert any(abs(np.linalg.norm(moved) - 0.1) < 1e-12 for moved in results[0])
+
+
+def test_a_norm_that_is_not_finite_shows_in_the_next_loss():
+    model, opt = prepared(Chain(flux.ClipNorm(1.0), flux.Descent(0.1)), np.float64)
+    x = np.full((8, 5), 1e200)
+
+    def loss(m, x, y):
+        return np.mean(m(x * 1e-200) - y) + np.sum(m.layers[0].weight * 1e200 * 1e200)
+
+    with np.errstate(over="ignore"), pytest.raises(flux.NonFiniteLoss):
+        flux.compile_training(loss, model, opt, 8)((x, np.zeros((8, 2))), np.zeros((3, 8), int))
+
+
+def test_a_schedule_that_branches_is_refused():
+    model, opt = prepared(flux.Descent(eta=lambda t: 0.1 if t < 10 else 0.01), np.float64)
+    with pytest.raises(flux.NotCompilable, match=r"Write it with np\.where"):
+        flux.compile_training(mse, model, opt, 8)(DATA, ORDER)
+
+
+def test_another_schedule_is_another_program():
+    model, opt = prepared(flux.Descent(eta=lambda t: 0.0 * t), np.float64)
+    step = flux.compile_training(mse, model, opt, 8)
+    step(DATA, ORDER)
+    before = [x.copy() for x in flux.leaves(model)]
+    flux.adjust(opt, eta=lambda t: 0.1 + 0.0 * t)
+    step(DATA, ORDER[:1])
+    assert all(np.any(x != y) for x, y in zip(flux.leaves(model), before))

@@ -1,0 +1,85 @@
+"""A run that is saved, and goes on from the file in a fresh setup, ends with the same bits as one that was not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+
+REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text())
+CHAINS = [
+    "OptimiserChain(WeightDecay(0.1), Adam())",
+    "OptimiserChain(SignDecay(0.1), Momentum())",
+    "OptimiserChain(ClipGrad(1.0), Adam())",
+    "OptimiserChain(ClipNorm(1.0), Adam())",
+    "OptimiserChain(ClipNorm(1.0, over='model'), YellowFin())",
+    "OptimiserChain(AccumGrad(3), Adam())",
+    "OptimiserChain(AccumGrad(2), OptimiserChain(AccumGrad(2), YellowFin()), Momentum(rho=schedules.Demon(0.9, 20)))",
+    "OptimiserChain(Maximize(), AggMo())",
+]
+SCHEDULES = [
+    "Constant(0.1)",
+    "Step(0.1, 2, 0.5)",
+    "MultiStep(0.1, (3, 7), 0.5)",
+    "Exponential(0.1, 0.9)",
+    "InverseTime(0.1, 0.5)",
+    "Polynomial(0.1, 9, 2.0, 0.01)",
+    "Cosine(0.1, 9, 0.01)",
+    "CosineRestarts(0.1, 2, 2, 0.01)",
+    "Warmup(0.1, 8)",
+    "OneCycle(0.1, 12)",
+    "Demon(0.9, 12)",
+    "Sequence((schedules.Warmup(0.1, 3), schedules.Cosine(0.1, 8)), (3,))",
+]
+ELSEWHERE = [
+    "Adam(beta=(schedules.Demon(0.9, 12), 0.999))",
+    "Padam(p=schedules.Polynomial(0.5, 10, stop=0.125))",
+    "OptimiserChain(WeightDecay(schedules.Exponential(0.5, 0.8)), Adam(eta=schedules.Cosine(0.1, 9)))",
+]
+RULES = [
+    *REFERENCE["cases"][0]["paths"],
+    *CHAINS,
+    *[f"Adam(eta=schedules.{schedule})" for schedule in SCHEDULES],
+    *ELSEWHERE,
+]
+
+
+def start(seed):
+    rng = np.random.default_rng(seed)
+    return {"w": rng.normal(size=(2, 3)), "b": [rng.normal(size=4).astype(np.float32)], "c": np.array(rng.normal())}
+
+
+def run(model, opt, steps):
+    """Steps with the gradients that the table holds for them; `b` has none in some."""
+    for t in steps:
+        rng = np.random.default_rng(100 + t)
+        b = rng.normal(size=4).astype(np.float32)
+        c, w = np.array(rng.normal()), rng.normal(size=(2, 3))
+        flux.update(opt, model, {"w": w, "b": [b if t % 4 else None], "c": c})
+
+
+@pytest.mark.parametrize("expression", RULES)
+def test_goes_on_exactly(expression, tmp_path):
+    rule = eval(expression, dict(vars(flux)))
+    whole = start(1)
+    opt = flux.setup(rule, whole)
+    run(whole, opt, range(12))
+
+    first = start(1)
+    opt_first = flux.setup(rule, first)
+    run(first, opt_first, range(5))
+    flux.save(tmp_path / "run.npz", first, opt_first)
+    second = start(2)
+    opt_second = flux.setup(rule, second)
+    run(second, opt_second, range(50, 52))  # what it holds by then is replaced by the file's
+    flux.load(tmp_path / "run.npz", second, opt_second)
+    run(second, opt_second, range(5, 12))
+
+    for got, expected in zip(flux.leaves(second), flux.leaves(whole), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    for leaf, other in [(opt_second["w"], opt["w"]), (opt_second["b"][0], opt["b"][0]), (opt_second["c"], opt["c"])]:
+        assert leaf.rule == other.rule
+        for got, expected in zip(leaf.state, other.state, strict=True):
+            np.testing.assert_array_equal(got, expected)

@@ -1,0 +1,238 @@
+"""Rules that change a gradient on its way to another rule, and the chain that joins them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .rule import Rule, State, check_rule, kind_of, number
+from .schedules import at
+
+
+@dataclass(frozen=True, init=False)
+class OptimiserChain(Rule):
+    """Rules one after another: the step of each is the gradient of the next.
+
+    Arguments:
+        rules: the modifiers, then the rule.
+
+    Errors: TypeError for anything but rules; ValueError for one that needs each array by itself, as ClipNorm does,
+    beside one that needs the whole model, as YellowFin.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> model = [np.array([1.0, 2.0])]
+    >>> opt = flux.setup(flux.OptimiserChain(flux.ClipGrad(0.5), flux.WeightDecay(0.1), flux.Descent(0.1)), model)
+    >>> flux.update(opt, model, [np.array([9.0, 0.0])])  # 9 counts as 0.5, and a tenth of the parameter is added
+    >>> model[0]
+    array([0.94, 1.98])
+    """
+
+    rules: tuple[Any, ...]
+    _counts: ClassVar[list[tuple[int, int]]]  # of each rule: how many arrays its state has, and how many numbers
+
+    def __init__(self, *rules: Any) -> None:
+        for rule in rules:
+            check_rule("OptimiserChain", rule)
+        if len({rule.whole for rule in rules if getattr(rule, "whole", None)}) > 1:
+            raise ValueError(
+                "OptimiserChain: expected rules that measure each array, or rules that measure the model, got both: "
+                f'{", ".join(map(kind_of, rules))}. Take ClipNorm(…, over="model").'
+            )
+        object.__setattr__(self, "rules", rules)
+        object.__setattr__(self, "_counts", [_counts(at(rule, 0)) for rule in rules])
+
+    def __repr__(self) -> str:
+        return f"OptimiserChain({', '.join(map(repr, self.rules))})"
+
+    @property
+    def whole(self) -> str | None:  # type: ignore[override]
+        scopes = [getattr(rule, "whole", None) for rule in self.rules]
+        return next((scope for scope in ("model", "array") if scope in scopes), None)
+
+    def init(self, x: Any) -> State:
+        states = [rule.init(x) for rule in self.rules]
+        arrays = [s for state, (count, _) in zip(states, self._counts) for s in state[:count]]
+        return (*arrays, *[s for state, (count, _) in zip(states, self._counts) for s in state[count:]])
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        arrays, numbers = iter(state), iter(state[sum(count for count, _ in self._counts) :])
+        after: tuple[list[Any], list[Any]] = [], []
+        for rule, (count, more) in zip(self.rules, self._counts):
+            own = (*[next(arrays) for _ in range(count)], *[next(numbers) for _ in range(more)])
+            if g is not None:
+                own, g = rule.apply(own, x, g)
+            after[0].extend(own[:count])
+            after[1].extend(own[count:])
+        return (*after[0], *after[1]), g
+
+
+def _counts(rule: Any) -> tuple[int, int]:
+    """How many arrays a rule's state has, and how many numbers."""
+    state = rule.init(np.zeros(0))
+    arrays = sum(isinstance(s, np.ndarray) for s in state)
+    return arrays, len(state) - arrays
+
+
+@dataclass(frozen=True)
+class WeightDecay(Rule):
+    """Weight decay as a part of the gradient: g + λx, the gradient of λ‖x‖²/2. Decoupled from it: see AdamW.
+
+    Arguments:
+        lambda_: the decay λ.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.WeightDecay(0.5).apply((), np.array([2.0]), np.array([4.0]))
+    ((), array([5.]))
+    """
+
+    lambda_: float = 5e-4
+
+    def init(self, x: Any) -> State:
+        return ()
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        return (), g + self.lambda_ * x
+
+
+@dataclass(frozen=True)
+class SignDecay(Rule):
+    """A decay of the same size for all parameters, which takes some to zero: g + λ·sign(x), the gradient of λ‖x‖₁.
+
+    Arguments:
+        lambda_: the decay λ.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.SignDecay(0.5).apply((), np.array([2.0, -3.0]), np.array([4.0, 4.0]))
+    ((), array([4.5, 3.5]))
+    """
+
+    lambda_: float = 1e-3
+
+    def init(self, x: Any) -> State:
+        return ()
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        return (), g + self.lambda_ * np.sign(x)
+
+
+@dataclass(frozen=True)
+class ClipGrad(Rule):
+    """Every element of the gradient brought into [−δ, δ].
+
+    Arguments:
+        delta: the bound δ.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.ClipGrad(1.0).apply((), np.zeros(3), np.array([4.0, -0.5, -2.0]))
+    ((), array([ 1. , -0.5, -1. ]))
+    """
+
+    delta: float = 10.0
+
+    def init(self, x: Any) -> State:
+        return ()
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        return (), np.clip(g, -self.delta, self.delta)
+
+
+class NonFiniteNorm(FloatingPointError):
+    """The norm of a gradient that was to be clipped is NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class ClipNorm(Rule):
+    """A gradient whose norm is above ω, shortened to ω: g·min(1, ω/‖g‖).
+
+    Arguments:
+        omega: the largest norm ω.
+        over: "array" for the norm of each parameter's gradient, as in Flux; "model" for that of all together, as in
+            PyTorch's clip_grad_norm_.
+
+    Errors: NonFiniteNorm for a norm that is NaN or infinite; nothing is changed then. (A compiled step can't raise it:
+    the parameters become NaN, and training stops at the NaN loss that follows.)
+
+    Pascanu, Mikolov & Bengio, "On the difficulty of training recurrent neural networks", 2013.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.ClipNorm(1.0).apply((), np.zeros(2), np.array([3.0, -4.0]))
+    ((), array([ 0.6, -0.8]))
+    """
+
+    omega: float = 10.0
+    over: str = "array"
+
+    def __post_init__(self) -> None:
+        if self.over not in ("array", "model"):
+            raise ValueError(f'ClipNorm: expected over to be "array" or "model", got {self.over!r}.')
+
+    @property
+    def whole(self) -> str:  # type: ignore[override]
+        return self.over
+
+    def init(self, x: Any) -> State:
+        return ()
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        norm = number(np.sqrt(np.sum(g.astype(np.float64) ** 2)))
+        if isinstance(norm, float) and not math.isfinite(norm):
+            raise NonFiniteNorm(
+                f"ClipNorm: the norm of the gradient is {norm}; no parameter was changed. Look for NaN in the data, or "
+                "take a smaller learning rate."
+            )
+        shortened = np.where(norm > self.omega, self.omega / np.where(norm > 0, norm, 1.0), 1.0)
+        return (), number(np.where(np.isfinite(norm), shortened, np.nan)) * g
+
+
+@dataclass(frozen=True)
+class AccumGrad(Rule):
+    """The mean of n gradients, every n steps; in between the parameters stay, and the states of later rules.
+
+    Arguments:
+        n: how many gradients to gather.
+
+    Errors: ValueError for an n below 1.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> model = [np.array([1.0])]
+    >>> opt = flux.setup(flux.OptimiserChain(flux.AccumGrad(2), flux.Descent(0.1)), model)
+    >>> flux.update(opt, model, [np.array([2.0])]); model[0]
+    array([1.])
+    >>> flux.update(opt, model, [np.array([4.0])]); model[0]
+    array([0.7])
+    """
+
+    n: int = 4
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"AccumGrad: expected n to be a number from 1 on, got {self.n!r}.")
+
+    def init(self, x: Any) -> State:
+        return np.zeros_like(x), 0
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        gathered, count = state
+        gathered, count = gathered + g / self.n, count + 1
+        if count < self.n:
+            return (gathered, count), None
+        return (np.zeros_like(x), 0), gathered
+
+
+@dataclass(frozen=True)
+class Maximize(Rule):
+    """The gradient turned round: the rules after it go uphill.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.Maximize().apply((), np.zeros(1), np.array([4.0]))
+    ((), array([-4.]))
+    """
+
+    def init(self, x: Any) -> State:
+        return ()
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        return (), -g

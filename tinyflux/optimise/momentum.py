@@ -1,0 +1,262 @@
+"""Descent, and the rules that add to it a memory of earlier gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .rule import Rule, State, check_form, check_rates, number
+
+
+@dataclass(frozen=True)
+class Descent(Rule):
+    """Gradient descent: Δ = η·g.
+
+    Arguments:
+        eta: the learning rate η.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.Descent(0.5).apply((), np.array([1.0]), np.array([4.0]))
+    ((), array([2.]))
+    """
+
+    eta: float = 0.1
+
+    def init(self, x: Any) -> State:
+        return ()
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        return (), self.eta * g
+
+
+@dataclass(frozen=True)
+class Momentum(Rule):
+    """Descent with a velocity, which keeps going where gradients agree and calms down where they alternate.
+
+        v ← ρv + η·g,  Δ = v
+
+    Arguments:
+        eta: the learning rate η.
+        rho: the share ρ of the velocity that stays, in [0, 1).
+        form: "flux" has η inside the velocity, "torch" outside: v ← ρv + g, Δ = η·v. They part once η changes.
+
+    Errors: ValueError for a rate outside [0, 1), or another form.
+
+    Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> rule, x, g = flux.Momentum(eta=0.5, rho=0.5), np.array([0.0]), np.array([4.0])
+    >>> state, first = rule.apply(rule.init(x), x, g)
+    >>> state, second = rule.apply(state, x, g)
+    >>> first, second
+    (array([2.]), array([3.]))
+    """
+
+    eta: float = 0.01
+    rho: float = 0.9
+    form: str = "flux"
+
+    def __post_init__(self) -> None:
+        check_rates(self, "rho")
+        check_form(self, "flux", "torch")
+
+    def init(self, x: Any) -> State:
+        return (np.zeros_like(x),)
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        (v,) = state
+        if self.form == "torch":
+            v = self.rho * v + g
+            return (v,), self.eta * v
+        v = self.rho * v + self.eta * g
+        return (v,), v
+
+
+@dataclass(frozen=True)
+class Nesterov(Rule):
+    """Momentum that takes the gradient a step ahead, where the velocity is about to lead.
+
+        Δ = (1 + ρ)η·g − ρ²v,  v ← ρv − η·g      (v points downhill; Δ is taken before v changes)
+
+    Arguments:
+        eta: the learning rate η.
+        rho: the share ρ of the velocity that stays, in [0, 1).
+
+    Errors: ValueError for a rate outside [0, 1).
+
+    Nesterov, "A method of solving a convex programming problem with convergence rate O(1/k²)", 1983; in the form of
+    Bengio et al., "Advances in optimizing recurrent networks", 2013.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> rule = flux.Nesterov(eta=0.5, rho=0.5)
+    >>> rule.apply(rule.init(np.array([0.0])), np.array([0.0]), np.array([4.0]))[1]
+    array([3.])
+    """
+
+    eta: float = 0.001
+    rho: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_rates(self, "rho")
+
+    def init(self, x: Any) -> State:
+        return (np.zeros_like(x),)
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        (v,) = state
+        step = self.eta * g
+        v = self.rho * v - step
+        return (v,), step - self.rho * v
+
+
+@dataclass(frozen=True)
+class QHM(Rule):
+    """Quasi-hyperbolic momentum: between the gradient and its average.
+
+        b ← βb + (1−β)g,  Δ = η[(1−ν)g + νb]
+
+    Arguments:
+        eta: the learning rate η.
+        nu: the weight ν of the average; 0 is plain descent.
+        beta: the decay rate β of the average, in [0, 1).
+
+    Errors: ValueError for a rate outside [0, 1).
+
+    Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", 2019; the defaults are theirs.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> rule = flux.QHM(eta=1.0, nu=0.5, beta=0.75)
+    >>> rule.apply(rule.init(np.array([0.0])), np.array([0.0]), np.array([4.0]))[1]
+    array([2.5])
+    """
+
+    eta: float = 0.1
+    nu: float = 0.7
+    beta: float = 0.999
+
+    def __post_init__(self) -> None:
+        check_rates(self, "beta")
+
+    def init(self, x: Any) -> State:
+        return (np.zeros_like(x),)
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        (b,) = state
+        b = self.beta * b + (1 - self.beta) * g
+        return (b,), self.eta * ((1 - self.nu) * g + self.nu * b)
+
+
+@dataclass(frozen=True)
+class AggMo(Rule):
+    """Aggregated momentum: the mean of several velocities, of which the fast ones damp the slow ones.
+
+        vᵢ ← βᵢvᵢ + g,  Δ = η·mean(vᵢ)
+
+    Arguments:
+        eta: the learning rate η.
+        beta: the damping βᵢ of each velocity, each in [0, 1).
+
+    Errors: ValueError for a rate outside [0, 1), or none at all.
+
+    Lucas, Sun, Zemel & Grosse, "Aggregated momentum: stability through passive damping", 2019.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> rule, x, g = flux.AggMo(eta=1.0, beta=(0.0, 0.5)), np.array([0.0]), np.array([4.0])
+    >>> state, _ = rule.apply(rule.init(x), x, g)
+    >>> rule.apply(state, x, g)[1]  # the mean of 4 and 6
+    array([5.])
+    """
+
+    eta: float = 0.1
+    beta: tuple[float, ...] = (0.0, 0.9, 0.99)
+
+    def __post_init__(self) -> None:
+        check_rates(self, "beta", count=max(1, len(self.beta) if isinstance(self.beta, (tuple, list)) else 1))
+
+    def init(self, x: Any) -> State:
+        return tuple([np.zeros_like(x) for _ in self.beta])
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        velocities = tuple([beta * v + g for beta, v in zip(self.beta, state)])
+        return velocities, (self.eta / len(velocities)) * sum(velocities[1:], velocities[0])
+
+
+@dataclass(frozen=True)
+class Lion(Rule):
+    """Sign descent: every element moves by η, in the direction of gradient and momentum together.
+
+        Δ = η·sign(β₁m + (1−β₁)g),  m ← β₂m + (1−β₂)g
+
+    Arguments:
+        eta: the learning rate η: three to ten times smaller than one for Adam.
+        beta: (β₁, β₂), each in [0, 1): the weight of m in the step, and its decay rate.
+
+    Errors: ValueError for rates outside [0, 1).
+
+    Chen et al., "Symbolic discovery of optimization algorithms", 2023. (Optimisers.jl 0.4.8 has the weights of the
+    average the other way round.)
+
+    >>> import numpy as np, tinyflux as flux
+    >>> rule = flux.Lion(eta=0.5)
+    >>> rule.apply(rule.init(np.zeros(3)), np.zeros(3), np.array([7.0, -0.1, 0.0]))[1]
+    array([ 0.5, -0.5,  0. ])
+    """
+
+    eta: float = 0.001
+    beta: tuple[float, float] = (0.9, 0.99)
+
+    def __post_init__(self) -> None:
+        check_rates(self, "beta", count=2)
+
+    def init(self, x: Any) -> State:
+        return (np.zeros_like(x),)
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        (m,) = state
+        beta1, beta2 = self.beta
+        delta = self.eta * np.sign(beta1 * m + (1 - beta1) * g)
+        return (beta2 * m + (1 - beta2) * g,), delta
+
+
+@dataclass(frozen=True)
+class ASGD(Rule):
+    """Averaged descent: the rate falls, and the average of the parameters is kept beside them.
+
+        Δ = ηₜ(g + λx),  a ← a + μₜ(x − Δ − a),  with  η₁ = η,  ηₜ₊₁ = η/(1 + ληt)^α,  μ₁ = 1,  μₜ₊₁ = 1/max(1, t − t₀)
+
+    Arguments:
+        eta: the first learning rate η; a change of it is seen from the step after the next on.
+        lambda_: the decay λ, of the parameters and of the rate.
+        alpha: the power α with which the rate falls.
+        t0: the step t₀ from which on the parameters are averaged; until then the average is the parameter.
+
+    The average a is the first entry of a leaf's state: `opt.layers[0].weight.state[0]`.
+
+    Polyak & Juditsky, "Acceleration of stochastic approximation by averaging", 1992; as torch.optim.ASGD has it.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> model = [np.array([1.0])]
+    >>> opt = flux.setup(flux.ASGD(eta=0.5, lambda_=0.0, t0=0), model)
+    >>> for _ in range(3):
+    ...     flux.update(opt, model, [np.array([1.0])])
+    >>> model[0], opt[0].state[0]  # after 0.5, 0.0, -0.5: the average of the last two
+    (array([-0.5]), array([-0.25]))
+    """
+
+    eta: float = 0.01
+    lambda_: float = 1e-4
+    alpha: float = 0.75
+    t0: float = 1e6
+
+    def init(self, x: Any) -> State:
+        return np.zeros_like(x), 0, self.eta, 1.0  # the average, the steps made, and η and μ of the step to come
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        average, t, eta, mu = state
+        delta = eta * g + (eta * self.lambda_) * x
+        average = (1 - mu) * average + mu * (x - delta)
+        t = t + 1
+        eta = self.eta / (1 + self.lambda_ * self.eta * t) ** self.alpha
+        return (average, t, eta, 1 / number(np.maximum(1.0, t - self.t0))), delta

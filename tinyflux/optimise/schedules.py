@@ -1,0 +1,321 @@
+"""Schedules: functions of the step that stand in the place of a rule's number.
+
+Any hyperparameter can be one: `flux.Adam(eta=flux.schedules.Cosine(0.01, over=1000))`. A schedule is called with the
+number t of steps made so far, 0 in the first step, and gives the number for the step to come. Those here are records,
+which are saved and loaded with the optimiser's state. Any other function will do, `lambda t: 0.1 / (1 + t)`, but a file
+can't hold it: after `load` the one of the given state goes on. Written in NumPy (np.where for a branch) it compiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .rule import Rule, State, fields, is_rule, number, with_fields
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same number in every step.
+
+    >>> import tinyflux as flux
+    >>> flux.schedules.Constant(0.1)(1000)
+    0.1
+    """
+
+    value: float
+
+    def __call__(self, t: Any) -> Any:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Step:
+    """start·γⁿ, n being how often `every` steps were made.
+
+    >>> import tinyflux as flux
+    >>> schedule = flux.schedules.Step(0.8, every=10, gamma=0.5)
+    >>> schedule(0), schedule(9), schedule(10), schedule(25)
+    (0.8, 0.8, 0.4, 0.2)
+    """
+
+    start: float
+    every: int
+    gamma: float = 0.1
+
+    def __call__(self, t: Any) -> Any:
+        return self.start * self.gamma ** (t // self.every)
+
+
+@dataclass(frozen=True)
+class MultiStep:
+    """start·γⁿ, n being how many of the milestones were reached.
+
+    >>> import tinyflux as flux
+    >>> schedule = flux.schedules.MultiStep(0.8, milestones=(10, 15), gamma=0.5)
+    >>> schedule(9), schedule(10), schedule(15)
+    (0.8, 0.4, 0.2)
+    """
+
+    start: float
+    milestones: tuple[int, ...]
+    gamma: float = 0.1
+
+    def __call__(self, t: Any) -> Any:
+        reached = sum([number(np.where(t >= milestone, 1, 0)) for milestone in self.milestones])
+        return self.start * self.gamma**reached
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """start·γᵗ.
+
+    >>> import tinyflux as flux
+    >>> flux.schedules.Exponential(0.8, gamma=0.5)(2)
+    0.2
+    """
+
+    start: float
+    gamma: float
+
+    def __call__(self, t: Any) -> Any:
+        return self.start * self.gamma**t
+
+
+@dataclass(frozen=True)
+class InverseTime:
+    """start/(1 + decay·t).
+
+    >>> import tinyflux as flux
+    >>> flux.schedules.InverseTime(0.8, decay=0.5)(2)
+    0.4
+    """
+
+    start: float
+    decay: float
+
+    def __call__(self, t: Any) -> Any:
+        return self.start / (1 + self.decay * t)
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """stop + (start − stop)·(1 − t/over)ᵖ, and `stop` from the step `over` on; p = 1 is a straight line.
+
+    >>> import tinyflux as flux
+    >>> schedule = flux.schedules.Polynomial(0.8, over=10, power=2)
+    >>> schedule(0), schedule(5), schedule(11)
+    (0.8, 0.2, 0.0)
+    """
+
+    start: float
+    over: int
+    power: float = 1.0
+    stop: float = 0.0
+
+    def __call__(self, t: Any) -> Any:
+        return self.stop + (self.start - self.stop) * _remaining(t, self.over) ** self.power
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """stop + (start − stop)·(1 + cos(πt/over))/2, and `stop` from the step `over` on.
+
+    Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without restarts.
+
+    >>> import tinyflux as flux
+    >>> schedule = flux.schedules.Cosine(0.8, over=10)
+    >>> schedule(0), round(schedule(5), 12), schedule(10)
+    (0.8, 0.4, 0.0)
+    """
+
+    start: float
+    over: int
+    stop: float = 0.0
+
+    def __call__(self, t: Any) -> Any:
+        return self.stop + (self.start - self.stop) * _cosine(_remaining(t, self.over))
+
+
+@dataclass(frozen=True)
+class CosineRestarts:
+    """Cosine, over and over: each turn is `factor` times as long as the one before, the first one `over` steps.
+
+    Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017.
+
+    >>> import tinyflux as flux
+    >>> schedule = flux.schedules.CosineRestarts(0.8, over=10, factor=2)
+    >>> schedule(0), round(schedule(5), 12), schedule(10), round(schedule(20), 12), schedule(30)
+    (0.8, 0.4, 0.8, 0.4, 0.8)
+    """
+
+    start: float
+    over: int
+    factor: int = 1
+    stop: float = 0.0
+
+    def __call__(self, t: Any) -> Any:
+        if self.factor == 1:
+            share = t % self.over / self.over
+        else:
+            longer = self.factor - 1
+            turn = np.floor(np.log(1 + t * longer / self.over) / np.log(self.factor) + 1e-9)  # logarithms are rounded
+            length = self.over * self.factor**turn
+            share = (t - (length - self.over) / longer) / length
+        return self.stop + (self.start - self.stop) * _cosine(1 - share)
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """A straight line up to `value`, reached in the step number `over`, and `value` from then on: value·(t + 1)/over.
+
+    >>> import tinyflux as flux
+    >>> schedule = flux.schedules.Warmup(0.8, over=4)
+    >>> schedule(0), schedule(1), schedule(3), schedule(100)
+    (0.2, 0.4, 0.8, 0.8)
+    """
+
+    value: float
+    over: int
+
+    def __call__(self, t: Any) -> Any:
+        return self.value * number(np.minimum(1.0, (t + 1) / self.over))
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up from peak/divide to the peak along a cosine, then down to (peak/divide)/final by the step `over`.
+
+    Arguments:
+        peak: the largest value.
+        over: how many steps the cycle takes.
+        rise: the share of them that goes up.
+        divide: the peak over the first value.
+        final: the first value over the last.
+
+    Smith & Topin, "Super-convergence: very fast training of neural networks using large learning rates", 2018; the
+    defaults of torch.optim.lr_scheduler.OneCycleLR.
+
+    >>> import tinyflux as flux
+    >>> schedule = flux.schedules.OneCycle(1.0, over=100)
+    >>> round(schedule(0), 12), schedule(30), round(schedule(100), 12)
+    (0.04, 1.0, 4e-06)
+    """
+
+    peak: float
+    over: int
+    rise: float = 0.3
+    divide: float = 25.0
+    final: float = 1e4
+
+    def __call__(self, t: Any) -> Any:
+        first, top = self.peak / self.divide, self.rise * self.over
+        up = first + (self.peak - first) * (1 - _cosine(_remaining(t, top)))
+        last = first / self.final
+        down = last + (self.peak - last) * _cosine(_remaining(np.maximum(t - top, 0), self.over - top))
+        return number(np.where(t < top, up, down))
+
+
+@dataclass(frozen=True)
+class Demon:
+    """A momentum that decays to nothing: β₀(1 − t/over)/((1 − β₀) + β₀(1 − t/over)), for Momentum's ρ or Adam's β₁.
+
+    Chen, Wolfe, Li & Kyrillidis, "Demon: improved neural network training with momentum decay", 2022.
+
+    >>> import tinyflux as flux
+    >>> schedule = flux.schedules.Demon(0.9, over=100)
+    >>> round(schedule(0), 12), round(schedule(50), 3), schedule(100)
+    (0.9, 0.818, 0.0)
+    >>> rule = flux.Momentum(0.01, rho=schedule)
+    """
+
+    start: float
+    over: int
+
+    def __call__(self, t: Any) -> Any:
+        remaining = self.start * _remaining(t, self.over)
+        return remaining / ((1 - self.start) + remaining)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Schedules one after another, each counting from its own start.
+
+    Arguments:
+        schedules: the schedules.
+        steps: how many steps each of them but the last is for.
+
+    Errors: ValueError where there is not one schedule more than steps.
+
+    >>> from tinyflux import schedules
+    >>> schedule = schedules.Sequence((schedules.Warmup(0.8, over=4), schedules.Cosine(0.8, over=10)), steps=(4,))
+    >>> schedule(0), schedule(3), schedule(4), round(schedule(9), 12)
+    (0.2, 0.8, 0.8, 0.4)
+    """
+
+    schedules: tuple[Any, ...]
+    steps: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.schedules) != len(self.steps) + 1:
+            raise ValueError(
+                "Sequence: expected one schedule more than steps, for the last one goes on; got "
+                f"{len(self.schedules)} schedules, and steps {self.steps!r}."
+            )
+
+    def __call__(self, t: Any) -> Any:
+        start, value = 0, self.schedules[0](t)
+        for schedule, steps in zip(self.schedules[1:], self.steps):
+            start += steps
+            value = np.where(t < start, value, schedule(number(np.maximum(t - start, 0))))
+        return number(value)
+
+
+def _remaining(t: Any, over: Any) -> Any:
+    """The share of the way that is still to go: 1 at 0, 0 from `over` on."""
+    return number(np.maximum(1 - t / over, 0.0))
+
+
+def _cosine(share: Any) -> Any:
+    """Half a cosine: 1 where the whole way is still to go, 0 at its end."""
+    return number(0.5 * (1 - np.cos(np.pi * share)))
+
+
+@dataclass(frozen=True)
+class Scheduled(Rule):
+    """A rule with functions of the step among its hyperparameters; `setup` makes it of such a rule."""
+
+    rule: Any
+
+    def __repr__(self) -> str:
+        return repr(self.rule)
+
+    @property
+    def whole(self) -> str | None:  # type: ignore[override]
+        return getattr(self.rule, "whole", None)
+
+    def init(self, x: Any) -> State:
+        return (*at(self.rule, 0).init(x), 0)  # the steps made
+
+    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+        *own, t = state
+        new, delta = at(self.rule, t).apply(tuple(own), x, g)
+        return (*new, t if delta is None else t + 1), delta  # while gradients are gathered no step is made
+
+
+def at(x: Any, t: Any) -> Any:
+    """A rule with numbers in the place of its schedules: those for the step after t steps."""
+    if isinstance(x, tuple):
+        return tuple([at(item, t) for item in x])
+    if is_rule(x):
+        return with_fields(x, {name: at(value, t) for name, value in fields(x).items()})
+    return number(x(t)) if callable(x) else x
+
+
+def scheduled(x: Any) -> bool:
+    """Whether a function of the step stands anywhere in a rule."""
+    if is_rule(x) or isinstance(x, tuple):
+        return any(map(scheduled, x if isinstance(x, tuple) else fields(x).values()))
+    return callable(x)
