@@ -1,0 +1,154 @@
+"""The command line of the landscapes."""
+
+import argparse
+import csv
+import os
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinyflux as flux
+from examples.mnist import Refused, check_folder, count, rate, require
+
+from . import figures, tutorial
+from .functions import LANDSCAPES
+from .paths import outcome, parse_rule, walk
+from .tables import markdown, point
+
+FARTHEST = 100  # that a start may lie from 0, in x and in y
+EPILOG = """
+Each function gives three files: NAME.png shows it as scattered points, contours, contours in space and a surface,
+NAME-paths.png the paths of the rules over its contours, NAME.gif the same as it happens. steps.md and steps.csv hold
+the steps to convergence. With Ackley's function, tutorial.md and tutorial.png repeat a tutorial's run, whose gradient
+was none.
+
+examples:
+  python -m examples.landscapes --function rosenbrock --start -1.5 2 --steps 3000
+  python -m examples.landscapes --function beale --rules "Momentum(0.005, 0.9)" "AdaBelief(0.1)" "Lion(0.01)"
+  python -m examples.landscapes --rules "OptimiserChain(ClipNorm(1), Descent(0.1))" "Adam(schedules.Cosine(0.3, 500))"
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        run(options)
+    except KeyboardInterrupt:
+        print("landscapes: stopped by Ctrl-C; nothing was written", file=sys.stderr)
+        return 130
+    except (Refused, OSError) as error:
+        print(f"landscapes: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.landscapes",
+        description="Watch optimisers walk over the functions people test them on.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    text = f"{', '.join(LANDSCAPES)} (default: all of them)"
+    add("--function", nargs="+", choices=LANDSCAPES, default=list(LANDSCAPES), metavar="NAME", help=text)
+    text = 'such as "Descent(0.001)" or "Momentum(0.001, rho=0.9)", as in Python (default: six, with rates that suit '
+    text += "the function)"
+    add("--rules", nargs="+", type=rule, metavar="RULE", help=text)
+    add("--start", nargs=2, type=coordinate, metavar=("X", "Y"), help="where the paths begin (default: by function)")
+    add("--steps", type=count, metavar="N", default=1000, help="how many steps a rule makes (default: %(default)s)")
+    text = "a rule has converged once it stays this near to a minimum (default: %(default)s)"
+    add("--tolerance", type=rate, metavar="DISTANCE", default=0.02, help=text)
+    add("--no-animation", action="store_true", help="draw no GIFs")
+    text = "where to put the files (default: %(default)s)"
+    add("--output", type=Path, metavar="FOLDER", default=Path("results", "landscapes"), help=text)
+    return parser.parse_args(arguments)
+
+
+def rule(text: str) -> tuple[str, Any]:
+    """The rule's text, which names it in tables and pictures, and the rule."""
+    try:
+        return text, parse_rule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def coordinate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not abs(value) <= FARTHEST:
+        raise argparse.ArgumentTypeError(f"expected a number from -{FARTHEST} to {FARTHEST}, got {text!r}")
+    return value
+
+
+def run(options: argparse.Namespace) -> None:
+    """Draw and write everything, then move it into the folder: all of it, or nothing."""
+    require("matplotlib", "tqdm")
+    from tqdm import tqdm
+
+    check_folder(options.output)
+    with tempfile.TemporaryDirectory(dir=options.output, prefix=".unfinished-") as name:
+        folder = Path(name)
+        rows = [row for name in tqdm(options.function, disable=None) for row in show(folder, name, options)]
+        print(write_steps(folder, rows, options.tolerance))
+        if "ackley" in options.function:
+            print(repeat_tutorial(folder))
+        for file in folder.iterdir():
+            os.replace(file, options.output / file.name)
+    print(f"Pictures and tables: in {options.output}")
+
+
+def show(folder: Path, name: str, options: argparse.Namespace) -> list[dict[str, str]]:
+    """Draw a function and the paths of the rules over it; returns the rows of the table of steps."""
+    landscape = LANDSCAPES[name]
+    rules = dict(options.rules or map(rule, landscape.rules))
+    start = options.start or landscape.start
+    gradient = partial(flux.gradient, landscape.function)
+    paths = {label: walk(rule, start, gradient, options.steps) for label, rule in rules.items()}
+    outcomes = {label: outcome(points, landscape.minima, options.tolerance) for label, points in paths.items()}
+    figures.draw_function(folder / f"{name}.png", landscape)
+    figures.draw_paths(folder / f"{name}-paths.png", landscape, paths, outcomes, options.tolerance)
+    if not options.no_animation:
+        figures.animate(folder / f"{name}.gif", landscape, paths)
+    return [
+        {
+            "function": name,
+            "start": point(start),
+            "rule": label,
+            "steps": outcomes[label],
+            "end": "" if outcomes[label] == "diverged" else point(points[-1], "z.3f"),
+            "f at the end": "" if outcomes[label] == "diverged" else f"{landscape.function(points[-1]):.3g}",
+        }
+        for label, points in paths.items()
+    ]
+
+
+def write_steps(folder: Path, rows: list[dict[str, str]], tolerance: float) -> str:
+    """Write the steps to convergence as CSV and as Markdown; returns the latter."""
+    with open(folder / "steps.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    text = f"Steps until the distance to a minimum stays within {tolerance:g}; – where it doesn't.\n\n"
+    text += markdown(list(rows[0]), [list(row.values()) for row in rows]) + "\n"
+    (folder / "steps.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def repeat_tutorial(folder: Path) -> str:
+    """Draw and write a tutorial's run with its gradient and with gradients; returns the text."""
+    runs = {run: run.points() for run in tutorial.RUNS}
+    tutorial.draw(folder / "tutorial.png", runs)
+    text = tutorial.report(runs)
+    (folder / "tutorial.md").write_text(text, encoding="utf-8")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
