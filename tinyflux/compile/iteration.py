@@ -266,8 +266,8 @@ class Iteration:
             own = leaves[0].numbers
             new = tuple([type(old)(x) for old, x in zip(own, scalars[position - len(own) : position].tolist())])
             for leaf in leaves if own else ():
+                leaf.changing()
                 leaf.numbers = new
-                leaf.layout.changed()
 
 
 def _joined(arrays: Sequence[Any]) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from .. import tree
 from ..arrays import MixedDevices, device_of, on_gpu
 
-BLOCK_BYTES = 1 << 17  # of one array stepped at once: what a rule needs of such blocks stays in the cache
+BLOCK_BYTES = 1 << 18  # of one array stepped at once: what a rule needs of such blocks stays in the cache
 
 
 @dataclasses.dataclass
@@ -37,10 +37,11 @@ class Leaf:
         rule: the rule that steps it.
         frozen: whether it is left as it is.
         state: the rule's state for it: arrays of the parameter's shape, then numbers.
+        numbers: the numbers of the state; reading them may wait for the GPU.
     """
 
-    __slots__ = ("buffer", "frozen", "layout", "numbers", "path", "rule", "start", "stop", "view")
-    layout: Layout
+    __slots__ = ("_numbers", "buffer", "frozen", "layout", "path", "rule", "start", "stop", "view")
+    layout: Layout | None
 
     def __init__(self, path: str, rule: Any, buffer: Buffer, start: int, view: Any, numbers: tuple[Any, ...]) -> None:
         self.path = path
@@ -49,8 +50,19 @@ class Leaf:
         self.start = start
         self.stop = start + view.size
         self.view = view
-        self.numbers = numbers
+        self.layout = None
+        self._numbers = numbers
         self.frozen = False
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        if self.layout is not None:
+            self.layout.fetch_numbers()
+        return self._numbers
+
+    @numbers.setter
+    def numbers(self, numbers: tuple[Any, ...]) -> None:
+        self._numbers = numbers
 
     @property
     def state(self) -> tuple[Any, ...]:
@@ -59,12 +71,17 @@ class Leaf:
 
     def fill(self, rule: Any, numbers: tuple[Any, ...], frozen: bool, arrays: Sequence[Any]) -> None:
         """Take over a rule, its state (arrays, in NumPy or on the parameter's device, and numbers), and the flag."""
+        self.changing()
         for target, source in zip(self.state, arrays):
             target[...] = np.asarray(source, like=target)
         self.rule = rule
         self.numbers = numbers
         self.frozen = frozen
-        self.layout.changed()
+
+    def changing(self) -> None:
+        """To be called before the leaf gets another rule or other numbers, or is frozen or thawed."""
+        if self.layout is not None:
+            self.layout.replan()
 
     def __repr__(self) -> str:
         return f"Leaf({self.rule!r}{', frozen' if self.frozen else ''})"
@@ -78,14 +95,23 @@ class Group:
     """Leaves that are stepped alike, and the blocks that are their work.
 
     Attributes:
+        indices: the numbers of the leaves among all.
         whole: whether `apply` has to be called once, with all blocks joined.
+        kernel: what steps them in one launch on the GPU; None elsewhere, and for rules without one.
     """
 
     rule: Any
     numbers: tuple[Any, ...]
     leaves: list[Leaf]
+    indices: list[int]
     blocks: list[Block]
     whole: bool
+    kernel: Any
+
+    @property
+    def averages(self) -> bool:
+        """Whether the rule's state has arrays, in which numbers can fade away."""
+        return bool(self.blocks[0][1])
 
 
 class Layout:
@@ -98,13 +124,22 @@ class Layout:
         for leaf in leaves:
             leaf.layout = self
 
-    def changed(self) -> None:
-        """To be called when a leaf has another rule or other numbers, or is frozen or thawed."""
-        self._missing = None
+    def replan(self) -> None:
+        """To be called before a leaf changes: the next step is planned anew."""
+        self.fetch_numbers()
+        self._groups, self._missing = [], None
+
+    def fetch_numbers(self) -> None:
+        """Bring the numbers of states that kernels keep on the GPU to the leaves."""
+        for group in self._groups:
+            if group.kernel is not None:
+                for leaf in group.leaves:
+                    leaf.numbers = group.kernel.numbers
 
     def groups(self, missing: tuple[int, ...]) -> list[Group]:
         """The work of a step in which the leaves of the numbers `missing` have no gradient."""
         if self._missing != missing:
+            self.replan()
             self._groups = _planned(self.leaves, missing)
             self._missing = missing
         return self._groups
@@ -223,10 +258,22 @@ def _together(before: Leaf, leaf: Leaf) -> bool:
 
 
 def _group(run: list[tuple[int, Leaf]]) -> Group:
-    leaf = run[0][1]
-    whole = getattr(leaf.rule, "whole", None) is not None
+    indices, leaves = [i for i, _ in run], [leaf for _, leaf in run]
+    rule, numbers = leaves[0].rule, leaves[0].numbers
+    whole = getattr(rule, "whole", None) is not None
     blocks = [_joined([member]) for member in run] if whole else _blocks(run)
-    return Group(leaf.rule, leaf.numbers, [member for _, member in run], blocks, whole)
+    return Group(rule, numbers, leaves, indices, blocks, whole, None if whole else _kernel(leaves))
+
+
+def _kernel(leaves: list[Leaf]) -> Any:
+    """What steps neighbouring leaves in one launch, if they lie on the GPU and their rule has a kernel."""
+    buffer = leaves[0].buffer
+    if not on_gpu(buffer.x):
+        return None
+    from .kernels import kernel_step
+
+    starts = [*[leaf.start for leaf in leaves], leaves[-1].stop]
+    return kernel_step(leaves[0].rule, buffer.x, buffer.state, starts, leaves[0].numbers)
 
 
 def _blocks(members: list[tuple[int, Leaf]]) -> list[Block]:

@@ -10,16 +10,12 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from .. import cores, tree
+from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
-from . import subnormal
-from .flat import Block, Group, Layout, Leaf, buckets, flatten, places, refuse_overlaps, refuse_two_devices
+from .flat import Layout, Leaf, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unknown, with_fields
 from .schedules import Scheduled, scheduled
-
-SHARED = 16  # blocks; from so many on, several cores share a step
+from .step import step_all
 
 
 class OptimiserState:
@@ -32,11 +28,11 @@ class OptimiserState:
         self._mirror = mirror
         self._leaves = leaves
         self._layout = Layout(leaves)
-        self._averages = any(leaf.buffer.state for leaf in leaves)  # what fades into subnormal numbers
         self._paths = paths  # of every place in the model, with the number of the leaf that stands there
         self._get = _getter([path for path, _ in paths])
         self._views = [leaves[i].view for _, i in paths]
         self._shapes = [view.shape for view in self._views]
+        self._kinds = [type(view) for view in self._views]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -148,8 +144,8 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
         grads: its gradient, a tree of the same shape; where it is None the parameter and its state stay as they are.
 
     Errors: ValueError where `opt` was set up for other arrays than the model holds, or a gradient has another shape
-    than its parameter; TypeError where `opt` is no such state. Nothing is changed then. MixedDevices where a gradient
-    lies on another device than its parameter.
+    than its parameter; TypeError where `opt` is no such state, or a gradient no array; MixedDevices where a gradient
+    lies on another device than its parameter. Nothing is changed then.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = {"w": np.array([1.0, 2.0])}
@@ -165,45 +161,27 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
         arrays, gradients = _look_up(opt, model), _look_up(opt, grads, absent=None)
     _check_arrays("update", opt, arrays)
     missing: tuple[int, ...] = ()
-    try:
-        for i, (g, shape) in enumerate(zip(gradients, opt._shapes)):
-            if g is None:
-                missing = (*missing, i)
-            elif g.shape != shape:
-                name = opt._paths[i][0] or "the array"
-                raise ValueError(f"update: the gradient of {name} has shape {g.shape}, the parameter {shape}.")
-    except AttributeError:
-        name = opt._paths[i][0] or "the array"
-        raise TypeError(f"update: expected an array as the gradient of {name}, got a {type(g).__name__}.") from None
-    given = gradients
-    try:
-        if len(opt._leaves) < len(gradients):
-            gradients = tuple(_summed(opt, gradients))
-            missing = tuple(i for i, g in enumerate(gradients) if g is None)
-        if opt._averages:
-            subnormal.flush()
-        groups = opt._layout.groups(missing)
-        for group, (state, delta) in [(g, _applied(g, gradients)) for g in groups if g.whole]:  # first: it may refuse
-            _write(group, state, delta)
-        for group in groups:
-            if not group.whole:
-                _step(group, gradients, opt._averages)
-    except TypeError as error:
-        _refuse_other_device(opt, given, error)
-        raise
-    finally:
-        if opt._averages:
-            subnormal.restore()
+    for i, (g, shape, kind) in enumerate(zip(gradients, opt._shapes, opt._kinds)):
+        if g is None:
+            missing = (*missing, i)
+        elif type(g) is not kind or g.shape != shape:
+            _check_gradient(opt, i, g)
+    if len(opt._leaves) < len(gradients):
+        gradients = tuple(_summed(opt, gradients))
+        missing = tuple(i for i, g in enumerate(gradients) if g is None)
+    step_all(opt._layout.groups(missing), gradients)
 
 
-def _refuse_other_device(opt: OptimiserState, gradients: Sequence[Any], error: TypeError) -> None:
-    """Say it where a step failed because a gradient lies elsewhere than its parameter."""
-    for (path, _), g, view in zip(opt._paths, gradients, opt._views):
-        if g is not None and on_gpu(g) != on_gpu(view):
-            name, places = path or "the array", (device_of(g), device_of(view))
-            raise MixedDevices(
-                f"update: the gradient of {name} is {places[0]}, the parameter {places[1]}. {MOVE}"
-            ) from error
+def _check_gradient(opt: OptimiserState, i: int, g: Any) -> None:
+    """Refuse a gradient that doesn't fit the parameter in place i."""
+    name, view = opt._paths[i][0] or "the array", opt._views[i]
+    if not hasattr(g, "shape"):
+        raise TypeError(f"update: expected an array as the gradient of {name}, got a {type(g).__name__}.")
+    if g.shape != view.shape:
+        raise ValueError(f"update: the gradient of {name} has shape {g.shape}, the parameter {view.shape}.")
+    if on_gpu(g) != on_gpu(view):
+        where, there = device_of(g), device_of(view)
+        raise MixedDevices(f"update: the gradient of {name} is {where}, the parameter {there}. {MOVE}")
 
 
 def check_model(caller: str, opt: OptimiserState, model: Any) -> None:
@@ -219,68 +197,6 @@ def _check_arrays(caller: str, opt: OptimiserState, arrays: Sequence[Any]) -> No
     if not all(map(operator.is_, arrays, opt._views)):
         stale = next(path for (path, _), a, view in zip(opt._paths, arrays, opt._views) if a is not view)
         raise ValueError(f"{caller}: {_STALE.format(stale or 'array')}")
-
-
-def _step(group: Group, gradients: Sequence[Any], averages: bool) -> None:
-    """Step the leaves of a group block by block; the numbers of its state move on once, after the last block."""
-    if len(group.blocks) < SHARED:
-        numbers = _step_blocks(group, group.blocks, gradients)
-    else:
-        cores.keep_memory()
-        numbers = cores.share(lambda blocks: _step_share(group, blocks, gradients, averages), group.blocks)[0]
-    _move_on(group, numbers)
-
-
-def _step_share(group: Group, blocks: Sequence[Block], gradients: Sequence[Any], averages: bool) -> tuple[Any, ...]:
-    """A thread's share of the blocks: what becomes of subnormal numbers is a matter of each thread."""
-    if averages:
-        subnormal.flush()
-    try:
-        return _step_blocks(group, blocks, gradients)
-    finally:
-        if averages and blocks[0] is not group.blocks[0]:  # the first share is the calling thread's
-            subnormal.restore()
-
-
-def _step_blocks(group: Group, blocks: Sequence[Block], gradients: Sequence[Any]) -> tuple[Any, ...]:
-    state: tuple[Any, ...] = ()
-    for x, arrays, gather in blocks:
-        state, delta = group.rule.apply((*arrays, *group.numbers), x, gather(gradients))
-        if delta is not None:
-            np.subtract(x, delta, out=x)
-        for old, new in zip(arrays, state):
-            old[...] = new
-    return state[len(state) - len(group.numbers) :]
-
-
-def _applied(group: Group, gradients: Sequence[Any]) -> tuple[tuple[Any, ...], Any]:
-    """What a rule that brings elements together makes of all blocks of a group."""
-    xs, states, gathers = zip(*group.blocks)
-    arrays = [_joined(pieces) for pieces in zip(*states)]
-    return group.rule.apply((*arrays, *group.numbers), _joined(xs), _joined([gather(gradients) for gather in gathers]))
-
-
-def _joined(pieces: Sequence[Any]) -> Any:
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
-def _write(group: Group, state: tuple[Any, ...], delta: Any) -> None:
-    """Write what `_applied` gave back into the blocks."""
-    start = 0
-    for x, arrays, _ in group.blocks:
-        stop = start + x.size
-        if delta is not None:
-            np.subtract(x, delta[start:stop], out=x)
-        for old, new in zip(arrays, state):
-            old[...] = new[start:stop]
-        start = stop
-    _move_on(group, state[len(state) - len(group.numbers) :])
-
-
-def _move_on(group: Group, numbers: tuple[Any, ...]) -> None:
-    group.numbers = numbers
-    for leaf in group.leaves if numbers else ():
-        leaf.numbers = numbers
 
 
 _STALE = (
@@ -344,8 +260,8 @@ def freeze(opt: Any) -> None:
     (Leaf(Descent(eta=0.1), frozen), Leaf(Descent(eta=0.1)))
     """
     for leaf in _leaves(opt, "freeze"):
+        leaf.changing()
         leaf.frozen = True
-        leaf.layout.changed()
 
 
 def thaw(opt: Any) -> None:
@@ -359,8 +275,8 @@ def thaw(opt: Any) -> None:
     (Leaf(Descent(eta=0.1), frozen), Leaf(Descent(eta=0.1)))
     """
     for leaf in _leaves(opt, "thaw"):
+        leaf.changing()
         leaf.frozen = False
-        leaf.layout.changed()
 
 
 def adjust(opt: Any, **hyperparameters: Any) -> None:
@@ -385,10 +301,10 @@ def adjust(opt: Any, **hyperparameters: Any) -> None:
             if name not in known:
                 raise TypeError(f"adjust: {unknown(kind_of(leaf.rule), name, known)}")
         rule = _prepared(_adjusted(leaf.rule, hyperparameters))
+        leaf.changing()
         if isinstance(rule, Scheduled) and not isinstance(leaf.rule, Scheduled):
             leaf.numbers = (*leaf.numbers, 0)  # a schedule counts from its adjustment
         leaf.rule = rule
-        leaf.layout.changed()
 
 
 def _names(rule: Any) -> list[str]:

@@ -8,6 +8,7 @@ zero; compilers' fast-math modes ask for that for a whole process, this module f
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import platform
 import sys
@@ -57,3 +58,19 @@ def restore() -> None:
     """Undo `flush`, however often it was called."""
     if _switch is not None:
         _switch.set_to(_switch.bits)
+
+
+class _Flushing:
+    def __enter__(self) -> None:
+        flush()
+
+    def __exit__(self, *error: Any) -> None:
+        restore()
+
+
+_flushing, _nothing = _Flushing(), contextlib.nullcontext()
+
+
+def flushed(wanted: bool) -> Any:
+    """A context in which subnormal numbers are taken for zero in this thread, if that is wanted."""
+    return _flushing if wanted else _nothing

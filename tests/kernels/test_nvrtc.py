@@ -1,0 +1,96 @@
+"""The sources go through NVIDIA's compiler, which needs no GPU: `pip install tinyflux[test-cuda]`."""
+
+import ctypes
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kernel_cases import CHAINS, RULES
+
+from tinyflux.optimise.kernels import source
+
+ARCHITECTURES = ["sm_75", "sm_80", "sm_90"]
+OPTIONS = ["-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"]  # CuPy's, and a log
+VECTORS = {"float32": "v4.f32", "float64": "v2.f64"}
+
+
+def libraries():
+    """NVRTC and its builtins in the wheels of NVIDIA."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec else []
+    for folder in folders:
+        for library in sorted(folder.glob("*/lib/libnvrtc.so.*")):
+            yield next(library.parent.glob("libnvrtc-builtins.so.*")), library
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    found = next(libraries(), None)
+    if found is None:
+        pytest.skip("NVRTC is not installed here: pip install tinyflux[test-cuda]")
+    ctypes.CDLL(str(found[0]), mode=ctypes.RTLD_GLOBAL)
+    return ctypes.CDLL(str(found[1]))
+
+
+def compiled(nvrtc, code, *options):
+    """Whether it compiles, the compiler's log, and PTX."""
+    program = ctypes.c_void_p()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"step.cu", 0, None, None)
+    encoded = [option.encode() for option in (*OPTIONS, *options)]
+    status = nvrtc.nvrtcCompileProgram(program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded))
+    texts = [fetched(nvrtc, program, "ProgramLog"), "" if status else fetched(nvrtc, program, "PTX")]
+    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    return status == 0, *texts
+
+
+def fetched(nvrtc, program, what):
+    size = ctypes.c_size_t()
+    getattr(nvrtc, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+    text = ctypes.create_string_buffer(size.value)
+    getattr(nvrtc, f"nvrtcGet{what}")(program, text)
+    return text.value.decode()
+
+
+def kernel_source(rule, dtype):
+    state = rule.init(np.zeros(1))
+    arrays = sum(isinstance(s, np.ndarray) for s in state)
+    return source.source_of(source.parts(rule), dtype, arrays, len(state) - arrays), arrays
+
+
+@pytest.mark.parametrize("dtype", VECTORS)
+@pytest.mark.parametrize("rule", RULES + CHAINS, ids=repr)
+def test_it_compiles_well(nvrtc, rule, dtype):
+    """Without spills or a stack frame, and every array is read and written by 128 bits at once."""
+    code, arrays = kernel_source(rule, dtype)
+    for architecture in ARCHITECTURES:
+        fine, log, ptx = compiled(nvrtc, code, f"-arch={architecture}")
+        assert fine, log
+        used = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
+        assert used, log
+        assert set(used) == {("0", "0", "0")}, f"{architecture}: {log}"
+        vector = re.escape(VECTORS[dtype])
+        assert len(re.findall(rf"\bld\.(?:global\.)?{vector}", ptx)) == arrays + 2  # the parameters, and the gradient
+        assert len(re.findall(rf"\bst\.global\.{vector}", ptx)) == arrays + 1
+
+
+def test_what_nvrtc_refuses(nvrtc):
+    fine, log, _ = compiled(nvrtc, 'extern "C" __global__ void f(float* x) { *x = INFINITY; }', "-arch=sm_90")
+    assert not fine
+    assert "INFINITY" in log
+
+
+def test_a_stack_frame_is_seen(nvrtc):
+    body = "float y[99]; for (int k = 0; k < i; ++k) y[k * i % 99] = x[k]; *x = y[i];"
+    code = f'extern "C" __global__ void f(float* x, int i) {{ {body} }}'
+    fine, log, _ = compiled(nvrtc, code, "-arch=sm_90")
+    assert fine
+    assert re.search(r"[1-9]\d* bytes stack frame", log)
+
+
+@pytest.mark.parametrize("counts", [(1, 2), (2, 1), (3, 2)])
+def test_a_state_of_another_shape_is_refused(nvrtc, counts):
+    fine, log, _ = compiled(nvrtc, source.source_of([RULES[0]], "float32", *counts), "-arch=sm_90")
+    assert not fine
+    assert "static assertion failed" in log

@@ -1,0 +1,164 @@
+"""A rule at work on the GPU: its kernel compiled, its numbers on the device, one launch a step."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...arrays import MOVE, device_of, on_gpu
+from ..schedules import Scheduled, at
+from .source import TYPES, parts, rates_of, source_of
+
+THREADS = 256  # of a block, as in step.cuh
+ALIGNMENT = 16  # bytes that a kernel reads and writes at once
+TABLES = 8  # tables of gradients that are kept: CuPy hands out the same few pieces of memory in turn
+
+
+def kernel_step(
+    rule: Any, x: Any, arrays: Sequence[Any], starts: Sequence[int], numbers: Sequence[Any]
+) -> KernelStep | None:
+    """A rule ready to step parameters that lie side by side, by one launch; None where there is no kernel for that.
+
+    There is none for rules that look at several elements together (ClipNorm, YellowFin), that skip steps (AccumGrad),
+    or that are a user's own; for arrays of other types than float32 and float64; and for a parameter that its user has
+    laid at an address that is no multiple of 16.
+
+    Arguments:
+        rule: the rule, a chain of rules, or one with schedules.
+        x: the flat buffer in which the parameters lie, on the GPU.
+        arrays: the arrays of the rule's state, laid out as x is.
+        starts: where in the buffer each parameter begins, and last where the last one ends.
+        numbers: the numbers of the rule's state.
+
+    Errors: ValueError for arrays that don't fit together.
+    """
+    fixed = at(rule.rule, 0) if isinstance(rule, Scheduled) else rule
+    if not parts(fixed) or x.dtype.name not in TYPES or x.data.ptr % ALIGNMENT:
+        return None
+    return KernelStep(rule, x, arrays, starts, numbers)
+
+
+class KernelStep:
+    """What `kernel_step` returns: the kernel, and what it needs on the device."""
+
+    def __init__(self, rule: Any, x: Any, arrays: Sequence[Any], starts: Sequence[int], numbers: Sequence[Any]) -> None:
+        _check_buffers(x, arrays, starts)
+        self._buffers = (x, *arrays)
+        self._sizes = [stop - start for start, stop in itertools.pairwise(starts)]
+        self._known = tuple(numbers)  # the state's numbers as they were given, or last read
+        self._moved = False  # whether the device has moved them on since
+        self._rule, self._t = rule, None  # the steps made, where a schedule asks for them
+        if isinstance(rule, Scheduled):
+            self._rule = rule.rule
+            *numbers, self._t = numbers
+        rules = parts(at(self._rule, self._t))
+        with x.device:
+            source = source_of(rules, x.dtype.name, len(arrays), len(numbers))
+            self._kernel, most = _compiled(source, x.data.device_id)
+            self._blocks = min(most, _blocks(starts[0], starts[-1], ALIGNMENT // x.itemsize))
+            self._starts = _on_device(starts, np.int64)
+            self._rates = rates_of(rules)
+            self._rates_there = _on_device(self._rates, np.float64)
+            self._numbers_there = _on_device(numbers, np.float64)
+            self._ticket = _on_device([0], np.uint32)
+        self._tables: dict[tuple[int, ...], Any] = {}
+
+    def step(self, gradients: Sequence[Any]) -> None:
+        """Step the parameters once, in the current stream; nothing is waited for.
+
+        Arguments:
+            gradients: an array for each parameter; one that is not contiguous, or of another dtype, is copied.
+
+        Errors: ValueError for a gradient of another size than its parameter, or on another GPU; TypeError for one in
+        NumPy. Nothing is launched then.
+        """
+        fitting = [self._fitting(g, size) for g, size in zip(gradients, self._sizes, strict=True)]
+        with self._buffers[0].device:
+            self._follow_schedules()
+            table, count = self._table(fitting), np.int32(len(fitting))
+            inputs = (*self._buffers, table, self._starts, count, self._rates_there, self._numbers_there, self._ticket)
+            self._kernel((self._blocks,), (THREADS,), inputs)
+        self._moved = True
+        if self._t is not None:
+            self._t += 1
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """The numbers of the rule's state; reading them waits for the device if a step was made since the last time."""
+        if self._moved:
+            values = self._numbers_there.tolist() if self._numbers_there.size else []
+            steps = [] if self._t is None else [self._t]
+            self._known = tuple([type(old)(new) for old, new in zip(self._known, values + steps, strict=True)])
+            self._moved = False
+        return self._known
+
+    def _follow_schedules(self) -> None:
+        """Bring the hyperparameters of this step to the device, if they are others than those of the last."""
+        rates = self._rates if self._t is None else rates_of(parts(at(self._rule, self._t)))
+        if rates != self._rates:
+            self._rates, self._rates_there = rates, _on_device(rates, np.float64)
+
+    def _fitting(self, g: Any, size: int) -> Any:
+        """A gradient as the kernel reads it."""
+        x = self._buffers[0]
+        if not on_gpu(g):
+            raise TypeError(f"update: expected a gradient on the GPU, got one {device_of(g)}. {MOVE}")
+        if g.size != size or g.data.device_id != x.data.device_id:
+            raise ValueError(
+                f"update: expected a gradient of {size} elements on GPU {x.data.device_id}, where its parameter lies; "
+                f"got {g.size} on GPU {g.data.device_id}."
+            )
+        return g.astype(x.dtype, order="C", copy=False)
+
+    def _table(self, gradients: Sequence[Any]) -> Any:
+        """Pointers to the gradients, on the device; a table is never overwritten, as a launch may still be using it."""
+        pointers = tuple([g.data.ptr for g in gradients])
+        if pointers not in self._tables:
+            if len(self._tables) == TABLES:
+                del self._tables[next(iter(self._tables))]
+            self._tables[pointers] = _on_device(pointers, np.uint64)
+        return self._tables[pointers]
+
+
+@functools.cache
+def _compiled(source: str, device: int) -> tuple[Any, int]:
+    """The kernel, and how many of its blocks a device, which is the current one, runs at once."""
+    import cupy
+
+    kernel = cupy.RawModule(code=source, options=("-std=c++17",)).get_function("step")
+    resident = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, THREADS, 0)
+    return kernel, resident * cupy.cuda.Device(device).attributes["MultiProcessorCount"]
+
+
+def _blocks(start: int, stop: int, lanes: int) -> int:
+    """How many blocks give every vector from the one that `start` is in a thread of its own; at least one."""
+    vectors = -(-stop // lanes) - start // lanes
+    return max(1, -(-vectors // THREADS))
+
+
+def _on_device(numbers: Sequence[Any], dtype: Any) -> Any:
+    """Numbers as an array on the current device, where they arrive in the order of the current stream."""
+    import cupy
+
+    return cupy.asarray(np.array(numbers, dtype))
+
+
+def _check_buffers(x: Any, arrays: Sequence[Any], starts: Sequence[int]) -> None:
+    """Refuse what the kernel would read wrongly: it takes addresses on trust."""
+    for name, a in [("the parameters", x), *((f"array {i} of the state", a) for i, a in enumerate(arrays))]:
+        alike = a.dtype == x.dtype and a.shape == (x.size,) and a.data.device_id == x.data.device_id
+        if not (alike and a.flags.c_contiguous and a.data.ptr % ALIGNMENT == 0):
+            raise ValueError(
+                f"kernel_step: expected {name} to be {x.dtype} of shape ({x.size},) on GPU {x.data.device_id}, "
+                f"contiguous, at an address that is a multiple of {ALIGNMENT}; got {a.dtype} of shape {a.shape} on GPU "
+                f"{a.data.device_id}, with strides {a.strides}, at {a.data.ptr:#x}. Lay it in an array of its own."
+            )
+    if len(starts) < 2 or starts[0] < 0 or starts[-1] > x.size or list(starts) != sorted(starts):
+        raise ValueError(
+            f"kernel_step: expected starts to ascend from 0 or above to at most {x.size}, the size of the buffer; got "
+            f"{list(starts)}."
+        )
