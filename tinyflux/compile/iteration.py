@@ -116,7 +116,7 @@ class Iteration:
         """Results for arrays that the model itself changed: the state of layers."""
         results: dict[Node, Result] = {}
         for now, old in zip(after, before):
-            result = _overwriting(old.node, node_of(plain(now)))
+            result = overwriting(old.node, node_of(plain(now)))
             if results.setdefault(old.node, result).node is not result.node:
                 raise NotCompilable("an array of the model stands in several places, and would become several arrays.")
         return [r for r in results.values() if r.node is not r.overwrites]
@@ -146,10 +146,10 @@ class Iteration:
                         'class … : whole = "array". Otherwise update steps neighbouring parameters together, and large '
                         "ones piece by piece."
                     )
-                results += [_overwriting(old.node, program.broadcast(node_of(new), old.shape)) for old, new in inputs]
+                results += [overwriting(old.node, program.broadcast(node_of(new), old.shape)) for old, new in inputs]
             for old, now in zip(own, after):
                 if node_of(now) is not old.node:
-                    results.append(_overwriting(old.node, node_of(now)))
+                    results.append(overwriting(old.node, node_of(now)))
         return results
 
     def _applied(
@@ -315,7 +315,7 @@ def _replace(node: Any, new: dict[int, Any]) -> None:
             _replace(child, new)
 
 
-def _overwriting(old: Node, new: Node) -> Result:
+def overwriting(old: Node, new: Node) -> Result:
     """The result that an input's memory is to hold from now on."""
     if new.shape != old.shape:
         raise ValueError(f"compile_training: a state of shape {old.shape} would become one of shape {new.shape}.")

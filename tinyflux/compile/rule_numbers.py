@@ -24,7 +24,7 @@ def _kind_of_rule(rule: Any) -> Any:
     if _rules_seen.get(id(rule), (None, ""))[0] is not rule:
         if len(_rules_seen) > 100:
             _rules_seen.clear()
-        _rules_seen[id(rule)] = rule, (repr(_constants(rule)), tuple(functions(rule)))
+        _rules_seen[id(rule)] = rule, (repr(constants(rule)), tuple(functions(rule)))
     return _rules_seen[id(rule)][1]
 
 
@@ -59,7 +59,7 @@ def alike(one: Leaf, other: Leaf) -> bool:
 
 def numbers_of(leaf: Leaf) -> list[float]:
     """The floating-point numbers of a leaf's rule, and the numbers of its state."""
-    return [*_floats(leaf.rule), *map(float, leaf.numbers)]
+    return [*floats(leaf.rule), *map(float, leaf.numbers)]
 
 
 def _fields(x: Any) -> dict[str, Any]:
@@ -69,28 +69,28 @@ def _fields(x: Any) -> dict[str, Any]:
     return {} if callable(x) or isinstance(x, (types.ModuleType, np.random.Generator)) else getattr(x, "__dict__", {})
 
 
-def _floats(x: Any) -> Iterator[float]:
+def floats(x: Any) -> Iterator[float]:
     """The floating-point numbers of a rule, in order."""
     if type(x) is float:
         yield x
     elif isinstance(x, (tuple, list)):
         for item in x:
-            yield from _floats(item)
+            yield from floats(item)
     else:
         for value in _fields(x).values():
-            yield from _floats(value)
+            yield from floats(value)
 
 
-def _constants(x: Any) -> Any:
+def constants(x: Any) -> Any:
     """What is left of a rule without its floating-point numbers."""
     if type(x) is float:
         return float
     if isinstance(x, (tuple, list)):
-        return [_constants(item) for item in x]
+        return [constants(item) for item in x]
     if isinstance(x, np.ndarray):
         return id(x)
     fields = _fields(x)
-    return (type(x), {name: _constants(value) for name, value in fields.items()}) if fields else x
+    return (type(x), {name: constants(value) for name, value in fields.items()}) if fields else x
 
 
 def with_numbers(x: Any, numbers: Iterator[Any]) -> Any:

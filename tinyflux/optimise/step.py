@@ -1,8 +1,13 @@
-"""What a step does with the arrays: groups of parameters are stepped block by block, on all cores, or by a kernel."""
+"""What a step does with the arrays: groups of parameters are stepped block by block, on all cores, or by a kernel.
+
+Large groups are stepped by native code, where there is a C compiler: one pass over the memory for all that the rule
+does, and no waiting for the interpreter between its operations. The blocks are NumPy's otherwise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,40 +15,83 @@ import numpy as np
 from .. import cores
 from . import subnormal
 from .flat import Block, Group
+from .schedules import Scheduled, at
 
 SHARED = 16  # blocks; from so many on, several cores share a step
+NATIVE = 64  # blocks, 16 MB; from so many on, compiling the step is soon made up for
 
 
-def step_all(groups: Sequence[Group], gradients: Sequence[Any]) -> None:
-    """Step all groups, given the gradients of all leaves: whole ones first, which may refuse, and nothing is done."""
+def step_all(groups: Sequence[Group], gradients: Sequence[Any], native: bool) -> None:
+    """Step all groups, given the gradients of all leaves: whole ones first, which may refuse, and nothing is done.
+
+    Arguments:
+        native: whether large groups may be stepped by native code.
+    """
     for group, (state, delta) in [(group, _applied(group, gradients)) for group in groups if group.whole]:
         _write(group, state, delta)
     for group in groups:
         if group.kernel is not None:
             group.kernel.step([gradients[i] for i in group.indices])
         elif not group.whole:
-            _step(group, gradients)
+            _step(group, gradients, native)
 
 
-def _step(group: Group, gradients: Sequence[Any]) -> None:
+def _step(group: Group, gradients: Sequence[Any], native: bool) -> None:
     """Step the leaves of a group block by block; the numbers of its state move on once, after the last block."""
     if len(group.blocks) < SHARED:
         numbers = _step_blocks(group, group.blocks, gradients)
     else:
         cores.keep_memory()
-        numbers = cores.share(lambda blocks: _step_blocks(group, blocks, gradients), group.blocks)[0]
+        code = _native(group) if native and len(group.blocks) >= NATIVE else None
+        work = functools.partial(_step_blocks, group, gradients=gradients, native=code)
+        numbers = cores.share(work, group.blocks)[0]
     _move_on(group, numbers)
 
 
-def _step_blocks(group: Group, blocks: Sequence[Block], gradients: Sequence[Any]) -> tuple[Any, ...]:
+Native = Callable[[Any, Sequence[Any], Any], bool]
+
+
+def _native(group: Group) -> Native | None:
+    """What steps a block of this step by native code, if it is one that the code is for: it says whether it has."""
+    from ..compile.rule_numbers import floats
+    from ..compile.stepping import native_step
+
+    rule, own = group.rule, group.numbers
+    if isinstance(rule, Scheduled):
+        rule, own = at(rule.rule, own[-1]), own[:-1]
+    x, arrays, _ = group.blocks[0]
+    code = native_step(rule, (*arrays, *own), x)
+    if code is None:
+        return None
+    numbers = np.array([*floats(rule), *own], np.float64)
+
+    def step(x: Any, arrays: Sequence[Any], g: Any) -> bool:
+        fits = x.size == code.size and g.dtype == x.dtype and g.flags.carray
+        if fits:
+            code(x, arrays, g, numbers)
+        return fits
+
+    return step
+
+
+def _step_blocks(
+    group: Group, blocks: Sequence[Block], gradients: Sequence[Any], native: Native | None = None
+) -> tuple[Any, ...]:
+    """Step some blocks of a group; returns the numbers of the state as they are after the step."""
     state: tuple[Any, ...] = ()
     with subnormal.flushed(group.averages):
         for x, arrays, gather in blocks:
-            state, delta = group.rule.apply((*arrays, *group.numbers), x, gather(gradients))
+            g = gather(gradients)
+            if native is not None and native(x, arrays, g):
+                continue
+            state, delta = group.rule.apply((*arrays, *group.numbers), x, g)
             if delta is not None:
                 np.subtract(x, delta, out=x)
             for old, new in zip(arrays, state):
                 old[...] = new
+    if not state:  # all by native code: the numbers alone
+        none = blocks[0][0][:0]
+        state, _ = group.rule.apply((*[none for _ in blocks[0][1]], *group.numbers), none, none)
     return state[len(state) - len(group.numbers) :]
 
 

@@ -1,0 +1,66 @@
+"""A rule's step as native code, for blocks of large parameters: `update` uses it where there is a compiler."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..optimise.rule import inner_rules
+from .build import CompilationFailed
+from .compiler import CompilerNotFound
+from .iteration import overwriting
+from .library import Library, address
+from .program import Recording
+from .rule_numbers import constants, floats, with_numbers
+from .schedule import planned
+from .source import Source
+from .symbolic import NotCompilable, Symbolic, node_of, supported
+
+_built: dict[Any, NativeStep | None] = {}  # by what the code depends on
+
+
+def native_step(rule: Any, state: Sequence[Any], x: Any) -> NativeStep | None:
+    """A rule's step of blocks such as x; None where it can't be compiled, there is no compiler, or it is a user's rule.
+
+    (A user's may do anything in Python that a recording would freeze.)
+    """
+    arrays = [s for s in state if isinstance(s, np.ndarray)]
+    key = repr(constants(rule)), x.dtype, x.size, len(arrays), len(state)
+    if key not in _built:
+        try:
+            _built[key] = (
+                NativeStep(rule, len(arrays), len(state) - len(arrays), x.dtype, x.size) if _ours(rule) else None
+            )
+        except (CompilationFailed, CompilerNotFound, NotCompilable, OSError):
+            _built[key] = None
+    return _built[key]
+
+
+def _ours(rule: Any) -> bool:
+    return type(rule).__module__.partition(".")[0] == "tinyflux" and all(map(_ours, inner_rules(rule)))
+
+
+class NativeStep:
+    """A rule's step of blocks of `size` elements, in one pass: x and the arrays of the state are changed in place."""
+
+    def __init__(self, rule: Any, arrays: int, numbers: int, dtype: Any, size: int) -> None:
+        with Recording() as recording:
+            x, g, *state = [Symbolic(recording.input((size,), supported(dtype))) for _ in range(arrays + 2)]
+            rates = [Symbolic(recording.input((), np.float64, weak=True)) for _ in floats(rule)]
+            own = [Symbolic(recording.input((), np.float64, weak=True)) for _ in range(numbers)]
+            new, delta = with_numbers(rule, iter(rates)).apply((*state, *own), x, g)
+            results = [overwriting(old.node, node_of(now)) for old, now in [(x, x - delta), *zip(state, new)]]
+            self.source = Source(planned(results), recording.trusted)
+        self._library = Library(self.source)
+        self.size = size
+
+    def __call__(self, x: Any, arrays: Sequence[Any], g: Any, numbers: Any) -> None:
+        """Step a block by the gradient g; `numbers` are those of the rule, then those of the state, in float64."""
+        first = address(numbers)
+        addresses = [*map(address, (x, g, *arrays)), *range(first, first + 8 * numbers.size, 8)]
+        arena = self._library.arena()
+        self._library.call((ctypes.c_void_p * len(addresses))(*addresses), address(arena))
+        self._library.done(arena)
