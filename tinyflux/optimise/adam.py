@@ -231,6 +231,7 @@ class RAdam(Averaging):
         t = t + 1
         limit = 2 / (1 - self.beta[1]) - 1
         rho = limit - 2 * t * power2 / (1 - power2)
+        limit = number(np.where(limit > 4, limit, 5.0))  # rho stays below 4 then, and r is not used
         rectified = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
         trusted = rho > 4
         r = number(np.where(trusted, rectified, 0.0)) ** 0.5

@@ -214,7 +214,7 @@ class OneCycle:
         first, top = self.peak / self.divide, self.rise * self.over
         up = first + (self.peak - first) * (1 - _cosine(_remaining(t, top)))
         last = first / self.final
-        down = last + (self.peak - last) * _cosine(_remaining(np.maximum(t - top, 0), self.over - top))
+        down = last + (self.peak - last) * _cosine(_remaining(t - top, self.over - top))
         return number(np.where(t < top, up, down))
 
 

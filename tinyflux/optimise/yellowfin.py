@@ -53,11 +53,11 @@ class YellowFin(Rule):
 
     def init(self, x: Any) -> State:
         arrays = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
-        averages, weight, mu, recent = (0.0,) * 5, 1.0, 0.0, (0.0,) * self.window
-        return (*arrays, *averages, weight, mu, *recent)
+        averages, weight, recent = (0.0,) * 5, 1.0, (0.0,) * self.window
+        return (*arrays, *averages, weight, *recent)
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
-        v, mean, square, log_high, log_low, norm, squared_norm, distance, weight, mu, *recent = state
+        v, mean, square, log_high, log_low, norm, squared_norm, distance, weight, *recent = state
         h = number(np.sum(g * g, dtype=np.float64))
         measured, first = h != 0, weight == 1
         beta = number(np.where(measured, self.beta, 1.0))  # 1 leaves the averages as they are
@@ -75,11 +75,10 @@ class YellowFin(Rule):
 
         weight = weight * beta  # of the zeros that the averages started with
         share = number(np.where(weight == 1, 1.0, 1 - weight))
-        variance = np.maximum(np.sum(square / share - (mean / share) ** 2, dtype=np.float64), 0.0)
-        tuned, alpha = _tuned(np.exp(log_high / share), np.exp(log_low / share), variance, distance / share)
-        mu = np.where(measured, tuned, mu)
+        variance = np.sum(square / share - (mean / share) ** 2, dtype=np.float64)
+        mu, alpha = _tuned(np.exp(log_high / share), np.exp(log_low / share), variance, distance / share)
         v = number(mu) * v + (self.eta * number(alpha)) * g
-        numbers = (log_high, log_low, norm, squared_norm, distance, weight, mu)
+        numbers = (log_high, log_low, norm, squared_norm, distance, weight)
         return (v, mean, square, *map(number, numbers), *recent), v
 
 
@@ -88,10 +87,8 @@ def _tuned(high: Any, low: Any, variance: Any, distance: Any) -> tuple[Any, Any]
 
     y³ = q²(1 − y) with q = D·h_min/√(2C) has one real root; written with sinh it keeps its digits for any q.
     """
-    noisy = variance > 0
-    q = distance * low / np.sqrt(2 * np.where(noisy, variance, 1.0))
-    noisy = noisy & (q < 1e150)  # beyond, y is 1 to the last digit
-    q = np.where(noisy, q, 1.0)
+    noisy = variance > 0  # rounding can take it below
+    q = np.where(noisy, distance * low / np.sqrt(2 * np.where(noisy, variance, 1.0)), 1.0)
     y = (2 / 3**0.5) * q * np.sinh(np.arcsinh(1.5 * 3**0.5 / q) / 3)
     y = np.minimum(np.where(noisy, y, 1.0), 2 / (np.sqrt(high / low) + 1))
     return (1 - y) ** 2, y * y / low
