@@ -67,7 +67,7 @@ def row(cell: Cell, times: Times) -> list[str]:
     entries = [cell.model, f"{cell.batchsize:,}", cell.optimiser]
     for name, seconds in times.items():
         median = statistics.median(seconds)
-        entry = f"{median * 1e3:.1f} ms" if cell.batchsize >= 10_000 else f"{median * 1e6:.1f} µs"
+        entry = f"{median * 1e3:.1f} ms" if median >= 1e-3 else f"{median * 1e6:.1f} µs"
         if yardstick and name != yardstick:
             ratio = median / statistics.median(times[yardstick])
             entry += f" ({ratio:.{2 if ratio < 10 else 1}f}×)"

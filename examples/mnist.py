@@ -3,6 +3,7 @@
     python examples/mnist.py                                        # the defaults: a few seconds
     python examples/mnist.py --model 3LS --optimiser Descent --iterations 100000
     python examples/mnist.py --variant batch --dataset digits
+    python examples/mnist.py --device gpu                           # on an NVIDIA GPU, by CuPy
 
 The heart of it is `fit`: everything before makes its ingredients, everything after shows its results.
 """
@@ -30,6 +31,7 @@ from examples import datasets, machine, models, pictures
 ITERATIONS = {"batch": 200, "stochastic": 64_000, "minibatch": 4_000}
 RULES = {"Descent": flux.Descent, "ADAM": flux.ADAM}
 ETA = {"Descent": 0.1, "ADAM": 0.01}
+MOVES = {"cpu": flux.cpu, "gpu": flux.gpu}
 CURVE_POINTS = 1_000  # that are kept of the loss curve, however long the run
 
 
@@ -53,15 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     require("matplotlib", "tqdm")
     check_folder(options.output)
+    options.device = device(options.device)
     data = datasets.load(options.dataset)
     images = len(data.train[0])
     if options.variant == "minibatch" and options.batchsize > images:
         raise Refused(f"--batchsize {options.batchsize:,} is more than the {images:,} training images; take fewer")
     flux.seed(options.seed)
-    model = models.build(options.model)
+    model = MOVES[options.device](models.build(options.model))
     opt = flux.setup(RULES[options.optimiser](options.eta), model)
     print(f"{model}\n{describe(options)}: {options.iterations:,} iterations\non {data.note}\n", flush=True)
     record = fit(model, opt, data, options)
+    model, opt = flux.cpu(model, opt)
     write(model, opt, data, options, record)
 
 
@@ -96,6 +100,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     text += "variable TINYFLUX_DATA names, or downloaded once. digits: the 1,797 of 8 × 8 pixels that come with "
     text += "scikit-learn, enlarged. auto: mnist where it can be had, else digits. (default: %(default)s)"
     add("--dataset", choices=datasets.DATASETS, default="auto", help=text)
+    text = "where to train. gpu: by CuPy on an NVIDIA GPU, where images are drawn in another order than on the cpu. "
+    text += "auto: there if it can be used, else on the cpu. (default: %(default)s)"
+    add("--device", choices=("auto", *MOVES), default="cpu", help=text)
     add("--output", type=Path, default=Path("results", "mnist"), metavar="FOLDER", help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.variant == "minibatch":
@@ -131,7 +138,21 @@ def rate(text: str) -> float:
 
 def describe(options: argparse.Namespace) -> str:
     variant = f"minibatch of {options.batchsize:,}" if options.batchsize else options.variant
-    return f"{options.model}, {variant}, {options.optimiser}({options.eta:g}), seed {options.seed}"
+    where = ", on the GPU" * (options.device == "gpu")
+    return f"{options.model}, {variant}, {options.optimiser}({options.eta:g}), seed {options.seed}{where}"
+
+
+def device(wanted: str) -> str:
+    """cpu or gpu: where the training is to be."""
+    if wanted == "cpu":
+        return wanted
+    status = flux.gpu_status()
+    usable = status.startswith("The GPU can be used")
+    if wanted == "gpu" and not usable:
+        raise Refused(f"--device gpu: {status}")
+    if wanted == "auto":
+        print(f"--device auto: {'gpu' if usable else 'cpu'}. {status}")
+    return "gpu" if usable else "cpu"
 
 
 def require(*packages: str) -> None:
@@ -165,8 +186,9 @@ def fit(model: Any, opt: Any, data: datasets.Data, options: argparse.Namespace) 
         shuffle=not whole,
         partial=False,
     )
+    batches, test = MOVES[options.device](batches, data.test)
     loss = models.LOSSES[options.model]
-    record = Record(data.test, options.iterations)
+    record = Record(test, options.iterations)
     epochs = math.ceil(options.iterations / len(batches))
     try:
         with np.errstate(all="ignore"):  # an overflow ends in a loss that train refuses
@@ -183,7 +205,7 @@ def fit(model: Any, opt: Any, data: datasets.Data, options: argparse.Namespace) 
 class Record:
     """A callback of `flux.train`: it thins the loss curve, tests at checkpoints, shows the progress, and stops."""
 
-    def __init__(self, test: tuple[np.ndarray, np.ndarray], iterations: int) -> None:
+    def __init__(self, test: tuple[Any, Any], iterations: int) -> None:
         from tqdm import tqdm
 
         self.iteration = 0

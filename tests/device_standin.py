@@ -150,6 +150,11 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return types.SimpleNamespace(c_contiguous=flags.c_contiguous, f_contiguous=flags.f_contiguous)
 
     @property
+    def data(self):
+        """An address at which there is no kernel for parameters: they are stepped by CuPy. See tests/kernels."""
+        return types.SimpleNamespace(ptr=1, device_id=0)
+
+    @property
     def __cuda_array_interface__(self):
         return {**self._host.__array_interface__, "version": 3}
 
@@ -242,6 +247,19 @@ class RawKernel:
         args[0]._host.reshape(-1)[: block[0]] *= 2
 
 
+class RandomState:
+    """Draws what `cupy.random.RandomState` draws, in other orders."""
+
+    def __init__(self, seed):
+        assert type(seed) is int
+        assert 0 <= seed < 2**64
+        self._rng = np.random.default_rng(seed)
+
+    def permutation(self, n):
+        assert type(n) is int
+        return DeviceArray(self._rng.permutation(n))
+
+
 def cupy_module():
     """A module that can stand in `sys.modules` for CuPy."""
     runtime = types.SimpleNamespace(
@@ -253,6 +271,7 @@ def cupy_module():
     )
     module = types.ModuleType("cupy")
     module.ndarray, module.asarray, module.RawKernel = DeviceArray, asarray, RawKernel
+    module.random = types.SimpleNamespace(RandomState=RandomState)
     module.cuda = types.SimpleNamespace(runtime=runtime, is_available=lambda: True)
     module.__version__ = CAN["version"]
     return module

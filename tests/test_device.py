@@ -39,6 +39,7 @@ def test_a_gpu_that_can_be_used(cupy):
 INSUFFICIENT = RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version")
 NO_DEVICE = RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
 NO_NVRTC = RuntimeError('Failure finding "libnvrtc.so.13 or libnvrtc.so.12": No such file: libnvrtc.so.13')
+NO_CURAND = ImportError('Failure finding "libcurand.so.10": No such file: libcurand.so.10')
 NO_CUBLAS = ImportError('Failure finding "libcublasLt.so.13 or libcublasLt.so.12": No such file: libcublasLt.so.13')
 FAULTS = {
     "no driver": ({"driverGetVersion": lambda: 0, "getDeviceCount": fails(INSUFFICIENT)}, {}, "no NVIDIA driver"),
@@ -52,6 +53,7 @@ FAULTS = {
     "a failure": ({"getDeviceCount": fails(RuntimeError("cudaErrorUnknown"))}, {}, "RuntimeError: cudaErrorUnknown"),
     "no NVRTC": ({}, {"RawKernel": fails(NO_NVRTC)}, r"NVRTC is missing.*libnvrtc.*\[cuda13x\]\" brings it"),
     "no cuBLAS": ({}, {"__matmul__": fails(NO_CUBLAS)}, r"cuBLAS is missing.*libcublasLt.*\[cuda13x\]\" brings it"),
+    "no cuRAND": ({}, {"random.RandomState": fails(NO_CURAND)}, r"cuRAND is missing.*\[cuda13x\]\" brings it"),
     "wrong results": ({}, {"__matmul__": lambda a, b: a * b}, "calculates wrongly"),
 }  # fmt: skip
 
@@ -62,7 +64,8 @@ def test_what_is_missing(fault, cupy, monkeypatch):
     for name, function in runtime.items():
         monkeypatch.setattr(cupy.cuda.runtime, name, function)
     for name, function in others.items():
-        monkeypatch.setattr(*((DeviceArray, name) if name.startswith("__") else (cupy, name)), function)
+        place = DeviceArray if name.startswith("__") else cupy.random if name.startswith("random.") else cupy
+        monkeypatch.setattr(place, name.removeprefix("random."), function)
     assert flux.gpu_status().startswith("The GPU can't be used: ")
     with pytest.raises(flux.GPUNotAvailable, match=said):
         flux.gpu(np.ones(2))

@@ -1,5 +1,6 @@
 """Training on arrays of the stand-in for CuPy: the numbers of NumPy, checkpoints, and devices that don't match."""
 
+import math
 import sys
 
 import device_parity as parity
@@ -61,14 +62,63 @@ def test_parameters_are_views_of_one_array_there(rule):
     assert {type(x) for x in flux.leaves(grads)} == {DeviceArray}
 
 
-def test_the_compiler_leaves_it_to_cupy(capsys):
-    model, batch = small()
+@pytest.mark.parametrize("form", ["items", "loader"])
+def test_the_compiler_leaves_it_to_cupy(form, capsys):
+    """Without a word, unless compiled code was asked for."""
     trainer.say_once.cache_clear()
-    expected = flux.train(loss, *(lambda m, b: (m, [b] * 3, flux.setup(RULES[1], m)))(*small()), compile=False)
-    assert flux.train(loss, model, [batch] * 3, flux.setup(RULES[1], model)) == expected
-    assert "training runs as plain NumPy: a DeviceArray can't be compiled" in capsys.readouterr().err
-    with pytest.raises(flux.NotCompilable, match="DeviceArray can't be compiled"):
-        flux.train(loss, model, [batch], flux.setup(RULES[1], model), compile=True)
+    means = []
+    for option in (False, "auto"):
+        model, batch = small()
+        data = [batch] * 3 if form == "items" else flux.DataLoader(batch, 2)
+        means.append(flux.train(loss, model, data, flux.setup(RULES[1], model), compile=option))
+    assert means[0] == means[1]
+    assert capsys.readouterr().err == ""
+    with pytest.raises(flux.NotCompilable, match="on the GPU can't be compiled"):
+        flux.train(loss, model, data, flux.setup(RULES[1], model), compile=True)
+
+
+# The loop.
+
+
+@pytest.mark.parametrize("rule", RULES, ids=["Descent", "Adam"])
+def test_the_loss_is_read_once_an_update_and_nothing_else_is(rule):
+    model, batch = small()
+    opt = flux.setup(rule, model)
+    assert counted(flux.train, loss, model, [batch] * 7, opt)[1] == 7
+    loader = flux.DataLoader(batch, 2, shuffle=True)
+    assert counted(flux.train, loss, model, loader, opt, 3)[1] == 3 * 2
+    assert counted(flux.train, loss, model, [batch] * 7, opt, 1, [lambda progress: progress.loss > 9])[1] == 7
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("rule", RULES, ids=["Descent", "Adam"])
+def test_a_loss_that_is_not_finite(rule, bad):
+    """The promise of the CPU: the updates before it stand, its own is not applied, nor is any after it."""
+    x, scales = flux.gpu(np.ones((2, 3), np.float32)), flux.gpu(np.array([1, 1, bad, 1], np.float32))
+    trained = []
+    for items in ([0, 1, 2, 3], [0, 1]):
+        model, _ = small()
+        opt = flux.setup(rule, model)
+        arguments = (lambda m, i: np.sum(m(x) ** 2) * scales[i], model, items, opt)
+        if len(items) == 4:
+            with (
+                np.errstate(all="ignore"),
+                pytest.raises(flux.NonFiniteLoss, match=f"the loss is {bad} at item 2 of epoch 1. That update was no"),
+            ):
+                flux.train(*arguments)
+        else:
+            flux.train(*arguments)
+        state = [a for leaf in opt._leaves for a in leaf.state]
+        trained.append(flux.cpu([*flux.leaves(model), *state]))
+    for stopped, expected in zip(*trained, strict=True):
+        np.testing.assert_array_equal(stopped, expected)
+
+
+def test_a_model_in_numpy_and_data_on_the_gpu():
+    model, batch = small()
+    model = flux.cpu(model)
+    with pytest.raises(flux.MixedDevices, match=rf"the parameter \.layers\[0\]\.weight of argument 0 is {HERE}"):
+        flux.train(loss, model, flux.DataLoader(batch, 2, shuffle=True), flux.setup(RULES[0], model))
 
 
 @pytest.mark.parametrize(("source", "target"), [("gpu", "gpu"), ("gpu", "cpu"), ("cpu", "gpu")])

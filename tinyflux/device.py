@@ -169,11 +169,12 @@ def _without_device(cupy: Any) -> str:
 
 
 def _miscalculated(cupy: Any) -> str:
-    """Compile and run a kernel (NVRTC), multiply matrices (cuBLAS), and look at the results."""
+    """Compile and run a kernel (NVRTC), multiply matrices (cuBLAS), and look at the results; shuffle (cuRAND)."""
     x = cupy.asarray([[1.0, 2.0], [3.0, 4.0]], dtype="float32")
     cupy.RawKernel(_DOUBLE, "twice")((1,), (4,), (x,))
     if (x @ x).tolist() != [[28.0, 40.0], [60.0, 88.0]]:
         return f"{_CANNOT}it calculates wrongly: a product of two small matrices differs; update driver and CuPy."
+    cupy.random.RandomState(0).permutation(2)
     return ""
 
 
@@ -182,9 +183,10 @@ _EXTRAS = ["cuda13x", "cuda12x"]
 
 def _explained(shown: str, extra: str) -> str:
     """What is missing, by the words of the error."""
-    for word, library in (("nvrtc", "CUDA's compiler NVRTC"), ("cublas", "CUDA's library cuBLAS")):
+    libraries = (("nvrtc", "compiler NVRTC"), ("cublas", "library cuBLAS"), ("curand", "library cuRAND"))
+    for word, library in libraries:
         if word in shown.lower():
-            return f"{library} is missing ({shown}); {_install([extra])} brings it."
+            return f"CUDA's {library} is missing ({shown}); {_install([extra])} brings it."
     return f"CuPy failed with {shown}; look at nvidia-smi, and {_install([extra])}."
 
 

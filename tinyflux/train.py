@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import on_gpu
 from .autodiff import withgradient
 from .data import DataLoader
 from .nn import trainmode
 from .optimise import update
 from .optimise.state import OptimiserState, check_state
+from .tree import leaves
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -83,6 +85,10 @@ def train(
             compiled, and to say on stderr once what it comes to; True to raise an error otherwise (see
             `compile_training`); False for plain NumPy. The results are the same up to roundings. The loss is then
             called to be recorded, not for every item: what it does besides calculating happens no more than that.
+            A model on the GPU is left to CuPy by "auto", and refused by True.
+
+    On the GPU the loss of every item is read back once, between its gradient and its update, so that the promise of
+    NonFiniteLoss holds there as well; nothing else waits for the device.
 
     Returns: the mean loss of each epoch.
 
@@ -105,6 +111,7 @@ def train(
     trainmode(model, "auto")
     trainer = _trainer(loss, model, opt, compile)
     due = _due(callbacks, 0)
+    native, opt.native = opt.native, opt.native and compile is not False
     try:
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
@@ -133,6 +140,7 @@ def train(
             if stop:
                 break
     finally:
+        opt.native = native
         for callback in callbacks:
             if hasattr(callback, "close"):
                 callback.close()
@@ -143,7 +151,7 @@ def _trainer(loss: Callable[..., Any], model: Any, opt: OptimiserState, compile:
     """What makes compiled updates, or None."""
     if not isinstance(compile, bool) and compile != "auto":
         raise ValueError(f"train: expected compile to be True, False or 'auto', got {compile!r}.")
-    if compile is False:
+    if compile is False or (compile == "auto" and any(map(on_gpu, leaves(model)))):
         return None
     from .compile.trainer import Trainer
 
@@ -172,9 +180,10 @@ def _updates(
 def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState) -> float:
     batch = item if type(item) is tuple else (item,)
     value, grads = withgradient(lambda m: loss(m, *batch), model)
-    if math.isfinite(value):
+    number = float(value)  # on the GPU this waits for all that was launched: once a step
+    if math.isfinite(number):
         update(opt, model, grads)
-    return float(value)
+    return number
 
 
 def _advance(progress: Progress, losses: list[float]) -> None:

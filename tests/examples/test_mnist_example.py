@@ -13,11 +13,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from device_standin import DeviceArray, cupy_module
 from run_script import SCRIPT, environment, result, script, without_the_word_on_compiling
 from scipy.special import expit
 
 import tinyflux as flux
 from examples import mnist, models, pictures
+from tinyflux import device
 
 FILES = {"model.npz", "results.json", "summary.txt", "learning.png", "digits.png"}
 DIGITS = "scikit-learn's digits"
@@ -87,7 +89,11 @@ def test_every_combination(name, variant, rule, tmp_path, digits, capsys):
     found, (pixels, labels) = result(out), digits[1]
 
     settings = {"model": name, "variant": variant, "optimiser": rule, "iterations": 7, "seed": 5, "dataset": "digits"}
-    settings |= {"eta": {"Descent": 0.1, "ADAM": 0.01}[rule], "batchsize": 128 if variant == "minibatch" else None}
+    settings |= {
+        "device": "cpu",
+        "eta": {"Descent": 0.1, "ADAM": 0.01}[rule],
+        "batchsize": 128 if variant == "minibatch" else None,
+    }
     assert found["settings"] == {**settings, "output": str(out)}
     assert found["parameters"] == {"4LS": 13_274, "3LS": 51_370, "2LR": 25_450}[name]
     assert found["dataset"]["name"] == "digits"
@@ -247,11 +253,88 @@ def test_the_accuracy_on_mnist(tmp_path):
     assert "of 10,000 test images" in (out / "summary.txt").read_text(encoding="utf-8")
 
 
+# On the GPU
+
+
+@pytest.fixture
+def _gpu(monkeypatch):
+    """The stand-in for CuPy, in whose place it stands."""
+    monkeypatch.setitem(sys.modules, "cupy", cupy_module())
+    device._fault.cache_clear()
+    yield
+    device._fault.cache_clear()
+
+
+def same_models(one, other):
+    for x, y in zip(flux.leaves(one), flux.leaves(other), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("_gpu")
+@pytest.mark.parametrize("device", ["gpu", "auto"])
+def test_a_run_on_the_gpu(device, tmp_path, digits, capsys):
+    """Batch gradient descent draws nothing at random: the GPU trains what the CPU trains."""
+    runs = {}
+    for where in ("cpu", device):
+        flux.seed(0)
+        options = ["--variant", "batch", "--optimiser", "Descent", "--dataset", "digits", "--iterations", "5"]
+        assert mnist.main([*options, "--device", where, "--output", str(tmp_path / where)]) == 0
+        model = models.build("2LR")
+        opt = flux.setup(flux.Descent(), model)
+        flux.load(tmp_path / where / "model.npz", model, opt)
+        runs[where] = model, result(tmp_path / where)
+    same_models(runs["cpu"][0], runs[device][0])
+    found, expected = runs[device][1], runs["cpu"][1]
+    assert {file.name for file in (tmp_path / device).iterdir()} == FILES
+    assert (expected["settings"]["device"], found["settings"]["device"]) == ("cpu", "gpu")
+    assert found["accuracy"] == expected["accuracy"]
+    np.testing.assert_allclose(found["curve"]["loss"], expected["curve"]["loss"], rtol=1e-5)
+    shown, error = capsys.readouterr()
+    assert shown.count("Descent(0.1), seed 0, on the GPU") == 2
+    assert shown.count("--device auto: gpu. The GPU can be used: Stand-in") == (device == "auto")
+    assert error.count("training runs as") <= 1  # that of the CPU
+
+
+@pytest.mark.usefixtures("_gpu")
+@pytest.mark.parametrize("variant", ["stochastic", "minibatch"])
+def test_everything_random_on_the_gpu(variant, tmp_path):
+    """The model learns, the same seed gives the same results, and its checkpoint goes on either side."""
+    options = ["--dataset", "digits", "--variant", variant, "--iterations", "300", "--device", "gpu"]
+    for name in ("a", "b"):
+        assert mnist.main([*options, "--output", str(tmp_path / name)]) == 0
+    a, b = result(tmp_path / "a"), result(tmp_path / "b")
+    assert a["curve"] == b["curve"]
+    assert a["accuracy"] > 0.5
+    here, there = models.build("2LR"), flux.gpu(models.build("2LR"))
+    for model in (here, there):
+        opt = flux.setup(flux.ADAM(), model)
+        flux.load(tmp_path / "a" / "model.npz", model, opt)
+    same_models(here, flux.cpu(there))
+
+
+@pytest.mark.usefixtures("_gpu")
+def test_what_lies_on_the_gpu(tmp_path, monkeypatch):
+    """Model, optimiser state, training and test data do while training; what is written comes back."""
+    kinds = {}
+
+    def train(loss, model, data, opt, epochs, callbacks):
+        kinds["train"] = {type(x) for tree in (model, data, opt._leaves[0].state[:2]) for x in flux.leaves(tree)}
+        kinds["test"] = {type(x) for x in flux.leaves(callbacks[0]._test)}
+
+    def write(model, opt, data, options, record):
+        kinds["written"] = {type(x) for tree in (model, data, opt._leaves[0].state[:2]) for x in flux.leaves(tree)}
+
+    monkeypatch.setattr(flux, "train", train)
+    monkeypatch.setattr(mnist, "write", write)
+    assert mnist.main(["--dataset", "digits", "--device", "gpu", "--output", str(tmp_path)]) == 0
+    assert kinds == {"train": {DeviceArray}, "test": {DeviceArray}, "written": {np.ndarray}}
+
+
 # The parts
 
 
 def options(**values):
-    return mnist.argparse.Namespace(**{"variant": "minibatch", "batchsize": None, **values})
+    return mnist.argparse.Namespace(**{"variant": "minibatch", "batchsize": None, "device": "cpu", **values})
 
 
 @pytest.mark.parametrize(

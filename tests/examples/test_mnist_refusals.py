@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from run_script import SCRIPT, after, environment, refused, script, without_the_word_on_compiling
+from run_script import SCRIPT, after, environment, refused, result, script, without_the_word_on_compiling
 
 from examples import datasets, mnist, pictures
 
@@ -28,6 +28,7 @@ from examples import datasets, mnist, pictures
         ("--eta inf", "--eta: expected a number above 0, got 'inf'"),
         ("--seed=-1", "--seed: expected a whole number from 0 on, got '-1'"),
         ("--model 5LS", "--model: invalid choice: '5LS'"),
+        ("--device tpu", "--device: invalid choice: 'tpu'"),
     ],
 )
 def test_bad_options(arguments, message, tmp_path, capsys, monkeypatch):
@@ -48,6 +49,27 @@ def test_a_batchsize_above_the_number_of_images(tmp_path, capsys):
     arguments = ["--dataset", "digits", "--batchsize", "1438", "--output", str(tmp_path)]
     assert mnist.main(arguments) == 1
     assert capsys.readouterr().err == "mnist: --batchsize 1,438 is more than the 1,437 training images; take fewer\n"
+
+
+NO_GPU = "The GPU can't be used: CuPy is not installed; pip install"
+WITHOUT_CUPY = f"import runpy, sys; sys.modules['cupy'] = None; sys.argv[0] = {str(SCRIPT)!r}; "
+WITHOUT_CUPY += "runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+def test_a_gpu_asked_for_and_not_to_be_had(tmp_path):
+    arguments = ["--dataset", "digits", "--device", "gpu", "--output", tmp_path / "out"]
+    done = script(tmp_path, *arguments, command=("-c", WITHOUT_CUPY))
+    refused(done, 1, f"mnist: --device gpu: {NO_GPU}")
+    assert done.stderr.count("\n") == 1
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_cpu_in_the_place_of_a_gpu(tmp_path):
+    arguments = ["--dataset", "digits", "--device", "auto", "--iterations", "2", "--output", tmp_path / "out"]
+    done = script(tmp_path, *arguments, command=("-c", WITHOUT_CUPY))
+    assert done.returncode == 0
+    assert done.stdout.count(f"--device auto: cpu. {NO_GPU}") == 1
+    assert result(tmp_path / "out")["settings"]["device"] == "cpu"
 
 
 def test_mnist_asked_for_and_not_to_be_had(tmp_path):

@@ -1,11 +1,13 @@
 """The modifiers and the chain, worked out by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 import tinyflux as flux
+from tinyflux.compile.build import available
 
 MODIFIERS = [
     flux.WeightDecay(0.5),
@@ -137,6 +139,15 @@ def test_clip_norm_refuses_a_norm_that_is_not_finite(over, value, place):
     assert np.all(np.isfinite(model[1]))
 
 
+@pytest.mark.skipif(not available(), reason="there is no C compiler here")
+def test_clip_norm_in_native_code_turns_all_into_nan():
+    """Compiled code can't refuse: the whole gradient becomes NaN, so that the next loss is."""
+    clip = flux.compile(lambda g: flux.ClipNorm(1.0).apply((), g, g)[1])
+    np.testing.assert_allclose(clip(np.array([3.0, -4.0])), [0.6, -0.8])
+    np.testing.assert_array_equal(clip(np.array([3.0, np.nan])), [np.nan, np.nan])
+    np.testing.assert_array_equal(clip(np.array([3.0, np.inf])), [np.nan, np.nan])
+
+
 def test_clip_norm_knows_two_ways():
     with pytest.raises(ValueError, match=r'ClipNorm: expected over to be "array" or "model", got "?\'?layer'):
         flux.ClipNorm(over="layer")
@@ -234,6 +245,29 @@ def test_chains_in_chains():
     nested = flux.OptimiserChain(flux.WeightDecay(0.1), flux.OptimiserChain(flux.ClipGrad(2.0), flux.Adam(0.5)))
     gradients = [[[3.0, 1.0]], [[-1.0, 5.0]], [[0.0, 0.5]]]
     np.testing.assert_array_equal(stepped(nested, [[1.0, 2.0]], *gradients), stepped(rule, [[1.0, 2.0]], *gradients))
+
+
+@dataclasses.dataclass(frozen=True)
+class Halved:
+    """A rule of one's own, without any name but these."""
+
+    def init(self, x):
+        return ()
+
+    def apply(self, state, x, g):
+        return (), 0.5 * g
+
+
+def test_rules_of_ones_own_in_a_chain():
+    chain = flux.OptimiserChain(flux.ClipNorm(6.0), Halved(), flux.Descent(1.0))
+    np.testing.assert_allclose(stepped(chain, [[0.0, 0.0]], [[6.0, 8.0]])[0], [-1.8, -2.4])
+
+
+def test_only_norms_keep_parameters_apart():
+    """A chain is stepped over many parameters at once, unless one of its rules measures them."""
+    assert flux.OptimiserChain(flux.ClipGrad(), Halved(), flux.Adam()).whole is None
+    assert flux.OptimiserChain(flux.ClipNorm(), Halved()).whole == "array"
+    assert flux.OptimiserChain(Halved(), flux.YellowFin()).whole == "model"
 
 
 def test_adjust_reaches_the_rules_of_a_chain():

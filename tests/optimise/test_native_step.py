@@ -142,3 +142,13 @@ def test_faded_averages_become_zero(calls):
     flux.update(opt, model, [np.zeros(BLOCK * 8, np.float32)])
     assert calls
     assert np.all(opt[0].state[0] == 0)
+
+
+def test_plain_training_is_plain(calls):
+    model = [np.ones(BLOCK * 8)]
+    opt = flux.setup(flux.Descent(0.1), model)
+    flux.train(lambda m, x: np.sum(m[0] * x), model, [np.ones(1)], opt, compile=False)
+    assert calls == []
+    assert opt.native
+    flux.update(opt, model, [np.ones(BLOCK * 8)])
+    assert len(calls) == 8

@@ -138,6 +138,22 @@ def test_yellowfin_takes_newton_steps_first():
         np.testing.assert_allclose(row, -np.array(g) / np.dot(g, g), rtol=1e-12)
 
 
+def test_yellowfin_with_a_wide_range_of_curvatures():
+    """Equal gradients but for one, 100 times as long: of no variance, μ and α come from the range of h, 1 to 10⁴."""
+    gradients = [[np.array([100.0 if t == 9 else 1.0, 0.0])] for t in range(90)]
+    path = np.array(list(steps(flux.YellowFin(0.5, beta=0.5, window=100), [np.zeros(2)], gradients)))[:, 0]
+    mu, alpha = ((100 - 1) / (100 + 1)) ** 2, (2 / 101) ** 2
+    moves = -np.diff(path)
+    np.testing.assert_allclose(moves[-9:], mu * moves[-10:-1] + 0.5 * alpha, rtol=1e-12)
+
+
+def test_yellowfin_forgets_what_is_outside_the_window():
+    """The same, but the long one is past: μ is 0, and α is 1/h."""
+    gradients = [[np.array([100.0 if t == 9 else 1.0, 0.0])] for t in range(90)]
+    path = np.array(list(steps(flux.YellowFin(0.5, beta=0.5, window=20), [np.zeros(2)], gradients)))[:, 0]
+    np.testing.assert_allclose(-np.diff(path)[-9:], 0.5, rtol=1e-12)
+
+
 # Identities: rules that become others
 
 IDENTITIES = [

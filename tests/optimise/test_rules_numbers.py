@@ -161,6 +161,16 @@ def test_centred_rmsprop_with_equal_gradients(dtype):
         assert np.all(np.isfinite(delta))
 
 
+@pytest.mark.parametrize("beta2", [0.0, 1 / 3, 0.5, 0.6])
+def test_radam_without_enough_memory(beta2):
+    """ρ∞ is at most 4, and reached where β₂ᵗ has underflowed: v is never trusted, and ηg is the step."""
+    rule, g = flux.RAdam(0.1, (0.0, beta2)), np.array([3.0, -0.5, 0.0])
+    state = rule.init(g)
+    for _ in range(3000):
+        state, delta = rule.apply(state, g, g)
+        np.testing.assert_allclose(delta, 0.1 * g, rtol=1e-14)
+
+
 def test_yellowfin_measures_all_dtypes_together():
     """And beyond a block: with all of it in float64 the numbers are the same, up to the digits of float32."""
     rng = np.random.default_rng(5)

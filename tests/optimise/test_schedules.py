@@ -69,6 +69,8 @@ FORMULAS = [
     (Demon(0.9, 20), lambda t: 0.9 * (1 - t / 20) / (0.1 + 0.9 * (1 - t / 20)) if t < 20 else 0.0),
     (Demon(0.0, 20), lambda t: 0.0),
     (Sequence((Constant(0.3),), ()), lambda t: 0.3),
+    # two steps before its start, the second one's formula has a pole
+    (Sequence((Constant(0.3), InverseTime(0.8, 0.5)), (4,)), lambda t: 0.3 if t < 4 else 0.8 / (1 + (t - 4) / 2)),
     (
         Sequence((Warmup(0.8, 4), Constant(0.8), Cosine(0.8, 10)), (4, 3)),
         lambda t: 0.2 * (t + 1) if t < 4 else 0.8 if t < 7 else cosine(0.8, 0, min(t - 7, 10) / 10),
@@ -201,6 +203,32 @@ def test_float32_stays():
         flux.update(opt, model, [np.ones(3, np.float32)])
     assert model[0].dtype == np.float32
     json.dumps([s for s in opt[0].state if not isinstance(s, np.ndarray)])  # numbers that a file can hold
+
+
+def test_numbers_of_numpy_leave_float32():
+    """They would make it float64 on the way, and some of many numbers would be rounded otherwise."""
+    rng = np.random.default_rng(8)
+    start, g = rng.normal(size=(2, 1000)).astype(np.float32)
+    models = [[start.copy()], [start.copy()]]
+    rules = [flux.Adam(lambda t: np.float64(0.1), (lambda t: np.array(0.6), 0.9)), flux.Adam(0.1, (0.6, 0.9))]
+    for model, rule in zip(models, rules, strict=True):
+        opt = flux.setup(rule, model)
+        for _ in range(3):
+            flux.update(opt, model, [g])
+    np.testing.assert_array_equal(*models)
+
+
+def test_the_state_begins_as_at_step_0():
+    model = [np.ones(1)]
+    np.testing.assert_array_equal(flux.setup(flux.AdaGrad(epsilon=lambda t: 1.0 + t), model)[0].state[0], 1)
+
+
+def test_gathered_gradients_make_no_step():
+    model = [np.zeros(1)]
+    opt = flux.setup(flux.OptimiserChain(flux.AccumGrad(3), flux.Descent(lambda t: 10.0**t)), model)
+    for expected in (0, 0, -1, -1, -1, -11):
+        flux.update(opt, model, [np.ones(1)])
+        np.testing.assert_allclose(model[0], expected, rtol=1e-15)
 
 
 def test_a_parameter_that_waits_counts_its_own_steps():

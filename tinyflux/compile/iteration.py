@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import cores, tree
+from ..arrays import on_gpu
 from ..autodiff import withgradient
 from ..autodiff.tape import plain
 from ..optimise.flat import Leaf
@@ -26,7 +27,7 @@ from .run import refuse_change, signature
 from .schedule import Result, planned
 from .source import Source
 from .surroundings import generators_kept, watched
-from .symbolic import NotCompilable, Symbolic, node_of, supported
+from .symbolic import ON_GPU, NotCompilable, Symbolic, node_of, supported
 
 ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
 SHARED = 8  # blocks of rows; from so many on, several cores share an iteration
@@ -43,6 +44,8 @@ class Iteration:
         self.model: list[Any] = []
         leaves = tree.leaves(model)
         for x in (*leaves, *tree.leaves(data)):
+            if on_gpu(x):
+                raise NotCompilable(ON_GPU)
             if type(x) is not np.ndarray:
                 raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
         with generators_kept(surroundings, model):

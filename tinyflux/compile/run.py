@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
+from ..arrays import on_gpu
 from ..autodiff import pullback, rule
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
@@ -17,7 +18,7 @@ from .program import Node, Recording, needed, written
 from .schedule import Result, planned
 from .source import Source
 from .surroundings import generators_kept, watched
-from .symbolic import NotCompilable, Symbolic, supported
+from .symbolic import ON_GPU, NotCompilable, Symbolic, supported
 
 
 class Shown:
@@ -62,6 +63,8 @@ class Compiled(Shown):
             return self._f(*args)
         if Tracked in kinds:
             return self._tracked(key, args, leaves)
+        if any(map(on_gpu, kinds)):
+            raise NotCompilable(ON_GPU)
         variant = self._variants.get(key)
         if variant is None or variant.outdated():
             variant = self._last = self._variants[key] = _Variant(self._f, self._constants, args, leaves)

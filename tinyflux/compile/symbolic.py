@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import on_gpu
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, apply, compositions, name_of
 from . import program
@@ -111,6 +112,8 @@ def node_of(x: Any) -> Node:
         return node_of(np.asarray(x))
     if isinstance(x, (list, tuple)):
         return node_of(np.stack([wrapped(node_of(item)) for item in x]))
+    if on_gpu(x):
+        raise NotCompilable(ON_GPU)
     raise NotCompilable(f"a {type(x).__name__} among the arguments of a NumPy function can't be compiled.")
 
 
@@ -181,6 +184,10 @@ class Symbolic(ArrayOperators):
     __float__ = __int__ = __complex__ = __index__ = item = tolist = _number
 
 
+ON_GPU = (
+    "an array on the GPU can't be compiled: compiled code runs on the CPU. Leave it to CuPy, by the function as it is "
+    "or by compile=False, or bring model and data back by flux.cpu(…)."
+)
 _IN_PLACE = "{} changes an array in place, which can't be compiled. Make a new array."
 
 from . import lower as _lowerings  # noqa: E402, F401  (fills the table)

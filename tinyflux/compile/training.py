@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
+from ..arrays import to_numpy
 from ..optimise.state import OptimiserState, check_model, check_state
 from ..train import NonFiniteLoss
 from .iteration import Iteration
@@ -66,7 +67,7 @@ class TrainingStep(Shown):
         return losses[: made + 1]
 
     def _checked(self, order: Any, samples: int) -> Any:
-        order = np.asarray(order)
+        order = np.asarray(to_numpy(order))
         if order.dtype.kind not in "iu" or order.size % self._batchsize:
             raise ValueError(
                 f"compile_training: expected the order to hold integers, whole batches of {self._batchsize}, got "
