@@ -54,7 +54,7 @@ def train(
 
     Errors: Busy, Stopped; Refused where the folder holds another run than that.
     """
-    with _hold(folder, stop, wait):
+    with hold(folder, stop, wait):
         settings = folder.check(dataset)
         if settings and settings["threads"] != threads:
             raise Busy(f"another process began {folder.run} with {settings['threads']} threads")
@@ -62,7 +62,7 @@ def train(
             _Training(folder, goal, dataset, threads, settings, stop).run()
 
 
-def _hold(folder: Folder, stop: Callable[[], bool], wait: bool) -> Any:
+def hold(folder: Folder, stop: Callable[[], bool], wait: bool) -> Any:
     """Get hold of the run's lock, for as long as the context that is returned lasts."""
     import filelock
 
@@ -123,39 +123,18 @@ class _Training:
         return {"model": self.model, "curve": self.curve, "seconds": self.seconds}
 
     def _step(self, how: str | None) -> tuple[str, Step]:
-        """What makes iterations, given the samples of each: native code, or the same in NumPy; and its name.
-
-        It returns their losses, and ends at one that is NaN or infinite, without the update of that iteration.
-        """
-        loss = models.LOSSES[self.folder.run.model]
+        """What makes iterations, as native code where that can be had, and its name."""
+        arguments = models.LOSSES[self.folder.run.model], self.model, self.opt, self.data
         try:
             if how == "NumPy":  # a run goes on as it was begun
                 raise flux.CompilerNotFound
-            step = flux.compile_training(lambda m, x, y: loss(m(x), y), self.model, self.opt, self.size)
-            step(self.data, np.empty(0, np.int64))
+            return "native code", native(*arguments, self.size)
         except flux.CompilerNotFound as error:
             if how == "native code":
                 raise Refused(
                     f"{self.folder.path} was begun with native code, which gives other roundings than NumPy: {error}"
                 ) from error
-            return "NumPy", self._plain(loss)
-        return "native code", lambda order: step.iterate(self.data, order)
-
-    def _plain(self, loss: Callable[..., Any]) -> Step:
-        x, y = self.data
-
-        def step(order: np.ndarray) -> np.ndarray:
-            losses = []
-            for numbers in order:
-                rows = numbers if len(numbers) < len(x) else slice(None)
-                value, grads = flux.withgradient(lambda m: loss(m(x[rows]), y[rows]), self.model)  # noqa: B023
-                losses.append(float(value))
-                if not np.isfinite(value):
-                    break
-                flux.update(self.opt, self.model, grads)
-            return np.array(losses)
-
-        return step
+            return "NumPy", plain(*arguments)
 
     def run(self) -> None:
         """Train to the goal, or until told to stop or the loss is not finite: the state is saved then."""
@@ -210,6 +189,35 @@ class _Training:
         losses = {"loss": self.curve.last, "mean_loss": self.curve.recent_mean}
         entry = {"iteration": self.iteration, "accuracy": accuracy, **losses, "seconds": float(self.seconds)}
         self.folder.append(entry)
+
+
+def native(loss: Callable[..., Any], model: Any, opt: Any, data: Data, size: int) -> Step:
+    """A function that makes iterations as native code, ready to go; CompilerNotFound where that can't be had.
+
+    It takes the samples of each iteration, `size` of them, and returns the losses. It ends at one that is NaN or
+    infinite, without the update of that iteration.
+    """
+    step = flux.compile_training(lambda m, x, y: loss(m(x), y), model, opt, size)
+    step(data, np.empty(0, np.int64))
+    return lambda order: step.iterate(data, order)
+
+
+def plain(loss: Callable[..., Any], model: Any, opt: Any, data: Data) -> Step:
+    """The same in NumPy."""
+    x, y = data
+
+    def step(order: np.ndarray) -> np.ndarray:
+        losses = []
+        for numbers in order:
+            rows = numbers if len(numbers) < len(x) else slice(None)
+            value, grads = flux.withgradient(lambda m: loss(m(x[rows]), y[rows]), model)  # noqa: B023
+            losses.append(float(value))
+            if not np.isfinite(value):
+                break
+            flux.update(opt, model, grads)
+        return np.array(losses)
+
+    return step
 
 
 def samples(run: Run, images: int, size: int, iteration: int) -> Iterator[np.ndarray]:

@@ -17,7 +17,7 @@ from . import grid, training
 from .folder import Folder, Refused
 from .grid import Run
 from .process import ROOT, Ended, runner
-from .progress import Display
+from .progress import Display, outcome
 
 TRIES = 3  # of a run whose process dies
 DONE, FAILED, REFUSED, BUSY, STOPPED = 0, 1, 2, 75, 130  # how a process ends
@@ -71,12 +71,7 @@ class Job:
 
     def outcome(self) -> str:
         """What came of the run, in words."""
-        diverged = next((entry for entry in self.folder.metrics() if "diverged" in entry), None)
-        if diverged:
-            return f"ended after {diverged['at']:,} iterations: {diverged['diverged']}"
-        last = max(self.folder.checkpoints(), key=lambda entry: entry["iteration"])
-        made = f"right after {last['iteration']:,} iterations, {last['seconds']:.1f} s of training"
-        return f"{last['accuracy']:.2%} {made}"
+        return outcome(self.folder)
 
 
 Submit = Callable[[Job], "Future[Ended]"]  # has a worker train a run

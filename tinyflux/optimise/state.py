@@ -304,7 +304,8 @@ def adjust(opt: Any, **hyperparameters: Any) -> None:
         known = _names(leaf.rule)
         for name in hyperparameters:
             if name not in known:
-                raise TypeError(f"adjust: {unknown(kind_of(leaf.rule), name, known)}")
+                kind = kind_of(leaf.rule.rule if isinstance(leaf.rule, Scheduled) else leaf.rule)
+                raise TypeError(f"adjust: {unknown(kind, name, known)}")
         rule = _prepared(_adjusted(leaf.rule, hyperparameters))
         leaf.changing()
         if isinstance(rule, Scheduled) and not isinstance(leaf.rule, Scheduled):
