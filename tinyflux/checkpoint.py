@@ -15,7 +15,7 @@ from . import tree
 from .arrays import to_numpy
 from .optimise import OptimiserChain, schedules
 from .optimise.flat import Leaf
-from .optimise.rule import fields, kind_of
+from .optimise.rule import fields, is_rule, kind_of
 from .optimise.state import OptimiserState, holds_state
 
 FORMAT = "tinyflux checkpoint"
@@ -159,10 +159,13 @@ def _optimiser_steps(path: Any, about: dict[str, Any], arrays: dict[str, Any], o
             named = f"{description['kind']}, the given one {kind_of(leaf.rule)}"
             raise CheckpointError(f"load: the optimiser state in {path} is of {named}; use setup with the saved rule.")
         unfit = description["path"] != leaf.path or len(description["numbers"]) != len(leaf.numbers)
+        unfit = unfit or f"optimiser/{i}/{len(states)}" in arrays
         if unfit or any(s is None or s.shape != leaf.view.shape for s in states):
             raise CheckpointError(f"load: the optimiser state in {path} does not fit the parameter {leaf.path}.")
         try:
             rule = _rebuilt(description["rule"], leaf.rule)
+            if not is_rule(rule) or kind_of(rule) != description["kind"]:
+                raise TypeError(f"{rule!r} stands in the place of the rule")
         except (LookupError, TypeError, ValueError) as error:
             raise CheckpointError(f"load: the {description['kind']} in {path} has other settings ({error}).") from error
         steps.append((leaf, rule, description, states))
@@ -189,7 +192,12 @@ def _record(x: Any) -> Any:
         return {"record": type(x).__name__, "fields": {name: _record(value) for name, value in fields(x).items()}}
     if isinstance(x, (tuple, list)):
         return [_record(item) for item in x]
+    if is_rule(x):
+        raise TypeError(f"save: a {type(x).__name__} can't be saved; make a rule of your own a dataclass.")
     return {"function": getattr(x, "__name__", type(x).__name__)} if callable(x) else x
+
+
+_SCHEDULES = {kind.__name__: kind for kind in schedules.Schedule.__subclasses__()}
 
 
 def _rebuilt(saved: Any, given: Any) -> Any:
@@ -203,7 +211,7 @@ def _rebuilt(saved: Any, given: Any) -> Any:
         if not callable(given):
             raise TypeError(f"the function {saved['function']} can't be in a file, and {given!r} stands in its place")
         return given
-    record = type(given) if saved["record"] == type(given).__name__ else getattr(schedules, saved["record"])
+    record: Any = type(given) if saved["record"] == type(given).__name__ else _SCHEDULES[saved["record"]]
     inside = {name: _rebuilt(value, getattr(given, name, None)) for name, value in saved["fields"].items()}
     if inside.keys() != {field.name for field in dataclasses.fields(record)}:
         raise TypeError(f"those of {saved['record']} are {', '.join(inside)}")

@@ -137,3 +137,63 @@ def test_another_schedule_is_another_program():
     flux.adjust(opt, eta=lambda t: 0.1 + 0.0 * t)
     step(DATA, ORDER[:1])
     assert all(np.any(x != y) for x, y in zip(flux.leaves(model), before))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_norm_of_the_model_stays_that_after_a_thaw(compiled):
+    """The powers of beta are others then, but the norm is still that of all gradients, 5."""
+    model = [np.zeros((1, 1)), np.zeros((1, 1))]
+    opt = flux.setup(Chain(flux.ClipNorm(schedules.Constant(1.0), over="model"), flux.Adam(1e-9)), model)
+
+    def loss(m, x):
+        return np.sum(3 * m[0] * x) + np.sum(4 * m[1] * x)
+
+    step = flux.compile_training(loss, model, opt)
+
+    def stepped(x):
+        if compiled:
+            step(np.full((1, 1), x), [0])
+        else:
+            flux.update(opt, model, flux.gradient(lambda m: loss(m, x), model))
+
+    flux.freeze(opt[0])
+    stepped(0.0)
+    flux.thaw(opt[0])
+    stepped(1.0)
+    assert opt[0].numbers != opt[1].numbers
+    np.testing.assert_allclose([opt[0].state[0].item(), opt[1].state[0].item()], [0.06, 0.08], rtol=1e-12)
+
+
+def test_a_scheduled_norm():
+    rule = Chain(flux.ClipNorm(schedules.Exponential(0.5, 0.9), over="model"), flux.Momentum(schedules.Warmup(0.1, 9)))
+    assert_same(*both(rule, np.float64), rtol=1e-11)
+
+
+def test_the_rate_of_asgd_stays_a_fraction():
+    """An integer given as eta doesn't make an integer of the falling rate."""
+    (_, opt), (_, plain) = both(flux.ASGD(eta=1, lambda_=0.01), np.float64)
+    assert opt[0].weight.numbers == pytest.approx(plain[0].weight.numbers, rel=1e-9)
+    assert 0 < opt[0].weight.numbers[1] < 1
+
+
+def test_a_schedule_that_is_adjusted_is_watched():
+    rate = 0.1
+    model, opt = prepared(flux.Descent(0.1), np.float64)
+    step = flux.compile_training(mse, model, opt, 8)
+    flux.adjust(opt, eta=lambda t: rate + 0.0 * t)
+    step(DATA, ORDER)
+    rate, before = 0.0, [x.copy() for x in flux.leaves(model)]
+    step(DATA, ORDER)
+    assert all(np.array_equal(x, y) for x, y in zip(flux.leaves(model), before))
+
+
+def test_a_rule_of_ones_own_that_sees_whole_arrays():
+    """It is given arrays in one line, compiled as by update."""
+
+    class Normalised(flux.Descent):
+        whole = "array"
+
+        def apply(self, state, x, g):
+            return state, self.eta * g / np.sqrt(1 + np.sum(g * g, axis=0))
+
+    assert_same(*both(Normalised(0.1), np.float64))

@@ -113,7 +113,7 @@ def test_records(schedule):
 
 def test_every_schedule_is_tested():
     exported = {x for x in vars(flux.schedules).values() if isinstance(x, type) and x.__module__.endswith("schedules")}
-    public = {x for x in exported if not hasattr(x, "apply")}
+    public = {x for x in exported if not hasattr(x, "apply")} - {flux.schedules.Schedule}
     assert public == {type(schedule) for schedule, _ in FORMULAS}
 
 

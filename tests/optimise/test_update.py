@@ -125,7 +125,7 @@ def test_edges_of_blocks(size, neighbours, monkeypatch):
         assert {leaf.state[2:] for leaf in opt} == {(0.5**t, 0.5**t)}
     for a in model:
         np.testing.assert_allclose(a, -3.0)
-    assert all(x.size <= 16 for group in opt._layout.groups(()) for x, _, _ in group.blocks)
+    assert all(x.size <= 16 for group in opt._layout.plan(()).groups for x, _, _ in group.blocks)
 
 
 def test_models_are_stepped_in_place():
@@ -223,7 +223,7 @@ def test_neighbours_part_and_meet_again():
     model = [np.zeros(2) for _ in range(4)]
     opt = flux.setup(Counting(1.0), model)
     ones = [np.ones(2)] * 4
-    assert len(opt._layout.groups(())) == 1
+    assert len(opt._layout.plan(()).groups) == 1
     flux.update(opt, model, ones)
     flux.freeze(opt[1])
     flux.adjust(opt[2], eta=10.0)

@@ -15,14 +15,16 @@ from .. import cores, tree
 from ..arrays import on_gpu
 from ..autodiff import withgradient
 from ..autodiff.tape import plain
-from ..optimise.flat import Leaf
-from ..optimise.rule import kind_of
+from ..optimise.flat import Leaf, heads_of
+from ..optimise.modifiers import split
+from ..optimise.rule import kind_of, number_like
+from ..optimise.schedules import at
 from ..optimise.state import OptimiserState, gradients_of
 from . import program
 from .library import Library, address, contiguous
 from .program import Node, Recording, needed, written
 from .rows import BLOCK, analysed
-from .rule_numbers import alike, grouped, numbers_of, with_numbers
+from .rule_numbers import alike, grouped, numbers_of, numbers_of_head, with_numbers
 from .run import refuse_change, signature
 from .schedule import Result, planned
 from .source import Source
@@ -130,11 +132,14 @@ class Iteration:
         self._states: list[tuple[Leaf, int, int]] = []
         self._scalar_slots: list[int] = []
         totals = gradients_of(self._opt, grads)
-        self._groups = grouped([leaf for leaf in self._opt._leaves if not leaf.frozen and totals[leaf] is not None])
+        self._active = [leaf for leaf in self._opt._leaves if not leaf.frozen and totals[leaf] is not None]
+        self._heads = [head.leaves for head in heads_of([*enumerate(self._active)])]
+        results += self._through_heads(recording, totals, symbols)
+        self._groups = grouped(self._active)
         for leaves in self._groups:
             group = [Symbolic(recording.input((), np.float64, weak=True)) for _ in numbers_of(leaves[0])]
             self._scalar_slots += [x.node.params for x in group]
-            rule = with_numbers(leaves[0].rule, iter(group))
+            rule = with_numbers(split(leaves[0].rule)[1], iter(group))
             own = group[len(group) - len(leaves[0].numbers) :]
             after: Any = ()
             whole = getattr(rule, "whole", None)
@@ -155,6 +160,24 @@ class Iteration:
                     results.append(overwriting(old.node, node_of(now)))
         return results
 
+    def _through_heads(
+        self, recording: Recording, totals: dict[Leaf, Any], symbols: dict[int, Symbolic]
+    ) -> list[Result]:
+        """Record what the heads of rules make of the gradients, which they bring together; their steps count on."""
+        results = []
+        for head in heads_of([*enumerate(self._active)]):
+            numbers = [Symbolic(recording.input((), np.float64, weak=True)) for _ in numbers_of_head(head)]
+            self._scalar_slots += [x.node.params for x in numbers]
+            rule = with_numbers(head.rule, iter(numbers))
+            if head.t is not None:
+                rule = at(rule, numbers[-1])
+                results.append(overwriting(numbers[-1].node, node_of(numbers[-1] + 1)))
+            xs = [symbols[id(leaf.view)] for leaf in head.leaves]
+            _, g = rule.apply((), _joined(xs), _joined([totals[leaf] for leaf in head.leaves]))
+            for leaf, x, piece in zip(head.leaves, xs, _pieces(g, xs)):
+                totals[leaf] = piece.astype(x.dtype)
+        return results
+
     def _applied(
         self, recording: Recording, rule: Any, own: Any, leaves: list[Leaf], symbols: Any, totals: Any
     ) -> tuple[list[tuple[Symbolic, Any]], Any]:
@@ -169,6 +192,10 @@ class Iteration:
             states.append([Symbolic(recording.input(a.shape, supported(a.dtype))) for a in arrays])
             self._states += [(leaf, i, a.node.params) for i, a in enumerate(states[-1])]
         gradients = [totals[leaf].reshape(x.shape) for leaf, x in zip(leaves, xs)]
+        if getattr(rule, "whole", None) is None:
+            (x,), (state,), (g,) = xs, states, gradients
+            new, delta = rule.apply((*state, *own), x, g)
+            return [(x, x - delta), *zip(state, new)], new[len(state) :]
         new, delta = rule.apply((*map(_joined, zip(*states)), *own), _joined(xs), _joined(gradients))
         changed = [(x, x - piece) for x, piece in zip(xs, _pieces(delta, xs))]
         for olds, now in zip(zip(*states), new):
@@ -177,6 +204,8 @@ class Iteration:
 
     def fits(self) -> bool:
         """Whether parameters that the program steps alike are still to be stepped alike."""
+        if [head.leaves for head in heads_of([*enumerate(self._active)])] != self._heads:
+            return False
         return all(alike(leaves[0], leaf) for leaves in self._groups for leaf in leaves)
 
     def renewed(self, model: Any, leaves: list[Any]) -> list[Any]:
@@ -194,7 +223,10 @@ class Iteration:
         order = np.zeros((1, 1), np.int64) if order is None else order
         addresses, held = self._addresses(arrays)
         table = (ctypes.c_void_p * len(addresses))(*addresses)
-        numbers = [x for leaves in self._groups for x in numbers_of(leaves[0])]
+        heads = heads_of([*enumerate(self._active)])
+        numbers = [x for head in heads for x in numbers_of_head(head)]
+        self._first = len(numbers)  # of the groups' numbers
+        numbers += [x for leaves in self._groups for x in numbers_of(leaves[0])]
         scalars = np.array(numbers, np.float64)
         for i, slot in enumerate(self._scalar_slots):
             table[slot] = address(scalars) + i * scalars.itemsize
@@ -263,25 +295,23 @@ class Iteration:
 
     def _give_back(self, scalars: Any) -> None:
         """Write the numbers of the optimiser's state back to where `update` keeps them."""
-        position = 0
+        position = self._first
         for leaves in self._groups:
             position += len(numbers_of(leaves[0]))
             own = leaves[0].numbers
-            new = tuple([type(old)(x) for old, x in zip(own, scalars[position - len(own) : position].tolist())])
+            new = tuple([number_like(old, x) for old, x in zip(own, scalars[position - len(own) : position].tolist())])
             for leaf in leaves if own else ():
                 leaf.changing()
                 leaf.numbers = new
 
 
 def _joined(arrays: Sequence[Any]) -> Any:
-    """Arrays in one line, one after another; a single one as it is."""
-    return arrays[0] if len(arrays) == 1 else np.concatenate([a.reshape(-1) for a in arrays])
+    """Arrays in one line, one after another, as `update` gives them to a rule that brings elements together."""
+    return arrays[0].reshape(-1) if len(arrays) == 1 else np.concatenate([a.reshape(-1) for a in arrays])
 
 
 def _pieces(joined: Any, arrays: Sequence[Any]) -> list[Any]:
     """`_joined` undone, for arrays of these shapes."""
-    if len(arrays) == 1:
-        return [joined]
     bounds = itertools.pairwise(itertools.accumulate([a.size for a in arrays], initial=0))
     return [joined[start:stop].reshape(a.shape) for (start, stop), a in zip(bounds, arrays)]
 

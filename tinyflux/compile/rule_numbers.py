@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..optimise.flat import Leaf
+from ..optimise.flat import Head, Leaf
+from ..optimise.modifiers import split
 from ..optimise.state import OptimiserState
 
 
@@ -21,11 +22,13 @@ def settings(opt: OptimiserState) -> Any:
 
 def _kind_of_rule(rule: Any) -> Any:
     """A rule's constants as text, and its functions; of the rules seen last, for this is asked in every call."""
-    if _rules_seen.get(id(rule), (None, ""))[0] is not rule:
+    known, kind = _rules_seen.get(id(rule), (None, None))
+    if known is not rule:
+        kind = repr(constants(rule)), tuple(functions(rule))
         if len(_rules_seen) > 100:
             _rules_seen.clear()
-        _rules_seen[id(rule)] = rule, (repr(constants(rule)), tuple(functions(rule)))
-    return _rules_seen[id(rule)][1]
+        _rules_seen[id(rule)] = rule, kind
+    return kind
 
 
 _rules_seen: dict[int, tuple[Any, Any]] = {}
@@ -44,7 +47,7 @@ def grouped(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
     """Leaves that share rule and numbers."""
     groups: list[list[Leaf]] = []
     for leaf in leaves:
-        alone = getattr(leaf.rule, "whole", None) == "array"  # its numbers may depend on the array
+        alone = getattr(split(leaf.rule)[1], "whole", None) == "array"  # its numbers may depend on the array
         group = None if alone else next((group for group in groups if alike(group[0], leaf)), None)
         if group is None:
             groups.append([leaf])
@@ -58,8 +61,13 @@ def alike(one: Leaf, other: Leaf) -> bool:
 
 
 def numbers_of(leaf: Leaf) -> list[float]:
-    """The floating-point numbers of a leaf's rule, and the numbers of its state."""
-    return [*floats(leaf.rule), *map(float, leaf.numbers)]
+    """The floating-point numbers of a leaf's rule, but for those of its head, and the numbers of its state."""
+    return [*floats(split(leaf.rule)[1]), *map(float, leaf.numbers)]
+
+
+def numbers_of_head(head: Head) -> list[float]:
+    """The same for a head: its numbers, and the steps made where it has schedules."""
+    return [*floats(head.rule), *([] if head.t is None else [float(head.t)])]
 
 
 def _fields(x: Any) -> dict[str, Any]:

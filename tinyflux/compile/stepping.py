@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Sequence
 from typing import Any
@@ -30,12 +31,10 @@ def native_step(rule: Any, state: Sequence[Any], x: Any) -> NativeStep | None:
     arrays = [s for s in state if isinstance(s, np.ndarray)]
     key = repr(constants(rule)), x.dtype, x.size, len(arrays), len(state)
     if key not in _built:
-        try:
-            _built[key] = (
-                NativeStep(rule, len(arrays), len(state) - len(arrays), x.dtype, x.size) if _ours(rule) else None
-            )
-        except (CompilationFailed, CompilerNotFound, NotCompilable, OSError):
-            _built[key] = None
+        _built[key] = None
+        if _ours(rule):
+            with contextlib.suppress(CompilationFailed, CompilerNotFound, NotCompilable, OSError):
+                _built[key] = NativeStep(rule, len(arrays), len(state) - len(arrays), x.dtype, x.size)
     return _built[key]
 
 
@@ -53,6 +52,8 @@ class NativeStep:
             own = [Symbolic(recording.input((), np.float64, weak=True)) for _ in range(numbers)]
             new, delta = with_numbers(rule, iter(rates)).apply((*state, *own), x, g)
             results = [overwriting(old.node, node_of(now)) for old, now in [(x, x - delta), *zip(state, new)]]
+            if recording.captured:
+                raise NotCompilable("an array among the hyperparameters of a rule is left to NumPy.")
             self.source = Source(planned(results), recording.trusted)
         self._library = Library(self.source)
         self.size = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..arrays import to_numpy
 from ..optimise.state import OptimiserState, check_model, check_state
 from ..train import NonFiniteLoss
 from .iteration import Iteration
-from .rule_numbers import functions, settings
+from .rule_numbers import settings
 from .run import Shown, signature
 from .surroundings import watched
 
@@ -28,8 +29,7 @@ class TrainingStep(Shown):
         self._model = model
         self._opt = opt
         self._batchsize = int(batchsize)
-        rules = [leaf.rule for leaf in opt._leaves]
-        self._surroundings = watched(loss, *_called(model), *map(type, rules), *functions(rules))
+        self._watch()
         self._variants: dict[Any, list[Iteration]] = {}
 
     def __call__(self, data: Any, order: Any) -> Any:
@@ -80,9 +80,18 @@ class TrainingStep(Shown):
             )
         return np.ascontiguousarray(order.reshape(-1, self._batchsize), np.int64)
 
+    def _watch(self) -> None:
+        """Look at what the loss, the layers, the rules and their schedules take from their surroundings."""
+        rules = [leaf.rule for leaf in self._opt._leaves]
+        self._schedules = [schedules for _, (_, schedules), _ in settings(self._opt)]
+        self._surroundings = watched(self._loss, *_called(self._model), *map(type, rules), *chain(*self._schedules))
+
     def variant(self, data: Any, order: Any) -> Iteration:
         """The program for this kind of data, and for the model and the optimiser as they are set."""
         check_model("compile_training", self._opt, self._model)
+        rules = settings(self._opt)
+        if [schedules for _, (_, schedules), _ in rules] != self._schedules:
+            self._watch()
         leaves: list[Any] = []
         size = None if order is None else order.shape[1]
         kind = signature(data, [], True) if order is None else _kinds(data)
@@ -91,7 +100,7 @@ class TrainingStep(Shown):
             kind,
             signature(self._model, leaves, True),
             _tied(leaves),
-            settings(self._opt),
+            rules,
             self._surroundings(),
         )
         variants = self._variants.setdefault(key, [])

@@ -21,6 +21,7 @@ class Averaging(Rule):
     epsilon: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, "beta", count=2)
 
     def init(self, x: Any) -> State:
@@ -118,7 +119,7 @@ class AdaMax(Averaging):
 
     Arguments:
         eta: the learning rate η.
-        beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
+        beta: the decay rates (β₁, β₂) of m and u, each in [0, 1).
         epsilon: ε, added to u.
 
     Errors: ValueError for rates outside [0, 1).
@@ -318,9 +319,9 @@ class QHAdam(Averaging):
 
     Arguments:
         eta: the learning rate η.
+        nu: the weights (ν₁, ν₂) of the two averages; (1, 1) is Adam.
         beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
         epsilon: ε, added after the bias correction.
-        nu: the weights (ν₁, ν₂) of the two averages; (1, 1) is Adam.
 
     Errors: ValueError for rates outside [0, 1).
 

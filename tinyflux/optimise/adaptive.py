@@ -39,6 +39,7 @@ class RMSProp(Rule):
     centred: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, "rho")
 
     def init(self, x: Any) -> State:
@@ -108,6 +109,7 @@ class AdaDelta(Rule):
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, "rho")
 
     def init(self, x: Any) -> State:

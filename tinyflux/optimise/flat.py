@@ -11,12 +11,14 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import tree
 from ..arrays import MixedDevices, device_of, on_gpu
+from .modifiers import split
+from .schedules import Scheduled
 
 BLOCK_BYTES = 1 << 18  # of one array stepped at once: what a rule needs of such blocks stays in the cache
 
@@ -114,12 +116,35 @@ class Group:
         return bool(self.blocks[0][1])
 
 
+@dataclasses.dataclass
+class Head:
+    """Leaves whose gradients a rule brings together, before any leaf is stepped: see `split`.
+
+    Attributes:
+        indices: the numbers of the leaves among all.
+        t: the steps made, where the rule has schedules: by the leaf that made the most.
+    """
+
+    rule: Any
+    leaves: list[Leaf]
+    indices: list[int]
+    t: int | None
+
+
+@dataclasses.dataclass
+class Plan:
+    """The work of a step."""
+
+    heads: list[Head]
+    groups: list[Group]
+
+
 class Layout:
     """The leaves of a state, and the plan of a step: made when first needed and whenever something has changed."""
 
     def __init__(self, leaves: list[Leaf]) -> None:
         self.leaves = leaves
-        self._groups: list[Group] = []
+        self._plan = Plan([], [])
         self._missing: tuple[int, ...] | None = None
         for leaf in leaves:
             leaf.layout = self
@@ -127,22 +152,22 @@ class Layout:
     def replan(self) -> None:
         """To be called before a leaf changes: the next step is planned anew."""
         self.fetch_numbers()
-        self._groups, self._missing = [], None
+        self._plan, self._missing = Plan([], []), None
 
     def fetch_numbers(self) -> None:
         """Bring the numbers of states that kernels keep on the GPU to the leaves."""
-        for group in self._groups:
+        for group in self._plan.groups:
             if group.kernel is not None:
                 for leaf in group.leaves:
                     leaf.numbers = group.kernel.numbers
 
-    def groups(self, missing: tuple[int, ...]) -> list[Group]:
+    def plan(self, missing: tuple[int, ...]) -> Plan:
         """The work of a step in which the leaves of the numbers `missing` have no gradient."""
         if self._missing != missing:
             self.replan()
-            self._groups = _planned(self.leaves, missing)
+            self._plan = _planned(self.leaves, missing)
             self._missing = missing
-        return self._groups
+        return self._plan
 
 
 @dataclasses.dataclass(eq=False)
@@ -236,36 +261,64 @@ def flatten(rule: Any, bucket: list[Place], fixed: bool) -> Iterator[tuple[Place
         start = stop
 
 
-def _planned(leaves: list[Leaf], missing: tuple[int, ...]) -> list[Group]:
+def _planned(leaves: list[Leaf], missing: tuple[int, ...]) -> Plan:
     """Gather leaves that share rule and numbers, and cut them into blocks."""
-    runs: list[list[tuple[int, Leaf]]] = []
+    runs: list[list[Member]] = []
     active = [(i, leaf) for i, leaf in enumerate(leaves) if not leaf.frozen and i not in missing]
     for i, leaf in sorted(active, key=lambda pair: (id(pair[1].buffer), pair[1].start)):
-        run = next((run for run in reversed(runs) if _together(run[-1][1], leaf)), None)
+        member = Member(i, leaf, split(leaf.rule)[1])
+        run = next((run for run in reversed(runs) if _together(run[-1], member)), None)
         if run is None:
-            runs.append([(i, leaf)])
+            runs.append([member])
         else:
-            run.append((i, leaf))
-    return [_group(run) for run in runs]
+            run.append(member)
+    return Plan(heads_of(active), [_group(run) for run in runs])
 
 
-def _together(before: Leaf, leaf: Leaf) -> bool:
+class Member(NamedTuple):
+    """A leaf among all, and the rule that steps it once its gradient has gone through a head."""
+
+    number: int
+    leaf: Leaf
+    rule: Any
+
+
+def heads_of(active: Sequence[tuple[int, Leaf]]) -> list[Head]:
+    """The heads of leaves: one for all that share it where it is for the model, else one for each."""
+    heads: list[Head] = []
+    for i, leaf in active:
+        rule, tail = split(leaf.rule)
+        if rule is None:
+            continue
+        t = leaf.numbers[-1] if isinstance(tail, Scheduled) else None
+        head = next((head for head in heads if rule.whole == "model" and head.rule == rule), None)
+        if head is None:
+            heads.append(Head(rule, [leaf], [i], t))
+        else:
+            head.leaves.append(leaf)
+            head.indices.append(i)
+            head.t = None if t is None else max(t, head.t or 0)
+    return heads
+
+
+def _together(before: Member, member: Member) -> bool:
     """Whether two leaves are stepped together: side by side, or wherever they are where the rule wants all at once."""
-    whole = getattr(leaf.rule, "whole", None)
-    adjacent = before.buffer is leaf.buffer and before.stop == leaf.start
+    whole = getattr(member.rule, "whole", None)
+    adjacent = before.leaf.buffer is member.leaf.buffer and before.leaf.stop == member.leaf.start
     fits = whole == "model" or (whole is None and adjacent)
-    return fits and before.rule == leaf.rule and before.numbers == leaf.numbers
+    return fits and before.rule == member.rule and before.leaf.numbers == member.leaf.numbers
 
 
-def _group(run: list[tuple[int, Leaf]]) -> Group:
-    indices, leaves = [i for i, _ in run], [leaf for _, leaf in run]
-    rule, numbers = leaves[0].rule, leaves[0].numbers
+def _group(run: list[Member]) -> Group:
+    leaves, rule = [member.leaf for member in run], run[0].rule
     whole = getattr(rule, "whole", None) is not None
-    blocks = [_joined([member]) for member in run] if whole else _blocks(run)
-    return Group(rule, numbers, leaves, indices, blocks, whole, None if whole else _kernel(leaves))
+    pairs = [(member.number, member.leaf) for member in run]
+    blocks = [_joined([pair]) for pair in pairs] if whole else _blocks(pairs)
+    kernel = None if whole else _kernel(rule, leaves)
+    return Group(rule, leaves[0].numbers, leaves, [member.number for member in run], blocks, whole, kernel)
 
 
-def _kernel(leaves: list[Leaf]) -> Any:
+def _kernel(rule: Any, leaves: list[Leaf]) -> Any:
     """What steps neighbouring leaves in one launch, if they lie on the GPU and their rule has a kernel."""
     buffer = leaves[0].buffer
     if not on_gpu(buffer.x):
@@ -273,7 +326,7 @@ def _kernel(leaves: list[Leaf]) -> Any:
     from .kernels import kernel_step
 
     starts = [*[leaf.start for leaf in leaves], leaves[-1].stop]
-    return kernel_step(leaves[0].rule, buffer.x, buffer.state, starts, leaves[0].numbers)
+    return kernel_step(rule, buffer.x, buffer.state, starts, leaves[0].numbers)
 
 
 def _blocks(members: list[tuple[int, Leaf]]) -> list[Block]:

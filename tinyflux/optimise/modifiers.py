@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .rule import Rule, State, check_rule, kind_of, number
-from .schedules import at
+from .rule import Rule, State, check_rule, inner_rules, kind_of, number
+from .schedules import Scheduled, at
 
 
 @dataclass(frozen=True, init=False)
@@ -42,7 +42,7 @@ class OptimiserChain(Rule):
                 f'{", ".join(map(kind_of, rules))}. Take ClipNorm(…, over="model").'
             )
         object.__setattr__(self, "rules", rules)
-        object.__setattr__(self, "_counts", [_counts(at(rule, 0)) for rule in rules])
+        object.__setattr__(self, "_counts", [size_of_state(at(rule, 0)) for rule in rules])
 
     def __repr__(self) -> str:
         return f"OptimiserChain({', '.join(map(repr, self.rules))})"
@@ -69,7 +69,7 @@ class OptimiserChain(Rule):
         return (*after[0], *after[1]), g
 
 
-def _counts(rule: Any) -> tuple[int, int]:
+def size_of_state(rule: Any) -> tuple[int, int]:
     """How many arrays a rule's state has, and how many numbers."""
     state = rule.init(np.zeros(0))
     arrays = sum(isinstance(s, np.ndarray) for s in state)
@@ -166,6 +166,7 @@ class ClipNorm(Rule):
     over: str = "array"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.over not in ("array", "model"):
             raise ValueError(f'ClipNorm: expected over to be "array" or "model", got {self.over!r}.')
 
@@ -191,6 +192,8 @@ class ClipNorm(Rule):
 class AccumGrad(Rule):
     """The mean of n gradients, every n steps; in between the parameters stay, and the states of later rules.
 
+    A NaN among them makes the mean NaN: a ClipNorm that is to refuse it stands before, not after.
+
     Arguments:
         n: how many gradients to gather.
 
@@ -208,6 +211,7 @@ class AccumGrad(Rule):
     n: int = 4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.n < 1:
             raise ValueError(f"AccumGrad: expected n to be a number from 1 on, got {self.n!r}.")
 
@@ -216,10 +220,10 @@ class AccumGrad(Rule):
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         gathered, count = state
-        gathered, count = gathered + g / self.n, count + 1
+        gathered, count = gathered + g, count + 1
         if count < self.n:
             return (gathered, count), None
-        return (np.zeros_like(x), 0), gathered
+        return (np.zeros_like(x), 0), gathered / count
 
 
 @dataclass(frozen=True)
@@ -236,3 +240,34 @@ class Maximize(Rule):
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         return (), -g
+
+
+def split(rule: Any) -> tuple[Any, Any]:
+    """A rule in two: what brings elements together without keeping a state, as ClipNorm does, and what follows.
+
+    The first is done to all gradients before any parameter is stepped; it is None where there is no such part.
+    """
+    if getattr(rule, "whole", None) is None:
+        return None, rule
+    known, parts = _splits.get(id(rule), (None, (None, None)))
+    if known is not rule:
+        parts = _split(rule)
+        if len(_splits) > 100:
+            _splits.clear()
+        _splits[id(rule)] = rule, parts
+    return parts
+
+
+_splits: dict[int, tuple[Any, tuple[Any, Any]]] = {}  # of the rules seen last, for this is asked in every compiled call
+
+
+def _split(rule: Any) -> tuple[Any, Any]:
+    if isinstance(rule, Scheduled):
+        head, tail = split(rule.rule)
+        waits = any(isinstance(part, AccumGrad) for part in inner_rules(tail))  # then steps are not those of the head
+        return (None, rule) if head is None or waits else (head, Scheduled(tail))
+    parts = rule.rules if isinstance(rule, OptimiserChain) else (rule,)
+    count = max([i for i, part in enumerate(parts, 1) if getattr(part, "whole", None) is not None], default=0)
+    if any(size_of_state(at(part, 0)) != (0, 0) for part in parts[:count]):
+        return None, rule
+    return (OptimiserChain(*parts[:count]) if count else None), (OptimiserChain(*parts[count:]) if count else rule)

@@ -59,6 +59,7 @@ class Momentum(Rule):
     form: str = "flux"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, "rho")
         check_form(self, "flux", "torch")
 
@@ -99,6 +100,7 @@ class Nesterov(Rule):
     rho: float = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, "rho")
 
     def init(self, x: Any) -> State:
@@ -137,6 +139,7 @@ class QHM(Rule):
     beta: float = 0.999
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, "beta")
 
     def init(self, x: Any) -> State:
@@ -173,7 +176,8 @@ class AggMo(Rule):
     beta: tuple[float, ...] = (0.0, 0.9, 0.99)
 
     def __post_init__(self) -> None:
-        check_rates(self, "beta", count=max(1, len(self.beta) if isinstance(self.beta, (tuple, list)) else 1))
+        super().__post_init__()
+        check_rates(self, "beta", count=max(1, len(self.beta) if isinstance(self.beta, (tuple, list)) else 0))
 
     def init(self, x: Any) -> State:
         return tuple([np.zeros_like(x) for _ in self.beta])
@@ -208,6 +212,7 @@ class Lion(Rule):
     beta: tuple[float, float] = (0.9, 0.99)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, "beta", count=2)
 
     def init(self, x: Any) -> State:
@@ -251,7 +256,7 @@ class ASGD(Rule):
     t0: float = 1e6
 
     def init(self, x: Any) -> State:
-        return np.zeros_like(x), 0, self.eta, 1.0  # the average, the steps made, and η and μ of the step to come
+        return np.zeros_like(x), 0, 1.0 * self.eta, 1.0  # the average, the steps made, and η and μ of the step to come
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         average, t, eta, mu = state

@@ -11,7 +11,9 @@ norm does, says so: `whole = "array"` has it called on one parameter at a time, 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,17 +36,43 @@ _ELSEWHERE = {  # where PyTorch's hyperparameters are found
 }
 
 
+_KINDS = {"float": "a number", "float | None": "a number or None", "int": "an integer", "bool": "True or False"}
+_NOT_NEGATIVE = {"epsilon", "delta", "omega", "p"}
+
+
+def _is(wanted: str, x: Any, name: str) -> bool:
+    """Whether a hyperparameter is of the kind that its rule declares."""
+    if isinstance(x, (bool, np.bool_)) or wanted == _KINDS["bool"]:
+        return isinstance(x, (bool, np.bool_)) and wanted == _KINDS["bool"]
+    if x is None:
+        return wanted == _KINDS["float | None"]
+    if getattr(x, "shape", None) == ():
+        x = x.item()
+    kind = numbers.Integral if wanted == _KINDS["int"] else numbers.Real
+    return isinstance(x, kind) and x == x and (float(x) >= 0 or name not in _NOT_NEGATIVE)
+
+
 class Rule:
-    """The rules of the library: a keyword that a rule doesn't have is refused by name."""
+    """The rules of the library: a keyword that a rule doesn't have is refused by name, a value by what was expected."""
 
     whole: str | None = None
 
     def __new__(cls, *args: Any, **hyperparameters: Any) -> Any:
         known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        for name in hyperparameters:
+        own = "__init__" in vars(cls) and "__dataclass_params__" not in vars(cls)  # a subclass with other arguments
+        for name in () if own else hyperparameters:
             if name not in known:
                 raise TypeError(unknown(cls.__name__, name, known))
         return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            wanted, value = _KINDS.get(str(field.type), ""), getattr(self, field.name)
+            if wanted and not (callable(value) and wanted == _KINDS["float"]) and not _is(wanted, value, field.name):
+                at_least = " from 0 on" if field.name in _NOT_NEGATIVE else ""
+                raise ValueError(
+                    f"{type(self).__name__}: expected {field.name} to be {wanted}{at_least}, got {value!r}."
+                )
 
 
 def unknown(rule: str, name: str, known: Sequence[str]) -> str:
@@ -70,8 +98,8 @@ def check_rates(rule: Any, name: str, count: int | None = None) -> None:
     given = getattr(rule, name)
     rates = (given,) if count is None else given
     fits = count is None or (isinstance(given, (tuple, list)) and len(given) == count)
-    if not fits or not all(callable(rate) or 0 <= rate < 1 for rate in rates):
-        wanted = "a number" if count is None else "two numbers" if count == 2 else f"{count} numbers"
+    if not fits or not all(callable(r) or (isinstance(r, numbers.Real) and 0 <= float(r) < 1) for r in rates):
+        wanted = "a number" if count is None else "two numbers" if count == 2 else "numbers"
         raise ValueError(f"{type(rule).__name__}: expected {name} to be {wanted} in [0, 1), got {given!r}.")
 
 
@@ -86,13 +114,20 @@ def number(x: Any) -> Any:
     return x.item() if isinstance(x, (np.generic, np.ndarray)) or on_gpu(x) else x
 
 
+def number_like(old: Any, x: float) -> Any:
+    """A number of the state that native code gives back as a float: an integer again where it was one and is."""
+    return int(x) if isinstance(old, int) and float(x).is_integer() else x
+
+
 def plain(x: Any) -> Any:
     """A rule with Python numbers for NumPy's, which would promote float32, and which a file would not give back."""
-    if isinstance(x, np.generic):
+    if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.shape == ()):
         return x.item()
     if isinstance(x, (tuple, list)):
         return tuple([plain(item) for item in x])
-    return with_fields(x, {name: plain(value) for name, value in fields(x).items()})
+    lists = () if isinstance(x, Rule) else (list,)  # a user's rule may go on writing into its own
+    changed = {name: plain(value) for name, value in fields(x).items() if not isinstance(value, lists)}
+    return with_fields(x, changed)
 
 
 def fields(rule: Any) -> dict[str, Any]:
@@ -106,8 +141,8 @@ def with_fields(rule: Any, values: dict[str, Any]) -> Any:
     """A rule with others in the place of its hyperparameters, if they are others; nothing checks them."""
     if all(getattr(rule, name) is value for name, value in values.items()):
         return rule
-    new = object.__new__(type(rule))
-    for name, value in {**vars(rule), **values}.items():
+    new = copy.copy(rule)
+    for name, value in values.items():
         object.__setattr__(new, name, value)
     return new
 

@@ -8,6 +8,7 @@ can't hold it: after `load` the one of the given state goes on. Written in NumPy
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,17 @@ import numpy as np
 from .rule import Rule, State, fields, is_rule, number, with_fields
 
 
+class Schedule:
+    """The schedules that are records: what they hold is saved with the state of the rule that they stand in."""
+
+    def __post_init__(self) -> None:
+        for name, value in fields(self).items():
+            if name in ("over", "every", "factor") and not value >= 1:
+                raise ValueError(f"{type(self).__name__}: expected {name} to be a number from 1 on, got {value!r}.")
+
+
 @dataclass(frozen=True)
-class Constant:
+class Constant(Schedule):
     """The same number in every step.
 
     >>> import tinyflux as flux
@@ -32,7 +42,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Schedule):
     """start·γⁿ, n being how often `every` steps were made.
 
     >>> import tinyflux as flux
@@ -50,7 +60,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class MultiStep:
+class MultiStep(Schedule):
     """start·γⁿ, n being how many of the milestones were reached.
 
     >>> import tinyflux as flux
@@ -69,7 +79,7 @@ class MultiStep:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(Schedule):
     """start·γᵗ.
 
     >>> import tinyflux as flux
@@ -85,7 +95,7 @@ class Exponential:
 
 
 @dataclass(frozen=True)
-class InverseTime:
+class InverseTime(Schedule):
     """start/(1 + decay·t).
 
     >>> import tinyflux as flux
@@ -101,7 +111,7 @@ class InverseTime:
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(Schedule):
     """stop + (start − stop)·(1 − t/over)ᵖ, and `stop` from the step `over` on; p = 1 is a straight line.
 
     >>> import tinyflux as flux
@@ -120,7 +130,7 @@ class Polynomial:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Schedule):
     """stop + (start − stop)·(1 + cos(πt/over))/2, and `stop` from the step `over` on.
 
     Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without restarts.
@@ -140,7 +150,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class CosineRestarts:
+class CosineRestarts(Schedule):
     """Cosine, over and over: each turn is `factor` times as long as the one before, the first one `over` steps.
 
     Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017.
@@ -168,7 +178,7 @@ class CosineRestarts:
 
 
 @dataclass(frozen=True)
-class Warmup:
+class Warmup(Schedule):
     """A straight line up to `value`, reached in the step number `over`, and `value` from then on: value·(t + 1)/over.
 
     >>> import tinyflux as flux
@@ -185,7 +195,7 @@ class Warmup:
 
 
 @dataclass(frozen=True)
-class OneCycle:
+class OneCycle(Schedule):
     """Up from peak/divide to the peak along a cosine, then down to (peak/divide)/final by the step `over`.
 
     Arguments:
@@ -210,6 +220,11 @@ class OneCycle:
     divide: float = 25.0
     final: float = 1e4
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.rise < 1:
+            raise ValueError(f"OneCycle: expected rise to be a share between 0 and 1, got {self.rise!r}.")
+
     def __call__(self, t: Any) -> Any:
         first, top = self.peak / self.divide, self.rise * self.over
         up = first + (self.peak - first) * (1 - _cosine(_remaining(t, top)))
@@ -219,7 +234,7 @@ class OneCycle:
 
 
 @dataclass(frozen=True)
-class Demon:
+class Demon(Schedule):
     """A momentum that decays to nothing: β₀(1 − t/over)/((1 − β₀) + β₀(1 − t/over)), for Momentum's ρ or Adam's β₁.
 
     Chen, Wolfe, Li & Kyrillidis, "Demon: improved neural network training with momentum decay", 2022.
@@ -240,7 +255,7 @@ class Demon:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Sequence(Schedule):
     """Schedules one after another, each counting from its own start.
 
     Arguments:
@@ -259,6 +274,8 @@ class Sequence:
     steps: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if not all(map(callable, self.schedules)):
+            raise TypeError(f"Sequence: expected schedules, such as Constant(0.1); got {self.schedules!r}.")
         if len(self.schedules) != len(self.steps) + 1:
             raise ValueError(
                 "Sequence: expected one schedule more than steps, for the last one goes on; got "
@@ -266,10 +283,11 @@ class Sequence:
             )
 
     def __call__(self, t: Any) -> Any:
-        start, value = 0, self.schedules[0](t)
-        for schedule, steps in zip(self.schedules[1:], self.steps):
-            start += steps
-            value = np.where(t < start, value, schedule(number(np.maximum(t - start, 0))))
+        start, value = 0, self.schedules[0](number(np.minimum(t, self.steps[0])) if self.steps else t)
+        for schedule, before, steps in zip(self.schedules[1:], self.steps, (*self.steps[1:], math.inf)):
+            start += before
+            inside = number(np.clip(t - start, 0, steps))  # what is over, or yet to come, is not asked far outside
+            value = np.where(t < start, value, schedule(inside))
         return number(value)
 
 
@@ -292,6 +310,11 @@ class Scheduled(Rule):
     def __repr__(self) -> str:
         return repr(self.rule)
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "rule":
+            raise AttributeError(name)
+        return getattr(self.rule, name)
+
     @property
     def whole(self) -> str | None:  # type: ignore[override]
         return getattr(self.rule, "whole", None)
@@ -305,17 +328,31 @@ class Scheduled(Rule):
         return (*new, t if delta is None else t + 1), delta  # while gradients are gathered no step is made
 
 
-def at(x: Any, t: Any) -> Any:
-    """A rule with numbers in the place of its schedules: those for the step after t steps."""
+def at(x: Any, t: Any, ours: bool = True) -> Any:
+    """A rule with numbers in the place of its schedules: those for the step after t steps.
+
+    Arguments:
+        ours: whether `x` stands in a rule of the library; in a user's, a function that is no record may be anything.
+    """
     if isinstance(x, tuple):
-        return tuple([at(item, t) for item in x])
+        return tuple([at(item, t, ours) for item in x])
     if is_rule(x):
-        return with_fields(x, {name: at(value, t) for name, value in fields(x).items()})
-    return number(x(t)) if callable(x) else x
+        return with_fields(x, {name: at(value, t, isinstance(x, Rule)) for name, value in fields(x).items()})
+    return _float(number(x(t))) if _is_schedule(x, ours) else x
 
 
-def scheduled(x: Any) -> bool:
-    """Whether a function of the step stands anywhere in a rule."""
-    if is_rule(x) or isinstance(x, tuple):
-        return any(map(scheduled, x if isinstance(x, tuple) else fields(x).values()))
-    return callable(x)
+def scheduled(x: Any, ours: bool = True) -> bool:
+    """Whether a schedule stands anywhere in a rule."""
+    if isinstance(x, tuple):
+        return any(scheduled(item, ours) for item in x)
+    if is_rule(x):
+        return any(scheduled(value, isinstance(x, Rule)) for value in fields(x).values())
+    return _is_schedule(x, ours)
+
+
+def _is_schedule(x: Any, ours: bool) -> bool:
+    return isinstance(x, Schedule) or (ours and callable(x))
+
+
+def _float(x: Any) -> Any:
+    return float(x) if isinstance(x, int) else x

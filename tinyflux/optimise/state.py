@@ -13,8 +13,9 @@ from typing import Any
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
 from .flat import Layout, Leaf, buckets, flatten, places, refuse_overlaps, refuse_two_devices
+from .modifiers import size_of_state
 from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unknown, with_fields
-from .schedules import Scheduled, scheduled
+from .schedules import Scheduled, at, scheduled
 from .step import step_all
 
 
@@ -174,7 +175,7 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     if len(opt._leaves) < len(gradients):
         gradients = tuple(_summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
-    step_all(opt._layout.groups(missing), gradients, opt.native)
+    step_all(opt._layout.plan(missing), gradients, opt.native)
 
 
 def _check_gradient(opt: OptimiserState, i: int, g: Any) -> None:
@@ -289,9 +290,11 @@ def adjust(opt: Any, **hyperparameters: Any) -> None:
 
     Arguments:
         opt: what `setup` returned, or a part of it.
-        hyperparameters: by the names that the rule has, such as eta.
+        hyperparameters: by the names that the rule has, such as eta; in a chain, every rule that has the name gets the
+            value. A schedule counts its steps from here on, unless one was there before.
 
-    Errors: TypeError for a name that the rule doesn't have.
+    Errors: TypeError for a name that the rule doesn't have, ValueError for a value that it can't have, or that asks
+    for another state, as a form does. Nothing is changed then.
 
     >>> import tinyflux as flux
     >>> model = flux.Dense(3, 2)
@@ -300,23 +303,33 @@ def adjust(opt: Any, **hyperparameters: Any) -> None:
     >>> opt.weight.rule.eta, opt.bias.rule.eta
     (0.01, 0.001)
     """
-    for leaf in _leaves(opt, "adjust"):
-        known = _names(leaf.rule)
-        for name in hyperparameters:
-            if name not in known:
-                kind = kind_of(leaf.rule.rule if isinstance(leaf.rule, Scheduled) else leaf.rule)
-                raise TypeError(f"adjust: {unknown(kind, name, known)}")
-        rule = _prepared(_adjusted(leaf.rule, hyperparameters))
+    changed = [(leaf, _changed(leaf.rule, hyperparameters)) for leaf in _leaves(opt, "adjust")]
+    for leaf, rule in changed:
         leaf.changing()
-        if isinstance(rule, Scheduled) and not isinstance(leaf.rule, Scheduled):
-            leaf.numbers = (*leaf.numbers, 0)  # a schedule counts from its adjustment
+        before, after = isinstance(leaf.rule, Scheduled), isinstance(rule, Scheduled)
+        if before != after:  # a schedule counts from the adjustment that brings it
+            leaf.numbers = (*leaf.numbers, 0) if after else leaf.numbers[:-1]
         leaf.rule = rule
 
 
+def _changed(rule: Any, hyperparameters: dict[str, Any]) -> Any:
+    """A leaf's rule with other hyperparameters, or an error."""
+    rule = rule.rule if isinstance(rule, Scheduled) else rule
+    known = _names(rule)
+    for name in hyperparameters:
+        if name not in known:
+            raise TypeError(f"adjust: {unknown(kind_of(rule), name, known)}")
+    new = plain(_adjusted(rule, hyperparameters))
+    if size_of_state(at(new, 0)) != size_of_state(at(rule, 0)):
+        raise ValueError(f"adjust: {new!r} has another state than {rule!r}; call setup with the new rule.")
+    return _prepared(new)
+
+
 def _names(rule: Any) -> list[str]:
-    """The names of a rule's hyperparameters, or of all that the rules of a chain have."""
+    """The names of a rule's hyperparameters, and of those of the rules in it."""
     inside = inner_rules(rule)
-    return list(dict.fromkeys(name for part in inside for name in _names(part))) if inside else list(fields(rule))
+    own = [name for name, value in fields(rule).items() if not (is_rule(value) or (inside and value == tuple(inside)))]
+    return list(dict.fromkeys([*own, *[name for part in inside for name in _names(part)]]))
 
 
 def _adjusted(rule: Any, changes: dict[str, Any]) -> Any:
@@ -325,8 +338,7 @@ def _adjusted(rule: Any, changes: dict[str, Any]) -> Any:
         return tuple([_adjusted(part, changes) for part in rule])
     if not is_rule(rule):
         return rule
-    if inner_rules(rule):
-        return with_fields(rule, {name: _adjusted(value, changes) for name, value in fields(rule).items()})
+    rule = with_fields(rule, {name: _adjusted(value, changes) for name, value in fields(rule).items()})
     own = {name: value for name, value in changes.items() if name in fields(rule)}
     return dataclasses.replace(rule, **own) if own else rule
 

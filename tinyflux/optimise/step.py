@@ -14,26 +14,44 @@ import numpy as np
 
 from .. import cores
 from . import subnormal
-from .flat import Block, Group
+from .flat import Block, Group, Head, Plan
 from .schedules import Scheduled, at
 
 SHARED = 16  # blocks; from so many on, several cores share a step
 NATIVE = 64  # blocks, 16 MB; from so many on, compiling the step is soon made up for
 
 
-def step_all(groups: Sequence[Group], gradients: Sequence[Any], native: bool) -> None:
-    """Step all groups, given the gradients of all leaves: whole ones first, which may refuse, and nothing is done.
+def step_all(plan: Plan, gradients: Sequence[Any], native: bool) -> None:
+    """Step all leaves by their gradients. What brings elements together comes first: it may refuse, before any change.
 
     Arguments:
         native: whether large groups may be stepped by native code.
     """
-    for group, (state, delta) in [(group, _applied(group, gradients)) for group in groups if group.whole]:
+    gradients = _through_heads(plan.heads, gradients) if plan.heads else gradients
+    for group, (state, delta) in [(group, _applied(group, gradients)) for group in plan.groups if group.whole]:
         _write(group, state, delta)
-    for group in groups:
+    for group in plan.groups:
         if group.kernel is not None:
             group.kernel.step([gradients[i] for i in group.indices])
         elif not group.whole:
             _step(group, gradients, native)
+
+
+def _through_heads(heads: Sequence[Head], gradients: Sequence[Any]) -> list[Any]:
+    """The gradients as the heads leave them."""
+    changed = list(gradients)
+    for head in heads:
+        rule = head.rule if head.t is None else at(head.rule, head.t)
+        xs = [leaf.view.reshape(-1) for leaf in head.leaves]
+        _, g = rule.apply((), _joined(xs), _joined([gradients[i].reshape(-1) for i in head.indices]))
+        start = 0
+        for i, leaf in zip(head.indices, head.leaves):
+            stop = start + leaf.view.size
+            changed[i] = g[start:stop].reshape(leaf.view.shape).astype(leaf.view.dtype, copy=False)
+            start = stop
+    for head in heads:
+        head.t = None if head.t is None else head.t + 1
+    return changed
 
 
 def _step(group: Group, gradients: Sequence[Any], native: bool) -> None:
@@ -59,7 +77,7 @@ def _native(group: Group) -> Native | None:
     rule, own = group.rule, group.numbers
     if isinstance(rule, Scheduled):
         rule, own = at(rule.rule, own[-1]), own[:-1]
-    x, arrays, _ = group.blocks[0]
+    x, arrays, _ = max(group.blocks, key=lambda block: block[0].size)
     code = native_step(rule, (*arrays, *own), x)
     if code is None:
         return None
@@ -89,7 +107,7 @@ def _step_blocks(
                 np.subtract(x, delta, out=x)
             for old, new in zip(arrays, state):
                 old[...] = new
-    if not state:  # all by native code: the numbers alone
+    if native is not None and not state:  # all by native code: the numbers alone
         none = blocks[0][0][:0]
         state, _ = group.rule.apply((*[none for _ in blocks[0][1]], *group.numbers), none, none)
     return state[len(state) - len(group.numbers) :]

@@ -47,6 +47,7 @@ class YellowFin(Rule):
     whole = "model"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self, "beta")
         if self.window < 1:
             raise ValueError(f"YellowFin: expected window to be a number from 1 on, got {self.window!r}.")

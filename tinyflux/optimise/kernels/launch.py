@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays import MOVE, device_of, on_gpu
+from ..rule import number_like
 from ..schedules import Scheduled, at
 from .source import TYPES, parts, rates_of, source_of
 
@@ -92,7 +93,7 @@ class KernelStep:
         if self._moved:
             values = self._numbers_there.tolist() if self._numbers_there.size else []
             steps = [] if self._t is None else [self._t]
-            self._known = tuple([type(old)(new) for old, new in zip(self._known, values + steps, strict=True)])
+            self._known = tuple([number_like(old, new) for old, new in zip(self._known, values + steps, strict=True)])
             self._moved = False
         return self._known
 
