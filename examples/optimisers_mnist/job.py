@@ -1,0 +1,129 @@
+"""A process that trains a rule with all its values: what it has made is noted run by run, and is not repeated.
+
+The folder of a rule is one of `examples/flux_mnist`: a run that is done is a line of metrics.jsonl. A run takes
+seconds, so that one which was begun when the process was killed begins anew, and needs no state to be saved.
+"""
+
+import dataclasses
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from examples import datasets
+from examples.flux_mnist import training as articles
+from examples.flux_mnist import workers
+from examples.flux_mnist.folder import Folder
+
+from .contest import ENTRIES, Entry
+from .training import BATCHSIZE, split, train
+
+Runs = dict[tuple[float, int], dict[str, Any]]  # what was measured, by value and seed
+
+
+class Task(NamedTuple):
+    """What the numbers of a rule's runs depend on, but for values, seeds and data."""
+
+    entry: str
+    iterations: int
+    batchsize: int = BATCHSIZE
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.entry.replace(' ', '-')}-{self.iterations}"
+
+    def __str__(self) -> str:
+        return self.entry
+
+
+@dataclasses.dataclass
+class Job(workers.Job):
+    """What a process needs to know to train a rule with all its values; the goal is a number of runs.
+
+    Attributes:
+        choosing: the seeds by which a value is chosen.
+        reporting: the seeds with which the chosen value is trained; none where all values are to be shown.
+    """
+
+    choosing: tuple[int, ...] = ()
+    reporting: tuple[int, ...] = ()
+    plural, unit = "rules", "run"
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(Path(self.results), Task(*self.run))
+
+    @property
+    def entry(self) -> Entry:
+        return ENTRIES[Task(*self.run).entry]
+
+    def left(self) -> list[tuple[float, int]]:
+        """The values and seeds that are to be trained next: all values, then the one that was chosen."""
+        runs = finished(self.folder)
+        left = [(value, seed) for value in self.entry.values for seed in self.choosing if (value, seed) not in runs]
+        if left or not self.reporting:
+            return left
+        best = choose(runs, self.entry.values, self.choosing)
+        return [(best, seed) for seed in self.reporting if (best, seed) not in runs]
+
+    def reached(self) -> int:
+        return min(len(finished(self.folder)), self.goal)
+
+    def cost(self, iterations: int) -> float:
+        return iterations
+
+    def outcome(self) -> str:
+        runs, values = finished(self.folder), self.entry.values
+        best = choose(runs, values, self.choosing)
+        return f"{len(runs)} runs; {self.entry.varied} {best:g}, {score(runs, best, self.choosing):.2%} in validation"
+
+
+def finished(folder: Folder) -> Runs:
+    """The runs that are done."""
+    return {(entry["value"], entry["seed"]): entry for entry in folder.metrics() if "curve" in entry}
+
+
+def choose(runs: Runs, values: Iterable[float], seeds: Iterable[int]) -> float:
+    """The value with the highest mean accuracy on the validation images, the first of several."""
+    return max(values, key=lambda value: score(runs, value, seeds))
+
+
+def score(runs: Runs, value: float, seeds: Iterable[int]) -> float:
+    """The mean accuracy on the validation images; a run that diverged counts as 0."""
+    tried = [runs[value, seed] for seed in seeds]
+    return statistics.fmean(
+        [0.0 if run["diverged"] is not None else run["curve"]["validation accuracy"][-1] for run in tried]
+    )
+
+
+def work(job: Job, stop: Callable[[], bool]) -> None:
+    """Train what is left of a job."""
+    folder, entry = job.folder, job.entry
+    with articles.hold(folder, stop, job.wait):
+        settings = folder.check(job.dataset)
+        folder.clear()
+        if not job.left():
+            return
+        if settings is None:
+            folder.begin({**folder.run._asdict(), **job.dataset, "threads": job.threads})
+        folder.append({"event": "gone on" if settings else "begun", **articles.surroundings()})
+        data = split(datasets.load(job.dataset["dataset"]))
+        while left := job.left():
+            value, seed = left[0]
+            rule = entry.rule(value, folder.run.iterations)
+            result = train(rule, seed, folder.run.iterations, data, stop)
+            folder.append({"value": value, "rule": repr(rule), "seed": seed, **result})
+            folder.tell(job.reached(), result["curve"]["train loss"][-1])
+        folder.clear()
+
+
+def main(parent: str, argument: str) -> int:
+    """The process of a job."""
+    return workers.serve(parent, lambda stop: work(Job(**json.loads(argument)), stop))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

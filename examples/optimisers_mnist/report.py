@@ -1,0 +1,324 @@
+"""The report: a text in Markdown, whose every sentence on the results is computed from them, and two tables as CSV."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from examples.flux_mnist.folder import write
+from examples.flux_mnist.report import duration
+
+from . import figures
+from .contest import DEFAULTS, POWERS
+from .table import SURE, Behind, Result, Table, last, spread
+from .timing import ITERATIONS, ROUNDS
+from .training import BATCHSIZE, MEASURED
+
+RISK = f"{100 * SURE:g} %"
+GUESSED = 30  # percent of accuracy
+NEAR = 0.5  # percentage points: values whose mean accuracy is as near to the best one's are named together
+
+PROTOCOL = """\
+Every rule trains the same network, 784-32-10 with relu, by crossentropy, for {iterations:,} mini-batches of {batchsize}
+images, in float32. Of the training images a sixth, the same for all, is held back for validation. A rule's learning
+rate η (of AdaDelta, which has none, ε; of YellowFin the factor η on the rate that it finds) is the one of
+{values} values with the highest mean accuracy on these validation images, over {choosing} seeds; its other numbers
+are the defaults. With that value it then trains anew with {reporting} other seeds, and what those come to on the test
+images is what is reported: the test images had no part in any choice. A seed stands for the first weights and the order
+of the images, the same for all rules. Demon lowers the momentum of Momentum, and β₁ of Adam, from 0.9 to 0 over the
+run."""
+
+LIMITS = """\
+One small network, one set of images, one size of mini-batch, one number of iterations, and no schedule of the rate: a
+rule that is ahead here may be behind with a larger network, a longer training, or a rate that falls. The two Demons
+are the only ones with a schedule: as the momentum falls so does the size of Momentum's steps, to a tenth, and what the
+others would gain by a rate that falls was not tried. Rates are a factor
+of about three apart, and nothing but the rate was tuned: a finer grid, or other values of a rule's further numbers, can
+move it by as much as many of these rules differ. ± is the standard deviation over seeds, of weights and order alone;
+another split or other images would add to it. The best rule was picked by the same test accuracies that the
+others are compared with, which makes it look a little better than it is. ASGD is measured by its parameters, not by
+their average, which by its default begins after 10⁶ steps."""
+
+
+def report(table: Table, times: dict[str, float], folder: Path, command: str) -> None:
+    """Write report.md, optimisers.csv, runs.csv and the figures into a folder.
+
+    Arguments:
+        table: what the runs have come to.
+        times: microseconds of a step, by rule.
+        folder: where all goes to.
+        command: what has made it, to be noted.
+    """
+    drawn = {figure.name: figure for figure in figures.draw(table, folder / "figures")}
+
+    def shown(*names: str) -> list[str]:
+        return [_shown(drawn[name]) for name in names if name in drawn]
+
+    text = [f"# All optimisers on {_images(table)}"]
+    if table.missing:
+        text.append(f"**Not done yet, and left out: {', '.join(table.missing)}.**")
+    if table.contest:
+        text += [
+            _protocol(table),
+            "## What the data show",
+            _findings(table),
+            *shown("accuracies"),
+            _contest(table, times),
+            _KEY,
+        ]
+        text += ["## Learning curves", *shown("learning-loss", "learning-accuracy")]
+        text += ["## What the learning rate does", *shown("values")]
+    if table.padam:
+        text += ["## Padam: power and learning rate", _padam(table), *shown("padam")]
+    if table.adam:
+        text += ["## Adam's numbers, one at a time", _adam(table), *shown("adam")]
+    text += ["## What the data don't show", LIMITS, "## How it was made", _made(table, command)]
+    write(folder / "report.md", "\n\n".join(text) + "\n")
+    write(folder / "optimisers.csv", _csv(_summary(table, times)))
+    write(folder / "runs.csv", _csv(_runs(table)))
+
+
+def _images(table: Table) -> str:
+    return {"mnist": "MNIST", "digits": "scikit-learn's small digits, not MNIST"}[table.dataset["dataset"]]
+
+
+def _shown(figure: figures.Figure) -> str:
+    return f"![{figure.title}](figures/{figure.name}.png)\n\n{figure.caption}"
+
+
+def _protocol(table: Table) -> str:
+    first = table.contest[0]
+    counts = {"values": len(first.entry.values), "choosing": len(first.choosing), "reporting": len(first.reporting)}
+    return PROTOCOL.format(iterations=table.iterations, batchsize=BATCHSIZE, **counts)
+
+
+# All rules
+
+
+def _findings(table: Table) -> str:
+    """What can be said of these results, and is true of them whatever they are."""
+    best = table.contest[0]
+    compared = [(r.name, gap.sure) for r, gap in zip(table.contest, table.behind) if not math.isnan(gap.points)][1:]
+    lines = [f"{best.name} has the highest mean on the test images, {_test(best)} %."]
+    if compared:
+        lines.append(f"Not told apart from it by these seeds: {_names(name for name, sure in compared if not sure)}.")
+        surely = _names(name for name, sure in compared if sure)
+        lines.append(f"Behind it by more than chance makes (at a risk of {RISK} of any false alarm): {surely}.")
+        ends = [spread(r.ends("test accuracy")) for r in table.contest]
+        means = [end.mean for end in ends if not math.isnan(end.mean)]
+        deviations = sorted(end.deviation for end in ends if not math.isnan(end.deviation))
+        lines.append(
+            f"From the first to the last are {means[0] - means[-1]:.2f} percentage points; the standard deviation of a "
+            f"rule over its seeds is {deviations[len(deviations) // 2]:.2f} in the median."
+        )
+    lines += [_family(table), _edges(table), _lost(table), _in_vain(table)]
+    return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _test(result: Result) -> str:
+    return str(spread(result.ends("test accuracy")))
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _family(table: Table) -> str:
+    """The best of each family."""
+    first = {}
+    for result in table.contest:
+        first.setdefault(result.entry.family, result)
+    return "The first of each family: " + "; ".join(f"{f}: {r.name} with {_test(r)} %" for f, r in first.items()) + "."
+
+
+def _edges(table: Table) -> str:
+    edges = [f"{r.name} ({r.entry.varied} = {r.best:g})" for r in table.contest if r.at_the_edge]
+    return (
+        f"Chosen at the edge of what was tried, so that a value beyond may be better: {_names(edges)}." if edges else ""
+    )
+
+
+def _lost(table: Table) -> str:
+    """Which runs diverged."""
+    diverged = [
+        f"{_value(r, value)} ({r.validation(value).diverged} of {len(r.choosing)})"
+        for r in table.results
+        for value in r.entry.values
+        if r.validation(value).diverged
+    ]
+    never = [r.name for r in table.contest if np.isnan(r.ends("test accuracy")).all()]
+    text = "Values with which a loss became infinite or NaN, in how many of the runs they were tried by: "
+    return f"{text}{_names(diverged)}." + (f" Diverged with all seeds: {_names(never)}." if never else "")
+
+
+def _in_vain(table: Table) -> str:
+    """Which values led nowhere, though all numbers stayed finite."""
+    lost = [_value(r, value) for r in table.results for value in r.entry.values if r.validation(value).mean < GUESSED]
+    return f"Values that came to less than {GUESSED} % of the validation images (guessing gets 10): {_names(lost)}."
+
+
+def _value(result: Result, value: float) -> str:
+    return f"{result.name} with {result.entry.varied} = {value:g}"
+
+
+_KEY = f"""\
+Accuracies in percent, mean ± standard deviation over the seeds. *validation*: of the runs by which the value was
+chosen; all else: of the runs with other seeds. *behind the best*: mean difference on the test images, seed by seed, ±
+its standard error; \\* where it is sure (a paired t-test, {RISK} after Bonferroni's correction). *losses*:
+crossentropy at the end, on {MEASURED:,} training images at most, and on the test images. *step*: gradient and update of
+a mini-batch on one core, the rules by turns, the fastest of {ROUNDS} times {ITERATIONS}. *state*: bytes that the rule
+keeps for a float32 parameter."""
+
+
+def _contest(table: Table, times: dict[str, float]) -> str:
+    rows = [
+        [
+            r.name,
+            f"{r.entry.varied} = {r.best:g}",
+            str(r.validation(r.best)),
+            _test(r),
+            _gap(gap) if r is not table.contest[0] else "",
+            *[_loss(r, part) for part in ("train", "test")],
+            f"{times[r.name]:.0f} µs",
+            str(r.state),
+        ]
+        for r, gap in zip(table.contest, table.behind)
+    ]
+    header = ["rule", "chosen", "validation", "test", "behind the best"]
+    return _table([*header, "training loss", "test loss", "step", "state"], "ll" + "r" * 7, rows)
+
+
+def _loss(result: Result, part: str) -> str:
+    mean = spread(result.ends(f"{part} loss")).mean
+    return "" if math.isnan(mean) else f"{mean:.3f}"
+
+
+def _gap(gap: Behind) -> str:
+    if math.isnan(gap.points):
+        return ""
+    error = "" if math.isnan(gap.error) else f" ± {gap.error:.2f}"
+    return f"{gap.points:.2f}{error}" + (" \\*" if gap.sure else "")
+
+
+# Padam and Adam
+
+
+def _padam(table: Table) -> str:
+    best, rate = max(((r, value) for r in table.padam for value in r.entry.values), key=lambda cell: _mean(*cell))
+    own = [f"p = {_power(r)}: {r.best:g}" for r in table.padam]
+    edge = [_power(r) for r in table.padam if r.at_the_edge]
+    beyond = f" For p = {', '.join(edge)} it is at the edge of the grid: one beyond may be better." if edge else ""
+    return (
+        "The smaller p, the less a step is divided by: p = 1/2 would be AMSGrad, p = 0 descent with momentum. The best "
+        f"rate of each p is {'; '.join(own)}.{beyond} "
+        f"The best of all is p = {_power(best)} with η = {rate:g}, {best.validation(rate)} % of the validation images."
+    )
+
+
+def _power(result: Result) -> str:
+    return POWERS[result.entry.rule(0.1, 1).p]
+
+
+def _mean(result: Result, value: float) -> float:
+    """The mean accuracy on the validation images; 0 where all diverged."""
+    mean = result.validation(value).mean
+    return 0.0 if math.isnan(mean) else mean
+
+
+def _adam(table: Table) -> str:
+    """What becomes of the accuracy when each number is varied alone."""
+    rows = []
+    for r in table.adam:
+        best = max(r.entry.values, key=lambda value: _mean(r, value))
+        worst = min(r.entry.values, key=lambda value: _mean(r, value))
+        near = [f"{value:g}" for value in r.entry.values if _mean(r, value) > _mean(r, best) - NEAR]
+        default = DEFAULTS[r.entry.varied]
+        named = [f"{value:g}: {r.validation(value)}" for value in (default, best, worst)]
+        rows.append([r.entry.varied, *named, ", ".join(near)])
+    text = "Accuracy on the validation images in percent. The other numbers are the defaults, η = 0.001, β₁ = 0.9, "
+    text += "β₂ = 0.999, ε = 1e-8: what suits them best depends on these.\n\n"
+    header = ["varied", "default", "best", "worst", f"within {NEAR:g} points of the best"]
+    return text + _table(header, "lllll", rows)
+
+
+# Made of, and how
+
+
+def _made(table: Table, command: str) -> str:
+    days = sorted(event["time"][:10] for event in table.events)
+    machines = dict.fromkeys(_machine(event["machine"]) for event in table.events)
+    versions = dict.fromkeys(", ".join(f"{k} {v}" for k, v in event["versions"].items()) for event in table.events)
+    runs = [run for result in table.results for run in result.runs.values()]
+    ways = " and ".join(sorted({run["step"] for run in runs}))
+    spent = duration(sum(run["seconds"] for run in runs))
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    return (
+        f"Trained {when}: {len(runs):,} runs, {spent} of training in all without the measuring, as {ways}, on "
+        f"{'; '.join(machines)}. Versions: {'; '.join(versions)}. The images' SHA-256 is "
+        f"`{table.dataset['data_sha256'][:16]}…`. The figures are here as SVG, too; every run stands in "
+        f"[runs.csv](runs.csv), the table in [optimisers.csv](optimisers.csv).\n\n```sh\n{command}\n```"
+    )
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    memory = f", {machine['memory_gib']} GiB of memory" if machine["memory_gib"] else ""
+    return f"{machine['cores']} cores of {machine['processor']}{memory}, {machine['system']}"
+
+
+def _table(header: list[str], alignment: str, rows: list[list[str]]) -> str:
+    """A table in Markdown; the alignment of each column is l or r."""
+    rule = [{"l": ":--", "r": "--:"}[letter] for letter in alignment]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
+
+
+def _summary(table: Table, times: dict[str, float]) -> list[dict[str, Any]]:
+    """The numbers of the table of rules."""
+    rows = []
+    for r, gap in zip(table.contest, table.behind):
+        test = spread(r.ends("test accuracy"))
+        rows.append(
+            {
+                "rule": r.name,
+                "varied": r.entry.varied,
+                "chosen": r.best,
+                "validation_percent": f"{r.validation(r.best).mean:.4f}",
+                "test_percent": f"{test.mean:.4f}",
+                "test_deviation": f"{test.deviation:.4f}",
+                "seeds": len(r.reporting),
+                "diverged": test.diverged,
+                "behind": f"{gap.points:.4f}",
+                "behind_error": f"{gap.error:.4f}",
+                "surely_behind": gap.sure,
+                "train_loss": f"{spread(r.ends('train loss')).mean:.5f}",
+                "test_loss": f"{spread(r.ends('test loss')).mean:.5f}",
+                "step_microseconds": f"{times[r.name]:.1f}",
+                "state_bytes_per_parameter": r.state,
+            }
+        )
+    return rows
+
+
+def _runs(table: Table) -> list[dict[str, Any]]:
+    """What every run came to; the test images are those of the runs that report, for the others are for choosing."""
+    rows = []
+    for result in table.results:
+        for (value, seed), run in result.runs.items():
+            parts = ["train", "validation", *["test"] * (seed in result.reporting)]
+            ends = {f"{part}_{m}": f"{last(run, f'{part} {m}'):.6g}" for part in parts for m in ("loss", "accuracy")}
+            told = {"rule": result.name, "varied": result.entry.varied, "value": value, "seed": seed}
+            after = "" if run["diverged"] is None else run["diverged"]
+            rows.append({**told, "diverged_after": after, "seconds": f"{run['seconds']:.4g}", **ends})
+    return rows
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    file = io.StringIO()
+    columns = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
