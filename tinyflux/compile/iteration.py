@@ -16,8 +16,8 @@ from ..arrays import on_gpu
 from ..autodiff import withgradient
 from ..autodiff.tape import plain
 from ..optimise.flat import Leaf, heads_of
-from ..optimise.modifiers import split
-from ..optimise.rule import kind_of, number_like
+from ..optimise.modifiers import AccumGrad, split
+from ..optimise.rule import inner_rules, kind_of, number_like
 from ..optimise.schedules import at
 from ..optimise.state import OptimiserState, gradients_of
 from . import program
@@ -137,6 +137,7 @@ class Iteration:
         results += self._through_heads(recording, totals, symbols)
         self._groups = grouped(self._active)
         for leaves in self._groups:
+            _refuse_waiting(leaves[0].rule)
             group = [Symbolic(recording.input((), np.float64, weak=True)) for _ in numbers_of(leaves[0])]
             self._scalar_slots += [x.node.params for x in group]
             rule = with_numbers(split(leaves[0].rule)[1], iter(group))
@@ -303,6 +304,13 @@ class Iteration:
             for leaf in leaves if own else ():
                 leaf.changing()
                 leaf.numbers = new
+
+
+def _refuse_waiting(rule: Any) -> None:
+    if isinstance(rule, AccumGrad):
+        raise NotCompilable("AccumGrad can't be compiled: it makes no step while it gathers gradients.")
+    for part in inner_rules(rule):
+        _refuse_waiting(part)
 
 
 def _joined(arrays: Sequence[Any]) -> Any:

@@ -16,6 +16,22 @@ import numpy as np
 
 from .rule import Rule, State, fields, is_rule, number, with_fields
 
+__all__ = [
+    "Constant",
+    "Cosine",
+    "CosineRestarts",
+    "Demon",
+    "Exponential",
+    "InverseTime",
+    "MultiStep",
+    "OneCycle",
+    "Polynomial",
+    "Schedule",
+    "Sequence",
+    "Step",
+    "Warmup",
+]
+
 
 class Schedule:
     """The schedules that are records: what they hold is saved with the state of the rule that they stand in."""

@@ -56,6 +56,8 @@ def _through_heads(heads: Sequence[Head], gradients: Sequence[Any]) -> list[Any]
 
 def _step(group: Group, gradients: Sequence[Any], native: bool) -> None:
     """Step the leaves of a group block by block; the numbers of its state move on once, after the last block."""
+    if len(group.blocks) > 1:  # in one piece, once: a transposed gradient would be copied for every block
+        gradients = [g if g is None else g.reshape(-1) for g in gradients]
     if len(group.blocks) < SHARED:
         numbers = _step_blocks(group, group.blocks, gradients)
     else:
