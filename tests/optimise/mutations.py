@@ -69,11 +69,17 @@ Padam.apply: return (m, v, w), self.eta * m / np.where(w == 0, 2, w) ** self.p #
     0 over any number
 RAdam.apply: r = number(np.where(trusted, rectified, 1.0)) ** 0.5
     unused where v is not trusted
-OptimiserChain.__init__: object.__setattr__(self, "_counts", [_counts(at(rule, 1)) for rule in rules])
+RAdam.apply: limit = np.where(limit > 4, limit, 5.0) # rho stays below 4 then, and r is not used
+    all that is made of it becomes plain numbers
+RAdam.apply: limit = number(np.where(limit > 4, limit, 6.0)) # rho stays below 4 then, and r is not used
+    any number will do by which nothing is divided by 0
+RAdam.apply: limit = number(np.where(limit > 4, limit, 0.0)) # rho stays below 4 then, and r is not used
+    any number will do by which nothing is divided by 0
+OptimiserChain.__init__: object.__setattr__(self, "_counts", [size_of_state(at(rule, 1)) for rule in rules])
     a state is as large at every step
 OptimiserChain.whole: scopes = [getattr(rule, "whole", 0.5) for rule in self.rules]
     only the two scopes are looked for
-_counts: state = rule.init(np.zeros(1))
+size_of_state: state = rule.init(np.zeros(1))
     an array is counted whatever its size
 ClipNorm.apply: norm = np.sqrt(np.sum(g.astype(np.float64) ** 2))
     NumPy's float64 is a float, too

@@ -1,6 +1,7 @@
 """Every rule on all kinds of arrays and gradients: dtypes, shapes, sizes, extreme and missing numbers."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,20 @@ def test_radam_without_enough_memory(beta2):
     for _ in range(3000):
         state, delta = rule.apply(state, g, g)
         np.testing.assert_allclose(delta, 0.1 * g, rtol=1e-14)
+
+
+def test_radam_with_just_enough_memory():
+    """ρ∞ = 4.71 for β₂ = 0.65: v is trusted after some steps; with a constant gradient m̂ = g and v̂ = g²."""
+    rule, g = flux.RAdam(0.1, (0.0, 0.65)), np.array([3.0])
+    state, limit = rule.init(g), 2 / 0.35 - 1
+    for t in range(1, 30):
+        state, delta = rule.apply(state, g, g)
+        rho = limit - 2 * t * 0.65**t / (1 - 0.65**t)
+        step = 0.3
+        if rho > 4:
+            step = 0.1 * math.sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho))
+        np.testing.assert_allclose(delta, step, rtol=1e-8)  # ε is 3e-9 of |g|
+    assert rho > 4
 
 
 def test_yellowfin_measures_all_dtypes_together():

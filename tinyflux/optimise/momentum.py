@@ -256,7 +256,7 @@ class ASGD(Rule):
     t0: float = 1e6
 
     def init(self, x: Any) -> State:
-        return np.zeros_like(x), 0, 1.0 * self.eta, 1.0  # the average, the steps made, and η and μ of the step to come
+        return np.zeros_like(x), 0, self.eta, 1.0  # the average, the steps made, and η and μ of the step to come
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         average, t, eta, mu = state
