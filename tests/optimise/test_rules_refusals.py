@@ -138,6 +138,22 @@ def test_adjust_refuses_what_asks_for_another_state(rule, change):
     flux.update(opt, model, [np.ones(2), np.ones(3)])
 
 
+def test_a_schedule_of_integers_is_one_of_numbers():
+    """Native code is made for numbers, not for each integer anew."""
+    seen = []
+
+    class Told(flux.Descent):
+        def apply(self, state, x, g):
+            seen.append(self.eta)
+            return super().apply(state, x, g)
+
+    model = [np.zeros(1)]
+    opt = flux.setup(Told(lambda t: t + 1), model)
+    for _ in range(2):
+        flux.update(opt, model, [np.ones(1)])
+    assert [(type(eta), eta) for eta in seen] == [(float, 1.0), (float, 2.0)]
+
+
 def test_adjust_to_a_schedule_and_back(tmp_path):
     model = [np.zeros(1)]
     opt = flux.setup(flux.Descent(1.0), model)
@@ -168,17 +184,31 @@ def test_gathered_gradients_are_averaged_over_those_that_came():
     assert model[0] == -2.0
 
 
-def test_the_norm_of_the_model_under_several_states():
-    """A layer that was frozen for a while, and one that has no gradient now and then, count all the same."""
+@pytest.mark.parametrize("omega", [1.0, schedules.Step(2.0, 1, gamma=0.5)], ids=repr)
+def test_the_norm_of_the_model_under_several_states(omega):
+    """A layer that had no gradient for once has other powers of β; it counts all the same, the norm being 7."""
     model = [np.zeros(1), np.zeros(1, np.float32), np.zeros(1)]
-    opt = flux.setup(Chain(flux.ClipNorm(1.0, over="model"), flux.WeightDecay(0.0), flux.Momentum(1.0, 0.5)), model)
+    rule = Chain(flux.ClipNorm(omega, over="model"), flux.Adam(1e-9, (0.0, 0.5)))  # whose average of g is g
+    opt = flux.setup(rule, model)
     flux.update(opt, model, [None, np.zeros(1, np.float32), np.zeros(1)])
     flux.update(opt, model, [np.array([2.0]), np.array([3.0], np.float32), np.array([6.0])])
-    np.testing.assert_allclose([x.item() for x in model], [-2 / 7, -3 / 7, -6 / 7], rtol=1e-6)
-    assert model[1].dtype == opt[1].state[0].dtype == np.float32
+    assert opt[0].numbers != opt[2].numbers
+    np.testing.assert_allclose([leaf.state[0].item() for leaf in opt], [2 / 7, 3 / 7, 6 / 7], rtol=1e-6)
+    assert opt[1].state[0].dtype == np.float32
+    before = [x.copy() for x in model]
     with pytest.raises(flux.NonFiniteNorm):
         flux.update(opt, model, [np.array([2.0]), np.array([np.nan], np.float32), np.array([6.0])])
-    np.testing.assert_allclose(model[0], -2 / 7)
+    assert model == before
+
+
+def test_the_norm_of_each_array_and_a_schedule_behind_gathered_gradients():
+    """What waits for gradients keeps the schedule waiting, too: the second step has the second rate."""
+    model = [np.zeros(1)]
+    rule = Chain(flux.ClipNorm(2.0), flux.AccumGrad(2), flux.Descent(schedules.Step(1.0, 1, gamma=0.5)))
+    opt = flux.setup(rule, model)
+    for expected in (0, -2, -2, -3):
+        flux.update(opt, model, [np.array([8.0])])
+        np.testing.assert_allclose(model[0], expected, rtol=1e-15)
 
 
 def test_load_refuses_a_state_of_more_arrays(tmp_path):

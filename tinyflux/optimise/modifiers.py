@@ -267,7 +267,7 @@ def _split(rule: Any) -> tuple[Any, Any]:
         waits = any(isinstance(part, AccumGrad) for part in inner_rules(tail))  # then steps are not those of the head
         return (None, rule) if head is None or waits else (head, Scheduled(tail))
     parts = rule.rules if isinstance(rule, OptimiserChain) else (rule,)
-    count = max([i for i, part in enumerate(parts, 1) if getattr(part, "whole", None) is not None], default=0)
+    count = max(i for i, part in enumerate(parts, 1) if getattr(part, "whole", None) is not None)
     if any(size_of_state(at(part, 0)) != (0, 0) for part in parts[:count]):
         return None, rule
-    return (OptimiserChain(*parts[:count]) if count else None), (OptimiserChain(*parts[count:]) if count else rule)
+    return OptimiserChain(*parts[:count]), OptimiserChain(*parts[count:])
