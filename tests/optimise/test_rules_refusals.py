@@ -211,6 +211,16 @@ def test_the_norm_of_each_array_and_a_schedule_behind_gathered_gradients():
         np.testing.assert_allclose(model[0], expected, rtol=1e-15)
 
 
+def test_a_scheduled_norm_before_gathered_gradients_waits_with_them():
+    """The bound halves with every step that is made, not with every gradient."""
+    model = [np.zeros(1)]
+    norm = flux.ClipNorm(schedules.Step(4.0, 1, gamma=0.5))
+    opt = flux.setup(Chain(norm, flux.AccumGrad(2), flux.Descent(1.0)), model)
+    for expected in (0, -4, -4, -6):
+        flux.update(opt, model, [np.array([8.0])])
+        np.testing.assert_allclose(model[0], expected, rtol=1e-15)
+
+
 def test_load_refuses_a_state_of_more_arrays(tmp_path):
     model = [np.zeros(2)]
     flux.save(tmp_path / "m.npz", model, flux.setup(flux.AggMo(), model))

@@ -15,7 +15,7 @@ from .. import cores, tree
 from ..arrays import on_gpu
 from ..autodiff import withgradient
 from ..autodiff.tape import plain
-from ..optimise.flat import Leaf, heads_of
+from ..optimise.flat import Head, Leaf, heads_of
 from ..optimise.modifiers import AccumGrad, split
 from ..optimise.rule import inner_rules, kind_of, number_like
 from ..optimise.schedules import at
@@ -133,7 +133,7 @@ class Iteration:
         self._scalar_slots: list[int] = []
         totals = gradients_of(self._opt, grads)
         self._active = [leaf for leaf in self._opt._leaves if not leaf.frozen and totals[leaf] is not None]
-        self._heads = [head.leaves for head in heads_of([*enumerate(self._active)])]
+        self._heads = [head.leaves for head in self._heads_now()]
         results += self._through_heads(recording, totals, symbols)
         self._groups = grouped(self._active)
         for leaves in self._groups:
@@ -161,12 +161,16 @@ class Iteration:
                     results.append(overwriting(old.node, node_of(now)))
         return results
 
+    def _heads_now(self) -> list[Head]:
+        """The heads of the rules, with their numbers as they are; whether there are any is a matter of the program."""
+        return heads_of([*enumerate(self._active)])
+
     def _through_heads(
         self, recording: Recording, totals: dict[Leaf, Any], symbols: dict[int, Symbolic]
     ) -> list[Result]:
         """Record what the heads of rules make of the gradients, which they bring together; their steps count on."""
         results = []
-        for head in heads_of([*enumerate(self._active)]):
+        for head in self._heads_now():
             numbers = [Symbolic(recording.input((), np.float64, weak=True)) for _ in numbers_of_head(head)]
             self._scalar_slots += [x.node.params for x in numbers]
             rule = with_numbers(head.rule, iter(numbers))
@@ -205,7 +209,7 @@ class Iteration:
 
     def fits(self) -> bool:
         """Whether parameters that the program steps alike are still to be stepped alike."""
-        if [head.leaves for head in heads_of([*enumerate(self._active)])] != self._heads:
+        if self._heads and [head.leaves for head in self._heads_now()] != self._heads:
             return False
         return all(alike(leaves[0], leaf) for leaves in self._groups for leaf in leaves)
 
@@ -224,9 +228,8 @@ class Iteration:
         order = np.zeros((1, 1), np.int64) if order is None else order
         addresses, held = self._addresses(arrays)
         table = (ctypes.c_void_p * len(addresses))(*addresses)
-        heads = heads_of([*enumerate(self._active)])
-        numbers = [x for head in heads for x in numbers_of_head(head)]
-        self._first = len(numbers)  # of the groups' numbers
+        numbers = [x for head in (self._heads_now() if self._heads else ()) for x in numbers_of_head(head)]
+        first = len(numbers)  # of the groups' numbers
         numbers += [x for leaves in self._groups for x in numbers_of(leaves[0])]
         scalars = np.array(numbers, np.float64)
         for i, slot in enumerate(self._scalar_slots):
@@ -236,7 +239,7 @@ class Iteration:
             return self._iterate(table, address(memory), order, losses)
         finally:
             self._library.done(memory)
-            self._give_back(scalars)
+            self._give_back(scalars[first:])
             del held
 
     def _addresses(self, data: Sequence[Any]) -> tuple[list[int], list[Any]]:
@@ -296,7 +299,7 @@ class Iteration:
 
     def _give_back(self, scalars: Any) -> None:
         """Write the numbers of the optimiser's state back to where `update` keeps them."""
-        position = self._first
+        position = 0
         for leaves in self._groups:
             position += len(numbers_of(leaves[0]))
             own = leaves[0].numbers
