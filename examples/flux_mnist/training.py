@@ -255,8 +255,9 @@ def surroundings() -> dict[str, Any]:
 
 
 def stop_on_signals() -> Callable[[], bool]:
-    """Have Ctrl-C and a request to end raise a flag; returns the function that reads it."""
+    """Have Ctrl-C and a request to end raise a flag, unless they are ignored; returns the function that reads it."""
     raised: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: raised.append(number))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
+            signal.signal(number, lambda number, frame: raised.append(number))
     return lambda: bool(raised)

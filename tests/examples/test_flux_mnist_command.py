@@ -131,7 +131,8 @@ def test_on_a_pipe(tmp_path):
 
 
 IN_THE_FOREGROUND = """
-import os, runpy, sys
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job lacks
 terminal = os.open(sys.argv.pop(1), os.O_RDWR)  # the first that a session opens controls it
 os.dup2(terminal, 0), os.dup2(terminal, 1), os.dup2(terminal, 2)
 runpy.run_module("examples.flux_mnist", run_name="__main__", alter_sys=True)

@@ -311,3 +311,18 @@ def test_children_of_a_command_that_is_killed_end(tmp_path):
     assert 500 <= last < grid.LONGEST
     assert folder.told() is None
     assert not folder.ended(grid.LONGEST)
+
+
+@pytest.mark.parametrize(("handler", "stopped"), [(signal.SIG_IGN, False), (signal.default_int_handler, True)])
+def test_ctrl_c_is_ignored_where_the_command_ignores_it(handler, stopped):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, handler)  # ignored, as a shell has it for what it runs in the background
+    try:
+        stop = training.stop_on_signals()
+        signal.raise_signal(signal.SIGINT)
+        assert stop() is stopped
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+    finally:
+        for number, found in before.items():
+            signal.signal(number, found)
