@@ -42,7 +42,7 @@ def text(index: Affine) -> str:
 class Unit:
     """What the functions of one source share: where every array lies, and how it is called."""
 
-    def __init__(self, schedule: Schedule, trusted: set[Node]) -> None:
+    def __init__(self, schedule: Schedule, trusted: set[Node], order: Node | None) -> None:
         self.schedule = schedule
         self.trusted = trusted
         self.names = {node: i for i, node in enumerate(schedule.nodes)}
@@ -57,6 +57,12 @@ class Unit:
                 if node not in self.pointers and node not in schedule.registers:
                     self.offsets[node] = self.arena
                     self.arena += arena_size(self.memory(node), node.dtype.itemsize)
+        self.ahead = self.arena  # where what is calculated ahead lies until its iteration
+        if schedule.ahead is not None:
+            (node,) = schedule.ahead.product.nodes
+            self.arena += arena_size(node.shape, node.dtype.itemsize)
+        inputs = [n.params for n in [*schedule.nodes, *([order] if order else [])] if n.op == "input"]
+        self.next = 1 + max([-1, *self.pointers.values(), *inputs])  # after the given pointers: the next order's
         self.used: dict[str, tuple[Node, bool]] = {}
         self.functions: dict[tuple[str, str], str] = {}
         self.blas = False  # whether BLAS is called
@@ -156,6 +162,16 @@ class Body:
         if not calculate and (node.op in ("input", "reshape") or node in self.unit.schedule.stored):
             return self.keep(node, index, self.load(node, index))
         return getattr(self, f"_{node.op}")(node, index)
+
+    def stores(self, at: tuple[Affine, ...]) -> list[str]:
+        """The statements that store what the kernel calculates for one element."""
+        stores = []
+        for node in self.kernel.nodes:
+            value = self.value(node, at, calculate=True)
+            self.known[node, at] = value
+            if node not in self.unit.schedule.registers:
+                stores.append(f"{self.unit.name(node, write=True)}[{text(self.offset(node, at))}] = {value};")
+        return stores
 
     def load(self, node: Node, index: Sequence[Affine]) -> str:
         if node in self.unit.schedule.registers:

@@ -20,7 +20,7 @@ from ..optimise.modifiers import AccumGrad, split
 from ..optimise.rule import inner_rules, kind_of, number_like
 from ..optimise.schedules import at
 from ..optimise.state import OptimiserState, gradients_of
-from . import program
+from . import ahead, program
 from .library import Library, address, contiguous
 from .program import Node, Recording, needed, written
 from .rows import BLOCK, analysed
@@ -72,7 +72,9 @@ class Iteration:
                 self.program = "\n".join(written(nodes, [total]))
                 if total.op == "input" or total.op == "view":
                     total = program.elementwise("positive", [total], total.dtype)
-                self.source = Source(planned(results, total, plan), recording.trusted, total, order)
+                schedule = planned(results, total, plan)
+                schedule.ahead = ahead.found(schedule, order)
+                self.source = Source(schedule, recording.trusted, total, order)
         self._library = Library(self.source)
         self._inputs = len(recording.inputs)
         self._known: tuple[list[Any], list[int], list[Any]] = ([], [], [])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import functions, products
+from . import ahead, functions, products
 from .emit import ZERO, Affine, Body, Unit, added, affine, indices, loops, text, zeroed
 from .functions import c_type
 from .indexing import c_strides
@@ -21,6 +21,11 @@ EXACT = 1024  # float32 sums of more numbers than this are added up in double
 
 def written(unit: Unit, kernel: Kernel) -> list[str]:
     """The lines of a kernel, without indentation."""
+    found = unit.schedule.ahead
+    if found is not None and kernel is found.product:
+        return ahead.taken(unit, found)
+    if found is not None and kernel is found.update:
+        return ahead.updated(unit, found)
     return _KINDS[kernel.kind](unit, kernel)
 
 
@@ -49,13 +54,7 @@ def _map(unit: Unit, kernel: Kernel) -> list[str]:
             index[group[-1]] = (0, ((name, 1),))
         nest.append((name, total))
     body = Body(unit, kernel)
-    at = tuple(index)
-    stores = []
-    for node in kernel.nodes:
-        value = body.value(node, at, calculate=True)
-        body.known[node, at] = value
-        if node not in unit.schedule.registers:
-            stores.append(f"{unit.name(node, write=True)}[{text(body.offset(node, at))}] = {value};")
+    stores = body.stores(tuple(index))
     return [*body.outside, *loops(nest, [*body.lines, *stores], "" if body.checked else SIMD)]
 
 

@@ -2,6 +2,7 @@
 
    dot_*   c[i,j] (+)= sum_k a[i,k] b[j,k]     both operands contiguous along k
    axpy_*  c[i,j] (+)= sum_k a[i,k] b[k,j]     b and c contiguous along j, a with any strides
+   halves_*  the sum of n numbers, n a power of two: one half is added to the other, again and again
 
    Everything is inlined into its caller: with sizes and strides known when compiling, the cases that cannot
    happen vanish. Any sizes >= 0 are right; no operand needs alignment; c must not overlap a or b. The body is
@@ -429,6 +430,14 @@ TF_INLINE void TF_N(dot)(int64_t m, int64_t n, int64_t k, const TF_T *a, int64_t
                             c + j * c_j, c_i, c_j, (int)(wide - (vectors - 1) * TF_LANES), add || q > 0);
         }
     }
+}
+
+TF_INLINE TF_T TF_N(halves)(TF_T *t, int n)
+{
+    while (n /= 2)
+        for (int l = 0; l < n; l++)
+            t[l] += t[l + n];
+    return t[0];
 }
 
 #undef TF_V

@@ -14,12 +14,16 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from .functions import cost
 from .indexing import Map, composed, identity, is_identity
 from .matmul import Product, recognised
 from .program import Node, needed
 from .rows import RowPlan
+
+if TYPE_CHECKING:
+    from .ahead import Ahead
 
 ALWAYS = ("reduce", "scan", "scatter", "call")  # what can't be calculated one element at a time
 STORE = 3  # multiplications: what it costs to write an element and read it again
@@ -70,6 +74,7 @@ class Schedule:
         registers: those of them that lie in registers alone.
         results: where results go.
         rows: how the rows of a large batch are cut into blocks, or None.
+        ahead: the product that is calculated for the next iteration, or None.
     """
 
     nodes: list[Node]
@@ -78,6 +83,7 @@ class Schedule:
     registers: set[Node]
     results: list[Result]
     rows: RowPlan | None
+    ahead: Ahead | None = None
 
 
 def planned(results: Sequence[Result], loss: Node | None = None, rows: RowPlan | None = None) -> Schedule:

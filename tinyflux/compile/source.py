@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from . import loops
+from . import ahead, loops
 from .emit import Unit
 from .functions import c_type
 from .program import Node, line_of, written
@@ -41,7 +41,7 @@ class Source:
     def __init__(
         self, schedule: Schedule, trusted: set[Node], loss: Node | None = None, order: Node | None = None
     ) -> None:
-        self.unit = Unit(schedule, trusted)
+        self.unit = Unit(schedule, trusted, order)
         self.schedule = schedule
         self._names = {node: f"%{i}" for node, i in self.unit.names.items()}
         parts = [self._part("after", AFTER), self._part("update", UPDATE)]
@@ -78,23 +78,31 @@ class Source:
         for kernel in kernels:
             lines += [f"/* {line_of(node, self._names)} */" for node in kernel.nodes]
             lines += ["{", *["    " + line for line in indented(loops.written(self.unit, kernel))], "}"]
+        return self._lines(name, lines, more, attribute)
+
+    def _lines(self, name: str, lines: Sequence[str], more: str = "", attribute: str = "") -> str:
+        """A function of lines, after the declarations of the arrays that they name."""
         head = f"static {attribute}int {name}(char *const *p, char *arena{more}) {{"
-        return "\n".join([head, *self.unit.declarations(), *["    " + line for line in lines], "    return 0;", "}\n"])
+        body = ["    " + line for line in [*lines, "return 0;"]]
+        return "\n".join([head, *self.unit.declarations(), *body, "}\n"])
 
     def _training(self, loss: Node, order: Node | None) -> str:
         """The loop over iterations, each with its own stretch of the order; it returns how many were completed."""
         assert order is not None
         name = self.unit.name(loss)
         (declared,) = self.unit.declarations()
-        inputs = [n.params for n in self.schedule.nodes if n.op == "input"]
         text = _FINISH.format(declared=declared.strip(), loss=f"{name}[0]")
         rows = self.schedule.rows
         if rows is not None:
             zero, merge = ("\n    ".join(self._sums(template)) for template in (_ZERO, _MERGE))
             text += _BLOCKS.format(block=rows.block, length=rows.length, zero=zero, merge=merge)
-        pointers = 1 + max([order.params, *[r.pointer for r in self.schedule.results], *inputs])
         call = f"blocks(p, arena, 0, {rows.count})" if rows else "0"
-        return text + _RUN.format(rows=call, pointers=pointers, order=order.params, stretch=order.size * 8)
+        numbers = {"given": self.unit.next, "order": order.params, "stretch": order.size * 8}
+        begin = look = ""
+        if self.schedule.ahead is not None:
+            text += "\n" + self._lines("begin", indented(ahead.begun(self.unit, self.schedule.ahead)))
+            begin, look = (template.format(**numbers) for template in (_BEGIN, _LOOK))
+        return text + _RUN.format(rows=call, begin=begin, look=look, pointers=self.unit.next + bool(begin), **numbers)
 
     def _sums(self, template: str) -> list[str]:
         """A statement for every sum over rows: its place, how many elements it has, their type."""
@@ -177,15 +185,22 @@ int64_t conclude(char *const *p, char *arena, double *losses) {{
 }}
 """
 
+_BEGIN = """\
+    p[{given}] = p[{order}];
+    begin(p, arena);
+"""
+_LOOK = """\
+        p[{given}] = p[{order}] + (i + 1 < iterations ? {stretch} : 0);
+"""
 _RUN = """
 /* Returns how many iterations were completed, or -1 - what `finish` returns for an index out of bounds. */
 int64_t run(char *const *given, char *arena, int64_t iterations, double *losses) {{
     char *p[{pointers}];
-    memcpy(p, given, sizeof p);
+    memcpy(p, given, {given} * sizeof *p);
     const unsigned mode = flush_subnormals();
     int64_t i = 0, failed = 0;
-    while (i < iterations && !failed) {{
-        failed = {rows};
+{begin}    while (i < iterations && !failed) {{
+{look}        failed = {rows};
         if (!failed) failed = finish(p, arena, losses + i);
         p[{order}] += {stretch};
         i += !failed;

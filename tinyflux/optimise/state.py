@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .. import tree
+from .. import cores, tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
 from .flat import Layout, Leaf, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import size_of_state
@@ -103,6 +103,7 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     for place in found:
         if place.movable:
             place.container[place.key] = views[id(place.array)]
+    cores.keep_memory()  # every step to come makes arrays of the same sizes
     return OptimiserState(mirror, leaves, paths)
 
 

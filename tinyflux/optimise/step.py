@@ -61,7 +61,6 @@ def _step(group: Group, gradients: Sequence[Any], native: bool) -> None:
     if len(group.blocks) < SHARED:
         numbers = _step_blocks(group, group.blocks, gradients)
     else:
-        cores.keep_memory()
         code = _native(group) if native and len(group.blocks) >= NATIVE else None
         work = functools.partial(_step_blocks, group, gradients=gradients, native=code)
         numbers = cores.share(work, group.blocks)[0]
