@@ -146,14 +146,24 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any, buffers: bool = True) -> A
     {'w': array([2., 2.])}
     """
     try:
-        return _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, buffers)
+        return _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, None if buffers else [])
     except RecursionError:
         _refuse_cycle(tree)
         raise
 
 
-def _map_one(f: Callable[[Any], Any], node: Any, buffers: bool) -> Any:
-    """`map` over one tree; `buffers=False` passes over the arrays that a class names in `buffers`.
+def map_parameters(f: Callable[[Any], Any], tree: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+    """`map(f, tree, buffers=False)`, and the layers with buffers, each with its place in the new tree."""
+    stateful: list[tuple[Any, Any]] = []
+    try:
+        return _map_one(f, tree, stateful), stateful
+    except RecursionError:
+        _refuse_cycle(tree)
+        raise
+
+
+def _map_one(f: Callable[[Any], Any], node: Any, stateful: list[tuple[Any, Any]] | None) -> Any:
+    """`map` over one tree; given a list, it passes over buffers, and notes the objects that have some.
 
     Every gradient walks its model here, twice: the loops do without calls where they can.
     """
@@ -162,7 +172,7 @@ def _map_one(f: Callable[[Any], Any], node: Any, buffers: bool) -> Any:
     if kind is None:
         kind = _kind(cls)
     if kind in (OBJECT, MAPPING):
-        skip = () if buffers else getattr(cls, "buffers", ())
+        skip = () if stateful is None else getattr(cls, "buffers", ())
         changed = None
         attributes = node.__dict__ if kind == OBJECT else node
         for name, child in attributes.items():
@@ -172,14 +182,17 @@ def _map_one(f: Callable[[Any], Any], node: Any, buffers: bool) -> Any:
             if below == LEAF:
                 new = f(child)
             else:
-                new = _map_one(f, child, buffers)
+                new = _map_one(f, child, stateful)
             if new is not child:
                 if changed is None:
                     changed = attributes.copy()
                 changed[name] = new
-        return node if changed is None else _rebuild(node, changed)
+        whole = node if changed is None else _rebuild(node, changed)
+        if skip and kind == OBJECT and stateful is not None:
+            stateful.append((node, whole))
+        return whole
     if kind == SEQUENCE:
-        items = [_map_one(f, child, buffers) for child in node]
+        items = [_map_one(f, child, stateful) for child in node]
         for new, old in zip(items, node):
             if new is not old:
                 return _rebuild(node, items)

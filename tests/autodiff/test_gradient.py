@@ -361,3 +361,75 @@ def test_a_rule_as_a_decorator():
         assert slope(1.0, 0.0, 1.0) == -1
     finally:
         flux.autodiff.tape.rules.pop(np.sinc, None)
+
+
+class Normalised:
+    """A layer with a running mean, as batch normalisation has one: state, which no gradient flows through."""
+
+    buffers = ("mean", "last")
+
+    def __init__(self):
+        self.scale, self.mean = np.ones(3), np.zeros(3)
+
+    def __call__(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * np.mean(x, axis=0)
+        self.last = [x, {"scale": self.scale}]
+        return self.scale * x
+
+
+class Counting:
+    buffers = ("seen",)
+
+    def __init__(self):
+        self.seen = np.zeros(3)
+
+    def __call__(self, x):
+        self.seen = self.seen + np.sum(x, axis=0)
+        return x
+
+
+def test_layers_keep_their_state():
+    weight, x = B.copy(), RNG.standard_normal((5, 3))
+    model = [{"w": weight}, Normalised(), Counting()]
+
+    def loss(m):
+        return np.sum(m[2](m[1](x @ m[0]["w"])) ** 2)
+
+    first = flux.gradient(loss, model)
+    second = flux.gradient(loss, model)
+    z = x @ B
+    same(second[0]["w"], first[0]["w"])
+    same(first[0]["w"], 2 * x.T @ z)
+    same(model[1].mean, (0.1 + 0.9 * 0.1) * z.mean(axis=0))
+    same(model[2].seen, 2 * z.sum(axis=0))
+    same(model[1].last[0], z)
+    for layer in (model[1], second[1]):
+        assert [type(x) for x in (layer.mean, layer.last[0], layer.last[1]["scale"])] == [np.ndarray] * 3
+    assert [type(m.seen) for m in (model[2], second[2])] == [np.ndarray] * 2
+    assert model[1].scale is not first[1].scale
+    same(model[1].scale, np.ones(3))
+
+
+def test_layers_keep_their_state_where_the_function_fails():
+    model = [Normalised(), Counting()]
+
+    def fails(m):
+        m[1](m[0](A * m[0].scale))
+        raise KeyError("later")
+
+    with pytest.raises(KeyError):
+        flux.gradient(fails, model)
+    same(model[0].mean, 0.1 * A.mean(axis=0))
+    same(model[1].seen, A.sum(axis=0))
+    assert type(model[1].seen) is np.ndarray
+
+
+def test_state_in_nested_gradients():
+    counting = Counting()
+
+    def slope(x):  # of y²x² for y, at y = x: 2x³
+        return flux.gradient(lambda m: np.sum(m[1](m[0][None] * x) ** 2), [x, counting])[0]
+
+    same(flux.gradient(lambda x: slope(x) @ X, X), 6 * X**3)
+    same(counting.seen, X * X)
+    assert type(counting.seen) is np.ndarray

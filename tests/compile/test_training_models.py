@@ -13,6 +13,7 @@ from training_cases import (
     DATA,
     LABELS,
     RANDOM,
+    BatchNorm,
     Constant,
     Last,
     N,
@@ -122,6 +123,11 @@ CASES = {
     "unused model": (lambda m, x, y: np.mean(x), lambda: {"w": array(4)}, DATA),
     "a number": (lambda m, x, y: 1.0, lambda: {"w": array(4)}, DATA),
     "mean before": (mse, lambda: flux.Chain(Running(True), network()), DATA),
+    "batch normalisation": (
+        mse,
+        lambda: flux.Chain(flux.f64(flux.Dense(6, 6, bias=False)), BatchNorm(6), np.tanh, dense(6, 3)),
+        DATA,
+    ),
     "mean after": (mse, lambda: flux.Chain(Running(False), network()), DATA),
     "last batch": (mse, lambda: flux.Chain(Last(5), network()), DATA),
     "labels": (

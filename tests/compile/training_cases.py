@@ -113,6 +113,20 @@ class Running:
         return x - (old if self.before else self.mean)
 
 
+class BatchNorm:
+    """Batch normalisation: a layer with parameters as well as a state."""
+
+    buffers = ("mean", "variance")
+
+    def __init__(self, n):
+        self.gain, self.shift, self.mean, self.variance = np.ones(n), np.zeros(n), np.zeros(n), np.ones(n)
+
+    def __call__(self, x):
+        mean, variance = np.mean(x, axis=0), np.var(x, axis=0)
+        self.mean, self.variance = 0.9 * self.mean + 0.1 * mean, 0.9 * self.variance + 0.1 * variance
+        return self.gain * (x - mean) / np.sqrt(variance + 1e-5) + self.shift
+
+
 class Last:
     """A layer that keeps its last batch."""
 

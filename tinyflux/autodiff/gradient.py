@@ -31,8 +31,8 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
     >>> y, back(np.array([1.0, 10.0]))
     (array([1., 4.]), array([ 2., 40.]))
     """
-    tape, boxes, leaf_count = _boxed(args)
-    y = _called("pullback", f, boxes, args, tape)
+    tape, boxes, leaf_count, stateful = _boxed(args)
+    y = _called("pullback", f, boxes, args, tape, stateful)
     value = _opened(y, tape)
     if not is_array(value) and not isinstance(value, (np.generic, float)):
         raise TypeError(f"pullback: expected f to return an array, got {type(value).__name__}.")
@@ -58,8 +58,8 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     >>> flux.withgradient(lambda x: (np.sum(x ** 2), x + 1), np.array([3.0]))
     ((np.float64(9.0), array([4.])), array([6.]))
     """
-    tape, boxes, leaf_count = _boxed(args)
-    result = _called("gradient", f, boxes, args, tape)
+    tape, boxes, leaf_count, stateful = _boxed(args)
+    result = _called("gradient", f, boxes, args, tape, stateful)
     value = _opened(result, tape)
     loss, scalar = (result[0], value[0]) if type(result) is tuple else (result, value)
     shape = scalar.shape if hasattr(scalar, "shape") else np.shape(scalar)
@@ -154,22 +154,30 @@ def hessian(f: Callable[[Any], Any], x: Any) -> Any:
     return jacobian(slope, x)
 
 
-def _boxed(args: tuple[Any, ...]) -> tuple[Tape, list[Any], int]:
-    """A new tape, and the arguments with every parameter in a box."""
+Stateful = list[tuple[Any, Any]]  # layers with buffers, each with its copy that holds boxes
+
+
+def _boxed(args: tuple[Any, ...]) -> tuple[Tape, list[Any], int, Stateful]:
+    """A new tape, the arguments with every parameter in a box, how many boxes there are, the layers with buffers."""
     tape = Tape()
     boxes = []
+    stateful: Stateful = []
     for i, x in enumerate(args):
         if isinstance(x, (float, np.floating)):
             boxes.append(tape.leaf(np.float64(x) if type(x) is float else x))
             continue
         before = len(tape)
-        boxes.append(tree.map(tape.leaf, x, buffers=False))
+        box, layers = tree.map_parameters(tape.leaf, x)
+        boxes.append(box)
+        stateful += layers
         if len(tape) == before:
             raise TypeError(_undifferentiable(i, x))
-    return tape, boxes, len(tape)
+    return tape, boxes, len(tape), stateful
 
 
-def _called(caller: str, f: Callable[..., Any], boxes: list[Any], args: tuple[Any, ...], tape: Tape) -> Any:
+def _called(
+    caller: str, f: Callable[..., Any], boxes: list[Any], args: tuple[Any, ...], tape: Tape, stateful: Stateful
+) -> Any:
     """`f(*boxes)`; where arrays of two devices meet in it, the error names the parameter."""
     try:
         with tape:
@@ -179,6 +187,16 @@ def _called(caller: str, f: Callable[..., Any], boxes: list[Any], args: tuple[An
             error.args = (f"{caller}: {_meeting(error.arrays, args)}. {MOVE}",)
             error.arrays = ()
         raise
+    finally:
+        for layer, copy in stateful:
+            _keep_state(layer, copy)
+
+
+def _keep_state(layer: Any, copy: Any) -> None:
+    """What a layer's copy has put in the places of its buffers becomes the layer's, without boxes."""
+    for name in type(layer).buffers:
+        if name in vars(copy):
+            vars(copy)[name] = vars(layer)[name] = tree.map(plain, vars(copy)[name])
 
 
 def _meeting(arrays: Sequence[Any], args: tuple[Any, ...]) -> str:
