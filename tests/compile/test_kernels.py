@@ -52,11 +52,17 @@ PRODUCTS(double, f64)
 """
 
 
-@pytest.fixture(scope="module", params=["plain", "native"])
+PROCESSORS = {"plain": [], "avx2": ["-mavx2", "-mfma"], "native": ["-march=native"]}
+
+
+@pytest.fixture(scope="module", params=PROCESSORS)
 def library(request, tmp_path_factory):
-    """The kernels in a shared library, for any processor of this kind and for this very one."""
+    """The kernels in a shared library: for any processor of this kind, for one with AVX2, and for this very one."""
     if COMPILER is None:
         pytest.skip("no C compiler")
+    information = Path("/proc/cpuinfo")
+    if request.param == "avx2" and not (information.exists() and " avx2 " in information.read_text()):
+        pytest.skip("this processor is not known to have AVX2")
     source = [SOURCE]
     for dtype, suffix in SUFFIX.items():
         c = "float" if dtype is np.float32 else "double"
@@ -64,8 +70,7 @@ def library(request, tmp_path_factory):
         source += [f"KNOWN({c}, {suffix}, {m}, {n}, {k})" for m, n, k in KNOWN]
     path = tmp_path_factory.mktemp("kernels")
     (path / "kernels.c").write_text("\n".join(source) + "\n")
-    flags = [*FLAGS, "-march=native"] if request.param == "native" else FLAGS
-    command = [COMPILER, *flags, f"-I{HEADERS}", "kernels.c", "-o", "kernels.so", "-lm"]
+    command = [COMPILER, *FLAGS, *PROCESSORS[request.param], f"-I{HEADERS}", "kernels.c", "-o", "kernels.so", "-lm"]
     done = subprocess.run(command, cwd=path, capture_output=True, text=True)
     if done.returncode and request.param == "native":
         pytest.skip(f"the compiler refuses -march=native: {done.stderr[:200]}")

@@ -39,7 +39,7 @@ def compiled(model, rule, batchsize=1, loss=mse):
     return flux.compile_training(loss, model, opt, batchsize=batchsize), opt
 
 
-def agrees(model, rule, data, rtol, loss=mse):
+def agrees(model, rule, data, rtol, loss=mse, ahead=True):
     """Compiled iterations, some in every call, with eager ones in between, give what eager ones give."""
     plain = copy.deepcopy(model)
     plain = plain, flux.setup(rule, plain)
@@ -47,7 +47,7 @@ def agrees(model, rule, data, rtol, loss=mse):
     order = orders(30)
     losses = [*step(data, order[:11]), *eager(loss, model, opt, data, order[11:13])]
     losses += [*step(data, order[13:14]), *step(data, order[14:])]
-    assert "begin(p, arena)" in step.source
+    assert ("begin(p, arena)" in step.source) is ahead
     np.testing.assert_allclose(losses, eager(loss, *plain, data, order), rtol=rtol, atol=rtol)
     assert_same((model, opt), plain, rtol)
 
@@ -82,6 +82,44 @@ LOSSES = {
     "transposed": lambda m, x, y: np.mean((m[0].weight @ x.T) ** 2),
     "there and back": lambda m, x, y: flux.mse(np.tanh(x @ m[0].weight.T) @ m[0].weight, x),
 }
+
+
+class Lookup:
+    """A layer that multiplies its weight by a row of a table of its own."""
+
+    buffers = ("table",)
+
+    def __init__(self):
+        self.weight, self.table, self.row = np.ones((2, 64)) / 64, samples(64)[0], np.array([3])
+
+    def __call__(self, x):
+        return np.tanh(self.table[self.row] @ self.weight.T)
+
+
+SPREAD = np.array([[1.0, 2.0], [3.0, 4.0]])
+OTHERS = {  # which have no product of one sample and a whole weight
+    "a row of a table": (lambda: flux.Chain(Lookup()), mse),
+    "some rows of the weight": (
+        lambda: flux.Chain(flux.Dense(64, 4)),
+        lambda m, x, y: np.mean((x @ m[0].weight[:2].T - y) ** 2),
+    ),
+    "some columns of the weight": (
+        lambda: flux.Chain(flux.Dense(80, 2)),
+        lambda m, x, y: np.mean((x @ m[0].weight[:, :64].T - y) ** 2),
+    ),
+    "rows of the weight in another order": (
+        lambda: flux.Chain(flux.Dense(64, 4)),
+        lambda m, x, y: np.mean(
+            (np.sum(np.transpose(m[0].weight.reshape(2, 2, 64), (1, 0, 2)) * x[0], axis=-1) - SPREAD) ** 2
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_products(name):
+    model, loss = OTHERS[name]
+    agrees(flux.f64(model()), flux.Momentum(0.01), samples(64), 1e-11, loss, ahead=False)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -2,7 +2,7 @@
 
    dot_*   c[i,j] (+)= sum_k a[i,k] b[j,k]     both operands contiguous along k
    axpy_*  c[i,j] (+)= sum_k a[i,k] b[k,j]     b and c contiguous along j, a with any strides
-   halves_*  the sum of n numbers, n a power of two: one half is added to the other, again and again
+   total_* the sum of the lanes of a vector, one half added to the other again and again; lanes_*, how many there are
 
    Everything is inlined into its caller: with sizes and strides known when compiling, the cases that cannot
    happen vanish. Any sizes >= 0 are right; no operand needs alignment; c must not overlap a or b. The body is
@@ -15,11 +15,9 @@
 
 /* Bytes in a vector; and how many vectors a strip of columns has at most, as there are 32 or 16 vector registers. */
 #if defined(__AVX512F__)
-#include <immintrin.h>
 #define TF_BYTES 64
 #define TF_WIDE 4
 #elif defined(__AVX__)
-#include <immintrin.h>
 #define TF_BYTES 32
 #define TF_WIDE 3
 #else
@@ -78,11 +76,19 @@
                             F(6, h, 16), F(7, h, 16), F(8, h, 16), F(9, h, 16), F(10, h, 16), F(11, h, 16), \
                             F(12, h, 16), F(13, h, 16), F(14, h, 16), F(15, h, 16))
 
-#if TF_BYTES == 32 /* lane numbers, for masks */
-typedef int32_t tf_int32 __attribute__((vector_size(32)));
-typedef int64_t tf_int64 __attribute__((vector_size(32)));
+/* Loads and stores of some lanes, by what <immintrin.h> calls: it takes a tenth of a second to read. */
+#if TF_BYTES == 64
+#define TF_MASKED_F32(verb) __builtin_ia32_##verb##ups512_mask
+#define TF_MASKED_F64(verb) __builtin_ia32_##verb##upd512_mask
+#elif TF_BYTES == 32
+#define TF_MASKED_F32(verb) __builtin_ia32_mask##verb##ps256
+#define TF_MASKED_F64(verb) __builtin_ia32_mask##verb##pd256
+typedef int tf_int32 __attribute__((vector_size(32)));
+typedef long long tf_int64 __attribute__((vector_size(32)));
 #endif
 
+#define TF_MASKED TF_MASKED_F32
+#define TF_NUMBERS (tf_int32){0, 1, 2, 3, 4, 5, 6, 7}
 #define TF_T float
 #define TF_BITS 32
 #define TF_LANES (TF_BYTES / 4)
@@ -96,6 +102,8 @@ typedef int64_t tf_int64 __attribute__((vector_size(32)));
 #endif
 #include "matmul.h"
 
+#define TF_MASKED TF_MASKED_F64
+#define TF_NUMBERS (tf_int64){0, 1, 2, 3}
 #define TF_T double
 #define TF_BITS 64
 #define TF_LANES (TF_BYTES / 8)
@@ -121,14 +129,10 @@ TF_INLINE TF_V TF_N(tf_load)(const TF_T *p, int lanes)
 {
     if (__builtin_constant_p(lanes) && lanes == TF_LANES)
         return *(const TF_M *)p;
-#if TF_BYTES == 64 && TF_BITS == 32
-    return (TF_V)_mm512_maskz_loadu_ps((__mmask16)((1u << lanes) - 1), p);
-#elif TF_BYTES == 64
-    return (TF_V)_mm512_maskz_loadu_pd((__mmask8)((1u << lanes) - 1), p);
-#elif TF_BYTES == 32 && TF_BITS == 32
-    return (TF_V)_mm256_maskload_ps(p, (__m256i)((tf_int32){0, 1, 2, 3, 4, 5, 6, 7} < lanes));
+#if TF_BYTES == 64
+    return TF_MASKED(load)((const void *)p, (TF_V){0}, (1u << lanes) - 1);
 #elif TF_BYTES == 32
-    return (TF_V)_mm256_maskload_pd(p, (__m256i)((tf_int64){0, 1, 2, 3} < lanes));
+    return TF_MASKED(load)((const void *)p, TF_NUMBERS < lanes);
 #else
     union { TF_V v; TF_T t[TF_LANES]; } u = {(TF_V){0}};
     for (int l = 0; l < lanes; l++)
@@ -144,14 +148,10 @@ TF_INLINE void TF_N(tf_store)(TF_T *p, TF_V v, int lanes)
         *(TF_M *)p = v;
         return;
     }
-#if TF_BYTES == 64 && TF_BITS == 32
-    _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), (__m512)v);
-#elif TF_BYTES == 64
-    _mm512_mask_storeu_pd(p, (__mmask8)((1u << lanes) - 1), (__m512d)v);
-#elif TF_BYTES == 32 && TF_BITS == 32
-    _mm256_maskstore_ps(p, (__m256i)((tf_int32){0, 1, 2, 3, 4, 5, 6, 7} < lanes), (__m256)v);
+#if TF_BYTES == 64
+    TF_MASKED(store)((void *)p, v, (1u << lanes) - 1);
 #elif TF_BYTES == 32
-    _mm256_maskstore_pd(p, (__m256i)((tf_int64){0, 1, 2, 3} < lanes), (__m256d)v);
+    TF_MASKED(store)((void *)p, TF_NUMBERS < lanes, v);
 #else
     union { TF_V v; TF_T t[TF_LANES]; } u = {v};
     for (int l = 0; l < lanes; l++)
@@ -432,12 +432,15 @@ TF_INLINE void TF_N(dot)(int64_t m, int64_t n, int64_t k, const TF_T *a, int64_t
     }
 }
 
-TF_INLINE TF_T TF_N(halves)(TF_T *t, int n)
+enum { TF_N(lanes) = TF_LANES };
+
+TF_INLINE TF_T TF_N(total)(TF_V v)
 {
-    while (n /= 2)
+    union { TF_V v; TF_T t[TF_LANES]; } u = {v};
+    for (int n = TF_LANES / 2; n; n /= 2)
         for (int l = 0; l < n; l++)
-            t[l] += t[l + n];
-    return t[0];
+            u.t[l] += u.t[l + n];
+    return u.t[0];
 }
 
 #undef TF_V
@@ -447,4 +450,6 @@ TF_INLINE TF_T TF_N(halves)(TF_T *t, int n)
 #undef TF_LANES
 #undef TF_N
 #undef TF_MIX
+#undef TF_MASKED
+#undef TF_NUMBERS
 #endif
