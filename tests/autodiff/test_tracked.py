@@ -219,3 +219,19 @@ def test_a_function_of_ones_own_needs_its_pullbacks_at_once():
 
     with pytest.raises(TypeError, match=r"twice = flux.rule\(twice, lambda g, y, x"):
         flux.rule(twice)
+
+
+def test_a_box_that_outlived_its_gradient_is_refused():
+    kept = []
+
+    def f(x):
+        kept.append(x * 2)
+        return np.sum(kept[0])
+
+    flux.gradient(f, X)
+    for use in (lambda: kept[0] + 1, lambda: flux.gradient(lambda x: np.sum(x * kept[0]), X)):
+        with pytest.raises(
+            RuntimeError, match=r"np\.(add|multiply): an array from a gradient that has been taken already"
+        ):
+            use()
+    assert repr(kept[0]).startswith("Tracked(")

@@ -295,10 +295,10 @@ def test_adjust_to_something_wrong_changes_nothing():
 
 
 @pytest.mark.parametrize("f", [flux.freeze, flux.thaw, lambda part: flux.adjust(part, eta=1.0)])
-def test_a_model_in_the_place_of_its_state(f):
+def test_another_thing_in_the_place_of_a_state(f):
     model = chain()
     flux.setup(flux.Descent(), model)
-    for part in (model, model[0], model[0].weight):
+    for part in (model, model[0], model[0].weight, "weight", 0):
         with pytest.raises(TypeError, match="expected what setup returned or a part of it"):
             f(part)
 

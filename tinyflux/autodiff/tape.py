@@ -28,12 +28,18 @@ _recording = threading.local()
 
 
 class Tape(list[Any]):
-    """Records of operations, oldest first; the first ones are None and stand for the leaves."""
+    """Records of operations, oldest first; the first ones are None and stand for the leaves.
 
-    __slots__ = ("age",)
+    Attributes:
+        age: tapes that were begun later have a higher one.
+        ended: whether the function that is differentiated has returned.
+    """
+
+    __slots__ = ("age", "ended")
 
     def __init__(self) -> None:
         self.age = next(_ages)
+        self.ended = False
 
     def __enter__(self) -> Tape:
         _recording.depth = getattr(_recording, "depth", 0) + 1
@@ -41,6 +47,7 @@ class Tape(list[Any]):
 
     def __exit__(self, *exception: object) -> None:
         _recording.depth -= 1
+        self.ended = True
 
     def leaf(self, value: Any) -> Any:
         """A box for an array with respect to which this tape will be swept; integers stay as they are."""
@@ -130,6 +137,8 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
         raise
     if tape is None:
         return y
+    if tape.ended:
+        raise RuntimeError(_ENDED.format(name_of(function)))
     tape.append((rule, links, y, values, kwargs))
     return Tracked(y, tape, len(tape) - 1)
 
@@ -343,6 +352,11 @@ class Tracked(ArrayOperators):
         raise TypeError(_IN_PLACE.format("x[…] = …"))
 
 
+_ENDED = (
+    "{}: an array from a gradient that has been taken already. A layer, or a list from outside of the differentiated "
+    "function, has kept it. What a layer keeps belongs into its `buffers`, and the layer into the model that is "
+    "differentiated; return other things from the function given to flux.withgradient."
+)
 _TO_NUMBER = (
     "{}() of an array that is being differentiated would lose the gradient. Keep it an array; to look at its value, "
     "print it, or return it as a second result of the function given to flux.withgradient."

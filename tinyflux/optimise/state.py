@@ -348,8 +348,8 @@ def _leaves(opt: Any, caller: str) -> list[Leaf]:
     """The leaves of a state or of a part of one; a part without parameters has none, but a model is a mistake."""
     if isinstance(opt, OptimiserState):
         return opt._leaves
-    if tree.parameters(opt):
-        got = f"a {type(opt).__name__} that holds parameters"
+    if tree.parameters(opt) or isinstance(opt, (str, int, float)):
+        got = f"a {type(opt).__name__} that holds parameters" if tree.parameters(opt) else repr(opt)
         raise TypeError(f"{caller}: expected what setup returned or a part of it, such as opt.layers[0], got {got}.")
     return [node for _, node in _branches(opt, "") if isinstance(node, Leaf)]
 
