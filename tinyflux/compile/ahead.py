@@ -32,14 +32,12 @@ class Ahead:
     Attributes:
         product: its kernel.
         update: the kernel that writes the new weight.
-        new: the node of the new weight.
         weight: the input W, (outputs, features).
         sample: how the sample x is read.
     """
 
     product: Kernel
     update: Kernel
-    new: Node
     weight: Node
     sample: Operand
 
@@ -57,7 +55,7 @@ def found(schedule: Schedule, order: Node) -> Ahead | None:
                 continue
             update = next(k for k in schedule.kernels if new in k.nodes)
             if update.shape == weight.node.shape:
-                return Ahead(kernel, update, new, weight.node, sample)
+                return Ahead(kernel, update, weight.node, sample)
     return None
 
 
@@ -76,9 +74,21 @@ def _whole(x: Operand, p: Product) -> bool:
 
 
 def taken(unit: Unit, ahead: Ahead) -> list[str]:
-    """The lines in the place of the product: it has been calculated."""
+    """The lines in the place of the product: it has been calculated. The next sample is fetched meanwhile."""
     (node,) = ahead.product.nodes
-    return [f"memcpy({unit.name(node, write=True)}, arena + {unit.ahead}, {node.size * node.dtype.itemsize});"]
+    line = 64 // node.dtype.itemsize  # numbers in a line of the cache
+    return [
+        f"memcpy({unit.name(node, write=True)}, arena + {unit.ahead}, {node.size * node.dtype.itemsize});",
+        _next_sample(unit, ahead),
+        f"for (int64_t i = 0; i < {ahead.weight.shape[1]}; i += {line}) __builtin_prefetch(sample + i);",
+    ]
+
+
+def _next_sample(unit: Unit, ahead: Ahead) -> str:
+    """The declaration of a pointer to it."""
+    assert ahead.sample.table is not None
+    pointer = f"{unit.name(ahead.sample.node)} + {ahead.sample.table[2]} * *(int64_t *)p[{unit.next}]"
+    return f"const {c_type(ahead.weight.dtype)} *sample = {pointer};"
 
 
 def begun(unit: Unit, ahead: Ahead) -> list[str]:
@@ -104,7 +114,6 @@ def _multiplied(unit: Unit, ahead: Ahead, body: Body, statements: list[str]) -> 
     t, kind = c_type(ahead.weight.dtype), suffix(ahead.weight.dtype)
     rows, lanes = range(_rows(ahead)), f"lanes_{kind}"
     weight = unit.name(ahead.weight)
-    assert ahead.sample.table is not None
 
     def columns(count: str) -> list[str]:
         pragma = [] if body.checked else ["#pragma omp simd"]
@@ -117,7 +126,7 @@ def _multiplied(unit: Unit, ahead: Ahead, body: Body, statements: list[str]) -> 
 
     return [
         f"{t} *restrict ahead = ({t} *)(arena + {unit.ahead});",
-        f"const {t} *sample = {unit.name(ahead.sample.node)} + {ahead.sample.table[2]} * *(int64_t *)p[{unit.next}];",
+        _next_sample(unit, ahead),
         *body.outside,
         f"for (int64_t i0 = 0; i0 < {outputs}; i0 += {len(rows)}) {{",
         f"tf_vec_{kind} {', '.join(f'total{r} = {{0}}' for r in rows)};",
