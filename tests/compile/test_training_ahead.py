@@ -107,6 +107,14 @@ OTHERS = {  # which have no product of one sample and a whole weight
         lambda: flux.Chain(flux.Dense(80, 2)),
         lambda m, x, y: np.mean((x @ m[0].weight[:, :64].T - y) ** 2),
     ),
+    "a weight of one row, as two": (
+        lambda: {"w": flux.glorot_uniform((1, 128))},
+        lambda m, x, y: np.mean((x @ m["w"].reshape(2, 64).T - y) ** 2),
+    ),
+    "a weight of one column, as two rows": (
+        lambda: {"w": flux.glorot_uniform((128, 1))},
+        lambda m, x, y: np.mean((x @ m["w"].reshape(2, 64).T - y) ** 2),
+    ),
     "rows of the weight in another order": (
         lambda: flux.Chain(flux.Dense(64, 4)),
         lambda m, x, y: np.mean(

@@ -298,7 +298,7 @@ def test_adjust_to_something_wrong_changes_nothing():
 def test_another_thing_in_the_place_of_a_state(f):
     model = chain()
     flux.setup(flux.Descent(), model)
-    for part in (model, model[0], model[0].weight, "weight", 0):
+    for part in (model, model[0], model[0].weight, "weight", 0, np.float32(1)):
         with pytest.raises(TypeError, match="expected what setup returned or a part of it"):
             f(part)
 

@@ -76,7 +76,15 @@
                             F(6, h, 16), F(7, h, 16), F(8, h, 16), F(9, h, 16), F(10, h, 16), F(11, h, 16), \
                             F(12, h, 16), F(13, h, 16), F(14, h, 16), F(15, h, 16))
 
-/* Loads and stores of some lanes, by what <immintrin.h> calls: it takes a tenth of a second to read. */
+/* Loads and stores of some lanes, by what <immintrin.h> calls: it takes a tenth of a second to read. A compiler may not
+   have it under this name; then they go one by one. */
+#if defined(__has_builtin)
+#if TF_BYTES == 64 && !__has_builtin(__builtin_ia32_loadups512_mask)
+#define TF_ONE_BY_ONE
+#elif TF_BYTES == 32 && !__has_builtin(__builtin_ia32_maskloadps256)
+#define TF_ONE_BY_ONE
+#endif
+#endif
 #if TF_BYTES == 64
 #define TF_MASKED_F32(verb) __builtin_ia32_##verb##ups512_mask
 #define TF_MASKED_F64(verb) __builtin_ia32_##verb##upd512_mask
@@ -129,9 +137,9 @@ TF_INLINE TF_V TF_N(tf_load)(const TF_T *p, int lanes)
 {
     if (__builtin_constant_p(lanes) && lanes == TF_LANES)
         return *(const TF_M *)p;
-#if TF_BYTES == 64
+#if TF_BYTES == 64 && !defined(TF_ONE_BY_ONE)
     return TF_MASKED(load)((const void *)p, (TF_V){0}, (1u << lanes) - 1);
-#elif TF_BYTES == 32
+#elif TF_BYTES == 32 && !defined(TF_ONE_BY_ONE)
     return TF_MASKED(load)((const void *)p, TF_NUMBERS < lanes);
 #else
     union { TF_V v; TF_T t[TF_LANES]; } u = {(TF_V){0}};
@@ -148,9 +156,9 @@ TF_INLINE void TF_N(tf_store)(TF_T *p, TF_V v, int lanes)
         *(TF_M *)p = v;
         return;
     }
-#if TF_BYTES == 64
+#if TF_BYTES == 64 && !defined(TF_ONE_BY_ONE)
     TF_MASKED(store)((void *)p, v, (1u << lanes) - 1);
-#elif TF_BYTES == 32
+#elif TF_BYTES == 32 && !defined(TF_ONE_BY_ONE)
     TF_MASKED(store)((void *)p, TF_NUMBERS < lanes, v);
 #else
     union { TF_V v; TF_T t[TF_LANES]; } u = {v};

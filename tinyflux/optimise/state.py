@@ -6,6 +6,7 @@ The parameters lie in flat arrays (see flat.py), so a step is a few NumPy calls,
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -348,7 +349,7 @@ def _leaves(opt: Any, caller: str) -> list[Leaf]:
     """The leaves of a state or of a part of one; a part without parameters has none, but a model is a mistake."""
     if isinstance(opt, OptimiserState):
         return opt._leaves
-    if tree.parameters(opt) or isinstance(opt, (str, int, float)):
+    if tree.parameters(opt) or isinstance(opt, (str, bytes, numbers.Number)):
         got = f"a {type(opt).__name__} that holds parameters" if tree.parameters(opt) else repr(opt)
         raise TypeError(f"{caller}: expected what setup returned or a part of it, such as opt.layers[0], got {got}.")
     return [node for _, node in _branches(opt, "") if isinstance(node, Leaf)]
