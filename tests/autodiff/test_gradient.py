@@ -425,11 +425,40 @@ def test_layers_keep_their_state_where_the_function_fails():
 
 
 def test_state_in_nested_gradients():
+    """It is a constant for later gradients, and for the one that is being taken what it was calculated from."""
     counting = Counting()
 
-    def slope(x):  # of y²x² for y, at y = x: 2x³
-        return flux.gradient(lambda m: np.sum(m[1](m[0][None] * x) ** 2), [x, counting])[0]
+    def outer(m):
+        slope = flux.gradient(lambda m: np.sum(m[1](m[0][None] * X) ** 2), m)[0]  # of y²x² for y: 2yx²
+        return slope @ X + np.sum(m[1].seen * X)  # seen is yx
 
-    same(flux.gradient(lambda x: slope(x) @ X, X), 6 * X**3)
+    same(flux.gradient(outer, [X, counting])[0], 2 * X**3 + X**2)
     same(counting.seen, X * X)
+    assert type(counting.seen) is np.ndarray
+
+
+def test_what_is_put_into_the_layer_itself_stays():
+    layer = Normalised()
+
+    def f(m):
+        layer.mean = np.full(3, 7.0)  # not that of the copy, m
+        return np.sum(m.scale)
+
+    flux.gradient(f, layer)
+    same(layer.mean, np.full(3, 7.0))
+
+
+def test_a_layer_in_two_places():
+    layer = Normalised()
+    for f in (lambda m: np.sum(m[0](A)), lambda m: np.sum(m[1](A))):  # one of them is called
+        layer.mean = np.zeros(3)
+        flux.gradient(f, [layer, layer])
+        same(layer.mean, 0.1 * A.mean(axis=0))
+    with pytest.raises(
+        ValueError, match="a Normalised stands in several places of the model, and its mean would become"
+    ):
+        flux.gradient(lambda m: np.sum(m[0](m[1](A))), [layer, layer])
+    counting = Counting()  # without parameters it is one
+    flux.gradient(lambda m: np.sum(m[0](m[1](A * m[2]))), [counting, counting, X])
+    same(counting.seen, 2 * np.sum(A * X, axis=0))
     assert type(counting.seen) is np.ndarray

@@ -154,7 +154,8 @@ def hessian(f: Callable[[Any], Any], x: Any) -> Any:
     return jacobian(slope, x)
 
 
-Stateful = list[tuple[Any, Any]]  # layers with buffers, each with its copy that holds boxes
+Stateful = list[tuple[Any, Any, dict[str, Any]]]  # layers with buffers, their copies that hold boxes, what buffers were
+_ABSENT = object()
 
 
 def _boxed(args: tuple[Any, ...]) -> tuple[Tape, list[Any], int, Stateful]:
@@ -169,7 +170,7 @@ def _boxed(args: tuple[Any, ...]) -> tuple[Tape, list[Any], int, Stateful]:
         before = len(tape)
         box, layers = tree.map_parameters(tape.leaf, x)
         boxes.append(box)
-        stateful += layers
+        stateful += [(layer, copy, _buffers(copy)) for layer, copy in layers]
         if len(tape) == before:
             raise TypeError(_undifferentiable(i, x))
     return tape, boxes, len(tape), stateful
@@ -188,15 +189,27 @@ def _called(
             error.arrays = ()
         raise
     finally:
-        for layer, copy in stateful:
-            _keep_state(layer, copy)
+        _keep_state(stateful, tape)
 
 
-def _keep_state(layer: Any, copy: Any) -> None:
-    """What a layer's copy has put in the places of its buffers becomes the layer's, without boxes."""
-    for name in type(layer).buffers:
-        if name in vars(copy):
-            vars(copy)[name] = vars(layer)[name] = tree.map(plain, vars(copy)[name])
+def _buffers(layer: Any) -> dict[str, Any]:
+    return {name: vars(layer).get(name, _ABSENT) for name in type(layer).buffers}
+
+
+def _keep_state(stateful: Stateful, tape: Tape) -> None:
+    """What copies of layers have put in the places of their buffers becomes the layers', without boxes of this tape."""
+    changed: set[tuple[int, str]] = set()
+    for layer, copy, before in stateful:
+        for name, now in _buffers(copy).items():
+            if now is before[name] or now is _ABSENT:
+                continue
+            if (id(layer), name) in changed and layer is not copy:
+                raise ValueError(
+                    f"gradient: a {type(layer).__name__} stands in several places of the model, and its {name} would "
+                    "become several arrays. Make a layer for each place, or take its parameters out of it."
+                )
+            changed.add((id(layer), name))
+            copy.__dict__[name] = layer.__dict__[name] = _opened(now, tape)
 
 
 def _meeting(arrays: Sequence[Any], args: tuple[Any, ...]) -> str:

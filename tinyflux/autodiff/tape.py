@@ -102,6 +102,7 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
     rule = rules.get(function)
     if rule is None:
         return _apply_unlisted(function, args, kwargs)
+    given = args, kwargs
     if kwargs or len(args) > rule.arity:
         args, kwargs = _bind(function, rule, args, kwargs)
     tape = None
@@ -125,6 +126,8 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
             if type(x) is Tracked:
                 nested = True
         k += 1
+    if tape is not None and tape.ended:
+        return apply(function, [_left(x) for x in given[0]], given[1])
     try:
         if kwargs or nested:
             y = rule.call(*values, **kwargs)
@@ -137,8 +140,6 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
         raise
     if tape is None:
         return y
-    if tape.ended:
-        raise RuntimeError(_ENDED.format(name_of(function)))
     tape.append((rule, links, y, values, kwargs))
     return Tracked(y, tape, len(tape) - 1)
 
@@ -238,6 +239,13 @@ def plain(x: Any) -> Any:
     return x
 
 
+def _left(x: Any) -> Any:
+    """What is left of a box whose gradient has been taken: its value, a constant."""
+    while type(x) is Tracked and x.tape.ended:
+        x = x.value
+    return type(x)([_left(item) for item in x]) if type(x) in (list, tuple) else x
+
+
 def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool = False) -> list[Any]:
     """Carry `cotangent` of the record `output` back to the leaves.
 
@@ -279,6 +287,8 @@ def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool =
 class Tracked(ArrayOperators):
     """An array whose operations are recorded; it behaves as the NumPy array inside it, and cannot be changed.
 
+    Once its gradient has been taken it is a constant: a layer outside of the model may have kept it.
+
     Attributes:
         value: the array (or the box of the next outer level).
         tape, index: where it is recorded.
@@ -306,6 +316,8 @@ class Tracked(ArrayOperators):
         return apply(function, args, kwargs)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.tape.ended:
+            return np.asarray(_left(self)).__array__(*args, **kwargs)
         raise TypeError(
             "an array that is being differentiated cannot become a plain one: the gradient would be lost. Call NumPy's "
             "functions on it as it is; build arrays of such values with np.stack or np.concatenate, not np.array; "
@@ -331,32 +343,33 @@ class Tracked(ArrayOperators):
     def __format__(self, spec: str) -> str:
         return format(plain(self), spec)
 
+    def _constant(self, conversion: str) -> Any:
+        """What is left of it for a conversion that would lose a gradient, if none is being taken any more."""
+        if self.tape.ended:
+            return _left(self)
+        raise TypeError(_TO_NUMBER.format(conversion))
+
     def __float__(self) -> float:
-        raise TypeError(_TO_NUMBER.format("float"))
+        return float(self._constant("float"))
 
     def __int__(self) -> int:
-        raise TypeError(_TO_NUMBER.format("int"))
+        return int(self._constant("int"))
 
     def __complex__(self) -> complex:
-        raise TypeError(_TO_NUMBER.format("complex"))
+        return complex(self._constant("complex"))
 
     __index__ = __int__
 
     def item(self, *args: Any) -> Any:
-        raise TypeError(_TO_NUMBER.format("item"))
+        return self._constant("item").item(*args)
 
     def tolist(self) -> Any:
-        raise TypeError(_TO_NUMBER.format("tolist"))
+        return self._constant("tolist").tolist()
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(_IN_PLACE.format("x[…] = …"))
 
 
-_ENDED = (
-    "{}: an array from a gradient that has been taken already. A layer, or a list from outside of the differentiated "
-    "function, has kept it. What a layer keeps belongs into its `buffers`, and the layer into the model that is "
-    "differentiated; return other things from the function given to flux.withgradient."
-)
 _TO_NUMBER = (
     "{}() of an array that is being differentiated would lose the gradient. Keep it an array; to look at its value, "
     "print it, or return it as a second result of the function given to flux.withgradient."
