@@ -241,28 +241,3 @@ def test_a_box_that_outlived_its_gradient_is_a_constant():
     np.testing.assert_array_equal(kept[-1] * 2, 4 * X)
     assert (float(box[0, 0]), int(box[0, 0]), complex(box[0, 0]), box[0, 0].item()) == (2.0, 2, 2 + 0j, 2.0)
     assert box.tolist() == (2 * X).tolist()
-
-
-class Mean:
-    """A layer that keeps a running mean, without being a part of what is differentiated."""
-
-    buffers = ("mean",)
-
-    def __init__(self):
-        self.mean = np.zeros(X.shape[1])
-
-    def __call__(self, x):
-        self.mean = 0.9 * self.mean + 0.1 * np.mean(x, axis=0)
-        return x - self.mean
-
-
-def test_a_layer_outside_of_the_model():
-    """As the other half of a pair of models that are trained in turns."""
-    layer, mean = Mean(), np.zeros(X.shape[1])
-    for _ in range(3):
-        g = flux.gradient(lambda x: np.sum(layer(2 * x) ** 2), X)
-        mean = 0.9 * mean + 0.1 * np.mean(2 * X, axis=0)
-        slope = 2 * (2 * X - mean)
-        np.testing.assert_allclose(g, 2 * (slope - 0.1 * np.mean(slope, axis=0)), rtol=1e-12)
-        np.testing.assert_allclose(np.asarray(layer.mean), mean, rtol=1e-12)
-    assert type(layer.mean.value) is np.ndarray  # not a box in a box in a box

@@ -1,0 +1,139 @@
+"""The state of layers, what a class names in `buffers`: it is kept when a gradient has been taken."""
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+
+RNG = np.random.default_rng(0)
+A, B, X = RNG.standard_normal((3, 3)), RNG.standard_normal((3, 3)), RNG.standard_normal(3)
+
+
+def same(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+class Normalised:
+    """A layer with a running mean, as batch normalisation has one: state, which no gradient flows through."""
+
+    buffers = ("mean", "last")
+
+    def __init__(self):
+        self.scale, self.mean = np.ones(3), np.zeros(3)
+
+    def __call__(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * np.mean(x, axis=0)
+        self.last = [x, {"scale": self.scale}]
+        return self.scale * x
+
+
+class Counting:
+    buffers = ("seen",)
+
+    def __init__(self):
+        self.seen = np.zeros(3)
+
+    def __call__(self, x):
+        self.seen = self.seen + np.sum(x, axis=0)
+        return x
+
+
+def test_layers_keep_their_state():
+    weight, x = B.copy(), RNG.standard_normal((5, 3))
+    model = [{"w": weight}, Normalised(), Counting()]
+
+    def loss(m):
+        return np.sum(m[2](m[1](x @ m[0]["w"])) ** 2)
+
+    first = flux.gradient(loss, model)
+    second = flux.gradient(loss, model)
+    z = x @ B
+    same(second[0]["w"], first[0]["w"])
+    same(first[0]["w"], 2 * x.T @ z)
+    same(model[1].mean, (0.1 + 0.9 * 0.1) * z.mean(axis=0))
+    same(model[2].seen, 2 * z.sum(axis=0))
+    same(model[1].last[0], z)
+    for layer in (model[1], second[1]):
+        assert [type(x) for x in (layer.mean, layer.last[0], layer.last[1]["scale"])] == [np.ndarray] * 3
+    assert [type(m.seen) for m in (model[2], second[2])] == [np.ndarray] * 2
+    assert model[1].scale is not first[1].scale
+    same(model[1].scale, np.ones(3))
+
+
+def test_layers_keep_their_state_where_the_function_fails():
+    model = [Normalised(), Counting()]
+
+    def fails(m):
+        m[1](m[0](A * m[0].scale))
+        raise KeyError("later")
+
+    with pytest.raises(KeyError):
+        flux.gradient(fails, model)
+    same(model[0].mean, 0.1 * A.mean(axis=0))
+    same(model[1].seen, A.sum(axis=0))
+    assert type(model[1].seen) is np.ndarray
+
+
+def test_state_in_nested_gradients():
+    """It is a constant for later gradients, and for the one that is being taken what it was calculated from."""
+    counting = Counting()
+
+    def outer(m):
+        slope = flux.gradient(lambda m: np.sum(m[1](m[0][None] * X) ** 2), m)[0]  # of y²x² for y: 2yx²
+        return slope @ X + np.sum(m[1].seen * X)  # seen is yx
+
+    same(flux.gradient(outer, [X, counting])[0], 2 * X**3 + X**2)
+    same(counting.seen, X * X)
+    assert type(counting.seen) is np.ndarray
+
+
+def test_what_is_put_into_the_layer_itself_stays():
+    layer = Normalised()
+
+    def f(m):
+        layer.mean = np.full(3, 7.0)  # not that of the copy, m
+        return np.sum(m.scale)
+
+    flux.gradient(f, layer)
+    same(layer.mean, np.full(3, 7.0))
+
+
+def test_a_layer_in_two_places():
+    layer = Normalised()
+    for f in (lambda m: np.sum(m[0](A)), lambda m: np.sum(m[1](A))):  # one of them is called
+        layer.mean = np.zeros(3)
+        flux.gradient(f, [layer, layer])
+        same(layer.mean, 0.1 * A.mean(axis=0))
+    with pytest.raises(
+        ValueError, match="a Normalised stands in several places of the model, and its mean would become"
+    ):
+        flux.gradient(lambda m: np.sum(m[0](m[1](A))), [layer, layer])
+    counting = Counting()  # without parameters it is one
+    flux.gradient(lambda m: np.sum(m[0](m[1](A * m[2]))), [counting, counting, X])
+    same(counting.seen, 2 * np.sum(A * X, axis=0))
+    assert type(counting.seen) is np.ndarray
+
+
+class Mean:
+    """A layer that keeps a running mean, without being a part of what is differentiated."""
+
+    buffers = ("mean",)
+
+    def __init__(self):
+        self.mean = np.zeros(3)
+
+    def __call__(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * np.mean(x, axis=0)
+        return x - self.mean
+
+
+def test_a_layer_outside_of_the_model():
+    """As the other half of a pair of models that are trained in turns."""
+    layer, mean = Mean(), np.zeros(3)
+    for _ in range(3):
+        g = flux.gradient(lambda x: np.sum(layer(2 * x) ** 2), A)
+        mean = 0.9 * mean + 0.1 * np.mean(2 * A, axis=0)
+        slope = 2 * (2 * A - mean)
+        np.testing.assert_allclose(g, 2 * (slope - 0.1 * np.mean(slope, axis=0)), rtol=1e-12)
+        np.testing.assert_allclose(np.asarray(layer.mean), mean, rtol=1e-12)
+    assert type(layer.mean.value) is np.ndarray  # not a box in a box in a box
