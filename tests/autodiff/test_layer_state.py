@@ -137,3 +137,23 @@ def test_a_layer_outside_of_the_model():
         np.testing.assert_allclose(g, 2 * (slope - 0.1 * np.mean(slope, axis=0)), rtol=1e-12)
         np.testing.assert_allclose(np.asarray(layer.mean), mean, rtol=1e-12)
     assert type(layer.mean.value) is np.ndarray  # not a box in a box in a box
+
+
+class Centred:
+    """Subtracts the running mean, as it is with this batch; the gradient flows through it."""
+
+    buffers = ("mean",)
+
+    def __init__(self):
+        self.scale, self.mean = np.array([1.0, 2.0, 3.0]), np.ones(3)
+
+    def __call__(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * np.mean(x, axis=0)
+        return self.scale * (x - self.mean)
+
+
+def test_gradcheck_evaluates_one_state():
+    layers = [Centred(), Counting()]
+    flux.gradcheck(lambda layers, x: np.sin(layers[1](layers[0](x)) + layers[1].seen), layers, A)
+    same(layers[0].mean, np.ones(3))
+    same(layers[1].seen, np.zeros(3))

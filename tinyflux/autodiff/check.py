@@ -35,6 +35,7 @@ def gradcheck(
     ⟨∂⟨g, f(x)⟩/∂x, v⟩ ≈ ⟨g, f(x + hv) − f(x − hv)⟩ / 2h, with a cotangent g and directions v of random normal numbers,
     for each array x of each argument. h is the cube root of the machine epsilon, times the largest element of x where
     that is above 1. The second order is the same comparison for the gradient, as a function of the arguments and of g.
+    What f puts into the buffers of layers among its arguments is put back each time: all values are of one state.
 
     Arguments:
         f: a function written in NumPy that returns an array, smooth near the arguments (more than h away from kinks).
@@ -57,7 +58,22 @@ def gradcheck(
     """
     rng = np.random.default_rng(0) if rng is None else rng
     boxed = tuple(np.array(x) if isinstance(x, (float, np.floating)) else x for x in args)
-    _check(f, boxed, 1, order, directions, tolerance, rng)
+    _check(_of_one_state(f), boxed, 1, order, directions, tolerance, rng)
+
+
+def _of_one_state(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f`, after which the layers among its arguments are as they were."""
+
+    def evaluated(*args: Any) -> Any:
+        before = [(layer, dict(vars(layer))) for layer, _ in tree.map_parameters(lambda x: x, args)[1]]
+        try:
+            return f(*args)
+        finally:
+            for layer, attributes in before:
+                layer.__dict__.clear()
+                layer.__dict__.update(attributes)
+
+    return evaluated
 
 
 def _check(
