@@ -5,7 +5,10 @@ import pytest
 from training_cases import assert_same, eager, mse
 
 import tinyflux as flux
+from tinyflux.compile.build import available
 from tinyflux.optimise import MODIFIERS, RULES, schedules
+
+pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
 Chain = flux.OptimiserChain
 DATA = tuple(np.random.default_rng(0).normal(size=(64, n)) for n in (5, 2))
