@@ -108,6 +108,8 @@ def test_a_layer_in_two_places():
         ValueError, match="a Normalised stands in several places of the model, and its mean would become"
     ):
         flux.gradient(lambda m: np.sum(m[0](m[1](A))), [layer, layer])
+    with pytest.raises(ZeroDivisionError):  # what went wrong first
+        flux.gradient(lambda m: np.sum(m[0](m[1](A))) + 1 / 0, [layer, layer])
     counting = Counting()  # without parameters it is one
     flux.gradient(lambda m: np.sum(m[0](m[1](A * m[2]))), [counting, counting, X])
     same(counting.seen, 2 * np.sum(A * X, axis=0))

@@ -182,34 +182,42 @@ def _called(
     """`f(*boxes)`; where arrays of two devices meet in it, the error names the parameter."""
     try:
         with tape:
-            return f(*boxes)
+            y = f(*boxes)
     except MixedDevices as error:
         if error.arrays:
             error.args = (f"{caller}: {_meeting(error.arrays, args)}. {MOVE}",)
             error.arrays = ()
         raise
     finally:
-        _keep_state(stateful, tape)
+        forked = _keep_state(stateful, tape)
+    if forked:
+        raise ValueError(f"{caller}: {forked}")
+    return y
 
 
 def _buffers(layer: Any) -> dict[str, Any]:
     return {name: vars(layer).get(name, _ABSENT) for name in type(layer).buffers}
 
 
-def _keep_state(stateful: Stateful, tape: Tape) -> None:
-    """What copies of layers have put in the places of their buffers becomes the layers', without boxes of this tape."""
+def _keep_state(stateful: Stateful, tape: Tape) -> str:
+    """What copies of layers have put in the places of their buffers becomes the layers', without boxes of this tape.
+
+    Returns: what is wrong where several copies of one layer did so, else nothing.
+    """
     changed: set[tuple[int, str]] = set()
+    forked = ""
     for layer, copy, before in stateful:
         for name, now in _buffers(copy).items():
             if now is before[name] or now is _ABSENT:
                 continue
             if (id(layer), name) in changed and layer is not copy:
-                raise ValueError(
-                    f"gradient: a {type(layer).__name__} stands in several places of the model, and its {name} would "
-                    "become several arrays. Make a layer for each place, or take its parameters out of it."
+                forked = forked or (
+                    f"a {type(layer).__name__} stands in several places of the model, and its {name} would become "
+                    "several arrays. Make a layer for each place, or take its parameters out of it."
                 )
             changed.add((id(layer), name))
             copy.__dict__[name] = layer.__dict__[name] = _opened(now, tape)
+    return forked
 
 
 def _meeting(arrays: Sequence[Any], args: tuple[Any, ...]) -> str:
