@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -87,8 +88,9 @@ def train(
             called to be recorded, not for every item: what it does besides calculating happens no more than that.
             A model on the GPU is left to CuPy by "auto", and refused by True.
 
-    On the GPU the loss of every item is read back once, between its gradient and its update, so that the promise of
-    NonFiniteLoss holds there as well; nothing else waits for the device.
+    On the GPU nothing waits for a loss until a callback is due, or a second has passed: the kernels that make the
+    updates look at it, so that the promise of NonFiniteLoss holds there as well, although the loss of some more items
+    may have been calculated in vain. Where they don't make all of an update (ClipNorm), each loss is read before it.
 
     Returns: the mean loss of each epoch.
 
@@ -112,10 +114,11 @@ def train(
     trainer = _trainer(loss, model, opt, compile)
     due = _due(callbacks, 0)
     native, opt.native = opt.native, opt.native and compile is not False
+    left = lambda: due - progress.iteration  # noqa: E731
     try:
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
-            for losses in _updates(loss, model, data, opt, trainer, lambda: due - progress.iteration):  # noqa: B023
+            for losses in _updates(loss, model, data, opt, trainer, left):
                 failed = losses.pop() if not math.isfinite(losses[-1]) else None
                 count += len(losses)
                 total += sum(losses)
@@ -170,20 +173,44 @@ def _updates(
     if isinstance(data, DataLoader) and trainer is not None and not trainer.given_up:
         yield from trainer.losses(data, pause)
         data = trainer.left
-    for item in data:
+    items = iter(data)
+    for item in items:
         if trainer is not None and not trainer.given_up:
             yield from trainer.losses(item, pause)
         if trainer is None or trainer.given_up:
-            yield [_step(loss, model, item, opt)]
+            yield from _plain_updates(loss, model, itertools.chain([item], items), opt, pause)
 
 
-def _step(loss: Callable[..., Any], model: Any, item: Any, opt: OptimiserState) -> float:
-    batch = item if type(item) is tuple else (item,)
-    value, grads = withgradient(lambda m: loss(m, *batch), model)
-    number = float(value)  # on the GPU this waits for all that was launched: once a step
-    if math.isfinite(number):
-        update(opt, model, grads)
-    return number
+def _plain_updates(
+    loss: Callable[..., Any], model: Any, items: Iterable[Any], opt: OptimiserState, pause: Callable[[], int]
+) -> Iterator[list[float]]:
+    """The updates for items by NumPy, or by CuPy and kernels on the GPU: there losses become known later."""
+    watched: Any = None
+    try:
+        for item in items:
+            batch = item if type(item) is tuple else (item,)
+            value, grads = withgradient(lambda m: loss(m, *batch), model)  # noqa: B023
+            if on_gpu(value):
+                watched = watched or _watched_updates(opt, model)
+                losses = watched.step(value, grads, pause())
+            else:
+                losses = [float(value)]
+                if math.isfinite(losses[0]):
+                    update(opt, model, grads)
+            if losses:
+                yield losses
+        losses = watched.read() if watched else []
+        if losses:
+            yield losses
+    finally:  # whatever went wrong, the state is to know which updates were made
+        if watched:
+            watched.read()
+
+
+def _watched_updates(opt: OptimiserState, model: Any) -> Any:
+    from .optimise.kernels.watch import WatchedUpdates
+
+    return WatchedUpdates(opt, model)
 
 
 def _advance(progress: Progress, losses: list[float]) -> None:

@@ -102,6 +102,8 @@ extern "C" const char* launch(unsigned grid, unsigned block, const unsigned* blo
 def checked(value, kind):
     """The bytes of an argument for a parameter of this type; an error where CUDA would misread them."""
     plain = kind.replace("const ", "").strip()
+    if plain.endswith("*") and type(value) is np.uint64 and not value:  # a null pointer
+        return np.array(value)
     if plain.endswith("*"):
         expected = np.dtype(np.uint64 if plain.endswith("* const*") else DTYPES[plain.rstrip("*")])
         if value.dtype != expected or not value.flags.c_contiguous:

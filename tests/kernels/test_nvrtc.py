@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from kernel_cases import CHAINS, RULES
 
+import tinyflux as flux
 from tinyflux.optimise.kernels import source
+from tinyflux.optimise.schedules import Scheduled, at
 
 ARCHITECTURES = ["sm_75", "sm_80", "sm_90"]
 OPTIONS = ["-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"]  # CuPy's, and a log
+SCHEDULED = [Scheduled(rule(flux.schedules.Step(0.1, every=3))) for rule in (flux.Descent, flux.Adam)]
 VECTORS = {"float32": "v4.f32", "float64": "v2.f64"}
 
 
@@ -54,13 +57,15 @@ def fetched(nvrtc, program, what):
 
 
 def kernel_source(rule, dtype):
+    scheduled = isinstance(rule, Scheduled)
     state = rule.init(np.zeros(1))
     arrays = sum(isinstance(s, np.ndarray) for s in state)
-    return source.source_of(source.parts(rule), dtype, arrays, len(state) - arrays), arrays
+    parts = source.parts(at(rule.rule, 0) if scheduled else rule)
+    return source.source_of(parts, dtype, arrays, len(state) - arrays, scheduled), arrays
 
 
 @pytest.mark.parametrize("dtype", VECTORS)
-@pytest.mark.parametrize("rule", RULES + CHAINS, ids=repr)
+@pytest.mark.parametrize("rule", RULES + CHAINS + SCHEDULED, ids=repr)
 def test_it_compiles_well(nvrtc, rule, dtype):
     """Without spills or a stack frame, and every array is read and written by 128 bits at once."""
     code, arrays = kernel_source(rule, dtype)

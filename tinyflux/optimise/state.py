@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import cores, tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
-from .flat import Layout, Leaf, buckets, flatten, places, refuse_overlaps, refuse_two_devices
+from .flat import Layout, Leaf, Plan, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import size_of_state
 from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unknown, with_fields
 from .schedules import Scheduled, at, scheduled
@@ -162,6 +162,12 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     >>> model["w"]
     array([0.8, 1.6])
     """
+    plan, gradients = planned(opt, model, grads)
+    step_all(plan, gradients, opt.native)
+
+
+def planned(opt: OptimiserState, model: Any, grads: Any) -> tuple[Plan, Sequence[Any]]:
+    """The work of an update, and the gradient of every leaf; arguments and errors as for `update`."""
     try:
         arrays, gradients = opt._get(model), opt._get(grads)
     except (AttributeError, IndexError, KeyError, NameError, TypeError):
@@ -177,7 +183,7 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     if len(opt._leaves) < len(gradients):
         gradients = tuple(_summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
-    step_all(opt._layout.plan(missing), gradients, opt.native)
+    return opt._layout.plan(missing), gradients
 
 
 def _check_gradient(opt: OptimiserState, i: int, g: Any) -> None:

@@ -16,6 +16,7 @@ from .source import TYPES, parts, rates_of, source_of
 
 THREADS = 256  # of a block, as in step.cuh
 ALIGNMENT = 16  # bytes that a kernel reads and writes at once
+UNWATCHED = (np.uint64(0), np.uint64(0), np.int32(0), np.uint64(0))  # no loss to look at: addresses of nothing
 TABLES = 8  # tables of gradients that are kept: CuPy hands out the same few pieces of memory in turn
 
 
@@ -52,27 +53,29 @@ class KernelStep:
         self._sizes = [stop - start for start, stop in itertools.pairwise(starts)]
         self._known = tuple(numbers)  # the state's numbers as they were given, or last read
         self._moved = False  # whether the device has moved them on since
-        self._rule, self._t = rule, None  # the steps made, where a schedule asks for them
+        self._rule, self._t = rule, None  # the steps launched, where a schedule asks for them
         if isinstance(rule, Scheduled):
-            self._rule = rule.rule
-            *numbers, self._t = numbers
+            self._rule, self._t = rule.rule, numbers[-1]
         rules = parts(at(self._rule, self._t))
         with x.device:
-            source = source_of(rules, x.dtype.name, len(arrays), len(numbers))
+            scheduled = self._t is not None
+            source = source_of(rules, x.dtype.name, len(arrays), len(numbers), scheduled)
             self._kernel, most = _compiled(source, x.data.device_id)
             self._blocks = min(most, _blocks(starts[0], starts[-1], ALIGNMENT // x.itemsize))
-            self._starts = _on_device(starts, np.int64)
+            self._starts = on_device(starts, np.int64)
             self._rates = rates_of(rules)
-            self._rates_there = _on_device(self._rates, np.float64)
-            self._numbers_there = _on_device(numbers, np.float64)
-            self._ticket = _on_device([0], np.uint32)
+            self._rates_there = on_device(self._rates, np.float64)
+            self._numbers_there = on_device(numbers, np.float64)
+            self._ticket = on_device([0], np.uint32)
         self._tables: dict[tuple[int, ...], Any] = {}
 
-    def step(self, gradients: Sequence[Any]) -> None:
+    def step(self, gradients: Sequence[Any], watch: tuple[Any, ...] | None = None) -> None:
         """Step the parameters once, in the current stream; nothing is waited for.
 
         Arguments:
             gradients: an array for each parameter; one that is not contiguous, or of another dtype, is copied.
+            watch: None, or the loss, the array that it is written into, its place there, and the flag that is set when
+                a loss is not finite: then, and if the flag was set before, the kernel leaves everything as it is.
 
         Errors: ValueError for a gradient of another size than its parameter, or on another GPU; TypeError for one in
         NumPy. Nothing is launched then.
@@ -81,7 +84,8 @@ class KernelStep:
         with self._buffers[0].device:
             self._follow_schedules()
             table, count = self._table(fitting), np.int32(len(fitting))
-            inputs = (*self._buffers, table, self._starts, count, self._rates_there, self._numbers_there, self._ticket)
+            numbers = (self._rates_there, self._numbers_there, self._ticket)
+            inputs = (*self._buffers, table, self._starts, count, *numbers, *(watch or UNWATCHED))
             self._kernel((self._blocks,), (THREADS,), inputs)
         self._moved = True
         if self._t is not None:
@@ -92,16 +96,21 @@ class KernelStep:
         """The numbers of the rule's state; reading them waits for the device if a step was made since the last time."""
         if self._moved:
             values = self._numbers_there.tolist() if self._numbers_there.size else []
-            steps = [] if self._t is None else [self._t]
-            self._known = tuple([number_like(old, new) for old, new in zip(self._known, values + steps, strict=True)])
+            self._known = tuple([number_like(old, new) for old, new in zip(self._known, values, strict=True)])
+            self._t = None if self._t is None else self._known[-1]  # a watched step may not have been made
             self._moved = False
         return self._known
+
+    def can_watch(self, loss: Any) -> bool:
+        """Whether the kernel can look at a loss: it reads numbers of the parameters' type, on their GPU."""
+        x = self._buffers[0]
+        return bool(loss.dtype == x.dtype and loss.data.device_id == x.data.device_id)
 
     def _follow_schedules(self) -> None:
         """Bring the hyperparameters of this step to the device, if they are others than those of the last."""
         rates = self._rates if self._t is None else rates_of(parts(at(self._rule, self._t)))
         if rates != self._rates:
-            self._rates, self._rates_there = rates, _on_device(rates, np.float64)
+            self._rates, self._rates_there = rates, on_device(rates, np.float64)
 
     def _fitting(self, g: Any, size: int) -> Any:
         """A gradient as the kernel reads it."""
@@ -121,7 +130,7 @@ class KernelStep:
         if pointers not in self._tables:
             if len(self._tables) == TABLES:
                 del self._tables[next(iter(self._tables))]
-            self._tables[pointers] = _on_device(pointers, np.uint64)
+            self._tables[pointers] = on_device(pointers, np.uint64)
         return self._tables[pointers]
 
 
@@ -141,7 +150,7 @@ def _blocks(start: int, stop: int, lanes: int) -> int:
     return max(1, -(-vectors // THREADS))
 
 
-def _on_device(numbers: Sequence[Any], dtype: Any) -> Any:
+def on_device(numbers: Sequence[Any], dtype: Any) -> Any:
     """Numbers as an array on the current device, where they arrive in the order of the current stream."""
     import cupy
 

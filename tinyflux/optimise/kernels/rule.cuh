@@ -43,6 +43,17 @@ struct Chain<Only> : Only {
     }
 };
 
+// Counts the steps that were made, where a schedule asks for them; a gradient goes through as it is.
+struct Steps {
+    static constexpr int ARRAYS = 0, RATES = 0, NUMBERS = 1;
+
+    __device__ Steps(const double*, const double*) {}
+
+    __device__ T step(T, T g, T*) const { return g; }
+
+    __device__ static void advance(const double*, double* n) { n[0] += 1; }
+};
+
 // m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²
 struct Averages {
     const T beta1, rest1, beta2, rest2;

@@ -61,7 +61,8 @@ static_assert(Stepped::ARRAYS == {arrays} && Stepped::RATES == {rates} && Steppe
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS<Stepped>)
 step(T* x, {parameters}const T* const* gradients, const long long* starts, int count, const double* rates,
-     double* numbers, unsigned* ticket) {{
+     double* numbers, unsigned* ticket, const T* loss, T* losses, int place, unsigned* stopped) {{
+    if (!admitted(loss, losses, place, stopped)) return;
     T* const state[] = {{{names}}};
     step_all<Stepped>(x, state, gradients, starts, count, rates, numbers, ticket);
 }}
@@ -87,20 +88,21 @@ def rates_of(rules: list[Any]) -> list[float]:
     return flat
 
 
-def source_of(rules: list[Any], dtype: str, arrays: int, numbers: int) -> str:
+def source_of(rules: list[Any], dtype: str, arrays: int, numbers: int, scheduled: bool = False) -> str:
     """The source of a kernel named `step`.
 
     Arguments:
         rules: what the kernel does, one after another.
         dtype: "float32" or "float64".
         arrays, numbers: how many arrays and numbers the state of these rules has.
+        scheduled: whether the last of the numbers counts the steps, for schedules.
     """
     files = dict.fromkeys(f"{FILES[type(rule)]}.cu" for rule in rules)
     names = [f"s{i}" for i in range(arrays)]
     return _SOURCE.format(
         type=TYPES[dtype],
         texts="\n".join(_text(name) for name in ("rule.cuh", *files, "step.cuh")),
-        rules=", ".join(_struct(rule) for rule in rules),
+        rules=", ".join([*map(_struct, rules), *["Steps"] * scheduled]),
         arrays=arrays,
         rates=len(rates_of(rules)),
         numbers=numbers,

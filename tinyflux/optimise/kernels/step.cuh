@@ -74,6 +74,18 @@ __device__ void advance_once(const double* rates, double* numbers, unsigned* tic
     }
 }
 
+// Whether a step is to be made: not if the loss that led to it is NaN or infinite, nor ever after such a loss. The losses
+// are written down in their order, to be read together later. Without a loss to look at, every step is made.
+__device__ bool admitted(const T* loss, T* losses, int place, unsigned* stopped) {
+    if (loss == nullptr) return true;
+    const bool first = blockIdx.x == 0 && threadIdx.x == 0;
+    if (first) losses[place] = *loss;
+    if (*stopped) return false;
+    if (*loss - *loss == 0) return true;
+    if (first) *stopped = 1;
+    return false;
+}
+
 template <class Rule>
 __device__ void step_all(T* x, T* const* state, const T* const* gradients, const long long* starts, int count,
                          const double* rates, double* numbers, unsigned* ticket) {

@@ -1,0 +1,80 @@
+"""Training on the GPU without waiting for it: the kernels look at the losses, the host reads many of them at once."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from ..flat import Plan
+from ..state import OptimiserState, planned
+from ..step import step_all
+from .launch import on_device
+
+ROOM = 1024  # losses that the device keeps until they are read
+SECONDS = 1.0  # after which they are read in any case: a training that has come to nothing is not to go on for long
+
+
+class WatchedUpdates:
+    """Updates of a model on the GPU, each of them made only if its loss and all losses before it are finite.
+
+    Arguments:
+        opt, model: an optimiser's state, and the model that it was set up for.
+    """
+
+    def __init__(self, opt: OptimiserState, model: Any) -> None:
+        self._opt, self._model = opt, model
+        self._losses: Any = None  # on the device, as is the flag that one of them was not finite
+        self._stopped: Any = None
+        self._unread = 0
+        self._since = 0.0  # when the first of the unread losses came
+
+    def step(self, loss: Any, grads: Any, most: int) -> list[float]:
+        """Make the update that belongs to a loss and its gradient.
+
+        Nothing is waited for if kernels do all of the update; otherwise the loss is read first.
+
+        Arguments:
+            loss: a scalar on the GPU.
+            grads: as for `update`.
+            most: how many losses may be left unread, this one with them.
+
+        Returns: the losses that have become known, in their order; none, often. If the last one is NaN or infinite, its
+        update was not made.
+
+        Errors: as for `update`.
+        """
+        plan, gradients = planned(self._opt, self._model, grads)
+        if not self._watchable(plan, loss):
+            known = self.read()
+            if not known or math.isfinite(known[-1]):
+                known.append(float(loss))
+                if math.isfinite(known[-1]):
+                    step_all(plan, gradients, self._opt.native)
+            return known
+        if self._losses is None:
+            with loss.device:
+                self._losses, self._stopped = on_device([0.0] * ROOM, loss.dtype), on_device([0], np.uint32)
+        if not self._unread:
+            self._since = time.monotonic()
+        place, self._unread = np.int32(self._unread), self._unread + 1
+        step_all(plan, gradients, self._opt.native, (loss, self._losses, place, self._stopped))
+        overdue = time.monotonic() - self._since > SECONDS
+        return self.read() if overdue or self._unread >= min(most, ROOM) else []
+
+    def read(self) -> list[float]:
+        """The losses that were not read yet, up to the first that is not finite; this waits for the device."""
+        values = self._losses[: self._unread].tolist() if self._unread else []
+        self._unread = 0
+        failed = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
+        if failed is not None:
+            self._opt._layout.fetch_numbers()  # the host has counted steps that were not made
+        return values if failed is None else values[: failed + 1]
+
+    def _watchable(self, plan: Plan, loss: Any) -> bool:
+        """Whether kernels do all of an update, and can look at the loss."""
+        kernels = [group.kernel for group in plan.groups]
+        able = bool(kernels) and not plan.heads and all(kernel and kernel.can_watch(loss) for kernel in kernels)
+        return able and (self._losses is None or self._losses.dtype == loss.dtype)
