@@ -21,6 +21,7 @@ SIZES = [{"i": 2, "j": 3, "k": 4, "m": 1, "n": 3}, {"i": 3, "j": 2, "k": 1, "m":
 MIXED = {"ndarray op x", "list op x", "negative base", "plain @ x", "einsum with plain", "concatenate with a list"}
 ZETA = "NumPy calls scipy.special.zeta _zeta, which CuPy does not know"
 BROADCASTS = "cupy.linalg.solve does not broadcast stacks of matrices"
+NO_AXIS = "CuPy knows no axis 0 of an array without axes"
 REDUCE = "CuPy has ufunc.reduce for add and multiply alone"
 LIMITS = {  # the library writes nothing else than what CuPy lacks here
     "psi": ZETA,
@@ -28,10 +29,13 @@ LIMITS = {  # the library writes nothing else than what CuPy lacks here
     "solve inn nk": BROADCASTS,
     "solve nn ink": BROADCASTS,
     "solve i1nn jnk": BROADCASTS,
+    **{f"{name} axis=0 of a number": NO_AXIS for name in ("sum", "max")},
     **{f"pad {width}": "cupy.pad does not know a dict of widths" for width in ({0: 2}, {-1: (1, 3)})},
 }
 SECOND_ORDER_LIMITS = {"gammaln": ZETA}
 UNRECORDED_LIMITS = {  # within a gradient they work, being composed of others there
+    "prod axis=0 of a number": NO_AXIS,
+    "dot with a float": "cupy.dot takes no numbers",
     "clip below": "cupy.clip does not know min=",
     "slogdet": "the result of cupy.linalg.slogdet has no names",
     "maximum.reduce": REDUCE,

@@ -19,7 +19,8 @@ UFUNCS = frozenset(CAN["ufuncs"])
 SIGNATURES = {
     name: inspect.signature(eval(f"lambda {parameters}: None")) for name, parameters in CAN["functions"].items()
 }
-REDUCED = {"reduce": {"add", "multiply"}, "accumulate": {"add", "multiply"}, "at": {"add", "subtract"}}
+REDUCED = {"reduce": {"add", "multiply"}, "accumulate": {"add", "multiply"}, "at": {"add"}}
+REDUCTIONS = {"sum", "prod", "max", "min", "amax", "amin", "mean", "var", "std", "any", "all", "argmax", "argmin"}
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
 # CuPy brings the arguments of these to the device, or back, by itself.
 TAKES_NUMPY = {"asarray", "array", "take", "take_along_axis", "tile"}
@@ -28,6 +29,8 @@ REFUSED = {  # what CuPy's functions don't do although their parameters allow it
     "stack": lambda arrays, *args, **options: not all(isinstance(x, DeviceArray) for x in arrays),
     "linalg.solve": lambda a, b: b.ndim > 1 and a.shape[:-1] != b.shape[:-1],
     "pad": lambda array, pad_width, **options: isinstance(pad_width, dict),
+    "dot": lambda a, b: not (isinstance(a, DeviceArray) and isinstance(b, DeviceArray)),
+    "tensordot": lambda a, b, axes=2: 0 in (a.ndim, b.ndim) and axes not in (0, ((), ())),
 }
 ATTRIBUTES = ["dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides"]
 METHODS = [
@@ -64,12 +67,11 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         name = ufunc.__name__
         if name not in UFUNCS or method not in ("__call__", "outer", *REDUCED):
             return NotImplemented
+        refuse_axis(inputs[0], options.get("axis"))
         if method in REDUCED and name not in REDUCED[method]:
             raise NotImplementedError(f"`cupy_{name}.{method}` is not supported yet")
         if method == "at":
-            check_operands(inputs[::2])
-            ufunc.at(inputs[0]._host, opened(inputs[1]), opened(inputs[2]))
-            return None
+            return add_at(*inputs) if check_operands(inputs) and name == "add" else NotImplemented
         if name in COMPARISONS:
             inputs = [x.item() if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in inputs]
         if not check_operands((*inputs, *out)):
@@ -88,6 +90,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             refuse_numpy((args, kwargs))
         if name in ("asarray", "array"):
             return asarray(*args, **kwargs)
+        if name in REDUCTIONS:
+            refuse_axis(*[*args, *([kwargs["axis"]] if "axis" in kwargs else []), None][:2])
         if name in REFUSED and REFUSED[name](*args, **kwargs):
             raise TypeError(f"{name}: CuPy can't do this")
         if name == "linalg.slogdet":
@@ -162,6 +166,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 def _method(name):
     def method(self, *args, **options):
         refuse_numpy((args, options) if name != "take" else ())
+        if name in REDUCTIONS:
+            refuse_axis(self, [*args, options.get("axis")][0])
         if {"where", "initial"} & options.keys():
             raise TypeError(f"{name}() got an unexpected keyword argument")
         return closed(getattr(self._host, name)(*opened(args), **opened(options)), (self,))
@@ -185,12 +191,24 @@ def check_operands(operands):
     return known
 
 
+def refuse_axis(x, axis):
+    """AxisError for an axis of an array without axes, which NumPy's reductions allow."""
+    if axis is not None and axis != () and not x.ndim:
+        raise np.exceptions.AxisError(f"axis {axis} is out of bounds for array of dimension 0")
+
+
 def refuse_numpy(x):
     """TypeError for a NumPy array with axes anywhere in the arguments of a function."""
     if isinstance(x, np.ndarray) and x.ndim:
         raise TypeError(f"Unsupported type {type(x)}")
     for item in x if isinstance(x, (tuple, list)) else x.values() if isinstance(x, dict) else ():
         refuse_numpy(item)
+
+
+def add_at(array, index, values):
+    """`cupy.add.at`, which takes an index of any form; np.add.at passes on no tuple and no list."""
+    check_operands((array, values))
+    np.add.at(array._host, opened(index), opened(values))
 
 
 def opened(x):
@@ -271,6 +289,7 @@ def cupy_module():
     )
     module = types.ModuleType("cupy")
     module.ndarray, module.asarray, module.RawKernel = DeviceArray, asarray, RawKernel
+    module.add = types.SimpleNamespace(at=add_at)
     module.random = types.SimpleNamespace(RandomState=RandomState)
     module.cuda = types.SimpleNamespace(runtime=runtime, is_available=lambda: True)
     module.__version__ = CAN["version"]

@@ -48,24 +48,30 @@ def _dot(a: Any, b: Any) -> Any:
     return np.tensordot(a, b, axes=([-1], [max(b.ndim - 2, 0)]))
 
 
-def _tensordot_axes(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int], list[int], list[int]]:
+def _tensordot_axes(a: Any, b: Any, axes: Any) -> tuple[tuple[int, ...], ...]:
     """The axes that are summed over, of a and of b, and those that are left."""
     if isinstance(axes, int):
         axes = range(a.ndim - axes, a.ndim), range(axes)
-    left, right = (list(normalize_axis_tuple(s, x.ndim)) for s, x in zip(axes, (a, b)))
-    return left, right, [i for i in range(a.ndim) if i not in left], [i for i in range(b.ndim) if i not in right]
+    left, right = (normalize_axis_tuple(s, x.ndim) for s, x in zip(axes, (a, b)))
+    return left, right, _without(left, a.ndim), _without(right, b.ndim)
+
+
+def _without(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    return tuple(i for i in range(ndim) if i not in axes)
 
 
 def _tensordot_left(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
     left, right, rows, columns = _tensordot_axes(a, b, axes)
-    d = np.tensordot(g, b, axes=(range(len(rows), g.ndim), columns))  # its axes: rows, then what is left of b, in order
-    return np.transpose(d, np.argsort(rows + [left[i] for i in np.argsort(right)]).tolist())
+    summed = tuple(range(len(rows), g.ndim))
+    d = np.tensordot(g, b, axes=(summed, columns))  # its axes: rows, then what is left of b, in order
+    return np.transpose(d, np.argsort([*rows, *(left[i] for i in np.argsort(right))]).tolist())
 
 
 def _tensordot_right(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
     left, right, rows, columns = _tensordot_axes(a, b, axes)
-    d = np.tensordot(a, g, axes=(rows, range(len(rows))))  # its axes: what is left of a, in order, then columns
-    return np.transpose(d, np.argsort([right[i] for i in np.argsort(left)] + columns).tolist())
+    summed = tuple(range(len(rows)))
+    d = np.tensordot(a, g, axes=(rows, summed))  # its axes: what is left of a, in order, then columns
+    return np.transpose(d, np.argsort([*(right[i] for i in np.argsort(left)), *columns]).tolist())
 
 
 rule(np.tensordot, _tensordot_left, _tensordot_right)

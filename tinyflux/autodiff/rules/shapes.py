@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from ...arrays import on_gpu
 from ..operators import ArrayOperators, cast, reshaped, transposed
 from ..rule import composed, primitive, rule, variadic
 from ..tape import apply
@@ -122,8 +123,18 @@ def scattered(g: Any, index: Any, x: Any) -> Any:
     if _is_basic(index):
         result[index] = g
     else:
-        np.add.at(result, index, g)
+        _add_at(result)(result, index, g)
     return result
+
+
+def _add_at(x: Any) -> Callable[..., None]:
+    """np.add.at, or CuPy's own on the GPU: no index in a tuple or list gets there through NumPy's."""
+    if not on_gpu(x):
+        return np.add.at
+    import cupy
+
+    at: Callable[..., None] = cupy.add.at
+    return at
 
 
 def _is_basic(index: Any) -> bool:
