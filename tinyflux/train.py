@@ -197,6 +197,7 @@ def _plain_updates(
                 losses = [float(value)]
                 if math.isfinite(losses[0]):
                     update(opt, model, grads)
+            del value, grads  # the next gradient finds their memory free: on the GPU, at the same addresses
             if losses:
                 yield losses
         losses = watched.read() if watched else []

@@ -17,7 +17,7 @@ from .source import TYPES, parts, rates_of, source_of
 THREADS = 256  # of a block, as in step.cuh
 ALIGNMENT = 16  # bytes that a kernel reads and writes at once
 UNWATCHED = (np.uint64(0), np.uint64(0), np.int32(0), np.uint64(0))  # no loss to look at: addresses of nothing
-TABLES = 8  # tables of gradients that are kept: CuPy hands out the same few pieces of memory in turn
+TABLES = 64  # tables of gradients that are kept: CuPy hands out the same few pieces of memory in turn
 
 
 def kernel_step(
