@@ -63,18 +63,16 @@ def test_parameters_are_views_of_one_array_there(rule):
 
 
 @pytest.mark.parametrize("form", ["items", "loader"])
-def test_the_compiler_leaves_it_to_cupy(form, capsys):
-    """Without a word, unless compiled code was asked for."""
+def test_what_cannot_be_compiled_is_left_to_cupy(form, capsys):
+    """There is no RawModule here: it is said once, and goes on. tests/kernels has one."""
     trainer.say_once.cache_clear()
     means = []
-    for option in (False, "auto"):
+    for option in (False, "auto", "auto"):
         model, batch = small()
         data = [batch] * 3 if form == "items" else flux.DataLoader(batch, 2)
         means.append(flux.train(loss, model, data, flux.setup(RULES[1], model), compile=option))
-    assert means[0] == means[1]
-    assert capsys.readouterr().err == ""
-    with pytest.raises(flux.NotCompilable, match="on the GPU can't be compiled"):
-        flux.train(loss, model, data, flux.setup(RULES[1], model), compile=True)
+    assert means[0] == means[1] == means[2]
+    assert capsys.readouterr().err.count("tinyflux: training runs by CuPy: AttributeError") == 1
 
 
 # The loop.

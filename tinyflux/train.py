@@ -111,14 +111,14 @@ def train(
     means: list[float] = []
     check_state("train", opt)
     trainmode(model, "auto")
-    trainer = _trainer(loss, model, opt, compile)
+    trainer, gradient = _trainer(loss, model, opt, compile)
     due = _due(callbacks, 0)
     native, opt.native = opt.native, opt.native and compile is not False
     left = lambda: due - progress.iteration  # noqa: E731
     try:
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
-            for losses in _updates(loss, model, data, opt, trainer, left):
+            for losses in _updates(gradient, model, data, opt, trainer, left):
                 failed = losses.pop() if not math.isfinite(losses[-1]) else None
                 count += len(losses)
                 total += sum(losses)
@@ -150,46 +150,65 @@ def train(
     return means
 
 
-def _trainer(loss: Callable[..., Any], model: Any, opt: OptimiserState, compile: Any) -> Any:  # noqa: A002
-    """What makes compiled updates, or None."""
+class _Gradient:
+    """Losses and gradients by NumPy or CuPy, batch by batch: the plain path."""
+
+    def __init__(self, loss: Callable[..., Any], model: Any) -> None:
+        self._loss, self._model = loss, model
+
+    def items(self, data: Iterable[Any]) -> Iterator[Any]:
+        return iter(data)
+
+    def __call__(self, item: Any, same: bool) -> tuple[Any, Any]:
+        batch = item if type(item) is tuple else (item,)
+        return withgradient(lambda m: self._loss(m, *batch), self._model)
+
+
+def _trainer(
+    loss: Callable[..., Any],
+    model: Any,
+    opt: OptimiserState,
+    compile: Any,  # noqa: A002
+) -> tuple[Any, Any]:
+    """What makes compiled updates on the CPU, or None; and what the gradients of all others come from."""
     if not isinstance(compile, bool) and compile != "auto":
         raise ValueError(f"train: expected compile to be True, False or 'auto', got {compile!r}.")
-    if compile is False or (compile == "auto" and any(map(on_gpu, leaves(model)))):
-        return None
+    if compile is False:
+        return None, _Gradient(loss, model)
+    if any(map(on_gpu, leaves(model))):
+        from .compile.cuda.gradient import Gradient
+
+        return None, Gradient(loss, model, required=compile is True)
     from .compile.trainer import Trainer
 
-    return Trainer(loss, model, opt, required=compile is True)
+    return Trainer(loss, model, opt, required=compile is True), _Gradient(loss, model)
 
 
 def _updates(
-    loss: Callable[..., Any],
-    model: Any,
-    data: Iterable[Any],
-    opt: OptimiserState,
-    trainer: Any,
-    pause: Callable[[], int],
+    gradient: Any, model: Any, data: Iterable[Any], opt: OptimiserState, trainer: Any, pause: Callable[[], int]
 ) -> Iterator[list[float]]:
     """One pass over the data: losses of items, their updates made unless the last one is NaN or infinite."""
     if isinstance(data, DataLoader) and trainer is not None and not trainer.given_up:
         yield from trainer.losses(data, pause)
         data = trainer.left
-    items = iter(data)
+    items = gradient.items(data)
     for item in items:
         if trainer is not None and not trainer.given_up:
             yield from trainer.losses(item, pause)
         if trainer is None or trainer.given_up:
-            yield from _plain_updates(loss, model, itertools.chain([item], items), opt, pause)
+            yield from _plain_updates(gradient, model, itertools.chain([item], items), opt, pause)
 
 
 def _plain_updates(
-    loss: Callable[..., Any], model: Any, items: Iterable[Any], opt: OptimiserState, pause: Callable[[], int]
+    gradient: Any, model: Any, items: Iterable[Any], opt: OptimiserState, pause: Callable[[], int]
 ) -> Iterator[list[float]]:
-    """The updates for items by NumPy, or by CuPy and kernels on the GPU: there losses become known later."""
+    """The updates for items by NumPy, or on the GPU: there losses become known later."""
     watched: Any = None
+    same = False
     try:
         for item in items:
-            batch = item if type(item) is tuple else (item,)
-            value, grads = withgradient(lambda m: loss(m, *batch), model)  # noqa: B023
+            value, grads = gradient(item, same)
+            same = True
             if on_gpu(value):
                 watched = watched or _watched_updates(opt, model)
                 losses = watched.step(value, grads, pause())
@@ -200,6 +219,7 @@ def _plain_updates(
             del value, grads  # the next gradient finds their memory free: on the GPU, at the same addresses
             if losses:
                 yield losses
+                same = False  # callbacks were called
         losses = watched.read() if watched else []
         if losses:
             yield losses

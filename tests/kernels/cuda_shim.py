@@ -32,7 +32,11 @@ DTYPES = {
     "int": np.int32,
     "long long": np.int64,
     "unsigned": np.uint32,
+    **{f"{np.dtype(kind)}_t": kind for kind in (np.int8, np.int16, np.int32, np.int64)},
+    **{f"{np.dtype(kind)}_t": kind for kind in (np.uint16, np.uint32, np.uint64)},
 }
+POISON = {"f": np.nan, "b": True}  # what new memory holds
+BOOLEAN = "uint8_t"  # NumPy's bool, too
 MULTIPROCESSORS, RESIDENT = 2, 3  # of the device: few, so that a thread has several vectors to do
 ORDERS = {  # of the blocks, and of the threads of a block
     "forward": np.arange,
@@ -43,6 +47,7 @@ ORDERS = {  # of the blocks, and of the threads of a block
 order = "forward"
 extra_flags = []  # of the compiler
 launches = []  # of all kernels: grid, block and arguments
+products = []  # of matrices: m, n and k
 
 
 class ShimError(Exception):
@@ -54,19 +59,21 @@ class RawModule:
 
     def __init__(self, code, options=()):
         assert code.isascii()  # CuPy writes it to a file in the encoding of the locale
-        self.code, self.options = code, options
+        self.kernels = {name: parameter_types(code, name) for name in re.findall(KERNEL, code)}
+        self.source = "".join([SHIM, code, *[wrapper(name, kinds) for name, kinds in self.kernels.items()]])
+        self.library = None
 
     def get_function(self, name):
-        return RawKernel(self.code, name)
+        self.library = self.library or ctypes.CDLL(str(built(self.source)))
+        return RawKernel(getattr(self.library, f"launch_{name}"), self.kernels[name])
 
 
 class RawKernel:
     """A kernel: `kernel(grid, block, args)`."""
 
-    def __init__(self, code, name):
-        self.types = parameter_types(code, name)
-        self.library = ctypes.CDLL(str(built(f"{SHIM}{code}{wrapper(name, self.types)}")))
-        self.library.launch.restype = ctypes.c_char_p
+    def __init__(self, launch, kinds):
+        self.launch, self.types = launch, kinds
+        self.launch.restype = ctypes.c_char_p
         self.kernel = types.SimpleNamespace(ptr=0)
 
     def __call__(self, grid, block, args):
@@ -74,14 +81,17 @@ class RawKernel:
         values = [checked(*pair) for pair in zip(args, self.types, strict=True)]
         addresses = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
         orders = [np.ascontiguousarray(ORDERS[order](count), np.uint32) for count in (*grid, *block)]
-        fault = self.library.launch(*grid, *block, *[o.ctypes.data_as(ctypes.c_void_p) for o in orders], addresses)
+        fault = self.launch(*grid, *block, *[o.ctypes.data_as(ctypes.c_void_p) for o in orders], addresses)
         if fault:
             raise ShimError(fault.decode())
 
 
+KERNEL = r'extern "C" __global__[^{;]*?\b(\w+)\([^()]*\) *\{'
+
+
 def parameter_types(code, name):
     """The types of a kernel's parameters, with float or double for T."""
-    parameters = re.search(rf'extern "C" __global__[^{{;]*?\b{name}\(([^()]*)\)', code)[1]
+    parameters = re.search(rf'extern "C" __global__[^{{;]*?\b{name}\(([^()]*)\)', code)[1].replace("__restrict__", "")
     (real,) = re.findall(r"using T = (\w+);", code) or ["float"]
     types = [re.sub(r"\s*\b\w+$", "", parameter.strip()) for parameter in parameters.split(",")]
     return [re.sub(r"\bT\b", real, kind) for kind in types]
@@ -90,7 +100,7 @@ def parameter_types(code, name):
 def wrapper(name, types):
     arguments = ", ".join(f"*static_cast<{kind}*>(arguments[{i}])" for i, kind in enumerate(types))
     return f"""
-extern "C" const char* launch(unsigned grid, unsigned block, const unsigned* blocks, const unsigned* threads,
+extern "C" const char* launch_{name}(unsigned grid, unsigned block, const unsigned* blocks, const unsigned* threads,
                               void** arguments) {{
     shim::kernel = [](void** arguments) {{ {name}({arguments}); }};
     shim::arguments = arguments;
@@ -105,7 +115,10 @@ def checked(value, kind):
     if plain.endswith("*") and type(value) is np.uint64 and not value:  # a null pointer
         return np.array(value)
     if plain.endswith("*"):
-        expected = np.dtype(np.uint64 if plain.endswith("* const*") else DTYPES[plain.rstrip("*")])
+        if plain.rstrip("* ") == BOOLEAN:
+            expected = np.dtype(np.bool_ if value.dtype == np.bool_ else np.uint8)
+        else:
+            expected = np.dtype(np.uint64 if plain.endswith("* const*") else DTYPES[plain.rstrip("* ")])
         if value.dtype != expected or not value.flags.c_contiguous:
             raise ShimError(f"{kind} takes a contiguous array of {expected}; got one of {value.dtype}")
         return np.array(value.data.ptr, np.uint64)
@@ -129,6 +142,30 @@ def built(code):
     return target
 
 
+def gemm(dtype):
+    """cuBLAS' product of matrices that lie column by column: c = α op(a) op(b) + β c."""
+
+    def product(handle, turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+        def matrix(address, rows, columns, ld):
+            if ld < max(1, rows):
+                raise ShimError(f"a leading dimension of {ld} for {rows} rows")
+            size = ((columns - 1) * ld + rows) * np.dtype(dtype).itemsize
+            memory = np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
+            strides = (memory.itemsize, ld * memory.itemsize)
+            return np.lib.stride_tricks.as_strided(memory, (rows, columns), strides)
+
+        def number(address):
+            return matrix(address, 1, 1, 1).item()
+
+        left = matrix(a, k, m, lda).T if turn_a else matrix(a, m, k, lda)
+        right = matrix(b, n, k, ldb).T if turn_b else matrix(b, k, n, ldb)
+        assert (number(alpha), number(beta)) == (1, 0)
+        products.append((m, n, k))
+        matrix(c, m, n, ldc)[...] = left @ right
+
+    return product
+
+
 class Device(contextlib.nullcontext):
     """`cupy.cuda.Device`, as far as it is used."""
 
@@ -143,6 +180,9 @@ def install(monkeypatch):
     module = device_standin.cupy_module()
     module.RawModule = RawModule
     module.cuda.Device = Device
+    module.cuda.cublas = types.SimpleNamespace(sgemm=gemm(np.float32), dgemm=gemm(np.float64))
+    module.cuda.device = types.SimpleNamespace(get_cublas_handle=lambda: 0)
+    module.empty = lambda shape, dtype: DeviceArray(np.full(shape, POISON.get(np.dtype(dtype).kind, 77), dtype))
     module.cuda.driver = types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *args: RESIDENT)
     memory = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data, device_id=0))
     monkeypatch.setattr(DeviceArray, "data", memory, raising=False)
@@ -150,5 +190,6 @@ def install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(sys.modules[__name__], "order", "forward")
     launches.clear()
+    products.clear()
     launch._compiled.cache_clear()
     return module

@@ -50,13 +50,18 @@ class Loss:
         return np.mean(model(self.x) ** 2) * self.scales[i]
 
 
+def plainly(*arguments):
+    """A training whose losses and gradients are CuPy's operations: here only the updates are looked at."""
+    return flux.train(*arguments, compile=False)
+
+
 def train(rule, scales, items, *, dtype=np.float32, loss=Loss, change=lambda opt: None, callbacks=()):
     """The mean loss or the error, the model, and its state."""
     model, opt = prepared(rule, dtype)
     change(opt)
     with np.errstate(all="ignore"):
         try:
-            result = flux.train(loss(scales, dtype), model, items, opt, callbacks=callbacks)
+            result = flux.train(loss(scales, dtype), model, items, opt, callbacks=callbacks, compile=False)
         except flux.NonFiniteLoss as error:
             result = error
     return result, model, opt
@@ -88,7 +93,7 @@ def check_stopped(rule, bad, at, **options):
     model, opt = prepared(rule, options.get("dtype", np.float32))
     options.get("change", lambda opt: None)(opt)
     if at:
-        flux.train(Loss(scales, options.get("dtype", np.float32)), model, items[:at], opt)
+        plainly(Loss(scales, options.get("dtype", np.float32)), model, items[:at], opt)
     check_same(stopped, (None, model, opt))
     return stopped, (None, model, opt)
 
@@ -187,7 +192,7 @@ def test_a_plan_that_changes(rule):
 
 def gone_on(model, opt):
     """Trained on, without a look at the state before."""
-    flux.train(Loss(SCALES), model, range(7), opt)
+    plainly(Loss(SCALES), model, range(7), opt)
     return None, model, opt
 
 
@@ -210,7 +215,7 @@ def test_an_error_behind_a_loss_that_is_not_finite(rule, error):
 
     model, opt = prepared(rule)
     with pytest.raises(error), np.errstate(all="ignore"):
-        flux.train(Failing([*SCALES[:2], math.nan, *SCALES[3:]]), model, range(7), opt)
+        plainly(Failing([*SCALES[:2], math.nan, *SCALES[3:]]), model, range(7), opt)
     check_same(gone_on(model, opt), gone_on(*train(rule, SCALES, [0, 1])[1:]))
 
 
@@ -222,7 +227,7 @@ def test_parameters_of_two_dtypes():
         opt = flux.setup(RULES[3], model)
         failing = pytest.raises(flux.NonFiniteLoss, match="item 3 ") if math.isnan(last) else contextlib.nullcontext()
         with np.errstate(all="ignore"), failing:
-            flux.train(lambda m, i: np.sum(m["ab"[i % 2]] ** 2) * (last if i == 3 else 1), model, items, opt)
+            plainly(lambda m, i: np.sum(m["ab"[i % 2]] ** 2) * (last if i == 3 else 1), model, items, opt)
         return None, model, opt
 
     check_same(trained(math.nan, range(7)), trained(1, range(3)))
@@ -270,7 +275,7 @@ def test_watched_and_read_losses_in_turn(rule, at):
     assert f"at item {at} " in str(stopped[0])
     model, opt = prepared(rule)
     if at:
-        flux.train(Both(scales), model, range(at), opt)
+        plainly(Both(scales), model, range(at), opt)
     check_same(stopped, (None, model, opt))
 
 

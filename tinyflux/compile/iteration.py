@@ -60,7 +60,7 @@ class Iteration:
                 self._captured_slots = [node.params for node, _ in recording.captured]
                 parameters = [leaf.buffer.x for leaf in opt._leaves]
                 shared = any(np.may_share_memory(array, x) for array in self._captured for x in parameters)
-                if shared or surroundings.hold({id(x) for x in _nodes(model)}):
+                if shared or surroundings.hold({id(x) for x in parts(model)}):
                     raise NotCompilable(
                         "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
                         "Take them from the model that it is called with."
@@ -93,7 +93,7 @@ class Iteration:
             if id(a) not in symbols:
                 symbols[id(a)] = Symbolic(recording.input(a.shape, supported(a.dtype)))
         self._model_slots = [symbols[id(a)].node.params for a in leaves]
-        network = _copied(model, symbols, {})
+        network = copied(model, symbols, {})
         before = signature(network, [], True)
         order = recording.input((size or 1,), np.int64)
         recording.trusted.add(order)
@@ -333,7 +333,7 @@ def _ends(total: Node, results: Sequence[Result], order: Node) -> list[Node]:
     return [total, *[r.node for r in results]]
 
 
-def _copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
+def copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
     """A model with others in the place of its arrays, by their ids.
 
     All its nodes are copies, in which a recording may change what it likes; one in several places is one copy.
@@ -344,7 +344,7 @@ def _copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
     if kind == tree.OPAQUE:
         return node
     if id(node) not in copies:
-        items = [_copied(child, arrays, copies) for _, child in tree.children(node)]
+        items = [copied(child, arrays, copies) for _, child in tree.children(node)]
         names = node if kind == tree.MAPPING else vars(node) if kind == tree.OBJECT else ()
         copies[id(node)] = tree._rebuild(node, items if kind == tree.SEQUENCE else dict(zip(names, items)))
     return copies[id(node)]
@@ -368,9 +368,9 @@ def overwriting(old: Node, new: Node) -> Result:
     return Result(program.elementwise("cast", [new], old.dtype), old.params, old)
 
 
-def _nodes(model: Any) -> Iterator[Any]:
+def parts(model: Any) -> Iterator[Any]:
     """The parameters of a model, and all that holds some."""
     if tree.parameters(model):
         yield model
         for _, child in tree.children(model):
-            yield from _nodes(child)
+            yield from parts(child)

@@ -67,9 +67,14 @@ class Node:
 
 
 class Recording:
-    """The operations recorded so far; the innermost one of a thread is where new ones go."""
+    """The operations recorded so far; the innermost one of a thread is where new ones go.
 
-    def __init__(self) -> None:
+    Arguments:
+        gpu: whether the program is to run on the GPU, and what it reads lies there.
+    """
+
+    def __init__(self, gpu: bool = False) -> None:
+        self.gpu = gpu
         self.nodes: dict[Any, Node] = {}
         self.inputs: list[Node] = []
         self.captured: list[tuple[Node, Any]] = []  # arrays that the function took from its surroundings

@@ -19,7 +19,7 @@ def header() -> str:
     folder = Path(__file__).parent
     texts = {
         name: (folder / name).read_text(encoding="utf-8")
-        for name in ("elementary.h", "scalar.h", "linalg.h", "matmul.h")
+        for name in ("elementary.h", "numbers.h", "scalar.h", "linalg.h", "matmul.h")
     }
     texts["matmul.h"] = texts["matmul.h"].replace('#include "matmul.h"', texts["matmul.h"])  # once for each dtype
     return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts.values())

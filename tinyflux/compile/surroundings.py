@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import default_rng
+from ..arrays import default_rng, is_array
 
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic)
 KNOWN = {"numpy", "scipy", "tinyflux", *sys.stdlib_module_names} - {"__main__"}  # their constants stay
@@ -111,8 +111,10 @@ class watched:
         """What can be compared later: of an array and a function, which one it is."""
         if isinstance(x, CONSTANTS):
             return type(x), x
-        if isinstance(x, (np.ndarray, types.FunctionType, types.MethodType, np.ufunc)):
-            return id(x) if isinstance(x, np.ndarray) else x
+        if is_array(x):
+            return id(x)
+        if isinstance(x, (types.FunctionType, types.MethodType, np.ufunc)):
+            return x
         inside = self._inside(x) if depth else ()
         return (type(x), *[(name, self._content(value, depth - 1)) for name, value in inside]) if inside else None
 

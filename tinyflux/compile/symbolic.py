@@ -105,15 +105,15 @@ def node_of(x: Any) -> Node:
         return program.literal(x, np.bool_ if isinstance(x, bool) else None, weak=not isinstance(x, bool))
     if isinstance(x, Node):
         return x
-    if type(x) is np.ndarray:
+    if type(x) is np.ndarray or on_gpu(x):
+        if on_gpu(x) != program.recording().gpu:
+            raise NotCompilable(IN_NUMPY if program.recording().gpu else ON_GPU)
         supported(x.dtype)
         return program.recording().capture(x)
     if isinstance(x, (list, tuple)) and not any(isinstance(item, Symbolic) for item in x):
         return node_of(np.asarray(x))
     if isinstance(x, (list, tuple)):
         return node_of(np.stack([wrapped(node_of(item)) for item in x]))
-    if on_gpu(x):
-        raise NotCompilable(ON_GPU)
     raise NotCompilable(f"a {type(x).__name__} among the arguments of a NumPy function can't be compiled.")
 
 
@@ -187,6 +187,10 @@ class Symbolic(ArrayOperators):
 ON_GPU = (
     "an array on the GPU can't be compiled: compiled code runs on the CPU. Leave it to CuPy, by the function as it is "
     "or by compile=False, or bring model and data back by flux.cpu(…)."
+)
+IN_NUMPY = (
+    "an array in NumPy, of the loss or of a function that it calls, can't be compiled with those on the GPU."
+    " Move it by flux.gpu(…)."
 )
 _IN_PLACE = "{} changes an array in place, which can't be compiled. Make a new array."
 

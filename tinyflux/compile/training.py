@@ -84,7 +84,7 @@ class TrainingStep(Shown):
         """Look at what the loss, the layers, the rules and their schedules take from their surroundings."""
         rules = [leaf.rule for leaf in self._opt._leaves]
         self._schedules = [schedules for _, (_, schedules), _ in settings(self._opt)]
-        self._surroundings = watched(self._loss, *_called(self._model), *map(type, rules), *chain(*self._schedules))
+        self._surroundings = watched(self._loss, *called(self._model), *map(type, rules), *chain(*self._schedules))
 
     def variant(self, data: Any, order: Any) -> Iteration:
         """The program for this kind of data, and for the model and the optimiser as they are set."""
@@ -150,7 +150,7 @@ def _kinds(data: Any) -> Any:
     return type(data), tuple(data) if isinstance(data, dict) else None, tuple(shapes)
 
 
-def _called(model: Any) -> Iterator[Any]:
+def called(model: Any) -> Iterator[Any]:
     """The classes of a model's nodes, whose methods may be called, and the functions in it."""
     children = tree.children(model)
     if children:
@@ -158,7 +158,7 @@ def _called(model: Any) -> Iterator[Any]:
     elif callable(model):
         yield model
     for _, child in children:
-        yield from _called(child)
+        yield from called(child)
 
 
 def _tied(leaves: Sequence[Any]) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ class DataLoader(Generic[T]):
     Data on the GPU (`flux.gpu(loader)` moves a loader's) stays there: every pass draws its order there, by CuPy's
     generator from a seed that `rng` gives, and batches are taken there. The order is another than that of the CPU.
 
-    Attributes: `data`, `batchsize`, `rng`, and `taken`, the number of samples that one pass takes.
+    Attributes: `data`, `batchsize`, `shuffle`, `rng`, and `taken`, the number of samples that one pass takes.
 
     Iterating gives each batch in the form of `data`: an array, a tuple or a dict. Batches may be views of the data:
     read them, do not write into them. `len` gives the number of batches.
@@ -76,11 +76,11 @@ class DataLoader(Generic[T]):
         self.batchsize = min(int(batchsize), samples)
         self.taken = samples if partial else samples - samples % self.batchsize
         self._samples = samples
-        self._shuffle = shuffle
+        self.shuffle = shuffle
         self.rng = rng
 
     def __repr__(self) -> str:
-        options = ", shuffle=True" * self._shuffle + ", partial=False" * (self.taken < self._samples)
+        options = ", shuffle=True" * self.shuffle + ", partial=False" * (self.taken < self._samples)
         return f"DataLoader({self._samples:,} samples, batchsize={self.batchsize}{options})"
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class DataLoader(Generic[T]):
         """
         arrays = tree.leaves(self.data)
         there = all(map(on_gpu, arrays))
-        if not self._shuffle:
+        if not self.shuffle:
             return np.arange(self.taken, like=arrays[0] if there else None)
         rng = self.rng or default_rng()
         return (_on_gpu(rng) if there else rng).permutation(self._samples)[: self.taken]
@@ -109,7 +109,7 @@ class DataLoader(Generic[T]):
         """What to index the arrays with, batch by batch; `map` keeps the cost of a batch well under a microsecond."""
         size = self.batchsize
         slices = map(slice, range(0, self.taken, size), range(size, self.taken + size, size))
-        if not self._shuffle:
+        if not self.shuffle:
             return slices
         order = self.order()
         if size == 1:  # a slice is a view: six times faster than an index array, and no launch on the GPU

@@ -1,0 +1,447 @@
+"""Training on the device by kernels made for it, run on the CPU by g++: the numbers of the plain path in NumPy."""
+
+import math
+
+import cuda_shim
+import numpy as np
+import pytest
+from device_standin import DeviceArray
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
+
+import tinyflux as flux
+from tinyflux import device
+from tinyflux.compile import trainer
+from tinyflux.compile.cuda import gradient, kernels
+
+ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leakyrelu", "elu", "gelu", "swish", "softplus", "softmax"]
+LOSSES = ["mse", "mae", "huber", "crossentropy", "logitcrossentropy", "binarycrossentropy", "logitbinarycrossentropy"]
+TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
+orders = pytest.mark.parametrize("order", cuda_shim.ORDERS)
+
+
+@pytest.fixture(autouse=True)
+def _gpu(cupy):
+    device._fault.cache_clear()
+    trainer.say_once.cache_clear()
+    yield
+    device._fault.cache_clear()
+    trainer.say_once.cache_clear()
+
+
+def arrays(*shapes, dtype=np.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.uniform(-1, 1, shape), dtype) for shape in shapes]
+
+
+def check(loss, model, *batch, dtype=np.float32):
+    """A compiled gradient beside NumPy's; returns the program."""
+    expected, slopes = flux.withgradient(lambda m: loss(m, *batch), model)
+    there, moved = flux.gpu(model, batch)
+    compiled = gradient.Gradient(loss, there, required=True)
+    for order in cuda_shim.ORDERS:
+        cuda_shim.order = order
+        value, found = compiled(moved, False)
+        assert (value.shape, value.dtype) == ((), expected.dtype)
+        np.testing.assert_allclose(value._host, expected, rtol=TOLERANCE[dtype])
+        pairs = list(zip(flux.leaves(found), flux.leaves(slopes), strict=True))
+        assert pairs
+        for a, b in pairs:
+            assert type(a) is DeviceArray
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            np.testing.assert_allclose(a._host, b, rtol=0, atol=TOLERANCE[dtype] * max(1, np.abs(b).max(initial=0)))
+    return compiled._last
+
+
+# Layers and losses.
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_activations_and_losses(dtype):
+    """Each loss behind an activation; networks of two layers, of odd sizes."""
+    x, y = arrays((37, 11), (37, 5), dtype=dtype)
+    y = np.abs(y) / np.abs(y).sum(axis=1, keepdims=True)
+    flux.seed(0)
+    for i, name in enumerate(ACTIVATIONS):
+        loss = getattr(flux, LOSSES[i % len(LOSSES)])
+        last = flux.identity if "logit" in LOSSES[i % len(LOSSES)] else flux.sigmoid
+        model = flux.Chain(flux.Dense(11, 7, getattr(flux, name)), flux.Dense(7, 5, last))
+        model = flux.tree.map(lambda x: x.astype(dtype), model)
+        check(lambda m, x, y, loss=loss: loss(m(x), y), model, x, y, dtype=dtype)
+
+
+def test_products_go_to_cublas_and_the_rest_is_fused():
+    flux.seed(0)
+    model = flux.Chain(flux.Dense(20, 16, flux.sigmoid), flux.Dense(16, 10, flux.sigmoid))
+    x, y = arrays((32, 20), (32, 10))
+    program = check(lambda m, x, y: flux.mse(m(x), y), model, x, y)
+    steps = program.source.steps
+    multiplied = [step for step in steps if isinstance(step, kernels.Multiply)]
+    # Two forwards, two for the weights, one for what flows back; each bias and sigmoid is one kernel, so is its slope.
+    assert len(multiplied) == 5
+    assert len(steps) - len(multiplied) <= 8
+    assert "cupy" not in program.source.text
+    assert program.source.text.isascii()
+
+
+# Operations.
+
+CASES = {
+    "a sum of all": ((lambda p, x: np.sum(np.sin(p) * x)), (7, 5)),
+    "a long sum of all": ((lambda p, x: np.sum(np.sin(p) * x)), (130, 70)),
+    "a sum of columns": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=0)))), (300, 5)),
+    "a sum of many columns": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=0)))), (90, 70)),
+    "a sum of rows": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=1)))), (5, 300)),
+    "a sum of the middle": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=1)))), (3, 100, 4)),
+    "a sum of the outer axes": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=(0, 2))))), (9, 4, 11)),
+    "a mean": ((lambda p, x: np.mean(np.sin(p) * x)), (40, 3)),
+    "a maximum of rows": ((lambda p, x: np.sum(np.max(p * x, axis=1))), (6, 100)),
+    "a maximum of columns": ((lambda p, x: np.sum(np.max(p * x, axis=0))), (100, 6)),
+    "a minimum": ((lambda p, x: np.min(p * x)), (70, 3)),
+    "running sums": ((lambda p, x: np.sum(np.cumsum(p * x, axis=0) ** 2 + np.cumsum(p, axis=1) * x)), (40, 7)),
+    "a product": ((lambda p, x: np.sum(np.prod(1 + p * x / 9, axis=1))), (4, 70)),
+    "argmax": ((lambda p, x: np.sum(p[0] * np.argmax(p * x, axis=0))), (70, 3)),
+    "one element": ((lambda p, x: np.sum(p * x)), (1, 1)),
+    "transposed": ((lambda p, x: np.sum(np.sin(p.T) * x.T + p[0, 0])), (5, 8)),
+    "slices": ((lambda p, x: np.sum(p[1:, ::2] * x[:-1, ::2]) + np.sum(p[::-1] * x)), (6, 7)),
+    "joined": ((lambda p, x: np.sum(np.concatenate([p, x, p * x], axis=1) ** 2)), (6, 7)),
+    "branches": ((lambda p, x: np.sum(np.where(p > x, p * x, np.abs(p) + (x > 0)))), (6, 7)),
+    "a matrix product": ((lambda p, x: np.sum(np.sin(p @ x.T))), (9, 13)),
+    "another matrix product": ((lambda p, x: np.sum(np.sin(p.T @ x))), (9, 13)),
+    "a product with itself": ((lambda p, x: np.sum(np.sin(p @ p.T) @ x)), (12, 12)),
+    "stacks of matrices": ((lambda p, x: np.sum(np.sin(p @ np.swapaxes(x, 1, 2)))), (3, 9, 5)),
+    "a matrix and a vector": ((lambda p, x: np.sum(np.sin(p @ x[0]))), (90, 70)),
+    "outer": ((lambda p, x: np.sum(np.sin(np.outer(p[:, 0], x[0])))), (20, 30)),
+    "whole numbers": ((lambda p, x: np.sum(p * ((x > 0).astype(np.int64) * 3 // 2))), (7, 5)),
+    "powers": ((lambda p, x: np.sum(np.abs(p) ** 1.5 * np.exp(x) / (1 + np.log1p(np.abs(p))))), (7, 5)),
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", CASES)
+def test_operations(name, dtype):
+    f, shape = CASES[name]
+    p, x = arrays(shape, shape, dtype=dtype)
+    check(lambda m, x: f(m["p"], x), {"p": p}, x, dtype=dtype)
+
+
+REDUCTIONS = {"sum": np.sum, "max": np.max, "mean": np.mean, "prod": np.prod}
+
+
+@given(st.data())
+def test_reductions_of_any_shape(data):
+    shape = tuple(data.draw(st.lists(st.sampled_from([1, 2, 5, 33, 70]), min_size=1, max_size=3)))
+    axes = tuple(data.draw(st.sets(st.integers(0, len(shape) - 1), min_size=1)))
+    function = REDUCTIONS[data.draw(st.sampled_from(sorted(REDUCTIONS)))]
+    (p,) = arrays(shape, dtype=np.float64, seed=len(shape))
+    check(lambda m: np.sum(np.cos(function(1 + m["p"] / 9, axis=axes))), {"p": p}, dtype=np.float64)
+
+
+@orders
+def test_sums_of_several_blocks(order):
+    """So many numbers that more blocks than one add them up, and a second kernel brings these together."""
+    p, x = arrays((20_000, 3), (20_000, 3))
+    program = check(lambda m, x: np.sum(np.sum(m["p"] * x, axis=0) ** 2), {"p": p}, x)
+    assert any(name.startswith("parts_of_") for name in program.source.arrays)
+
+
+def test_tied_parameters():
+    (w,) = arrays((6, 6))
+    x = arrays((5, 6))[0]
+    check(lambda m, x: np.sum(np.sin(x @ m[0]) @ m[1]), [w, w], x)
+
+
+def test_a_parameter_without_a_gradient():
+    p, q = arrays((4,), (3,))
+    model, (x,) = flux.gpu({"p": p, "q": q}, arrays((4,)))
+    compiled = gradient.Gradient(lambda m, x: np.sum(m["p"] * x), model, True)
+    assert compiled((x,), False)[1]["q"] is None
+
+
+# Training.
+
+
+def network():
+    flux.seed(0)
+    return flux.Chain(flux.Dense(6, 8, flux.tanh), flux.Dense(8, 3))
+
+
+def loss(model, x, y):
+    return flux.logitcrossentropy(model(x), y)
+
+
+def data(n=50):
+    x = np.random.default_rng(1).standard_normal((n, 6), dtype=np.float32)
+    return x, flux.onehotbatch(np.arange(n) % 3, range(3)).astype(np.float32)
+
+
+def trained(move, batches, rule=None, native=True, epochs=2, callbacks=()):
+    model = move(network())
+    opt = flux.setup(rule or flux.Adam(0.01), model)
+    means = flux.train(loss, model, batches(), opt, epochs, callbacks, compile=native)
+    return means, flux.cpu(model)
+
+
+def check_trained(batches, **options):
+    here = trained(lambda x: x, lambda: flux.cpu(batches()), native=False, **options)
+    there = trained(flux.gpu, lambda: flux.gpu(batches()), **options)
+    np.testing.assert_allclose(there[0], here[0], rtol=1e-5)
+    for a, b in zip(flux.leaves(there[1]), flux.leaves(here[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+class InOrder(flux.DataLoader):
+    """Calls itself shuffled, and isn't: a pass on the device takes the samples in the order of the CPU."""
+
+    shuffle = property(lambda self: True, lambda self, value: None)
+
+    def order(self):
+        return np.arange(self.taken, like=flux.leaves(self.data)[0])
+
+
+@pytest.mark.parametrize("loader", [flux.DataLoader, InOrder], ids=["slices", "numbers"])
+@pytest.mark.parametrize("batchsize", [1, 16, 50])
+def test_a_loader(loader, batchsize):
+    """The last batch is smaller, and has a program of its own."""
+    check_trained(lambda: loader(data(), batchsize))
+
+
+def test_a_shuffled_loader_takes_every_sample():
+    x, y = flux.gpu(*data())
+    flux.seed(3)
+    batches = flux.DataLoader((x, y), 16, shuffle=True)
+    compiled = gradient.Gradient(loss, flux.gpu(network()), True)
+    numbers = [rows.numbers for rows in compiled.items(batches)]
+    assert [n.shape for n in numbers] == [(16,), (16,), (16,), (2,)]
+    assert sorted(np.concatenate([n._host for n in numbers]).tolist()) == list(range(50))
+    value, _ = compiled(gradient.Rows((x, y), numbers[0]), False)
+    expected = loss(flux.cpu(compiled._model), *(a._host[numbers[0]._host] for a in (x, y)))
+    np.testing.assert_allclose(value._host, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["dict", "array", "tuple"])
+def test_forms_of_data(form):
+    x, y = flux.gpu(*data(20))
+    given = {"dict": {"x": x, "y": y}, "array": x, "tuple": (x, y)}[form]
+
+    def value(model, *batch):
+        batch = batch[0] if form == "dict" else batch
+        return np.mean(model(batch["x"] if form == "dict" else batch[0]) ** 2)
+
+    results = []
+    for option in (False, True):
+        model = flux.gpu(network())
+        opt = flux.setup(flux.Descent(0.1), model)
+        results.append(flux.train(value, model, InOrder(given, 8), opt, 2, compile=option))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+def test_nothing_but_kernels_and_products_runs(monkeypatch):
+    """In the steps of a training, once it is compiled: no operation of CuPy's."""
+    x, y = flux.gpu(*data(48))
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Adam(0.01), model)
+
+    class Watch:
+        def __init__(self):
+            self.passes = 0
+
+        def __call__(self, progress):
+            self.passes += progress.epoch_ended
+            if self.passes == 1:
+                monkeypatch.setattr(DeviceArray, "__array_ufunc__", None)
+                monkeypatch.setattr(DeviceArray, "__array_function__", None)
+
+        def due(self, iteration):
+            return math.inf
+
+    flux.train(loss, model, [(x, y)] * 3, opt, epochs=3, callbacks=[Watch()], compile=True)
+
+
+def test_a_loss_that_is_not_finite():
+    x, y = flux.gpu(*data(40))
+    bad = flux.gpu(np.full((10, 6), np.nan, np.float32))
+    items = [(x[i : i + 10], y[i : i + 10]) for i in range(0, 40, 10)]
+    results = []
+    for chosen in ([items[0], items[1], (bad, items[2][1]), items[3]], items[:2]):
+        model = flux.gpu(network())
+        opt = flux.setup(flux.Adam(0.01), model)
+        if len(chosen) == 4:
+            with pytest.raises(flux.NonFiniteLoss, match="at item 2 of epoch 1"):
+                flux.train(loss, model, chosen, opt, compile=True)
+        else:
+            flux.train(loss, model, chosen, opt, compile=True)
+        results.append(flux.cpu(flux.leaves(model)))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("rule", [flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam(0.01)), flux.YellowFin()], ids=repr)
+def test_rules_without_a_kernel(rule):
+    check_trained(lambda: flux.DataLoader(data(), 16), rule=rule)
+
+
+def test_what_callbacks_change():
+    """Another activation, a frozen layer, another learning rate: from the next update on."""
+
+    def change(progress):
+        if progress.iteration == 3:
+            progress.model.layers[0].activation = flux.relu
+        if progress.iteration == 5:
+            flux.freeze(progress.opt.layers[0])
+        if progress.iteration == 6:
+            flux.adjust(progress.opt, eta=0.1)
+
+    check_trained(lambda: flux.DataLoader(data(), 16), callbacks=[change])
+
+
+def test_arrays_of_the_surroundings():
+    """They are read anew in every step; another one in their place is noticed once callbacks were called."""
+    x, y = flux.gpu(*data(20))
+    results = []
+    for option in (False, True):
+        weight = flux.gpu(np.full(3, 2, np.float32))
+
+        def change(progress):
+            nonlocal weight
+            if progress.iteration == 2:
+                weight *= 3
+            if progress.iteration == 4:
+                weight = flux.gpu(np.linspace(1, 2, 6, dtype=np.float32))[::2]
+
+        model = flux.gpu(network())
+        opt = flux.setup(flux.Descent(0.1), model)
+        value = lambda m, x, y: np.mean(m(x) ** 2 * weight)  # noqa: B023, E731
+        results.append(flux.train(value, model, [(x, y)] * 6, opt, callbacks=[change], compile=option))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+# What can't be compiled.
+
+
+def test_what_is_said(capsys):
+    for _ in range(2):
+        trained(flux.gpu, lambda: flux.gpu(flux.DataLoader(data(), 16)), native="auto")
+    assert capsys.readouterr().err == gradient.STARTED + "\n"
+
+
+REFUSED = {
+    "an array in NumPy": (lambda m, x, y: np.mean((m(x) * np.ones(3, np.float32)) ** 2), "in NumPy"),
+    "sorting": (lambda m, x, y: np.mean(np.sort(m(x)) ** 2), "can't be compiled"),
+    "an index": (lambda m, x, y: np.mean(m(x)[:, np.argmax(y, axis=1) % 3]), "an index in an array"),
+    "random numbers": (lambda m, x, y: np.mean(m(x)) * flux.default_rng().random(), "draws random numbers"),
+    "digamma": (lambda m, x, y: np.mean(special.gammaln(2 + m(x) ** 2)), "psi"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name != "an array in NumPy"])
+def test_what_is_left_to_cupy(name, capsys):
+    """Said once; it then goes on as if nothing had been tried."""
+    f, reason = REFUSED[name]
+    x, y = flux.gpu(*data(10))
+    results = []
+    for option in (False, "auto"):
+        flux.seed(0)
+        model = flux.gpu(network())
+        opt = flux.setup(flux.Descent(0.1), model)
+        results.append((flux.train(f, model, [(x, y)] * 3, opt, compile=option), flux.cpu(flux.leaves(model))))
+    assert results[0][0] == results[1][0]
+    for a, b in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    said = capsys.readouterr().err
+    assert said.startswith("tinyflux: training runs by CuPy: ")
+    assert said.count("\n") == 1
+    assert reason in said
+    model = flux.gpu(network())
+    with pytest.raises(flux.NotCompilable, match=reason):
+        flux.train(f, model, [(x, y)], flux.setup(flux.Descent(0.1), model), compile=True)
+
+
+def test_an_array_in_numpy():
+    f, reason = REFUSED["an array in NumPy"]
+    x, y = flux.gpu(*data(10))
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Descent(0.1), model)
+    with pytest.raises(flux.NotCompilable, match=reason):
+        flux.train(f, model, [(x, y)], opt, compile=True)
+    with pytest.raises(flux.MixedDevices):
+        flux.train(f, model, [(x, y)], opt)
+
+
+def test_a_batch_in_numpy():
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Descent(0.1), model)
+    with pytest.raises(flux.MixedDevices):
+        flux.train(loss, model, flux.DataLoader(data(), 8), opt)
+    with pytest.raises(flux.NotCompilable, match="a batch in NumPy"):
+        flux.train(loss, model, flux.DataLoader(data(), 8), opt, compile=True)
+
+
+class Counting:
+    """Keeps the sum of its inputs."""
+
+    buffers = ("total",)
+
+    def __init__(self):
+        self.total = np.zeros(6, np.float32)
+
+    def __call__(self, x):
+        self.total = self.total + np.sum(x, axis=0)
+        return x
+
+
+def test_a_model_that_changes_itself():
+    totals = []
+    for option in (False, "auto", True):
+        model = flux.gpu(flux.Chain(Counting(), network()))
+        opt = flux.setup(flux.Descent(0.1), model)
+        if option is True:
+            with pytest.raises(flux.NotCompilable, match="the model changes itself"):
+                flux.train(loss, model, [flux.gpu(data())], opt, compile=True)
+        else:
+            flux.train(loss, model, [flux.gpu(data())] * 3, opt, compile=option)
+            totals.append(flux.cpu(model[0].total))
+    np.testing.assert_array_equal(*totals)
+
+
+def test_an_active_dropout():
+    flux.seed(0)
+    model = flux.gpu(flux.Chain(flux.Dense(6, 8), flux.Dropout(0.5, seed=1), flux.Dense(8, 3)))
+    with pytest.raises(flux.NotCompilable):
+        flux.train(loss, model, [flux.gpu(data())], flux.setup(flux.Descent(0.1), model), compile=True)
+
+
+def test_shapes_that_change_again_and_again(capsys):
+    x, y = flux.gpu(*data())
+    items = [(x[:n], y[:n]) for n in range(2, 2 + trainer.MANY + 1)]
+    model = flux.gpu(network())
+    flux.train(loss, model, items, flux.setup(flux.Descent(0.1), model))
+    assert "change again and again" in capsys.readouterr().err
+
+
+# Faults.
+
+FAULTS = [
+    ("__syncthreads();", ""),
+    ("if (lane == 0 && o <", "if (lane == 1 && o <"),
+    ("if (lane < half) {", "if (lane <= half) {"),
+    ("r += ", "r += 1 + "),
+    ("chunk + lane", "chunk"),
+    ("parts[part * 3ll + e]", "parts[part * 3ll]"),
+    ("blockIdx.x * blockDim.x + threadIdx.x; e", "threadIdx.x; e"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), FAULTS, ids=[f"{old} > {new}" for old, new in FAULTS])
+def test_a_fault_is_found(old, new, monkeypatch):
+    def planted(code, options=()):
+        assert old in code
+        return cuda_shim.RawModule(code.replace(old, new), options)
+
+    test_sums_of_several_blocks("forward")
+    import cupy
+
+    monkeypatch.setattr(cupy, "RawModule", planted)
+    with pytest.raises((AssertionError, cuda_shim.ShimError)):
+        test_sums_of_several_blocks("forward")

@@ -1,0 +1,27 @@
+// What the kernels of a program call beside CUDA's own functions; numbers.h follows.
+
+#ifdef __CUDACC_RTC__  // it has no headers of C's
+#define int8_t signed char
+#define int16_t short
+#define int32_t int
+#define int64_t long long
+#define uint8_t unsigned char
+#define uint16_t unsigned short
+#define uint32_t unsigned
+#define uint64_t unsigned long long
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+#endif
+#else
+#include <stdint.h>
+#endif
+
+#define ELEMENTARY(T, s, f)                                                   \
+    static inline __device__ T exp_##s(T x) { return exp##f(x); }            \
+    static inline __device__ T log_##s(T x) { return log##f(x); }            \
+    static inline __device__ T tanh_##s(T x) { return tanh##f(x); }          \
+    static inline __device__ T sigmoid_##s(T x) { return 1 / (1 + exp##f(-x)); }
+
+ELEMENTARY(float, f32, f)
+ELEMENTARY(double, f64, )

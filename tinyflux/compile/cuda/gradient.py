@@ -1,0 +1,224 @@
+"""The loss of a batch and its gradient on the GPU, as a list of launches."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import tree
+from ...arrays import on_gpu
+from ...autodiff import withgradient
+from ...data import DataLoader
+from .. import program
+from ..iteration import copied, parts
+from ..program import Node, Recording, needed, written
+from ..run import Shown, refuse_change, signature
+from ..schedule import Result, planned
+from ..surroundings import generators_kept, watched
+from ..symbolic import NotCompilable, Symbolic, node_of, supported
+from ..trainer import MANY, say_once
+from ..training import called
+from .kernels import THREADS, Launch, Translation
+
+STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
+
+
+class Gradient(Shown):
+    """What `withgradient` gives for the batches of a training, by kernels as far as that can be compiled.
+
+    Arguments:
+        loss, model: as `train` takes them; the model lies on the GPU.
+        required: raise where something can't be compiled; otherwise say so once, and leave it to CuPy.
+    """
+
+    def __init__(self, loss: Callable[..., Any], model: Any, required: bool) -> None:
+        self._loss, self._model = loss, model
+        self._required = required
+        self._given_up = False
+        self._surroundings = watched(loss, *called(model))
+        self._programs: dict[Any, Program] = {}
+        self._kind: Any = None  # of the latest item
+
+    def __call__(self, item: Any, same: bool) -> tuple[Any, Any]:
+        """The loss of an item of the data, and its gradient; both are overwritten by the next ones.
+
+        Arguments:
+            same: whether nobody has had a chance to change the model, or what the loss takes from its surroundings,
+                since the call before.
+        """
+        program = None if self._given_up else self._program(item, same)
+        if program is not None:
+            return program(tree.leaves(item))
+        batch = _batch(item.taken() if isinstance(item, Rows) else item)
+        return withgradient(lambda m: self._loss(m, *batch), self._model)
+
+    def items(self, data: Iterable[Any]) -> Iterator[Any]:
+        """One pass over the data. The batches of a shuffled DataLoader on the GPU are left to a kernel to take."""
+        if not isinstance(data, DataLoader) or not data.shuffle or not all(map(on_gpu, tree.leaves(data.data))):
+            return iter(data)
+        order = data.order()
+        return (Rows(data.data, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
+
+    def _program(self, item: Any, same: bool) -> Program | None:
+        """The program for items of this kind, or None: then it is left to CuPy for good."""
+        kind = signature(item, [], True)
+        if same and self._kind == kind:
+            return self._last
+        try:
+            arrays: list[Any] = []
+            key = (kind, signature(self._model, arrays, True), tuple(map(id, arrays)), self._surroundings())
+            if key not in self._programs:
+                if len(self._programs) == MANY and not self._required:
+                    changing = "shapes, settings or constants of the loss change again and again"
+                    raise NotCompilable(f"{changing}; {MANY} programs were compiled.")
+                self._programs[key] = Program(self._loss, self._surroundings, self._model, item)
+        except Exception as error:  # also what is no fault of the compiler: the plain path will show it as it is
+            if self._required:
+                raise
+            self._given_up = True
+            said = "" if isinstance(error, NotCompilable) else f"{type(error).__name__}: "
+            say_once(f"tinyflux: training runs by CuPy: {said}{error}")
+            return None
+        say_once(STARTED)
+        self._kind, self._last = kind, self._programs[key]
+        return self._last
+
+
+class Rows(NamedTuple):
+    """A batch that was not taken yet: the data, and the numbers of the batch's samples, on the GPU."""
+
+    data: Any
+    numbers: Any
+
+    def taken(self) -> Any:
+        """The batch itself."""
+        return tree.map(lambda x: x[self.numbers], self.data)
+
+
+def _batch(item: Any) -> tuple[Any, ...]:
+    """What the loss is called with after the model."""
+    return item if type(item) is tuple else (item,)
+
+
+class Program:
+    """The loss and its gradient for one kind of item, and for the arrays that a model holds.
+
+    Attributes:
+        program: what was recorded, as text.
+        source: the CUDA source that was made of it.
+    """
+
+    def __init__(self, loss: Callable[..., Any], surroundings: watched, model: Any, item: Any) -> None:
+        own, given = tree.leaves(model), tree.leaves(item)
+        if not all(map(on_gpu, [*own, *given])):
+            raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
+        with generators_kept(surroundings, model):
+            with Recording(gpu=True) as again:
+                ends = _recorded(again, loss, model, item)[1]
+            with Recording(gpu=True) as recording:
+                grads, found = _recorded(recording, loss, model, item)
+                refuse_change(again, ends, recording, found)
+        if surroundings.hold({id(x) for x in parts(model)}):
+            raise NotCompilable("the loss reads the model from its surroundings; take it from its first argument.")
+        self.program = "\n".join(written(needed(found), found[: 1 + len(tree.leaves(grads))]))
+        results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
+        translation = Translation(planned(results), recording.trusted)
+        self.source = translation
+        with own[0].device:
+            fixed = {f"p{i}": x for i, x in enumerate(own)} | {f"p{n.params}": x for n, x in recording.captured}
+            there = _memory(translation, results) | {name: x for name, x in fixed.items() if x.flags.c_contiguous}
+            copied_each_time = [name for name in fixed if name not in there]
+            self._others = [fixed[name] for name in copied_each_time]
+            names = [*(f"p{len(own) + i}" for i in range(len(given))), *copied_each_time]
+            self._data = {name: i for i, name in enumerate(names)}
+            self._patches: list[tuple[list[Any], int, int, bool]] = []  # where the arrays of an item go
+            self._bind(translation, there)
+        self._loss, *gradients = (there[f"p{r.pointer}"] for r in results)
+        rest = iter(gradients)
+        self._grads = tree.map(lambda _: next(rest), grads)
+
+    def _bind(self, translation: Translation, there: dict[str, Any]) -> None:
+        """Compile, and make of every step a function with its arguments."""
+        import cupy
+
+        module = cupy.RawModule(code=translation.text, options=("-std=c++17",))
+        handle = cupy.cuda.device.get_cublas_handle()
+        gemm = {"float32": cupy.cuda.cublas.sgemm, "float64": cupy.cuda.cublas.dgemm}
+        self._numbers = {name: (np.ones(1, name), np.zeros(1, name)) for name in gemm}
+        self._steps: list[tuple[Any, list[Any]]] = []
+        for step in translation.steps:
+            if isinstance(step, Launch):
+                arguments = [there.get(name) for name in step.arrays]
+                self._patch(arguments, step.arrays, False)
+                self._steps.append((module.get_function(step.kernel), [(step.blocks,), (THREADS,), arguments]))
+                continue
+            # cuBLAS takes a matrix for its transposed: outᵀ = rightᵀ leftᵀ
+            (m, k), (_, n) = step.left.shape, step.right.shape
+            one, zero = (x.ctypes.data for x in self._numbers[step.dtype.name])
+            left, right, out = (there.get(x.array) for x in (step.left, step.right, step.out))
+            a, b, c = (0 if x is None else x.data.ptr for x in (left, right, out))
+            turns = int(step.right.transposed), int(step.left.transposed)
+            ldb, lda = (k if step.right.transposed else n), (m if step.left.transposed else k)
+            arguments = [handle, *turns, n, m, k, one, b, ldb, a, lda, zero, c, n]
+            self._patch(arguments, [*[""] * 7, step.right.array, "", step.left.array], True)
+            self._steps.append((gemm[step.dtype.name], arguments))
+
+    def _patch(self, arguments: list[Any], names: Sequence[str], address: bool) -> None:
+        self._patches += [
+            (arguments, i, self._data[name], address) for i, name in enumerate(names) if name in self._data
+        ]
+
+    def __call__(self, given: Sequence[Any]) -> tuple[Any, Any]:
+        """Launch all steps for the arrays of an item, in the current stream; nothing is waited for."""
+        arrays = [x if x.flags.c_contiguous else x.copy() for x in (*given, *self._others)]
+        for arguments, i, k, address in self._patches:
+            arguments[i] = arrays[k].data.ptr if address else arrays[k]
+        for function, arguments in self._steps:
+            function(*arguments)
+        return self._loss, self._grads
+
+
+def _memory(translation: Translation, results: Sequence[Result]) -> dict[str, Any]:
+    """Arrays on the current device for what is calculated, by their names."""
+    import cupy
+
+    arrays = {name: cupy.empty(n, dtype) for name, (n, dtype) in translation.arrays.items()}
+    return arrays | {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results}
+
+
+def _recorded(recording: Recording, loss: Any, model: Any, item: Any) -> tuple[Any, list[Node]]:
+    """Record the loss of an item and its gradient.
+
+    Returns: the tree of the gradient; and the nodes of the loss, of the gradient, and of a batch taken from data.
+    """
+    symbols: dict[int, Symbolic] = {}
+    for a in tree.leaves(model):
+        node = recording.input(a.shape, supported(a.dtype))
+        symbols.setdefault(id(a), Symbolic(node))
+    network = copied(model, symbols, {})
+    before = signature(network, [], True)
+    data = item.data if isinstance(item, Rows) else item
+    items = tree.map(lambda x: Symbolic(recording.input(x.shape, supported(x.dtype))), data)
+    taken: list[Node] = []
+    if isinstance(item, Rows):
+        order = recording.input(item.numbers.shape, item.numbers.dtype)
+        recording.trusted.add(order)
+        items = tree.map(lambda x: _taken(x[Symbolic(order)].node, taken), items)
+    value, grads = withgradient(lambda m: loss(m, *_batch(items)), network)
+    after: list[Any] = []
+    changed = signature(network, after, True) != before
+    if changed or not all(map(operator.is_, after, [symbols[id(a)] for a in tree.leaves(model)])):
+        raise NotCompilable("the model changes itself, as layers with a state do, which can't be compiled for the GPU.")
+    total = node_of(value)
+    if total.dtype.kind != "f":
+        raise TypeError(f"train: expected the loss to be a floating-point number, got {total.dtype}.")
+    return grads, [total, *[node_of(g) for g in tree.leaves(grads)], *taken]
+
+
+def _taken(rows: Node, taken: list[Node]) -> Symbolic:
+    """Rows of the data, which are copied once, wherever they are read."""
+    taken.append(program.elementwise("positive", [rows], rows.dtype))
+    return Symbolic(taken[-1])
