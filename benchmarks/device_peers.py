@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import cycle, islice
 from typing import Any
 
 from .models import Cell
@@ -20,6 +21,27 @@ WARMUP = 3  # steps before a capture, as PyTorch's documentation has it
 
 
 def tinyflux(cell: Cell, batches: Batches) -> Contender:
+    """Steps as `train` makes them there."""
+    import tinyflux as flux
+    from tinyflux.compile.cuda.gradient import Gradient
+    from tinyflux.optimise.kernels.watch import WatchedUpdates
+
+    model, opt = flux.gpu(*_tinyflux(cell))
+    loss = getattr(flux, cell.loss)
+    gradient = Gradient(lambda m, x, y: loss(m(x), y), model, required=False)
+    updates = WatchedUpdates(opt, model)
+    source = cycle(moved(batches, flux.gpu))
+
+    def run(n: int) -> float:
+        losses: list[float] = []
+        for i, item in enumerate(islice(source, n)):
+            losses = updates.step(*gradient(item, same=i > 0), n) or losses
+        return (updates.read() or losses)[-1]
+
+    return run, lambda: flux.leaves(flux.cpu(model))
+
+
+def tinyflux_eager(cell: Cell, batches: Batches) -> Contender:
     import tinyflux as flux
 
     model, opt = flux.gpu(*_tinyflux(cell))
@@ -149,6 +171,7 @@ def prepare_jax() -> None:
 
 PEERS: dict[str, tuple[str, Callable[[Cell, Batches], Contender]]] = {  # by name: the package, and `make`
     "tinyflux": ("cupy", tinyflux),
+    "tinyflux eager": ("cupy", tinyflux_eager),
     "PyTorch": ("torch", pytorch),
     "PyTorch CUDA graphs": ("torch", pytorch_graphs),
     "JAX lax.scan": ("jax", jax),

@@ -254,22 +254,23 @@ def test_the_table_of_steps(capsys, monkeypatch):
         def close(self):
             Worker.closed += 1
 
-    times = {device_peers.tinyflux: 3e-4, device_peers.pytorch: 6e-4, device_peers.pytorch_graphs: 1e-4}
+    times = {device_peers.tinyflux: 3e-4, device_peers.tinyflux_eager: 9e-4, device_peers.pytorch: 6e-4}
+    times[device_peers.pytorch_graphs] = 1e-4
     measured = lambda workers, cell, rounds, seconds: {n: [times[w.make]] * rounds for n, w in workers.items()}  # noqa: E731
     monkeypatch.setattr(device, "Worker", Worker)
     monkeypatch.setattr(device, "measure", measured)
     heading, table = tables(capsys, device, "--models", "4LS", "--batchsizes", "1", "128")
     assert heading == [HEADING, "can't use the GPU here, left out: JAX lax.scan", "data: invented", ""]
     assert table == [
-        "| model | batch | rule | tinyflux | PyTorch | PyTorch CUDA graphs |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| model | batch | rule | tinyflux | tinyflux eager | PyTorch | PyTorch CUDA graphs |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
         *[
-            f"| 4LS | {size} | {rule} | 300.0 µs | 600.0 µs (2.00×) | 100.0 µs (0.33×) |"
+            f"| 4LS | {size} | {rule} | 300.0 µs | 900.0 µs (3.00×) | 600.0 µs (2.00×) | 100.0 µs (0.33×) |"
             for size in (1, 128)
             for rule in ("Descent", "ADAM")
         ],
     ]
-    assert Worker.closed == 3
+    assert Worker.closed == 4
     _, table = tables(capsys, device, "--models", "2LR", "--batchsizes", "1", "--peers")
     assert table[0] == "| model | batch | rule | tinyflux |"
     device.main([])

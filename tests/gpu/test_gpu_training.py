@@ -12,10 +12,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 
 import kernel_cases
+import program_cases
 
 import tinyflux as flux
 from examples import mnist, models
 from tinyflux.compile import trainer
+from tinyflux.compile.cuda import gradient
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
@@ -121,15 +123,42 @@ def test_a_loss_that_is_not_finite(rule, bad):
             np.testing.assert_array_equal(x, y)
 
 
-def test_what_is_compiled_runs_on_the_cpu(capsys):
+# Kernels made for a training
+
+
+@pytest.mark.parametrize("name", program_cases.CASES)
+def test_operations(name):
+    f, shape = program_cases.CASES[name]
+    p, x = program_cases.arrays(shape, shape)
+    check_gradient(lambda m, x: f(m["p"], x), {"p": p}, x)
+
+
+def check_gradient(loss, model, *batch):
+    """A compiled gradient beside NumPy's."""
+    expected, slopes = flux.withgradient(lambda m: loss(m, *batch), model)
+    there, moved = flux.gpu(model, batch)
+    value, found = gradient.Gradient(loss, there, required=True)(moved, False)
+    np.testing.assert_allclose(value.get(), expected, rtol=1e-4)
+    for a, b in zip(flux.leaves(found), flux.leaves(slopes), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a.get(), b, rtol=0, atol=1e-4 * max(1, np.abs(b).max(initial=0)))
+
+
+@pytest.mark.parametrize("rows", [1, 128, 5_000])
+@pytest.mark.parametrize("name", models.LOSSES)
+def test_networks(name, rows):
+    flux.seed(0)
+    x, y = program_cases.arrays((rows, 784), (rows, 10))
+    loss = models.LOSSES[name]
+    check_gradient(lambda m, x, y: loss(m(x), y), models.build(name), x, np.abs(y) / 10)
+
+
+@pytest.mark.parametrize("batchsize", [1, 16, 50])
+@pytest.mark.parametrize("loader", [flux.DataLoader, program_cases.InOrder], ids=["slices", "numbers"])
+def test_a_training_by_kernels(loader, batchsize, capsys):
     trainer.say_once.cache_clear()
-    model, batch = small(), flux.gpu((np.ones((4, 3), np.float32), np.ones((4, 1), np.float32)))
-    opt = flux.setup(flux.Descent(0.1), model)
-    arguments = (lambda m, x, y: flux.mse(m(x), y), model, flux.DataLoader(batch, 2), opt)
-    flux.train(*arguments)
-    assert capsys.readouterr().err == ""
-    with pytest.raises(flux.NotCompilable, match="on the GPU can't be compiled"):
-        flux.train(*arguments, compile=True)
+    program_cases.check_trained(lambda: loader(program_cases.data(), batchsize))
+    assert capsys.readouterr().err == gradient.STARTED + "\n"
 
 
 # The example

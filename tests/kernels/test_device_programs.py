@@ -8,6 +8,7 @@ import pytest
 from device_standin import DeviceArray
 from hypothesis import given
 from hypothesis import strategies as st
+from program_cases import CASES, InOrder, arrays, check_trained, data, loss, network, trained
 from scipy import special
 
 import tinyflux as flux
@@ -28,11 +29,6 @@ def _gpu(cupy):
     yield
     device._fault.cache_clear()
     trainer.say_once.cache_clear()
-
-
-def arrays(*shapes, dtype=np.float32, seed=0):
-    rng = np.random.default_rng(seed)
-    return [np.asarray(rng.uniform(-1, 1, shape), dtype) for shape in shapes]
 
 
 def check(loss, model, *batch, dtype=np.float32):
@@ -87,36 +83,6 @@ def test_products_go_to_cublas_and_the_rest_is_fused():
 
 # Operations.
 
-CASES = {
-    "a sum of all": ((lambda p, x: np.sum(np.sin(p) * x)), (7, 5)),
-    "a long sum of all": ((lambda p, x: np.sum(np.sin(p) * x)), (130, 70)),
-    "a sum of columns": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=0)))), (300, 5)),
-    "a sum of many columns": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=0)))), (90, 70)),
-    "a sum of rows": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=1)))), (5, 300)),
-    "a sum of the middle": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=1)))), (3, 100, 4)),
-    "a sum of the outer axes": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=(0, 2))))), (9, 4, 11)),
-    "a mean": ((lambda p, x: np.mean(np.sin(p) * x)), (40, 3)),
-    "a maximum of rows": ((lambda p, x: np.sum(np.max(p * x, axis=1))), (6, 100)),
-    "a maximum of columns": ((lambda p, x: np.sum(np.max(p * x, axis=0))), (100, 6)),
-    "a minimum": ((lambda p, x: np.min(p * x)), (70, 3)),
-    "running sums": ((lambda p, x: np.sum(np.cumsum(p * x, axis=0) ** 2 + np.cumsum(p, axis=1) * x)), (40, 7)),
-    "a product": ((lambda p, x: np.sum(np.prod(1 + p * x / 9, axis=1))), (4, 70)),
-    "argmax": ((lambda p, x: np.sum(p[0] * np.argmax(p * x, axis=0))), (70, 3)),
-    "one element": ((lambda p, x: np.sum(p * x)), (1, 1)),
-    "transposed": ((lambda p, x: np.sum(np.sin(p.T) * x.T + p[0, 0])), (5, 8)),
-    "slices": ((lambda p, x: np.sum(p[1:, ::2] * x[:-1, ::2]) + np.sum(p[::-1] * x)), (6, 7)),
-    "joined": ((lambda p, x: np.sum(np.concatenate([p, x, p * x], axis=1) ** 2)), (6, 7)),
-    "branches": ((lambda p, x: np.sum(np.where(p > x, p * x, np.abs(p) + (x > 0)))), (6, 7)),
-    "a matrix product": ((lambda p, x: np.sum(np.sin(p @ x.T))), (9, 13)),
-    "another matrix product": ((lambda p, x: np.sum(np.sin(p.T @ x))), (9, 13)),
-    "a product with itself": ((lambda p, x: np.sum(np.sin(p @ p.T) @ x)), (12, 12)),
-    "stacks of matrices": ((lambda p, x: np.sum(np.sin(p @ np.swapaxes(x, 1, 2)))), (3, 9, 5)),
-    "a matrix and a vector": ((lambda p, x: np.sum(np.sin(p @ x[0]))), (90, 70)),
-    "outer": ((lambda p, x: np.sum(np.sin(np.outer(p[:, 0], x[0])))), (20, 30)),
-    "whole numbers": ((lambda p, x: np.sum(p * ((x > 0).astype(np.int64) * 3 // 2))), (7, 5)),
-    "powers": ((lambda p, x: np.sum(np.abs(p) ** 1.5 * np.exp(x) / (1 + np.log1p(np.abs(p))))), (7, 5)),
-}
-
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name", CASES)
@@ -160,44 +126,6 @@ def test_a_parameter_without_a_gradient():
 
 
 # Training.
-
-
-def network():
-    flux.seed(0)
-    return flux.Chain(flux.Dense(6, 8, flux.tanh), flux.Dense(8, 3))
-
-
-def loss(model, x, y):
-    return flux.logitcrossentropy(model(x), y)
-
-
-def data(n=50):
-    x = np.random.default_rng(1).standard_normal((n, 6), dtype=np.float32)
-    return x, flux.onehotbatch(np.arange(n) % 3, range(3)).astype(np.float32)
-
-
-def trained(move, batches, rule=None, native=True, epochs=2, callbacks=()):
-    model = move(network())
-    opt = flux.setup(rule or flux.Adam(0.01), model)
-    means = flux.train(loss, model, batches(), opt, epochs, callbacks, compile=native)
-    return means, flux.cpu(model)
-
-
-def check_trained(batches, **options):
-    here = trained(lambda x: x, lambda: flux.cpu(batches()), native=False, **options)
-    there = trained(flux.gpu, lambda: flux.gpu(batches()), **options)
-    np.testing.assert_allclose(there[0], here[0], rtol=1e-5)
-    for a, b in zip(flux.leaves(there[1]), flux.leaves(here[1]), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-
-
-class InOrder(flux.DataLoader):
-    """Calls itself shuffled, and isn't: a pass on the device takes the samples in the order of the CPU."""
-
-    shuffle = property(lambda self: True, lambda self, value: None)
-
-    def order(self):
-        return np.arange(self.taken, like=flux.leaves(self.data)[0])
 
 
 @pytest.mark.parametrize("loader", [flux.DataLoader, InOrder], ids=["slices", "numbers"])
