@@ -1,8 +1,8 @@
 """The time of a training step on the GPU, tinyflux beside its peers: `python -m benchmarks.device`.
 
-The same cells, checks and rounds as in `benchmarks.step`, all contenders on one GPU: tinyflux with the steps of `train`,
-by kernels made for them, and eager, by CuPy's operations; PyTorch eager and as a CUDA graph, and JAX's lax.scan. It
-prints a table for the README, with the day and the GPU's name.
+The same cells, checks and rounds as in `benchmarks.step`, all contenders on one GPU: tinyflux with the steps that
+`train` makes, by kernels made for them, and eager, by CuPy's operations; PyTorch eager and as a CUDA graph, and JAX's
+lax.scan. It prints a table for the README, with the day and the GPU's name.
 """
 
 from __future__ import annotations

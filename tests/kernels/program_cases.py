@@ -1,6 +1,7 @@
 """Losses, and trainings of a small network, that are compiled for the device; beside the plain path in NumPy."""
 
 import numpy as np
+from scipy import special
 
 import tinyflux as flux
 
@@ -40,6 +41,17 @@ CASES = {
     "whole numbers": ((lambda p, x: np.sum(p * ((x > 0).astype(np.int64) * 3 // 2))), (7, 5)),
     "powers": ((lambda p, x: np.sum(np.abs(p) ** 1.5 * np.exp(x) / (1 + np.log1p(np.abs(p))))), (7, 5)),
 }
+
+
+FUNCTIONS = [
+    np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan, np.sinh, np.cosh, np.tanh, np.arcsinh, np.arctanh, np.exp,
+    np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.sqrt, np.cbrt, np.abs, np.sign, np.floor, np.reciprocal,
+    np.square, np.deg2rad, special.expit, special.logit, special.log_expit, special.erf, flux.relu, flux.gelu,
+    lambda x: np.arctan2(x, 2), lambda x: np.hypot(x, 2), lambda x: x % 0.3, lambda x: x // 0.3, lambda x: x**2.5,
+    lambda x: np.logaddexp(x, 1), lambda x: np.maximum(x, 0.4), lambda x: np.where(np.isnan(x), 0, x),
+    lambda x: np.fmod(x, 0.3), lambda x: special.xlogy(x, x), np.arccosh,
+    lambda x: np.where(np.isinf(x) | np.signbit(x), np.inf, x),
+]  # fmt: skip
 
 
 def network():

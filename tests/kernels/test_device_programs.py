@@ -8,7 +8,7 @@ import pytest
 from device_standin import DeviceArray
 from hypothesis import given
 from hypothesis import strategies as st
-from program_cases import CASES, InOrder, arrays, check_trained, data, loss, network, trained
+from program_cases import CASES, FUNCTIONS, InOrder, arrays, check_trained, data, loss, network, trained
 from scipy import special
 
 import tinyflux as flux
@@ -90,6 +90,14 @@ def test_operations(name, dtype):
     f, shape = CASES[name]
     p, x = arrays(shape, shape, dtype=dtype)
     check(lambda m, x: f(m["p"], x), {"p": p}, x, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_functions(dtype):
+    (p,) = arrays((4, 5), dtype=dtype)
+    with np.errstate(all="ignore"):
+        model = {str(i): p.copy() for i in range(len(FUNCTIONS))}
+        check(lambda m: sum(np.sum(f(0.5 + 0.1 * m[str(i)])) for i, f in enumerate(FUNCTIONS)), model, dtype=dtype)
 
 
 REDUCTIONS = {"sum": np.sum, "max": np.max, "mean": np.mean, "prod": np.prod}

@@ -126,8 +126,8 @@ def test_grid_sizes(start, stop, lanes, blocks):
 
 def test_a_number_of_another_type_is_caught(monkeypatch):
     """CUDA takes the bytes as they come; here the launcher is made to pass 8 of them for an int."""
-    comparison = Comparison(ADAM, np.float32, [9])
     monkeypatch.setattr(launch, "np", types.SimpleNamespace(**{**vars(np), "int32": np.int64}))
+    comparison = Comparison(ADAM, np.float32, [9])
     with pytest.raises(ShimError, match="int takes a int32; got a int64"):
         comparison.step(0)
 

@@ -1,21 +1,29 @@
 """The sources go through NVIDIA's compiler, which needs no GPU: `pip install tinyflux[test-cuda]`."""
 
+import contextlib
 import ctypes
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
+import device_standin
 import numpy as np
 import pytest
+from device_standin import DeviceArray
 from kernel_cases import CHAINS, RULES
+from program_cases import CASES, FUNCTIONS, arrays
 
 import tinyflux as flux
+from examples import models
+from tinyflux.compile.cuda.gradient import Gradient
 from tinyflux.optimise.kernels import source
 from tinyflux.optimise.schedules import Scheduled, at
 
 ARCHITECTURES = ["sm_75", "sm_80", "sm_90"]
 OPTIONS = ["-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"]  # CuPy's, and a log
 SCHEDULED = [Scheduled(rule(flux.schedules.Step(0.1, every=3))) for rule in (flux.Descent, flux.Adam)]
+SINES = ("0", "32", "40")  # bytes
 VECTORS = {"float32": "v4.f32", "float64": "v2.f64"}
 
 
@@ -78,6 +86,66 @@ def test_it_compiles_well(nvrtc, rule, dtype):
         vector = re.escape(VECTORS[dtype])
         assert len(re.findall(rf"\bld\.(?:global\.)?{vector}", ptx)) == arrays + 2  # the parameters, and the gradient
         assert len(re.findall(rf"\bst\.global\.{vector}", ptx)) == arrays + 1
+
+
+class Refused(Exception):
+    pass
+
+
+def refuse(code, options):
+    """In the place of RawModule: nothing is compiled."""
+    raise Refused(code)
+
+
+@pytest.fixture
+def translated(monkeypatch):
+    """A function that gives the source of a program: of a loss and its gradient."""
+    module = device_standin.cupy_module()
+    module.RawModule = refuse
+    module.empty = lambda shape, dtype: DeviceArray(np.empty(shape, dtype))
+    module.cuda.device = module.cuda.cublas = None
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(DeviceArray, "device", contextlib.nullcontext(), raising=False)
+
+    def source(loss, model, *batch):
+        model, batch = flux.tree.map(DeviceArray, model), tuple(map(DeviceArray, batch))
+        with pytest.raises(Refused) as refused:
+            Gradient(loss, model, required=True)(batch, False)
+        return refused.value.args[0]
+
+    return source
+
+
+def check_program(nvrtc, code, frames=("0",)):
+    """It compiles, without spills; CUDA's sines and cosines have a stack frame of their own."""
+    for architecture in ARCHITECTURES:
+        fine, log, _ = compiled(nvrtc, code, f"-arch={architecture}")
+        assert fine, log
+        used = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
+        assert set(used) <= {(frame, "0", "0") for frame in frames}, f"{architecture}: {set(used)}"
+
+
+@pytest.mark.parametrize("rows", [1, 128, 5_000])
+@pytest.mark.parametrize("name", models.LOSSES)
+def test_the_program_of_a_network(nvrtc, translated, name, rows):
+    loss = models.LOSSES[name]
+    x, y = arrays((rows, 784), (rows, 10))
+    check_program(nvrtc, translated(lambda m, x, y: loss(m(x), y), models.build(name), x, y))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+def test_programs_of_all_kinds(nvrtc, translated, dtype):
+    for f, shape in CASES.values():
+        p, x = arrays(shape, shape, dtype=dtype)
+        check_program(nvrtc, translated(lambda m, x, f=f: f(m["p"], x), {"p": p}, x), SINES)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+def test_functions_of_all_kinds(nvrtc, translated, dtype):
+    """Whatever there is a template for."""
+    (p,) = arrays((4, 5), dtype=dtype)
+    code = translated(lambda m: sum(np.sum(f(0.5 + 0.1 * m["p"])) for f in FUNCTIONS), {"p": p})
+    check_program(nvrtc, code, SINES)
 
 
 def test_what_nvrtc_refuses(nvrtc):

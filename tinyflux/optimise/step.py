@@ -21,19 +21,18 @@ SHARED = 16  # blocks; from so many on, several cores share a step
 NATIVE = 64  # blocks, 16 MB; from so many on, compiling the step is soon made up for
 
 
-def step_all(plan: Plan, gradients: Sequence[Any], native: bool, watch: tuple[Any, ...] | None = None) -> None:
+def step_all(plan: Plan, gradients: Sequence[Any], native: bool) -> None:
     """Step all leaves by their gradients. What brings elements together comes first: it may refuse, before any change.
 
     Arguments:
         native: whether large groups may be stepped by native code.
-        watch: what kernels look at before they step, see `KernelStep.step`; the plan must then be theirs alone.
     """
     gradients = _through_heads(plan.heads, gradients) if plan.heads else gradients
     for group, (state, delta) in [(group, _applied(group, gradients)) for group in plan.groups if group.whole]:
         _write(group, state, delta)
     for group in plan.groups:
         if group.kernel is not None:
-            group.kernel.step([gradients[i] for i in group.indices], watch)
+            group.kernel.step([gradients[i] for i in group.indices])
         elif not group.whole:
             _step(group, gradients, native)
 

@@ -67,6 +67,7 @@ class KernelStep:
             self._rates_there = on_device(self._rates, np.float64)
             self._numbers_there = on_device(numbers, np.float64)
             self._ticket = on_device([0], np.uint32)
+        self._count = np.int32(len(self._sizes))
         self._tables: dict[tuple[int, ...], Any] = {}
 
     def step(self, gradients: Sequence[Any], watch: tuple[Any, ...] | None = None) -> None:
@@ -80,12 +81,19 @@ class KernelStep:
         Errors: ValueError for a gradient of another size than its parameter, or on another GPU; TypeError for one in
         NumPy. Nothing is launched then.
         """
-        fitting = [self._fitting(g, size) for g, size in zip(gradients, self._sizes, strict=True)]
+        arrays = self.fitting(gradients)
+        self.launch(self.table(arrays), watch)
+
+    def fitting(self, gradients: Sequence[Any]) -> list[Any]:
+        """Gradients as the kernel reads them: themselves, or copies."""
+        return [self._fitting(g, size) for g, size in zip(gradients, self._sizes, strict=True)]
+
+    def launch(self, table: Any, watch: tuple[Any, ...] | None = None) -> None:
+        """Step the parameters by the gradients of a table; `watch` as for `step`."""
         with self._buffers[0].device:
             self._follow_schedules()
-            table, count = self._table(fitting), np.int32(len(fitting))
             numbers = (self._rates_there, self._numbers_there, self._ticket)
-            inputs = (*self._buffers, table, self._starts, count, *numbers, *(watch or UNWATCHED))
+            inputs = (*self._buffers, table, self._starts, self._count, *numbers, *(watch or UNWATCHED))
             self._kernel((self._blocks,), (THREADS,), inputs)
         self._moved = True
         if self._t is not None:
@@ -124,13 +132,14 @@ class KernelStep:
             )
         return g.astype(x.dtype, order="C", copy=False)
 
-    def _table(self, gradients: Sequence[Any]) -> Any:
+    def table(self, gradients: Sequence[Any]) -> Any:
         """Pointers to the gradients, on the device; a table is never overwritten, as a launch may still be using it."""
         pointers = tuple([g.data.ptr for g in gradients])
         if pointers not in self._tables:
             if len(self._tables) == TABLES:
                 del self._tables[next(iter(self._tables))]
-            self._tables[pointers] = on_device(pointers, np.uint64)
+            with self._buffers[0].device:
+                self._tables[pointers] = on_device(pointers, np.uint64)
         return self._tables[pointers]
 
 

@@ -30,6 +30,9 @@ class WatchedUpdates:
         self._stopped: Any = None
         self._unread = 0
         self._since = 0.0  # when the first of the unread losses came
+        self._loss: Any = None  # of the last update: the same array again where compiled code writes loss and gradient
+        self._plan: Any = None
+        self._calls: list[Any] = []  # the kernels of the last update, each with its table of gradients
 
     def step(self, loss: Any, grads: Any, most: int) -> list[float]:
         """Make the update that belongs to a loss and its gradient.
@@ -46,23 +49,29 @@ class WatchedUpdates:
 
         Errors: as for `update`.
         """
-        plan, gradients = planned(self._opt, self._model, grads)
-        if not self._watchable(plan, loss):
-            known = self.read()
-            if not known or math.isfinite(known[-1]):
-                known.append(float(loss))
-                if math.isfinite(known[-1]):
-                    step_all(plan, gradients, self._opt.native)
-            return known
-        if self._losses is None:
-            with loss.device:
-                self._losses, self._stopped = on_device([0.0] * ROOM, loss.dtype), on_device([0], np.uint32)
+        if loss is not self._loss or self._plan is not self._opt._layout._plan:
+            plan, gradients = planned(self._opt, self._model, grads)
+            if not self._watchable(plan, loss):
+                return self._step_after_reading(plan, gradients, loss)
+            found = [g.kernel.fitting([gradients[i] for i in g.indices]) for g in plan.groups]
+            self._calls = [(g.kernel, g.kernel.table(arrays)) for g, arrays in zip(plan.groups, found)]
+            stay = all(x is gradients[i] for g, arrays in zip(plan.groups, found) for i, x in zip(g.indices, arrays))
+            self._loss, self._plan = loss if stay else None, plan
         if not self._unread:
             self._since = time.monotonic()
         place, self._unread = np.int32(self._unread), self._unread + 1
-        step_all(plan, gradients, self._opt.native, (loss, self._losses, place, self._stopped))
+        for kernel, table in self._calls:
+            kernel.launch(table, (loss, self._losses, place, self._stopped))
         overdue = time.monotonic() - self._since > SECONDS
         return self.read() if overdue or self._unread >= min(most, ROOM) else []
+
+    def _step_after_reading(self, plan: Plan, gradients: Any, loss: Any) -> list[float]:
+        known = self.read()
+        if not known or math.isfinite(known[-1]):
+            known.append(float(loss))
+            if math.isfinite(known[-1]):
+                step_all(plan, gradients, self._opt.native)
+        return known
 
     def read(self) -> list[float]:
         """The losses that were not read yet, up to the first that is not finite; this waits for the device."""
@@ -76,5 +85,9 @@ class WatchedUpdates:
     def _watchable(self, plan: Plan, loss: Any) -> bool:
         """Whether kernels do all of an update, and can look at the loss."""
         kernels = [group.kernel for group in plan.groups]
-        able = bool(kernels) and not plan.heads and all(kernel and kernel.can_watch(loss) for kernel in kernels)
-        return able and (self._losses is None or self._losses.dtype == loss.dtype)
+        if not kernels or plan.heads or not all(kernel and kernel.can_watch(loss) for kernel in kernels):
+            return False
+        if self._losses is None:
+            with loss.device:
+                self._losses, self._stopped = on_device([0.0] * ROOM, loss.dtype), on_device([0], np.uint32)
+        return bool(self._losses.dtype == loss.dtype)
