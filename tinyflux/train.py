@@ -86,7 +86,7 @@ def train(
             compiled, and to say on stderr once what it comes to; True to raise an error otherwise (see
             `compile_training`); False for plain NumPy. The results are the same up to roundings. The loss is then
             called to be recorded, not for every item: what it does besides calculating happens no more than that.
-            A model on the GPU is left to CuPy by "auto", and refused by True.
+            For a model on the GPU the same holds, of CUDA kernels in the place of C, and CuPy in that of NumPy.
 
     On the GPU nothing waits for a loss until a callback is due, or a second has passed: the kernels that make the
     updates look at it, so that the promise of NonFiniteLoss holds there as well, although the loss of some more items

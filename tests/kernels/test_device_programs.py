@@ -12,9 +12,11 @@ from program_cases import CASES, FUNCTIONS, InOrder, arrays, check_trained, data
 from scipy import special
 
 import tinyflux as flux
+from examples import models
 from tinyflux import device
 from tinyflux.compile import trainer
 from tinyflux.compile.cuda import gradient, kernels
+from tinyflux.optimise.kernels import watch
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leakyrelu", "elu", "gelu", "swish", "softplus", "softmax"]
 LOSSES = ["mse", "mae", "huber", "crossentropy", "logitcrossentropy", "binarycrossentropy", "logitbinarycrossentropy"]
@@ -79,6 +81,20 @@ def test_products_go_to_cublas_and_the_rest_is_fused():
     assert len(steps) - len(multiplied) <= 8
     assert "cupy" not in program.source.text
     assert program.source.text.isascii()
+
+
+def test_the_calls_of_a_step():
+    """Of 4LS: eleven products, thirteen kernels, and the update, as the README has it."""
+    x, y = arrays((128, 784), (128, 10))
+    model, batch = flux.gpu(models.build("4LS"), (x, y))
+    compiled = gradient.Gradient(lambda m, x, y: flux.mse(m(x), y), model, True)
+    opt = flux.setup(flux.Descent(), model)
+    updates = watch.WatchedUpdates(opt, model)
+    for _ in range(2):
+        cuda_shim.launches.clear()
+        cuda_shim.products.clear()
+        updates.step(*compiled(batch, same=True), 99)
+    assert (len(cuda_shim.products), len(cuda_shim.launches)) == (11, 13 + 1)
 
 
 # Operations.

@@ -4,7 +4,7 @@
 
 `symbolic.py` records what NumPy is asked (`lower/` says what that means), `program.py` holds it as one list of
 operations, `schedule.py` decides what is stored and what is fused, `emit.py`, `loops.py` and `source.py` write C,
-`build.py` has it compiled and keeps it, `run.py` and `training.py` call it.
+`build.py` has it compiled and keeps it, `run.py` and `training.py` call it. For the GPU `cuda/` writes CUDA instead.
 """
 
 import sys

@@ -185,8 +185,8 @@ class Symbolic(ArrayOperators):
 
 
 ON_GPU = (
-    "an array on the GPU can't be compiled: compiled code runs on the CPU. Leave it to CuPy, by the function as it is "
-    "or by compile=False, or bring model and data back by flux.cpu(…)."
+    "an array on the GPU can't be compiled: what flux.compile and flux.compile_training make runs on the CPU. Leave "
+    "the function as it is, to CuPy; or bring model and data back by flux.cpu(…). flux.train compiles for the GPU."
 )
 IN_NUMPY = (
     "an array in NumPy, of the loss or of a function that it calls, can't be compiled with those on the GPU."
