@@ -13,7 +13,7 @@ import numpy as np
 
 from .arrays import on_gpu
 from .autodiff import withgradient
-from .data import DataLoader
+from .data.loader import is_plain_loader
 from .nn import trainmode
 from .optimise import update
 from .optimise.state import OptimiserState, check_state
@@ -188,7 +188,7 @@ def _updates(
     gradient: Any, model: Any, data: Iterable[Any], opt: OptimiserState, trainer: Any, pause: Callable[[], int]
 ) -> Iterator[list[float]]:
     """One pass over the data: losses of items, their updates made unless the last one is NaN or infinite."""
-    if isinstance(data, DataLoader) and trainer is not None and not trainer.given_up:
+    if is_plain_loader(data) and trainer is not None and not trainer.given_up:
         yield from trainer.losses(data, pause)
         data = trainer.left
     items = gradient.items(data)
@@ -196,19 +196,29 @@ def _updates(
         if trainer is not None and not trainer.given_up:
             yield from trainer.losses(item, pause)
         if trainer is None or trainer.given_up:
-            yield from _plain_updates(gradient, model, itertools.chain([item], items), opt, pause)
+            steady = isinstance(data, (list, tuple)) or is_plain_loader(data)
+            yield from _plain_updates(gradient, model, itertools.chain([item], items), opt, pause, steady)
 
 
 def _plain_updates(
-    gradient: Any, model: Any, items: Iterable[Any], opt: OptimiserState, pause: Callable[[], int]
+    gradient: Any,
+    model: Any,
+    items: Iterable[Any],
+    opt: OptimiserState,
+    pause: Callable[[], int],
+    steady: bool,
 ) -> Iterator[list[float]]:
-    """The updates for items by NumPy, or on the GPU: there losses become known later."""
+    """The updates for items by NumPy, or on the GPU: there losses become known later.
+
+    Arguments:
+        steady: whether nothing of the user's runs when the next item is fetched, which might change the model.
+    """
     watched: Any = None
     same = False
     try:
         for item in items:
             value, grads = gradient(item, same)
-            same = True
+            same = steady
             if on_gpu(value):
                 watched = watched or _watched_updates(opt, model)
                 losses = watched.step(value, grads, pause())
@@ -223,6 +233,11 @@ def _plain_updates(
         losses = watched.read() if watched else []
         if losses:
             yield losses
+    except Exception:
+        losses = watched.read() if watched else []
+        if losses and not math.isfinite(losses[-1]):  # this came first
+            yield losses
+        raise
     finally:  # whatever went wrong, the state is to know which updates were made
         if watched:
             watched.read()

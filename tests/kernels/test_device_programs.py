@@ -1,5 +1,6 @@
 """Training on the device by kernels made for it, run on the CPU by g++: the numbers of the plain path in NumPy."""
 
+import collections
 import math
 
 import cuda_shim
@@ -95,6 +96,16 @@ def test_the_calls_of_a_step():
         cuda_shim.products.clear()
         updates.step(*compiled(batch, same=True), 99)
     assert (len(cuda_shim.products), len(cuda_shim.launches)) == (11, 13 + 1)
+
+
+def test_a_softmax_and_its_loss_are_one_kernel():
+    """With the slope of the two: of the rows of 2LR's scores, that is nine loops."""
+    x, y = arrays((40, 784), (40, 10))
+    program = check(lambda m, x, y: flux.crossentropy(m(x), y), models.build("2LR"), x, np.abs(y))
+    assert len(program.source.steps) == 12
+    rows = program.source.text.split("__global__")[2]
+    assert rows.count("i1 < 10") > 2
+    assert "i0 < 40" not in rows  # a thread does its own
 
 
 # Operations.
@@ -259,6 +270,8 @@ def test_arrays_of_the_surroundings():
             nonlocal weight
             if progress.iteration == 2:
                 weight *= 3
+            if progress.iteration == 3:
+                weight = flux.gpu(np.linspace(1, 2, 3, dtype=np.float32))
             if progress.iteration == 4:
                 weight = flux.gpu(np.linspace(1, 2, 6, dtype=np.float32))[::2]
 
@@ -267,6 +280,153 @@ def test_arrays_of_the_surroundings():
         value = lambda m, x, y: np.mean(m(x) ** 2 * weight)  # noqa: B023, E731
         results.append(flux.train(value, model, [(x, y)] * 6, opt, callbacks=[change], compile=option))
     np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+def check_both(make, value, batches, callbacks=(), native=True):
+    """A training on the device, compiled, beside the plain path in NumPy: losses and parameters."""
+    found = []
+    for move, option in ((lambda x: x, False), (flux.gpu, native)):
+        flux.seed(0)
+        model = move(make())
+        opt = flux.setup(flux.Adam(0.01), model)
+        called = [callback(model, move) for callback in callbacks]
+        losses = flux.train(value, model, batches(model, move), opt, callbacks=called, compile=option)
+        found.append((losses, flux.cpu(flux.leaves(model))))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5)
+    for a, b in zip(found[1][1], found[0][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def repeated(n):
+    """A batch, n times."""
+    return lambda model, move: [move(data(10))] * n
+
+
+def test_memory_that_only_products_use():
+    """Layers without biases and activations: what lies between them is known to cuBLAS alone, by its address."""
+    rubbish = []
+
+    def allocating(model, move):
+        return lambda progress: rubbish.extend(move(np.full(n, np.nan, np.float32)) for n in (60, 70, 80, 160))
+
+    def make():
+        return flux.Chain(*[flux.Dense(n, m, bias=False) for n, m in ((6, 8), (8, 7), (7, 3))])
+
+    check_both(make, lambda m, x, y: flux.mse(m(x), y), repeated(6), [allocating])
+
+
+def test_arrays_of_the_loss_that_only_products_use():
+    there = flux.gpu(np.tri(6, 6, 1, dtype=np.float32))
+    results = []
+    for option in (False, True):
+        model = flux.gpu(network())
+        batches = [flux.gpu(data(10))] * 4
+        opt = flux.setup(flux.Descent(0.1), model)
+        results.append(flux.train(lambda m, x, y: flux.mse(m(x @ there), y), model, batches, opt, compile=option))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+def test_a_layer_in_two_places():
+    def make():
+        layer = flux.Dense(6, 6, flux.tanh)
+        return flux.Chain(layer, layer, flux.Dense(6, 3))
+
+    check_both(make, loss, repeated(8))
+
+
+class Setting:
+    """What losses take from their surroundings."""
+
+    scale = 1.0
+    weight = None
+
+
+def never(model, move):
+    """A callback that is due at the end of the epoch."""
+    return flux.early_stopping(lambda: 0.0, 9)
+
+
+def test_what_an_iterator_changes():
+    """Between one item and the next, where no callback is called."""
+
+    def items(model, move):
+        for i in range(6):
+            Setting.scale = 1.0 + i // 3
+            model.layers[0].activation = flux.relu if i == 4 else flux.tanh
+            yield move(data(10))
+
+    check_both(network, lambda m, x, y: loss(m, x, y) * Setting.scale, items, [never])
+
+
+def test_an_array_at_the_address_of_another():
+    """What was calculated of an array of the surroundings holds for that array, and no other one."""
+
+    def renewed(model, move):
+        def callback(progress):
+            Setting.weight = None
+            Setting.weight = move(np.full(3, progress.iteration + 2, np.float32))
+
+        Setting.weight = move(np.full(3, 1, np.float32))
+        return callback
+
+    value = lambda m, x, y: loss(m, x, y) * np.sum(Setting.weight)  # noqa: E731
+    check_both(network, value, repeated(5), [renewed], native="auto")
+
+
+def test_a_loader_of_a_named_tuple():
+    pair = collections.namedtuple("pair", "x y")
+    check_both(network, loss, lambda model, move: InOrder(pair(*move(data(20))), 8))
+
+
+class Doubling(flux.DataLoader):
+    def __iter__(self):
+        for x, y in super().__iter__():
+            yield 2 * x, y
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_loader_that_iterates_in_its_own_way(shuffle):
+    check_both(network, loss, lambda model, move: Doubling(move(data(20)), 20, shuffle=shuffle))
+
+
+def test_a_view_of_a_parameter_in_the_surroundings():
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Descent(0.1), model)
+    part = model.layers[0].weight[1:3]
+    value = lambda m, x, y: loss(m, x, y) + np.sum(part**2)  # noqa: E731
+    with pytest.raises(flux.NotCompilable, match="reads the model from its surroundings"):
+        flux.train(value, model, [flux.gpu(data())], opt, compile=True)
+
+
+def test_an_empty_batch():
+    def value(model, x, y):
+        return np.sum(model(x) ** 2) + np.mean(model.layers[0].weight ** 2)
+
+    check_both(network, value, lambda model, move: [move((x[:0], y[:0])) for x, y in [data()]])
+
+
+def test_columns_are_made_rows_once_a_pass(monkeypatch):
+    x, y = data(40)
+    x, y = flux.gpu((x, y))
+    x = DeviceArray(np.asfortranarray(x._host))
+    copied = []
+    monkeypatch.setattr(gradient, "contiguous", lambda x: copied.append(x.flags.c_contiguous) or x.copy())
+    model = flux.gpu(network())
+    flux.train(loss, model, InOrder((x, y), 8), flux.setup(flux.Descent(0.1), model), 2, compile=True)
+    assert copied.count(False) == 2
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_an_error_behind_a_loss_that_is_not_finite(native):
+    def items():
+        x, y = flux.gpu(*data(10))
+        yield x, y
+        yield x * np.nan, y
+        raise KeyError("in the data")
+
+    model = flux.gpu(network())
+    with pytest.raises(flux.NonFiniteLoss, match="at item 1"):
+        flux.train(loss, model, items(), flux.setup(flux.Descent(0.1), model), compile=native)
 
 
 # What can't be compiled.
@@ -282,6 +442,9 @@ REFUSED = {
     "an array in NumPy": (lambda m, x, y: np.mean((m(x) * np.ones(3, np.float32)) ** 2), "in NumPy"),
     "sorting": (lambda m, x, y: np.mean(np.sort(m(x)) ** 2), "can't be compiled"),
     "an index": (lambda m, x, y: np.mean(m(x)[:, np.argmax(y, axis=1) % 3]), "an index in an array"),
+    "a fixed index": (lambda m, x, y: np.mean(m(x)[[0, 3, 5]]), "an index in an array"),
+    "one fixed index": (lambda m, x, y: np.mean(m(x)[[3]]), "an index in an array"),
+    "a mask": (lambda m, x, y: np.mean(m(x)[np.argmax(x, axis=1) > 2]), "indexing by a mask"),
     "random numbers": (lambda m, x, y: np.mean(m(x)) * flux.default_rng().random(), "draws random numbers"),
     "digamma": (lambda m, x, y: np.mean(special.gammaln(2 + m(x) ** 2)), "psi"),
 }
@@ -341,6 +504,46 @@ class Counting:
     def __call__(self, x):
         self.total = self.total + np.sum(x, axis=0)
         return x
+
+
+class Busy:
+    """Counts its calls, by a number of Python's."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+def test_a_layer_that_counts():
+    model = flux.gpu(flux.Chain(Busy(), network()))
+    with pytest.raises(flux.NotCompilable, match="the model changes itself"):
+        flux.train(loss, model, [flux.gpu(data())], flux.setup(flux.Descent(0.1), model), compile=True)
+
+
+class Masked:
+    """Holds an array that is no parameter."""
+
+    def __init__(self):
+        self.mask = np.array([1, 0, 1, 1, 0, 1])
+
+    def __call__(self, x):
+        return x * self.mask
+
+
+def test_an_array_of_the_model_that_is_replaced():
+    results = []
+    for move, option in ((lambda x: x, False), (flux.gpu, True)):
+        model = move(flux.Chain(Masked(), network()))
+
+        def change(progress):
+            progress.model[0].mask = move(np.array([0, 1, 1, 0, 0, 1]))  # noqa: B023
+
+        opt = flux.setup(flux.Descent(0.1), model)
+        results.append(flux.train(loss, model, [move(data())] * 4, opt, callbacks=[change], compile=option))
+    np.testing.assert_allclose(*results, rtol=1e-6)
 
 
 def test_a_model_that_changes_itself():

@@ -214,7 +214,8 @@ def test_an_error_behind_a_loss_that_is_not_finite(rule, error):
             return super().__call__(model, i)
 
     model, opt = prepared(rule)
-    with pytest.raises(error), np.errstate(all="ignore"):
+    first = flux.NonFiniteLoss if error is KeyError else error  # the loss came first; an interrupt has its way
+    with pytest.raises(first), np.errstate(all="ignore"):
         plainly(Failing([*SCALES[:2], math.nan, *SCALES[3:]]), model, range(7), opt)
     check_same(gone_on(model, opt), gone_on(*train(rule, SCALES, [0, 1])[1:]))
 

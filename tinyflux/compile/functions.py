@@ -1,7 +1,7 @@
 """How functions of numbers are written in C: `{0}`, `{1}` … are the arguments, `{s}` the suffix of the dtype.
 
-A template names C's own operators and functions, or those of the headers `elementary.h` and `scalar.h` (with a suffix
-_f32 or _f64). Arguments are names or numbers, so they may stand several times.
+A template names C's own operators and functions, or those of the headers `elementary.h`, `numbers.h` and `scalar.h`
+(with a suffix _f32 or _f64). Arguments are names or numbers, so they may stand several times.
 """
 
 from __future__ import annotations

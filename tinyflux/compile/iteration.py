@@ -6,7 +6,7 @@ import ctypes
 import itertools
 import operator
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class Iteration:
                 self._captured_slots = [node.params for node, _ in recording.captured]
                 parameters = [leaf.buffer.x for leaf in opt._leaves]
                 shared = any(np.may_share_memory(array, x) for array in self._captured for x in parameters)
-                if shared or surroundings.hold({id(x) for x in parts(model)}):
+                if shared or surroundings.hold(parts(model)):
                     raise NotCompilable(
                         "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
                         "Take them from the model that it is called with."
@@ -368,9 +368,8 @@ def overwriting(old: Node, new: Node) -> Result:
     return Result(program.elementwise("cast", [new], old.dtype), old.params, old)
 
 
-def parts(model: Any) -> Iterator[Any]:
-    """The parameters of a model, and all that holds some."""
-    if tree.parameters(model):
-        yield model
-        for _, child in tree.children(model):
-            yield from parts(child)
+def parts(model: Any) -> set[int]:
+    """The ids of a model's parameters, of the arrays that these are views of, and of all that holds some."""
+    own = tree.parameters(model)
+    ids = {id(x.base) for x in own if x.base is not None} | ({id(model)} if own else set())
+    return ids.union(*[parts(child) for _, child in tree.children(model)]) if own else ids

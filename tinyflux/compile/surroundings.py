@@ -22,6 +22,21 @@ MANY = 100  # items; of what holds more, changes go unnoticed
 DEPTH = 3
 
 
+class _Same:
+    """An array, which equals itself alone; held, so that no other one can come to have its id."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.array is self.array
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+
 class watched:
     """A function that tells what `f`, and the functions it calls, read from closures, objects and modules now.
 
@@ -60,10 +75,14 @@ class watched:
             yield from _generators(x, DEPTH)
 
     def hold(self, wanted: set[int]) -> bool:
-        """Whether one of some objects, by their ids, stands there."""
+        """Whether one of some objects, by their ids, stands there; or an array that is a view of one."""
 
         def found(x: Any, depth: int) -> bool:
-            return id(x) in wanted or (depth > 0 and any(found(value, depth - 1) for _, value in self._inside(x)))
+            return (
+                id(x) in wanted
+                or id(getattr(x, "base", None)) in wanted
+                or (depth > 0 and any(found(value, depth - 1) for _, value in self._inside(x)))
+            )
 
         return any(found(x, DEPTH) for x in self._all())
 
@@ -112,7 +131,7 @@ class watched:
         if isinstance(x, CONSTANTS):
             return type(x), x
         if is_array(x):
-            return id(x)
+            return _Same(x)
         if isinstance(x, (types.FunctionType, types.MethodType, np.ufunc)):
             return x
         inside = self._inside(x) if depth else ()

@@ -189,7 +189,7 @@ ON_GPU = (
     "the function as it is, to CuPy; or bring model and data back by flux.cpu(…). flux.train compiles for the GPU."
 )
 IN_NUMPY = (
-    "an array in NumPy, of the loss or of a function that it calls, can't be compiled with those on the GPU."
+    "an array in NumPy, of the loss, or of what it calls (an active Dropout), can't be compiled with those on the GPU."
     " Move it by flux.gpu(…)."
 )
 _IN_PLACE = "{} changes an array in place, which can't be compiled. Make a new array."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class DataLoader(Generic[T]):
             )
         if batchsize > samples:
             warnings.warn(f"batchsize {batchsize} is above the number of samples; using {samples}", stacklevel=2)
-        self.data = data
+        self.data: T = tuple(data) if isinstance(data, tuple) else data  # type: ignore[assignment]  # no named one
         self.batchsize = min(int(batchsize), samples)
         self.taken = samples if partial else samples - samples % self.batchsize
         self._samples = samples
@@ -116,6 +116,11 @@ class DataLoader(Generic[T]):
             order = to_numpy(order)
             return map(slice, order.tolist(), (order + 1).tolist())
         return map(order.__getitem__, slices)
+
+
+def is_plain_loader(data: Any) -> TypeGuard[DataLoader[Any]]:
+    """Whether batches of `data` are known by its `order` alone: it is a DataLoader that no subclass iterates anew."""
+    return isinstance(data, DataLoader) and type(data).__iter__ is DataLoader.__iter__
 
 
 def _on_gpu(rng: np.random.Generator) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from ... import tree
 from ...arrays import on_gpu
 from ...autodiff import withgradient
-from ...data import DataLoader
+from ...data.loader import is_plain_loader
 from .. import program
 from ..iteration import copied, parts
 from ..program import Node, Recording, needed, written
@@ -57,10 +57,11 @@ class Gradient(Shown):
 
     def items(self, data: Iterable[Any]) -> Iterator[Any]:
         """One pass over the data. The batches of a shuffled DataLoader on the GPU are left to a kernel to take."""
-        if not isinstance(data, DataLoader) or not data.shuffle or not all(map(on_gpu, tree.leaves(data.data))):
+        if not is_plain_loader(data) or not data.shuffle or not all(map(on_gpu, tree.leaves(data.data))):
             return iter(data)
         order = data.order()
-        return (Rows(data.data, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
+        samples = tree.map(contiguous, data.data)  # here, lest every step copies them
+        return (Rows(samples, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
 
     def _program(self, item: Any, same: bool) -> Program | None:
         """The program for items of this kind, or None: then it is left to CuPy for good."""
@@ -79,6 +80,7 @@ class Gradient(Shown):
             if self._required:
                 raise
             self._given_up = True
+            self._programs.clear()
             said = "" if isinstance(error, NotCompilable) else f"{type(error).__name__}: "
             say_once(f"tinyflux: training runs by CuPy: {said}{error}")
             return None
@@ -115,14 +117,14 @@ class Program:
         own, given = tree.leaves(model), tree.leaves(item)
         if not all(map(on_gpu, [*own, *given])):
             raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
+        if surroundings.hold(parts(model)):
+            raise NotCompilable("the loss reads the model from its surroundings; take it from its first argument.")
         with generators_kept(surroundings, model):
             with Recording(gpu=True) as again:
                 ends = _recorded(again, loss, model, item)[1]
             with Recording(gpu=True) as recording:
                 grads, found = _recorded(recording, loss, model, item)
                 refuse_change(again, ends, recording, found)
-        if surroundings.hold({id(x) for x in parts(model)}):
-            raise NotCompilable("the loss reads the model from its surroundings; take it from its first argument.")
         self.program = "\n".join(written(needed(found), found[: 1 + len(tree.leaves(grads))]))
         results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
         translation = Translation(planned(results), recording.trusted)
@@ -132,6 +134,8 @@ class Program:
             there = _memory(translation, results) | {name: x for name, x in fixed.items() if x.flags.c_contiguous}
             copied_each_time = [name for name in fixed if name not in there]
             self._others = [fixed[name] for name in copied_each_time]
+            self._memory = there  # products know no more of it than addresses
+            self._device = own[0].device
             names = [*(f"p{len(own) + i}" for i in range(len(given))), *copied_each_time]
             self._data = {name: i for i, name in enumerate(names)}
             self._patches: list[tuple[list[Any], int, int, bool]] = []  # where the arrays of an item go
@@ -173,12 +177,18 @@ class Program:
 
     def __call__(self, given: Sequence[Any]) -> tuple[Any, Any]:
         """Launch all steps for the arrays of an item, in the current stream; nothing is waited for."""
-        arrays = [x if x.flags.c_contiguous else x.copy() for x in (*given, *self._others)]
+        arrays = list(map(contiguous, (*given, *self._others)))
         for arguments, i, k, address in self._patches:
             arguments[i] = arrays[k].data.ptr if address else arrays[k]
-        for function, arguments in self._steps:
-            function(*arguments)
+        with self._device:
+            for function, arguments in self._steps:
+                function(*arguments)
         return self._loss, self._grads
+
+
+def contiguous(x: Any) -> Any:
+    """The array itself where a kernel can read it, or a copy."""
+    return x if x.flags.c_contiguous else x.copy()
 
 
 def _memory(translation: Translation, results: Sequence[Result]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ..program import Node
 from ..schedule import Kernel, Schedule
 from ..source import indented
 from ..symbolic import NotCompilable
+from .rows import grouped, row_axis
 
 THREADS = 256  # of a block
 BLOCKS = 4096  # of a kernel, at most: a thread calculates several elements of a larger array
@@ -30,6 +31,7 @@ SERIAL = 64  # numbers; so many at most are added up by one thread
 EACH = 32  # numbers that a thread adds up, before more blocks are taken
 SHARED = 512  # blocks, at most, that add up parts of the same sums
 TREE = ("sum", "product", "maximum", "minimum")  # reductions that can be done in any order
+ROW = "i0"  # the index of a row, where one thread calculates rows by several loops
 MISSING = ("psi", "zeta")  # functions that numbers.h has not
 
 
@@ -84,11 +86,22 @@ class Translation:
         for node in schedule.nodes:
             if node.op == "map" and node.params in MISSING:
                 raise NotCompilable(f"scipy.special.{node.params} can't be compiled for the GPU.")
-        for kernel in schedule.kernels:
-            for node in kernel.nodes:
-                if node in self._unit.offsets:
-                    self.arrays[self._unit.name(node)] = (node.size, node.dtype)
-            self._translate(kernel)
+        for node in self._unit.offsets:
+            self.arrays[self._unit.name(node)] = (node.size, node.dtype)
+        products = {kernel: _multiplied(self._unit, kernel) for kernel in schedule.kernels if kernel.kind == "product"}
+        self._products = {kernel: multiply for kernel, multiply in products.items() if multiply is not None}
+        self._unit.used = {}
+        kernels = [
+            kernel
+            if kernel.kind != "product" or kernel in self._products
+            else dataclasses.replace(kernel, kind="reduce")
+            for kernel in schedule.kernels
+        ]
+        for group in grouped(kernels, schedule.stored, SERIAL):
+            if len(group) > 1:
+                self._by_rows(group)
+            else:
+                self._translate(group[0])
         if self._unit.checks:
             raise NotCompilable("an index in an array can't be compiled for the GPU.")
         self.text = "\n".join(self._texts)
@@ -96,15 +109,11 @@ class Translation:
     def _translate(self, kernel: Kernel) -> None:
         if kernel.kind == "map":
             self._map(kernel)
-        elif kernel.kind in ("reduce", "product"):
-            multiply = _multiplied(self._unit, kernel) if kernel.kind == "product" else None
-            self._unit.used = {}
-            if multiply is not None:
-                self.steps.append(multiply)
-            elif kernel.nodes[0].params[0] in TREE and _length(kernel.nodes[0]) > SERIAL:
-                self._tree(kernel)
-            else:
-                self._serial(kernel)
+        elif kernel.kind == "product":
+            self.steps.append(self._products[kernel])
+        elif kernel.kind == "reduce":
+            long = kernel.nodes[0].params[0] in TREE and _length(kernel.nodes[0]) > SERIAL
+            (self._tree if long else self._serial)(kernel)
         elif kernel.kind == "scan":
             self._scan(kernel)
         elif kernel.kind == "scatter" and len(kernel.nodes[0].args) == 1:
@@ -158,6 +167,35 @@ class Translation:
         outer = [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]
         lines = [*body.outside, *_each("e", node.size), *_decoded("e", outer), *sweep, "}"]
         self._kernel(lines, _blocks(node.size))
+
+    def _by_rows(self, group: Sequence[Kernel]) -> None:
+        """Several loops over the elements of short rows: a thread calculates a row."""
+        lines: list[str] = []
+        for kernel in group:
+            node = kernel.nodes[0]
+            body = Body(self._unit, kernel)
+            if kernel.kind == "map":
+                stores = body.stores(indices(kernel.shape))
+                inner = [(f"i{i}", str(n)) for i, n in enumerate(kernel.shape) if i]
+                sweep = _nested(inner, [*body.lines, *stores])
+            else:
+                sweep = self._reduced_row(body, node, row_axis(kernel, SERIAL)[1])
+            lines += ["{", *body.outside, *sweep, "}"]
+        rows, _ = row_axis(group[0], SERIAL)
+        self._kernel([*_each("e", rows), *_decoded("e", [(ROW, rows)]), *lines, "}"], _blocks(rows))
+
+    def _reduced_row(self, body: Body, node: Node, row: int) -> list[str]:
+        (x,), (function, axes) = node.args, node.params
+        names = [ROW if i == row else f"i{i + 1}" for i in range(x.ndim)]
+        at = tuple(ZERO if n == 1 else (0, ((name, 1),)) for name, n in zip(names, x.shape))
+        value = body.value(x, at)
+        result = [i for i in range(x.ndim) if i not in axes]
+        place = text(added(0, [(at[i], stride) for i, stride in zip(result, c_strides(node.shape))]))
+        begin = f"{c_type(node.dtype)} total = {loops._START[function](node.dtype)};"
+        step = [*body.lines, loops._step(function, "total", value, node.dtype)]
+        sweep = _nested([(names[i], str(x.shape[i])) for i in axes], step)
+        store = f"{self._unit.name(node, write=True)}[{place}] = total;"
+        return _nested([(names[i], str(x.shape[i])) for i in result if i != row], [begin, *sweep, store])
 
     def _scan(self, kernel: Kernel) -> None:
         """A running sum or product: a thread goes along a line."""
@@ -286,6 +324,8 @@ def _decoded(name: str, axes: Sequence[tuple[str, int]]) -> list[str]:
     long = [(index, n) for index, n in axes if n != 1]
     lines = []
     divisor = math.prod(n for _, n in long)
+    if not divisor:  # nothing is calculated, but it has to compile
+        return [f"const long long {index} = 0;" for index, _ in long]
     narrow = "int" if divisor < 2**31 else "long long"  # of which division is slow
     if len(long) > 1:
         lines.append(f"const {narrow} {name}_ = {name};")
@@ -319,7 +359,7 @@ def _multiplied(unit: Unit, kernel: Kernel) -> Multiply | None:
     m, n = (1 if axis is None else p.shape[axis] for axis in (row, column))
     a = _factor(unit, left, (m, p.shape[p.k]), (row, p.k))
     b = _factor(unit, right, (p.shape[p.k], n), (p.k, column))
-    if a is None or b is None or not m * n * p.shape[p.k] or {left.node.dtype, right.node.dtype} != {node.dtype}:
+    if a is None or b is None:
         return None
     return Multiply(a, b, Factor(unit.name(node, write=True), (m, n), False), node.dtype)
 
@@ -328,6 +368,6 @@ def _factor(unit: Unit, x: Operand, shape: tuple[int, int], axes: tuple[int | No
     """An operand as a whole matrix that lies in memory row by row, or column by column."""
     strides = [x.strides[axis] if axis is not None else 0 for axis in axes]
     for transposed, lies in ((False, c_strides(shape)), (True, c_strides(shape[::-1])[::-1])):
-        if x.node.size == math.prod(shape) and all(n == 1 or s == t for n, s, t in zip(shape, strides, lies)):
+        if all(n == 1 or s == t for n, s, t in zip(shape, strides, lies)):
             return Factor(unit.name(x.node), shape, transposed)
     return None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from ...arrays import on_gpu
 from ...autodiff import operators
 from ...autodiff.rules.shapes import scattered
 from .. import program
@@ -243,9 +244,14 @@ def _index(item: Any, length: int) -> Node:
     """An array of indices along an axis of some length, as a node; one of NumPy's is read anew in every call."""
     array = np.asarray(item, None if len(item) else np.intp) if isinstance(item, (list, tuple)) else item
     kind = getattr(array, "dtype", type(item))
+    if on_gpu(array):
+        raise NotCompilable(ON_GPU)
     if getattr(kind, "kind", "") not in ("i", "u"):
         raise IndexError(f"expected indices to be integers, got {kind}")
     return _fixed(array, length) if array is not item else cast(node_of(item), np.int64)
+
+
+ON_GPU = "an index in an array can't be compiled for the GPU."
 
 
 def _fixed(places: Any, length: int) -> Node:
@@ -256,6 +262,8 @@ def _fixed(places: Any, length: int) -> Node:
     array = np.where(array < 0, array + length, array).astype(np.int64)
     if array.ndim == 0:
         return program.literal(int(array), np.int64)
+    if program.recording().gpu:
+        raise NotCompilable(ON_GPU)
     node = program.recording().capture(array)
     program.recording().trusted.add(node)
     return node

@@ -53,10 +53,10 @@ class WatchedUpdates:
             plan, gradients = planned(self._opt, self._model, grads)
             if not self._watchable(plan, loss):
                 return self._step_after_reading(plan, gradients, loss)
-            found = [g.kernel.fitting([gradients[i] for i in g.indices]) for g in plan.groups]
-            self._calls = [(g.kernel, g.kernel.table(arrays)) for g, arrays in zip(plan.groups, found)]
-            stay = all(x is gradients[i] for g, arrays in zip(plan.groups, found) for i, x in zip(g.indices, arrays))
-            self._loss, self._plan = loss if stay else None, plan
+            fitting = [g.kernel.fitting([gradients[i] for i in g.indices]) for g in plan.groups]
+            self._calls = [(g.kernel, g.kernel.table(arrays)) for g, arrays in zip(plan.groups, fitting)]
+            tied = len(self._opt._leaves) < len(self._opt._paths)  # then these gradients are sums, made for this update
+            self._loss, self._plan = None if tied else loss, plan
         if not self._unread:
             self._since = time.monotonic()
         place, self._unread = np.int32(self._unread), self._unread + 1
