@@ -6,7 +6,7 @@ import math
 import cuda_shim
 import numpy as np
 import pytest
-from device_standin import DeviceArray
+from device_standin import DeviceArray, root
 from hypothesis import given
 from hypothesis import strategies as st
 from program_cases import CASES, FUNCTIONS, InOrder, arrays, check_trained, data, loss, network, trained
@@ -313,6 +313,17 @@ def test_memory_that_only_products_use():
         return flux.Chain(*[flux.Dense(n, m, bias=False) for n, m in ((6, 8), (8, 7), (7, 3))])
 
     check_both(make, lambda m, x, y: flux.mse(m(x), y), repeated(6), [allocating])
+
+
+def test_memory_is_used_again():
+    """Of a chain of twelve layers, no more arrays of a batch are held than a gradient needs: one a layer, or so."""
+    flux.seed(0)
+    model = flux.Chain(*[flux.Dense(16, 16, flux.tanh) for _ in range(12)])
+    x, y = arrays((64, 16), (64, 16))
+    program = check(lambda m, x, y: flux.mse(m(x), y), model, x, y)
+    pieces = {id(root(a._host)) for name, a in program._memory.items() if name.startswith("t") and a.size == 64 * 16}
+    assert len([name for name in program.source.arrays if program.source.arrays[name][0] == 64 * 16]) > 40
+    assert len(pieces) < 20
 
 
 def test_arrays_of_the_loss_that_only_products_use():

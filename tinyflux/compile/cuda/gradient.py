@@ -22,6 +22,7 @@ from ..symbolic import NotCompilable, Symbolic, node_of, supported
 from ..trainer import MANY, say_once
 from ..training import called
 from .kernels import THREADS, Launch, Translation
+from .memory import shared_out
 
 STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
 
@@ -195,7 +196,11 @@ def _memory(translation: Translation, results: Sequence[Result]) -> dict[str, An
     """Arrays on the current device for what is calculated, by their names."""
     import cupy
 
-    arrays = {name: cupy.empty(n, dtype) for name, (n, dtype) in translation.arrays.items()}
+    used = [step.arrays for step in translation.steps]
+    sizes = {name: n * dtype.itemsize for name, (n, dtype) in translation.arrays.items()}
+    places, lengths = shared_out(used, sizes)
+    pieces = [cupy.empty(length, np.uint8) for length in lengths]
+    arrays = {name: pieces[k][: sizes[name]].view(translation.arrays[name][1]) for name, k in places.items()}
     return arrays | {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results}
 
 

@@ -62,6 +62,10 @@ class Multiply:
     out: Factor
     dtype: Any
 
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return self.left.array, self.right.array, self.out.array
+
 
 class Translation:
     """A program as CUDA.
