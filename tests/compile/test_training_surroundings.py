@@ -1,6 +1,7 @@
 """Compiled training steps and what a loss reads from its surroundings: it is noticed when it changes."""
 
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
 from tinyflux.compile.build import available
+from tinyflux.compile.surroundings import watched
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -194,3 +196,15 @@ def test_attributes_of_the_model_are_constants():
     model[1].p, model[1].state = 0.5, np.array([1, 0], np.uint64)
     assert step(DATA, range(5)) == first
     assert step.count == 2
+
+
+def test_arrays_that_were_looked_at_stay():
+    """Else another one could come to lie where they lay, and be taken for them."""
+    array = np.ones(3)
+    known = weakref.ref(array)
+    holder = {"array": array}
+    looked_at = watched(lambda: holder["array"])()
+    del array, holder["array"]
+    assert known() is not None
+    del looked_at
+    assert known() is None

@@ -454,6 +454,7 @@ REFUSED = {
     "sorting": (lambda m, x, y: np.mean(np.sort(m(x)) ** 2), "can't be compiled"),
     "an index": (lambda m, x, y: np.mean(m(x)[:, np.argmax(y, axis=1) % 3]), "an index in an array"),
     "a fixed index": (lambda m, x, y: np.mean(m(x)[[0, 3, 5]]), "an index in an array"),
+    "a fixed index in the data": (lambda m, x, y: np.mean(m(x) ** 2) * np.mean(x[[0, 3, 5]]), "an index in an array"),
     "one fixed index": (lambda m, x, y: np.mean(m(x)[[3]]), "an index in an array"),
     "a mask": (lambda m, x, y: np.mean(m(x)[np.argmax(x, axis=1) > 2]), "indexing by a mask"),
     "random numbers": (lambda m, x, y: np.mean(m(x)) * flux.default_rng().random(), "draws random numbers"),
