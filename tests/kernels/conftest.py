@@ -3,6 +3,8 @@
 import cuda_shim
 import pytest
 
+from tinyflux import device
+from tinyflux.compile import trainer
 from tinyflux.optimise.kernels import launch
 
 
@@ -12,3 +14,13 @@ def cupy(monkeypatch):
         pytest.skip("there is no g++ here to run CUDA kernels with")
     yield cuda_shim.install(monkeypatch)
     launch._compiled.cache_clear()
+
+
+@pytest.fixture
+def compiling(cupy):
+    """The same for tests that move models by `flux.gpu`, and look at what `train` says."""
+    device._fault.cache_clear()
+    trainer.say_once.cache_clear()
+    yield cupy
+    device._fault.cache_clear()
+    trainer.say_once.cache_clear()

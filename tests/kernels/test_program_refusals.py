@@ -1,0 +1,156 @@
+"""What can't be compiled for the device is left to CuPy, which is said; or an error, if compiled code was asked for."""
+
+import numpy as np
+import pytest
+from program_cases import data, loss, network, trained
+from scipy import special
+
+import tinyflux as flux
+from tinyflux.compile import trainer
+from tinyflux.compile.cuda import gradient
+
+pytestmark = pytest.mark.usefixtures("compiling")
+
+
+def test_what_is_said(capsys):
+    for _ in range(2):
+        trained(flux.gpu, lambda: flux.gpu(flux.DataLoader(data(), 16)), native="auto")
+    assert capsys.readouterr().err == gradient.STARTED + "\n"
+
+
+REFUSED = {
+    "an array in NumPy": (lambda m, x, y: np.mean((m(x) * np.ones(3, np.float32)) ** 2), "in NumPy"),
+    "sorting": (lambda m, x, y: np.mean(np.sort(m(x)) ** 2), "can't be compiled"),
+    "an index": (lambda m, x, y: np.mean(m(x)[:, np.argmax(y, axis=1) % 3]), "an index in an array"),
+    "a fixed index": (lambda m, x, y: np.mean(m(x)[[0, 3, 5]]), "an index in an array"),
+    "a fixed index in the data": (lambda m, x, y: np.mean(m(x) ** 2) * np.mean(x[[0, 3, 5]]), "an index in an array"),
+    "one fixed index": (lambda m, x, y: np.mean(m(x)[[3]]), "an index in an array"),
+    "a mask": (lambda m, x, y: np.mean(m(x)[np.argmax(x, axis=1) > 2]), "indexing by a mask"),
+    "random numbers": (lambda m, x, y: np.mean(m(x)) * flux.default_rng().random(), "draws random numbers"),
+    "digamma": (lambda m, x, y: np.mean(special.gammaln(2 + m(x) ** 2)), "psi"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name != "an array in NumPy"])
+def test_what_is_left_to_cupy(name, capsys):
+    """Said once; it then goes on as if nothing had been tried."""
+    f, reason = REFUSED[name]
+    x, y = flux.gpu(*data(10))
+    results = []
+    for option in (False, "auto"):
+        flux.seed(0)
+        model = flux.gpu(network())
+        opt = flux.setup(flux.Descent(0.1), model)
+        results.append((flux.train(f, model, [(x, y)] * 3, opt, compile=option), flux.cpu(flux.leaves(model))))
+    assert results[0][0] == results[1][0]
+    for a, b in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    said = capsys.readouterr().err
+    assert said.startswith("tinyflux: training runs by CuPy: ")
+    assert said.count("\n") == 1
+    assert reason in said
+    model = flux.gpu(network())
+    with pytest.raises(flux.NotCompilable, match=reason):
+        flux.train(f, model, [(x, y)], flux.setup(flux.Descent(0.1), model), compile=True)
+
+
+def test_an_array_in_numpy():
+    f, reason = REFUSED["an array in NumPy"]
+    x, y = flux.gpu(*data(10))
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Descent(0.1), model)
+    with pytest.raises(flux.NotCompilable, match=reason):
+        flux.train(f, model, [(x, y)], opt, compile=True)
+    with pytest.raises(flux.MixedDevices):
+        flux.train(f, model, [(x, y)], opt)
+
+
+def test_a_batch_in_numpy():
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Descent(0.1), model)
+    with pytest.raises(flux.MixedDevices):
+        flux.train(loss, model, flux.DataLoader(data(), 8), opt)
+    with pytest.raises(flux.NotCompilable, match="a batch in NumPy"):
+        flux.train(loss, model, flux.DataLoader(data(), 8), opt, compile=True)
+
+
+class Counting:
+    """Keeps the sum of its inputs."""
+
+    buffers = ("total",)
+
+    def __init__(self):
+        self.total = np.zeros(6, np.float32)
+
+    def __call__(self, x):
+        self.total = self.total + np.sum(x, axis=0)
+        return x
+
+
+class Busy:
+    """Counts its calls, by a number of Python's."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+def test_a_layer_that_counts():
+    model = flux.gpu(flux.Chain(Busy(), network()))
+    with pytest.raises(flux.NotCompilable, match="the model changes itself"):
+        flux.train(loss, model, [flux.gpu(data())], flux.setup(flux.Descent(0.1), model), compile=True)
+
+
+class Masked:
+    """Holds an array that is no parameter."""
+
+    def __init__(self):
+        self.mask = np.array([1, 0, 1, 1, 0, 1])
+
+    def __call__(self, x):
+        return x * self.mask
+
+
+def test_an_array_of_the_model_that_is_replaced():
+    results = []
+    for move, option in ((lambda x: x, False), (flux.gpu, True)):
+        model = move(flux.Chain(Masked(), network()))
+
+        def change(progress):
+            progress.model[0].mask = move(np.array([0, 1, 1, 0, 0, 1]))  # noqa: B023
+
+        opt = flux.setup(flux.Descent(0.1), model)
+        results.append(flux.train(loss, model, [move(data())] * 4, opt, callbacks=[change], compile=option))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+def test_a_model_that_changes_itself():
+    totals = []
+    for option in (False, "auto", True):
+        model = flux.gpu(flux.Chain(Counting(), network()))
+        opt = flux.setup(flux.Descent(0.1), model)
+        if option is True:
+            with pytest.raises(flux.NotCompilable, match="the model changes itself"):
+                flux.train(loss, model, [flux.gpu(data())], opt, compile=True)
+        else:
+            flux.train(loss, model, [flux.gpu(data())] * 3, opt, compile=option)
+            totals.append(flux.cpu(model[0].total))
+    np.testing.assert_array_equal(*totals)
+
+
+def test_an_active_dropout():
+    flux.seed(0)
+    model = flux.gpu(flux.Chain(flux.Dense(6, 8), flux.Dropout(0.5, seed=1), flux.Dense(8, 3)))
+    with pytest.raises(flux.NotCompilable):
+        flux.train(loss, model, [flux.gpu(data())], flux.setup(flux.Descent(0.1), model), compile=True)
+
+
+def test_shapes_that_change_again_and_again(capsys):
+    x, y = flux.gpu(*data())
+    items = [(x[:n], y[:n]) for n in range(2, 2 + trainer.MANY + 1)]
+    model = flux.gpu(network())
+    flux.train(loss, model, items, flux.setup(flux.Descent(0.1), model))
+    assert "change again and again" in capsys.readouterr().err

@@ -1,0 +1,280 @@
+"""Training on the device by kernels made for it, run on the CPU by g++: the numbers of the plain path in NumPy."""
+
+import collections
+import math
+
+import numpy as np
+import pytest
+from device_standin import DeviceArray
+from program_cases import InOrder, check_trained, data, loss, network
+
+import tinyflux as flux
+from tinyflux.compile.cuda import gradient
+
+pytestmark = pytest.mark.usefixtures("compiling")
+
+
+@pytest.mark.parametrize("loader", [flux.DataLoader, InOrder], ids=["slices", "numbers"])
+@pytest.mark.parametrize("batchsize", [1, 16, 50])
+def test_a_loader(loader, batchsize):
+    """The last batch is smaller, and has a program of its own."""
+    check_trained(lambda: loader(data(), batchsize))
+
+
+def test_a_shuffled_loader_takes_every_sample():
+    x, y = flux.gpu(*data())
+    flux.seed(3)
+    batches = flux.DataLoader((x, y), 16, shuffle=True)
+    compiled = gradient.Gradient(loss, flux.gpu(network()), True)
+    numbers = [rows.numbers for rows in compiled.items(batches)]
+    assert [n.shape for n in numbers] == [(16,), (16,), (16,), (2,)]
+    assert sorted(np.concatenate([n._host for n in numbers]).tolist()) == list(range(50))
+    value, _ = compiled(gradient.Rows((x, y), numbers[0]), False)
+    expected = loss(flux.cpu(compiled._model), *(a._host[numbers[0]._host] for a in (x, y)))
+    np.testing.assert_allclose(value._host, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["dict", "array", "tuple"])
+def test_forms_of_data(form):
+    x, y = flux.gpu(*data(20))
+    given = {"dict": {"x": x, "y": y}, "array": x, "tuple": (x, y)}[form]
+
+    def value(model, *batch):
+        batch = batch[0] if form == "dict" else batch
+        return np.mean(model(batch["x"] if form == "dict" else batch[0]) ** 2)
+
+    results = []
+    for option in (False, True):
+        model = flux.gpu(network())
+        opt = flux.setup(flux.Descent(0.1), model)
+        results.append(flux.train(value, model, InOrder(given, 8), opt, 2, compile=option))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+def test_nothing_but_kernels_and_products_runs(monkeypatch):
+    """In the steps of a training, once it is compiled: no operation of CuPy's."""
+    x, y = flux.gpu(*data(48))
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Adam(0.01), model)
+
+    class Watch:
+        def __init__(self):
+            self.passes = 0
+
+        def __call__(self, progress):
+            self.passes += progress.epoch_ended
+            if self.passes == 1:
+                monkeypatch.setattr(DeviceArray, "__array_ufunc__", None)
+                monkeypatch.setattr(DeviceArray, "__array_function__", None)
+
+        def due(self, iteration):
+            return math.inf
+
+    flux.train(loss, model, [(x, y)] * 3, opt, epochs=3, callbacks=[Watch()], compile=True)
+
+
+def test_a_loss_that_is_not_finite():
+    x, y = flux.gpu(*data(40))
+    bad = flux.gpu(np.full((10, 6), np.nan, np.float32))
+    items = [(x[i : i + 10], y[i : i + 10]) for i in range(0, 40, 10)]
+    results = []
+    for chosen in ([items[0], items[1], (bad, items[2][1]), items[3]], items[:2]):
+        model = flux.gpu(network())
+        opt = flux.setup(flux.Adam(0.01), model)
+        if len(chosen) == 4:
+            with pytest.raises(flux.NonFiniteLoss, match="at item 2 of epoch 1"):
+                flux.train(loss, model, chosen, opt, compile=True)
+        else:
+            flux.train(loss, model, chosen, opt, compile=True)
+        results.append(flux.cpu(flux.leaves(model)))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("rule", [flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam(0.01)), flux.YellowFin()], ids=repr)
+def test_rules_without_a_kernel(rule):
+    check_trained(lambda: flux.DataLoader(data(), 16), rule=rule)
+
+
+def test_what_callbacks_change():
+    """Another activation, a frozen layer, another learning rate: from the next update on."""
+
+    def change(progress):
+        if progress.iteration == 3:
+            progress.model.layers[0].activation = flux.relu
+        if progress.iteration == 5:
+            flux.freeze(progress.opt.layers[0])
+        if progress.iteration == 6:
+            flux.adjust(progress.opt, eta=0.1)
+
+    check_trained(lambda: flux.DataLoader(data(), 16), callbacks=[change])
+
+
+def test_arrays_of_the_surroundings():
+    """They are read anew in every step; another one in their place is noticed once callbacks were called."""
+    x, y = flux.gpu(*data(20))
+    results = []
+    for option in (False, True):
+        weight = flux.gpu(np.full(3, 2, np.float32))
+
+        def change(progress):
+            nonlocal weight
+            if progress.iteration == 2:
+                weight *= 3
+            if progress.iteration == 3:
+                weight = flux.gpu(np.linspace(1, 2, 3, dtype=np.float32))
+            if progress.iteration == 4:
+                weight = flux.gpu(np.linspace(1, 2, 6, dtype=np.float32))[::2]
+
+        model = flux.gpu(network())
+        opt = flux.setup(flux.Descent(0.1), model)
+        value = lambda m, x, y: np.mean(m(x) ** 2 * weight)  # noqa: B023, E731
+        results.append(flux.train(value, model, [(x, y)] * 6, opt, callbacks=[change], compile=option))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+def check_both(make, value, batches, callbacks=(), native=True):
+    """A training on the device, compiled, beside the plain path in NumPy: losses and parameters."""
+    found = []
+    for move, option in ((lambda x: x, False), (flux.gpu, native)):
+        flux.seed(0)
+        model = move(make())
+        opt = flux.setup(flux.Adam(0.01), model)
+        called = [callback(model, move) for callback in callbacks]
+        losses = flux.train(value, model, batches(model, move), opt, callbacks=called, compile=option)
+        found.append((losses, flux.cpu(flux.leaves(model))))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5)
+    for a, b in zip(found[1][1], found[0][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def repeated(n):
+    """A batch, n times."""
+    return lambda model, move: [move(data(10))] * n
+
+
+def test_memory_that_only_products_use():
+    """Layers without biases and activations: what lies between them is known to cuBLAS alone, by its address."""
+    rubbish = []
+
+    def allocating(model, move):
+        return lambda progress: rubbish.extend(move(np.full(n, np.nan, np.float32)) for n in (60, 70, 80, 160))
+
+    def make():
+        return flux.Chain(*[flux.Dense(n, m, bias=False) for n, m in ((6, 8), (8, 7), (7, 3))])
+
+    check_both(make, lambda m, x, y: flux.mse(m(x), y), repeated(6), [allocating])
+
+
+def test_arrays_of_the_loss_that_only_products_use():
+    there = flux.gpu(np.tri(6, 6, 1, dtype=np.float32))
+    results = []
+    for option in (False, True):
+        model = flux.gpu(network())
+        batches = [flux.gpu(data(10))] * 4
+        opt = flux.setup(flux.Descent(0.1), model)
+        results.append(flux.train(lambda m, x, y: flux.mse(m(x @ there), y), model, batches, opt, compile=option))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+def test_a_layer_in_two_places():
+    def make():
+        layer = flux.Dense(6, 6, flux.tanh)
+        return flux.Chain(layer, layer, flux.Dense(6, 3))
+
+    check_both(make, loss, repeated(8))
+
+
+class Setting:
+    """What losses take from their surroundings."""
+
+    scale = 1.0
+    weight = None
+
+
+def never(model, move):
+    """A callback that is due at the end of the epoch."""
+    return flux.early_stopping(lambda: 0.0, 9)
+
+
+def test_what_an_iterator_changes():
+    """Between one item and the next, where no callback is called."""
+
+    def items(model, move):
+        for i in range(6):
+            Setting.scale = 1.0 + i // 3
+            model.layers[0].activation = flux.relu if i == 4 else flux.tanh
+            yield move(data(10))
+
+    check_both(network, lambda m, x, y: loss(m, x, y) * Setting.scale, items, [never])
+
+
+def test_an_array_at_the_address_of_another():
+    """What was calculated of an array of the surroundings holds for that array, and no other one."""
+
+    def renewed(model, move):
+        def callback(progress):
+            Setting.weight = None
+            Setting.weight = move(np.full(3, progress.iteration + 2, np.float32))
+
+        Setting.weight = move(np.full(3, 1, np.float32))
+        return callback
+
+    value = lambda m, x, y: loss(m, x, y) * np.sum(Setting.weight)  # noqa: E731
+    check_both(network, value, repeated(5), [renewed], native="auto")
+
+
+def test_a_loader_of_a_named_tuple():
+    pair = collections.namedtuple("pair", "x y")
+    check_both(network, loss, lambda model, move: InOrder(pair(*move(data(20))), 8))
+
+
+class Doubling(flux.DataLoader):
+    def __iter__(self):
+        for x, y in super().__iter__():
+            yield 2 * x, y
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_loader_that_iterates_in_its_own_way(shuffle):
+    check_both(network, loss, lambda model, move: Doubling(move(data(20)), 20, shuffle=shuffle))
+
+
+def test_a_view_of_a_parameter_in_the_surroundings():
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Descent(0.1), model)
+    part = model.layers[0].weight[1:3]
+    value = lambda m, x, y: loss(m, x, y) + np.sum(part**2)  # noqa: E731
+    with pytest.raises(flux.NotCompilable, match="reads the model from its surroundings"):
+        flux.train(value, model, [flux.gpu(data())], opt, compile=True)
+
+
+def test_an_empty_batch():
+    def value(model, x, y):
+        return np.sum(model(x) ** 2) + np.mean(model.layers[0].weight ** 2)
+
+    check_both(network, value, lambda model, move: [move((x[:0], y[:0])) for x, y in [data()]])
+
+
+def test_columns_are_made_rows_once_a_pass(monkeypatch):
+    x, y = data(40)
+    x, y = flux.gpu((x, y))
+    x = DeviceArray(np.asfortranarray(x._host))
+    copied = []
+    monkeypatch.setattr(gradient, "contiguous", lambda x: copied.append(x.flags.c_contiguous) or x.copy())
+    model = flux.gpu(network())
+    flux.train(loss, model, InOrder((x, y), 8), flux.setup(flux.Descent(0.1), model), 2, compile=True)
+    assert copied.count(False) == 2
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_an_error_behind_a_loss_that_is_not_finite(native):
+    def items():
+        x, y = flux.gpu(*data(10))
+        yield x, y
+        yield x * np.nan, y
+        raise KeyError("in the data")
+
+    model = flux.gpu(network())
+    with pytest.raises(flux.NonFiniteLoss, match="at item 1"):
+        flux.train(loss, model, items(), flux.setup(flux.Descent(0.1), model), compile=native)
