@@ -4,12 +4,12 @@
     /* a - b floor(a / b), with the sign of b */                                                                       \
     static inline T remainder_##s(T a, T b) {                                                                          \
         const T r = fmod##f(a, b);                                                                                     \
-        return r != 0 ? ((b < 0) != (r < 0) ? r + b : r) : copysign##f((T)0, b) + (r != r ? r : 0);                       \
+        return r != 0 ? ((b < 0) != (r < 0) ? r + b : r) : copysign##f((T)0, b) + (r != r ? r : 0);                    \
     }                                                                                                                  \
     static inline T floor_divide_##s(T a, T b) {                                                                       \
         const T r = fmod##f(a, b);                                                                                     \
         const T q = (a - r) / b - (T)(r != 0 && (b < 0) != (r < 0)), whole = floor##f(q);                              \
-        return b == 0 ? a / b : q == 0 ? copysign##f((T)0, a / b) : q - whole > (T)0.5 ? whole + 1 : whole;               \
+        return b == 0 ? a / b : q == 0 ? copysign##f((T)0, a / b) : q - whole > (T)0.5 ? whole + 1 : whole;            \
     }                                                                                                                  \
     /* log(exp a + exp b) */                                                                                           \
     static inline T logaddexp_##s(T a, T b) {                                                                          \

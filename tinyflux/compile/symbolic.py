@@ -105,9 +105,10 @@ def node_of(x: Any) -> Node:
         return program.literal(x, np.bool_ if isinstance(x, bool) else None, weak=not isinstance(x, bool))
     if isinstance(x, Node):
         return x
-    if type(x) is np.ndarray or on_gpu(x):
-        if on_gpu(x) != program.recording().gpu:
-            raise NotCompilable(IN_NUMPY if program.recording().gpu else ON_GPU)
+    there = on_gpu(x)
+    if there or type(x) is np.ndarray:
+        if there != program.recording().gpu:
+            raise NotCompilable(ON_GPU if there else IN_NUMPY)
         supported(x.dtype)
         return program.recording().capture(x)
     if isinstance(x, (list, tuple)) and not any(isinstance(item, Symbolic) for item in x):

@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import loops
 from ..emit import ZERO, Affine, Body, Unit, added, affine, indices, text
+from ..emit import loops as nested
 from ..functions import c_type
 from ..indexing import c_strides
 from ..matmul import Operand
@@ -129,15 +130,18 @@ class Translation:
     def _kernel(self, lines: Sequence[str], blocks: int) -> None:
         """Make a kernel of lines, with the arrays that they name for parameters, and have it launched."""
         used, self._unit.used = self._unit.used, {}
-        parameters = [
-            f"{'' if write else 'const '}{c_type(node.dtype)} *__restrict__ {name}"
-            for name, (node, write) in used.items()
-        ]
+        kinds = [f"{'' if write else 'const '}{c_type(node.dtype)}" for node, write in used.values()]
+        self._launch(lines, blocks, list(zip(kinds, used)), tuple(used))
+
+    def _launch(
+        self, lines: Sequence[str], blocks: int, parameters: list[tuple[str, str]], arrays: tuple[str, ...]
+    ) -> None:
+        """The same with parameters of given types and names, and the arrays that they are launched with."""
         name = f"kernel{len(self._texts)}"
-        head = f'extern "C" __global__ void {name}({", ".join(parameters)}) {{'
+        written = ", ".join(f"{kind} *__restrict__ {parameter}" for kind, parameter in parameters)
         body = ["    " + line for line in indented(list(lines))]
-        self._texts.append("\n".join([head, *body, "}\n"]))
-        self.steps.append(Launch(name, blocks, tuple(used)))
+        self._texts.append("\n".join([f'extern "C" __global__ void {name}({written}) {{', *body, "}\n"]))
+        self.steps.append(Launch(name, blocks, arrays))
 
     def _map(self, kernel: Kernel) -> None:
         groups = loops._collapsed(self._unit, kernel, None)
@@ -167,7 +171,7 @@ class Translation:
         else:
             begin = f"{c_type(node.dtype)} total = {loops._START[function](node.dtype)};"
             step = loops._step(function, "total", value, node.dtype)
-            sweep = [begin, *_nested(inner, [*body.lines, step]), f"{target} = total;"]
+            sweep = [begin, *nested(inner, [*body.lines, step]), f"{target} = total;"]
         outer = [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]
         lines = [*body.outside, *_each("e", node.size), *_decoded("e", outer), *sweep, "}"]
         self._kernel(lines, _blocks(node.size))
@@ -181,7 +185,7 @@ class Translation:
             if kernel.kind == "map":
                 stores = body.stores(indices(kernel.shape))
                 inner = [(f"i{i}", str(n)) for i, n in enumerate(kernel.shape) if i]
-                sweep = _nested(inner, [*body.lines, *stores])
+                sweep = nested(inner, [*body.lines, *stores])
             else:
                 sweep = self._reduced_row(body, node, row_axis(kernel, SERIAL)[1])
             lines += ["{", *body.outside, *sweep, "}"]
@@ -197,9 +201,9 @@ class Translation:
         place = text(added(0, [(at[i], stride) for i, stride in zip(result, c_strides(node.shape))]))
         begin = f"{c_type(node.dtype)} total = {loops._START[function](node.dtype)};"
         step = [*body.lines, loops._step(function, "total", value, node.dtype)]
-        sweep = _nested([(names[i], str(x.shape[i])) for i in axes], step)
+        sweep = nested([(names[i], str(x.shape[i])) for i in axes], step)
         store = f"{self._unit.name(node, write=True)}[{place}] = total;"
-        return _nested([(names[i], str(x.shape[i])) for i in result if i != row], [begin, *sweep, store])
+        return nested([(names[i], str(x.shape[i])) for i in result if i != row], [begin, *sweep, store])
 
     def _scan(self, kernel: Kernel) -> None:
         """A running sum or product: a thread goes along a line."""
@@ -213,7 +217,7 @@ class Translation:
         begin = f"{c_type(node.dtype)} total = {loops._START[function](node.dtype)};"
         outer = [(f"i{i}", n) for i, n in enumerate(x.shape) if i != axis]
         count = math.prod(n for _, n in outer)
-        sweep = [begin, *_nested([(f"i{axis}", str(x.shape[axis]))], along)]
+        sweep = [begin, *nested([(f"i{axis}", str(x.shape[axis]))], along)]
         self._kernel([*body.outside, *_each("e", count), *_decoded("e", outer), *sweep, "}"], _blocks(count))
 
     def _scatter(self, kernel: Kernel) -> None:
@@ -284,7 +288,6 @@ class Translation:
         of = tuple("parts_of_" + name if name == target else name for name in first.arrays)
         self.steps.append(dataclasses.replace(first, arrays=of))
         kind, function = c_type(node.dtype), node.params[0]
-        name = f"kernel{len(self._texts)}"
         lines = [
             *_each("e", node.size),
             f"{kind} total = {loops._START[function](node.dtype)};",
@@ -294,9 +297,8 @@ class Translation:
             "target[e] = total;",
             "}",
         ]
-        head = f'extern "C" __global__ void {name}(const {kind} *__restrict__ parts, {kind} *__restrict__ target) {{'
-        self._texts.append("\n".join([head, *["    " + line for line in indented(lines)], "}\n"]))
-        self.steps.append(Launch(name, _blocks(node.size), ("parts_of_" + target, target)))
+        parameters = [(f"const {kind}", "parts"), (kind, "target")]
+        self._launch(lines, _blocks(node.size), parameters, ("parts_of_" + target, target))
 
 
 @functools.cache
@@ -339,11 +341,6 @@ def _decoded(name: str, axes: Sequence[tuple[str, int]]) -> list[str]:
         value = name if len(long) == 1 else quotient if i == 0 else f"{quotient} % {n}"
         lines.append(f"const long long {index} = {value};")
     return lines
-
-
-def _nested(names: Sequence[tuple[str, str]], inner: list[str]) -> list[str]:
-    open_ = [(v, n) for v, n in names if n != "1"]
-    return [*[f"for (long long {v} = 0; {v} < {n}; {v}++) {{" for v, n in open_], *inner, *["}"] * len(open_)]
 
 
 # Products for cuBLAS.

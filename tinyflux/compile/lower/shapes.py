@@ -244,7 +244,7 @@ def _index(item: Any, length: int) -> Node:
     """An array of indices along an axis of some length, as a node; one of NumPy's is read anew in every call."""
     array = np.asarray(item, None if len(item) else np.intp) if isinstance(item, (list, tuple)) else item
     kind = getattr(array, "dtype", type(item))
-    if on_gpu(array):
+    if on_gpu(array) and program.recording().gpu:
         raise NotCompilable(ON_GPU)
     if getattr(kind, "kind", "") not in ("i", "u"):
         raise IndexError(f"expected indices to be integers, got {kind}")

@@ -70,30 +70,33 @@ class KernelStep:
         self._count = np.int32(len(self._sizes))
         self._tables: dict[tuple[int, ...], Any] = {}
 
-    def step(self, gradients: Sequence[Any], watch: tuple[Any, ...] | None = None) -> None:
+    def step(self, gradients: Sequence[Any]) -> None:
         """Step the parameters once, in the current stream; nothing is waited for.
 
         Arguments:
             gradients: an array for each parameter; one that is not contiguous, or of another dtype, is copied.
-            watch: None, or the loss, the array that it is written into, its place there, and the flag that is set when
-                a loss is not finite: then, and if the flag was set before, the kernel leaves everything as it is.
 
         Errors: ValueError for a gradient of another size than its parameter, or on another GPU; TypeError for one in
         NumPy. Nothing is launched then.
         """
         arrays = self.fitting(gradients)
-        self.launch(self.table(arrays), watch)
+        self.launch(self.table(arrays))
 
     def fitting(self, gradients: Sequence[Any]) -> list[Any]:
         """Gradients as the kernel reads them: themselves, or copies."""
         return [self._fitting(g, size) for g, size in zip(gradients, self._sizes, strict=True)]
 
-    def launch(self, table: Any, watch: tuple[Any, ...] | None = None) -> None:
-        """Step the parameters by the gradients of a table; `watch` as for `step`."""
+    def launch(self, table: Any, watch: tuple[Any, ...] = UNWATCHED) -> None:
+        """Step the parameters by the gradients of a table.
+
+        Arguments:
+            watch: the loss, the array that it is written into, its place there, and the flag that is set when a loss
+                is not finite: then, and if the flag was set before, the kernel leaves everything as it is.
+        """
         with self._buffers[0].device:
             self._follow_schedules()
             numbers = (self._rates_there, self._numbers_there, self._ticket)
-            inputs = (*self._buffers, table, self._starts, self._count, *numbers, *(watch or UNWATCHED))
+            inputs = (*self._buffers, table, self._starts, self._count, *numbers, *watch)
             self._kernel((self._blocks,), (THREADS,), inputs)
         self._moved = True
         if self._t is not None:
