@@ -86,8 +86,8 @@ class WatchedRules:
 
     def watched(self, function, rule):
         new = copy.copy(rule)
-        if isinstance(rule.pullbacks, tape.Indexed):  # it gets the argument's number, then the cotangent
-            new.pullbacks = tape.Indexed(self.noting(rule.pullbacks.pullback, (function, None), 1))
+        if rule.together:  # it gets the positions of its arguments, then the cotangent
+            new.together = self.noting(rule.together, (function, None), 1)
         else:
             new.pullbacks = [p and self.noting(p, (function, k), 0) for k, p in enumerate(rule.pullbacks)]
         return new

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .tape import Indexed, Rule, Tracked, apply, compositions, constants, rules
+from .tape import Rule, Tracked, apply, compositions, constants, rules
 
 
 def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, rows: Sequence[int] = ()) -> Any:
@@ -70,8 +70,13 @@ def primitive(function: Any, *pullbacks: Any) -> None:
 
 
 def variadic(function: Any, pullback: Callable[..., Any], sequence: bool = False) -> None:
-    """A table entry for a function of any number of arrays: `pullback(position, g, y, *arrays, **options)`."""
-    rules[function] = Rule(function, Indexed(pullback), sequence)
+    """A table entry for a function of any number of arrays, with one pullback for all of them.
+
+    Arguments:
+        pullback: `(positions, g, y, *arrays, **options)` -> the cotangents of the arrays at those positions, in order.
+        sequence: whether the function takes the arrays in a sequence, and not one by one.
+    """
+    rules[function] = Rule(function, (), sequence, together=pullback)
 
 
 def composed(function: Any, definition: Callable[..., Any]) -> None:

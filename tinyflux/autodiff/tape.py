@@ -22,6 +22,7 @@ import numpy as np
 from ..arrays import MOVE, MixedDevices, differ, is_array
 from .large import LARGE, backward, forward, is_plain, unbroadcast
 from .operators import ArrayOperators
+from .pieces import Pieces
 
 _ages = itertools.count()
 _recording = threading.local()
@@ -65,30 +66,25 @@ def is_recording() -> bool:
 class Rule:
     """How one function is differentiated: an entry of the table."""
 
-    __slots__ = ("arity", "call", "function", "keywords", "pullbacks", "rows", "sequence", "signature")
+    __slots__ = ("arity", "call", "function", "keywords", "pullbacks", "rows", "sequence", "signature", "together")
 
     def __init__(
-        self, function: Callable[..., Any], pullbacks: Any, sequence: bool = False, rows: Sequence[int] = ()
+        self,
+        function: Callable[..., Any],
+        pullbacks: Sequence[Any],
+        sequence: bool = False,
+        rows: Sequence[int] = (),
+        together: Callable[..., Any] | None = None,
     ) -> None:
-        indexed = isinstance(pullbacks, Indexed)
         self.pullbacks = pullbacks  # by position of the argument; None where no gradient flows
+        self.together = together  # or one for any number of arguments, which is told the positions of those it is for
         self.sequence = sequence  # the first argument is a sequence of arrays
         self.rows = rows or (isinstance(function, np.ufunc) and function.signature is None)  # see large.py
         self.call = (lambda *arrays, **options: function(arrays, **options)) if sequence else function
         self.function = self.call  # the same for plain arrays, without looking for boxes
-        self.arity: float = 0 if sequence else float("inf") if indexed else len(pullbacks)
+        self.arity: float = 0 if sequence else float("inf") if together else len(pullbacks)
         self.signature = _signature(function)
-        self.keywords = _options(pullbacks.pullback if indexed else next(filter(None, pullbacks), None))
-
-
-class Indexed:
-    """Pullbacks of a function of any number of arrays: one for all, told the position of its argument."""
-
-    def __init__(self, pullback: Callable[..., Any]) -> None:
-        self.pullback = pullback
-
-    def __getitem__(self, position: int) -> Callable[..., Any]:
-        return lambda *args, **kwargs: self.pullback(position, *args, **kwargs)
+        self.keywords = _options(together or next(filter(None, pullbacks), None))
 
 
 rules: dict[Any, Rule] = {}
@@ -261,13 +257,18 @@ def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool =
         if g is None:
             continue
         cotangents[i] = None
+        if type(g) is Pieces:
+            g = g.whole()
         rule, links, y, values, kwargs = tape[i]
+        together = rule.together and iter(rule.together([k for k, _ in links], g, y, *values, **kwargs))
         for k, parent in links:
-            pullback = rule.pullbacks[k]
+            pullback = together or rule.pullbacks[k]
             if pullback is None:
                 continue
             x = values[k]
-            if kwargs:
+            if together:
+                d = next(together)
+            elif kwargs:
                 d = pullback(g, y, *values, **kwargs)
             elif y.size > LARGE and rule.rows and is_plain((g, *values)):
                 d = backward(pullback, k, rule.rows, g, y, values)
@@ -278,10 +279,10 @@ def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool =
             if d.dtype is not x.dtype and d.dtype != x.dtype:
                 d = d.astype(x.dtype)
             before = cotangents[parent]
-            cotangents[parent] = d if before is None else before + d
+            cotangents[parent] = d if before is None else d.added_to(before) if type(d) is Pieces else before + d
         if not keep:
             tape[i] = None
-    return cotangents[:leaf_count]
+    return [g.whole() if type(g) is Pieces else g for g in cotangents[:leaf_count]]
 
 
 class Tracked(ArrayOperators):

@@ -1,6 +1,7 @@
 """Rules of products and of linear algebra."""
 
 import string
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,13 @@ composed(np.inner, lambda a, b: np.tensordot(a, b, axes=(-1, -1)) if np.ndim(a) 
 composed(np.outer, lambda a, b: np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1)))
 
 
-def _einsum(k: int, g: Any, y: Any, subscripts: str, *operands: Any, optimize: Any = False) -> Any:
+def _einsum(
+    positions: Sequence[int], g: Any, y: Any, subscripts: str, *operands: Any, optimize: Any = False
+) -> Iterator[Any]:
+    return (_einsum_of(k, g, subscripts, operands, optimize) for k in positions)
+
+
+def _einsum_of(k: int, g: Any, subscripts: str, operands: Sequence[Any], optimize: Any) -> Any:
     """Swap the roles of the result and operand k; letters that operand k alone has are broadcast back."""
     inputs, output = _letters(subscripts, operands)
     mine, x = inputs[k - 1], operands[k - 1]

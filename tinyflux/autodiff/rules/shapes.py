@@ -1,16 +1,17 @@
 """Rules of functions that rearrange, join, cut and index arrays."""
 
+import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ...arrays import on_gpu
-from ..operators import ArrayOperators, cast, reshaped, transposed
+from ..operators import cast, reshaped, transposed
+from ..pieces import Pieces, scattered
 from ..rule import composed, primitive, rule, variadic
-from ..tape import apply
+from ..tape import plain
 
 # Rearranging.
 primitive(transposed, lambda g, y, x: g.T)
@@ -84,18 +85,20 @@ rule(np.pad, _pad)
 
 
 # Joining and cutting.
-def _concatenate(k: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
-    if axis is None:
-        start = sum(np.size(a) for a in arrays[:k])
-        return g[start : start + arrays[k].size].reshape(arrays[k].shape)
-    start = sum(np.shape(a)[axis] for a in arrays[:k])
-    cut = [slice(None)] * g.ndim
-    cut[axis] = slice(start, start + arrays[k].shape[axis])
-    return g[tuple(cut)]
+def _concatenate(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Iterator[Any]:
+    lengths = [np.size(a) if axis is None else np.shape(a)[axis] for a in arrays]
+    ends = list(itertools.accumulate(lengths))
+    lead = (slice(None),) * (axis % g.ndim if axis else 0)
+    return (g[(*lead, slice(ends[k] - lengths[k], ends[k]))] for k in positions)
+
+
+def _stack(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int = 0) -> Iterator[Any]:
+    g = np.moveaxis(g, axis, 0)
+    return (g[k] for k in positions)
 
 
 variadic(np.concatenate, _concatenate, sequence=True)
-variadic(np.stack, lambda k, g, y, *arrays, axis=0: np.moveaxis(g, axis, 0)[k], sequence=True)
+variadic(np.stack, _stack, sequence=True)
 composed(np.vstack, lambda tup: np.concatenate([np.atleast_2d(x) for x in tup]))
 composed(np.hstack, lambda tup: np.concatenate([np.atleast_1d(x) for x in tup], axis=int(np.ndim(tup[0]) > 1)))
 
@@ -114,40 +117,8 @@ composed(np.array_split, _split(np.array_split))
 
 
 # Indexing. Picking elements out and adding them back in are each other's pullbacks.
-def scattered(g: Any, index: Any, x: Any) -> Any:
-    """Zeros like x with g added at `index`; repeated indices add up."""
-    for array in (g, x):
-        if isinstance(array, ArrayOperators):
-            return array._apply(scattered, (g, index, x))
-    result = np.zeros_like(x, dtype=g.dtype)
-    if _is_basic(index):
-        result[index] = g
-    else:
-        _add_at(result)(result, index, g)
-    return result
-
-
-def _add_at(x: Any) -> Callable[..., None]:
-    """np.add.at, or CuPy's own on the GPU: no index in a tuple or list gets there through NumPy's."""
-    if not on_gpu(x):
-        return np.add.at
-    import cupy
-
-    at: Callable[..., None] = cupy.add.at
-    return at
-
-
-def _is_basic(index: Any) -> bool:
-    items = index if isinstance(index, tuple) else (index,)
-    return all(i is None or i is Ellipsis or isinstance(i, (int, slice, np.integer)) for i in items)
-
-
-def _scattered(g: Any, index: Any, x: Any) -> Any:
-    return apply(scattered, (g, index, x))
-
-
-primitive(operator.getitem, lambda g, y, x, index: _scattered(g, index, x), None)
-primitive(scattered, lambda g, y, a, index, x: g[index], None, None)
+primitive(operator.getitem, lambda g, y, x, index: Pieces(plain(x), index, g), None)
+variadic(scattered, lambda positions, g, y, x, indices, *pieces: [g[indices[k - 2]] for k in positions])
 
 
 def _take(a: Any, indices: Any, axis: int | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
@@ -13,7 +14,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ...arrays import on_gpu
 from ...autodiff import operators
-from ...autodiff.rules.shapes import scattered
+from ...autodiff.pieces import scattered
 from .. import program
 from ..indexing import Map, dropped, sliced, transposing
 from ..program import Node
@@ -282,12 +283,16 @@ def getitem(x: Any, index: Any) -> Node:
 
 
 @lower(scattered)
-def _scattered(g: Any, index: Any, x: Any) -> Node:
-    shape = x.shape
+def _scattered(x: Any, indices: Sequence[Any], *pieces: Any) -> Any:
+    return functools.reduce(operator.add, [Symbolic(_placed(x.shape, i, node_of(g))) for i, g in zip(indices, pieces)])
+
+
+def _placed(shape: tuple[int, ...], index: Any, g: Node) -> Node:
+    """Zeros of a shape, to which g is added at an index."""
     inner, middle, indices, axes, position = planned(shape, index)
     common = indices[0].shape if indices else ()
     rest = [n for n, (kind, _) in zip(middle, axes) if kind == "axis"]
-    values = program.broadcast(node_of(g), (*rest[:position], *common, *rest[position:]))
+    values = program.broadcast(g, (*rest[:position], *common, *rest[position:]))
     return program.scatter(values, indices, axes, shape, position, inner)
 
 
