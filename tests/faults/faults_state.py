@@ -1,0 +1,420 @@
+"""States, files and processes: interrupted, killed, damaged, exchanged."""
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from fault import Fault, error, exactly, near, that
+
+import tinyflux as flux
+from tinyflux.data.idx import DataError, read_idx
+
+ROOT = Path(__file__).resolve().parents[2]
+REFUSED = error(flux.CheckpointError)
+
+
+# Interrupts.
+
+
+def torn(native, tries=25):
+    """How many of some interrupted trainings leave a state that no whole number of iterations leads to."""
+    x = np.ones(2)
+
+    def made():
+        model = {"a": np.full(3, 0.5), "b": np.full(2, 0.25)}
+        return model, flux.setup(flux.Adam(1e-4), model)
+
+    def loss(m, x):
+        return np.sum(m["a"] ** 2) * np.sum(x) + np.sum(np.sin(m["b"]) * x)
+
+    def bits(model, opt):
+        arrays = [model["a"], model["b"], *[s for leaf in opt._leaves for s in leaf.state if hasattr(s, "tobytes")]]
+        return tuple(np.asarray(a).tobytes() for a in arrays), tuple(leaf.numbers for leaf in opt._leaves)
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    def advanced(model, opt, count):
+        """Iterations as `train` makes them, and the states after each."""
+        flux.train(loss, model, [x] * count, opt, compile=native, callbacks=[lambda p: states.add(bits(model, opt))])
+
+    states = set()
+    model, opt = made()
+    states.add(bits(model, opt))
+    note = lambda progress: states.add(bits(model, opt))  # noqa: E731
+    flux.train(loss, model, [x] * (6_000 if native else 1_000), opt, compile=native, callbacks=[note])
+    wrong, before = 0, signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for k in range(tries):
+            model, opt = made()
+            start = Start(0.001 + 0.0007 * k)
+            with contextlib.suppress(KeyboardInterrupt):
+                flux.train(loss, model, [x] * 10**6, opt, compile=native, callbacks=[start])
+            wrong += bits(model, opt) not in states
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    return wrong
+
+
+class Start:
+    """A callback that has the training interrupted some time after its first iteration."""
+
+    def __init__(self, delay):
+        self.delay = delay
+
+    def due(self, iteration):
+        return 1 if iteration == 0 else 1 << 40
+
+    def __call__(self, progress):
+        signal.setitimer(signal.ITIMER_REAL, self.delay)
+
+
+def script(code, *, shell="{}", **environment):
+    """Run a script in a fresh Python, in this folder: its exit status, what it prints, and its errors."""
+    Path("script.py").write_text("import numpy as np, os, tinyflux as flux\n" + textwrap.dedent(code))
+    done = subprocess.run(
+        shell.format(f"{sys.executable} script.py"), shell=True, capture_output=True, text=True, timeout=20,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )  # fmt: skip
+    Path("script.py").unlink()
+    return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+
+# Checkpoints.
+
+
+def saved(rule=None):
+    """A model, its state after an update, and a file of both."""
+    flux.seed(0)
+    model = flux.Dense(2, 2)
+    opt = flux.setup(rule or flux.Adam(0.01), model)
+    flux.update(opt, model, flux.tree.map(np.ones_like, model))
+    flux.save("m.npz", model, opt)
+    return model, opt
+
+
+def altered(change):
+    """Load a file in which `change(about, arrays)` has changed something; the error, and whether nothing was filled."""
+    model, opt = saved()
+    with np.load("m.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    about = json.loads(arrays.pop("about").tobytes())
+    about = change(about, arrays) or about
+    arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    np.savez("m.npz", **arrays)
+    for x in flux.leaves(model):
+        x += 1
+    before = [x.copy() for x in flux.leaves(model)], [(leaf.numbers, leaf.frozen, leaf.rule) for leaf in opt._leaves]
+    states = [[np.copy(s) for s in leaf.state] for leaf in opt._leaves]
+    try:
+        flux.load("m.npz", model, opt)
+    finally:
+        after = [x.copy() for x in flux.leaves(model)], [(leaf.numbers, leaf.frozen, leaf.rule) for leaf in opt._leaves]
+        if not all(map(np.array_equal, before[0], after[0])) or before[1] != after[1]:
+            raise AssertionError("the model or its state was changed")
+        for leaf, old in zip(opt._leaves, states):
+            if not all(map(np.array_equal, leaf.state, old)):
+                raise AssertionError("averages were changed")
+
+
+def peak(f):
+    """The most memory that a function takes, in MB, whatever it raises."""
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(flux.CheckpointError):
+            f()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def with_large_member():
+    """A file of a model, with 64 MB of zeros that nobody asked for."""
+    model, opt = saved()
+    with (
+        zipfile.ZipFile("m.npz", "a", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
+        file.open("x.npy", "w") as member,
+    ):
+        np.lib.format.write_array(member, np.zeros(8_000_000))
+    return model, opt
+
+
+# Data files.
+
+
+def read_mnist(prepare):
+    """Read MNIST in a fresh Python from a folder where `prepare` has put the files."""
+    prepare()
+    code = """
+    from tinyflux.data.idx import DataError
+    try:
+        flux.data.mnist("test")
+    except DataError as error:
+        print("DataError:", error)
+    """
+    return script(code, TINYFLUX_DATA=os.getcwd())[1]
+
+
+def fifos():
+    (Path("mnist")).mkdir()
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
+        for folder in (Path(), Path("mnist")):
+            for suffix in ("", ".gz"):
+                os.mkfifo(folder / (name + suffix))
+
+
+# The example's runs.
+
+
+def flux_mnist_run(goal=600, seed=0):
+    """The folder of a run on the digits, trained for a moment."""
+    sys.path[:0] = [str(ROOT)] * (str(ROOT) not in sys.path)
+    from examples import datasets
+    from examples.flux_mnist import training
+    from examples.flux_mnist.folder import Folder
+    from examples.flux_mnist.grid import Run
+    from examples.mnist import Refused
+
+    rng = np.random.default_rng(0)
+    data = datasets.Data("digits", "made up", *[(rng.random((20, 784), np.float32), np.arange(20) % 10)] * 2)
+    whole, datasets.load = datasets.load, lambda name: data
+
+    def train(folder, goal):
+        datasets.load = lambda name: data
+        try:
+            training.train(folder, goal, {"dataset": "digits", "data_sha256": "none"}, 1, lambda: False)
+        finally:
+            datasets.load = whole
+
+    folder = Folder(Path.cwd(), Run("2LR", "stochastic", "Descent", seed, None))
+    train(folder, goal)
+    return types_of(folder, train, Refused)
+
+
+def types_of(folder, train, refused):
+    """A run, what goes on with it, and the name of the error it is refused by."""
+
+    def go_on(goal=1_000):
+        lines = folder._metrics.read_bytes()
+        try:
+            train(folder, goal)
+        except refused as error:
+            return f"Refused, {'nothing cut' if folder._metrics.read_bytes() == lines else 'CUT'}: {error}"
+        return "gone on with"
+
+    folder.go_on = go_on
+    return folder
+
+
+REFUSED_RUN = that("Refused, nothing cut: …", lambda text: text.startswith("Refused, nothing cut"))
+
+
+# The processor's flags, and files.
+
+
+def subnormals_after(f):
+    """Whether this thread takes subnormal numbers for zero after `f`, having done so before: MXCSR's two bits."""
+    environment = (ctypes.c_uint32 * 8)()
+    libm = ctypes.CDLL("libm.so.6")
+    libm.fegetenv(environment)
+    bits = environment[7]
+    try:
+        environment[7] |= 0x8040
+        libm.fesetenv(environment)
+        f()
+        libm.fegetenv(environment)
+        return hex(environment[7] & 0x8040)
+    finally:
+        environment[7] = bits
+        libm.fesetenv(environment)
+
+
+HELPERS = {
+    name: x for name, x in globals().items() if callable(x) and getattr(x, "__module__", "") == __name__
+} | {"os": os, "stat": stat, "shutil": shutil, "zipfile": zipfile, "read_idx": read_idx}  # fmt: skip
+
+INTERRUPTED = [
+    Fault(f"trainings that are interrupted, compile={native}", f"torn({native})", exactly(0), HELPERS)
+    for native in (False, True)
+]
+
+ABOUT_LEAF = "about['optimiser'][0]"
+CHANGES = {
+    "a β power that is NaN": f"{ABOUT_LEAF}['numbers'][0] = float('nan')",
+    "a β power that is text": f"{ABOUT_LEAF}['numbers'][0] = '0.9'",
+    "a negative β power": f"{ABOUT_LEAF}['numbers'][0] = -0.9",
+    "a β power too few": f"{ABOUT_LEAF}['numbers'].pop()",
+    "numbers that are missing": f"del {ABOUT_LEAF}['numbers']",
+    '"frozen" that is text': f"{ABOUT_LEAF}['frozen'] = 'false'",
+    "a rate that is NaN": f"{ABOUT_LEAF}['rule']['fields']['eta'] = float('nan')",
+    "a rate that is text": f"{ABOUT_LEAF}['rule']['fields']['eta'] = '0.1'",
+    "averages of another dtype": "arrays['optimiser/0/0'] = arrays['optimiser/0/0'].astype(np.float64)",
+    "averages that are text": "arrays['optimiser/0/0'] = arrays['optimiser/0/0'].astype(str)",
+    "averages that are NaN": "arrays['optimiser/0/1'][...] = np.nan",
+    "an optimiser that is a list of numbers": "about['optimiser'] = [1, 2]",
+    "an optimiser that is no list": "about['optimiser'] = 'Adam'",
+    "all of it a list": "return [1, 2]",
+}
+
+CHECKPOINTS = [
+    Fault(
+        "saves that were killed",
+        """
+        model = flux.Dense(2, 2)
+        for _ in range(3):
+            script('''
+            model = flux.Dense(2, 2)
+            os.replace = os.rename = lambda *paths: os.kill(os.getpid(), 9)
+            flux.save("m.npz", model)
+            ''')
+        flux.save("m.npz", model)
+        sorted(os.listdir())
+        """,
+        near(["m.npz"], text="['m.npz']") | that("['m.npz']", lambda x: x == ["m.npz"]),
+        HELPERS,
+    ),
+    *[
+        Fault(f"a state with {what}", f"def change(about, arrays):\n    {how}\naltered(change)", REFUSED, HELPERS)
+        for what, how in CHANGES.items()
+    ],
+    Fault(
+        "a member that is no array",
+        """
+        model, opt = saved()
+        with np.load("m.npz") as file:
+            arrays = {name: file[name] for name in file.files if name != "model.bias"}
+        np.savez("m.npz", **arrays)
+        with zipfile.ZipFile("m.npz", "a") as file:
+            file.writestr("model.bias.npy", "no array")
+        flux.load("m.npz", model, opt)
+        """,
+        REFUSED,
+        HELPERS,
+    ),
+    Fault(
+        "a large member that nobody asked for",
+        "model, opt = with_large_member()\npeak(lambda: flux.load('m.npz', model, opt))",
+        that("less than 20 MB", lambda x: x < 20),
+        HELPERS,
+    ),
+    Fault(
+        "save over a file that others may not read",
+        """
+        model = flux.Dense(2, 2)
+        Path("m.npz").touch(0o600)
+        flux.save("m.npz", model)
+        oct(stat.S_IMODE(os.stat("m.npz").st_mode))
+        """,
+        exactly("0o600"),
+        HELPERS,
+    ),
+    Fault(
+        "save over a symbolic link",
+        """
+        model = flux.Dense(2, 2)
+        os.mkdir("real")
+        flux.save("real/m.npz", model)
+        size = os.stat("real/m.npz").st_ino
+        os.symlink("real/m.npz", "m.npz")
+        model.weight[:] = 7
+        flux.save("m.npz", model)
+        flux.load("real/m.npz", model)
+        (os.path.islink("m.npz"), float(model.weight[0, 0]))
+        """,
+        exactly(True, 7.0),
+        HELPERS,
+    ),
+]
+
+DATA = [
+    Fault("a FIFO in the place of a data file", "read_mnist(fifos)",
+          that("DataError: …", lambda text: text.startswith("DataError")), HELPERS),
+    Fault("a data file of 65 dimensions", "read_idx(bytes([0, 0, 8, 65]) + bytes([0, 0, 0, 1] * 65) + b'x', 'images')",
+          error(DataError, "65"), HELPERS),
+]  # fmt: skip
+
+RUNS = [
+    Fault(
+        "a run with the state of another",
+        """
+        run, other = flux_mnist_run(), flux_mnist_run(seed=1)
+        shutil.copy(other.state, run.state)
+        run.go_on()
+        """,
+        REFUSED_RUN,
+        HELPERS,
+    ),
+    Fault(
+        "a run with settings of another rate",
+        """
+        run = flux_mnist_run()
+        text = run._settings.read_text()
+        run._settings.write_text(text.replace('"eta": 0.1', '"eta": 0.2'))
+        ('"eta": 0.1' in text, run.go_on())
+        """,
+        that("(True, 'Refused, nothing cut: …')", lambda x: x[0] and x[1].startswith("Refused, nothing cut")),
+        HELPERS,
+    ),
+    *[
+        Fault(
+            f"a run whose metrics hold {what}",
+            f"run = flux_mnist_run()\nlines = run._metrics.read_bytes()\nrun._metrics.write_bytes({how})\nrun.go_on()",
+            REFUSED_RUN,
+            HELPERS,
+        )
+        for what, how in (
+            ("nothing", 'b""'),
+            ("a line that is no JSON", 'b"{oh\\n" + lines'),
+            ("a NUL", "lines[:-3] + bytes(1) + lines[-3:]"),
+            ("ends of lines of Windows", 'lines.replace(b"\\n", b"\\r\\n")'),
+        )
+    ],
+]
+
+PROCESS = [
+    *[
+        Fault(
+            f"training where stderr is {what}",
+            f"""
+            script('''
+            model = {{"w": np.ones(2)}}
+            opt = flux.setup(flux.Descent(), model)
+            loss = lambda m, x: np.sum(m["w"] * x) + 0 * np.sum(np.unique(x))
+            flux.train(loss, model, [np.ones(2)] * 2, opt)
+            print("trained")
+            ''', shell="{shell}")[:2]
+            """,
+            exactly(0, "trained"),
+            HELPERS,
+        )
+        for what, shell in (("full", "{} 2> /dev/full"), ("closed", "{} 2>&-"))
+    ],
+    Fault(
+        "a processor that takes subnormal numbers for zero already",
+        """
+        model = {"w": np.ones(2)}
+        opt = flux.setup(flux.Adam(), model)
+        subnormals_after(lambda: flux.update(opt, model, {"w": np.ones(2)}))
+        """,
+        exactly("0x8040"),
+        HELPERS,
+    ),
+]
+
+ENTRIES = [*INTERRUPTED, *CHECKPOINTS, *DATA, *RUNS, *PROCESS]
