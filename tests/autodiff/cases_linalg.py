@@ -41,6 +41,12 @@ EINSUM = [
 ]
 
 
+def interleaved(operands, sublists):
+    """np.einsum's other form: each operand is followed by the numbers of its axes, and at last those of the result."""
+    pairs = [x for pair in zip(operands, sublists, strict=False) for x in pair]
+    return [*pairs, *sublists[len(operands) :]]
+
+
 def definite(x):
     """A symmetric positive definite matrix made from any."""
     return x @ np.swapaxes(x, -1, -2) + 2 * np.eye(x.shape[-1], dtype=x.dtype)
@@ -70,6 +76,14 @@ CASES = [
     *[Case(f"inner {shapes}", np.inner, shapes) for shapes in ("n n", "mn kn", "imn n", ". ij", "ij .")],
     *[Case(f"outer {shapes}", np.outer, shapes) for shapes in ("m n", "ij n", ". n", ". .")],
     *[Case(f"einsum {s!r} {shapes}", lambda *o, s=s: np.einsum(s, *o), shapes) for s, shapes in EINSUM],
+    *[
+        Case(f"einsum {sublists} {shapes}", lambda *o, s=sublists: np.einsum(*interleaved(o, s)), shapes)
+        for sublists, shapes in [
+            (([0], [0]), "i i"), (([0, 1], [1, 0]), "ij"), (([1, 0],), "ij"), (([0, 1], [2, 1]), "ij kj"),
+            (((0, 1), (1, 2), ()), "ij jk"), (([0, ...], [..., 0]), "ijk"), (([0, 0],), "ii"), (([26, 2], [2]), "ij"),
+            (([..., 0, 1], [..., 1, 2], [..., 0, 2]), "mij jk"),
+        ]
+    ],
     Case("einsum optimize", lambda a, b, c: np.einsum("ij,jk,kl->il", a, b, c, optimize=True), "ij jk km", least=1),
     Case("einsum with plain", lambda a: np.einsum("ij,jk->ik", np.ones((2, 3), a.dtype), a), "3k"),
     Case("trace", lambda x: np.trace(x) * x.trace(1), "ij"),

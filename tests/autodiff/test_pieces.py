@@ -73,8 +73,8 @@ def test_pieces_need_little_memory():
     tracemalloc.stop()
 
 
-INDICES = [2, -1, slice(1, None), slice(None, None, -2), [0, 0, 3], np.array([True, False, True, True]), Ellipsis, None,
-           (slice(None), 1), (Ellipsis, [1, 1]), (np.array([0, 2]), np.array([0, 0])), True, np.array(False), ()]  # fmt: skip
+INDICES = [2, -1, slice(1, None), slice(None, None, -2), [0, 0, 3], np.array([True, False, True, True]), Ellipsis,
+           None, (slice(None), 1), (Ellipsis, [1, 1]), (np.array([0, 2]), np.array([0, 0])), True, np.array(False), ()]  # fmt: skip
 INDEX = st.sampled_from(range(len(INDICES)))
 
 
@@ -82,7 +82,7 @@ INDEX = st.sampled_from(range(len(INDICES)))
 def test_whatever_parts_are_used(chosen, whole_first, whole_last):
     """The gradient is the sum of what every use of x gives by itself, whatever comes between them."""
     x = np.arange(12.0).reshape(4, 3)
-    uses = [lambda x, k=k: np.sum(np.sin(x[INDICES[k]] * (i + 1))) for i, k in enumerate(chosen)]
+    uses = [lambda x, i=i, k=k: np.sum(np.sin(x[INDICES[k]] * (i + 1))) for i, k in enumerate(chosen)]
     uses = [*([lambda x: np.sum(x * 3)] * whole_first), *uses, *([lambda x: np.sum(x * x)] * whole_last)]
     expected = sum(flux.gradient(use, x) for use in uses)
     np.testing.assert_allclose(

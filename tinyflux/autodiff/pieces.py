@@ -45,8 +45,8 @@ def _is_basic(index: Any) -> bool:
 class Pieces:
     """The cotangents of some parts of an array, which stand for its own while the sweep adds them up.
 
-    A loop over n rows needs so n rows, not n arrays of n rows. Once there is as much in the pieces as in the array, they
-    are put together: they never need much more memory than it.
+    A loop over n rows then makes n rows, not n arrays of n rows. Once the pieces have as many elements as the array,
+    they are put together, and so never need much more memory than it.
 
     Arguments:
         x: the array, in no box: of it the shape, the dtype and the device are looked at.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..rule import composed, constant, rule, variadic
+from ..tape import apply
 from .reductions import root
 
 
@@ -82,7 +83,11 @@ composed(np.inner, lambda a, b: np.tensordot(a, b, axes=(-1, -1)) if np.ndim(a) 
 composed(np.outer, lambda a, b: np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1)))
 
 
-def _einsum(
+def _contracted(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
+    return np.einsum(subscripts, *operands, optimize=optimize)
+
+
+def _contracted_back(
     positions: Sequence[int], g: Any, y: Any, subscripts: str, *operands: Any, optimize: Any = False
 ) -> Iterator[Any]:
     return (_einsum_of(k, g, subscripts, operands, optimize) for k in positions)
@@ -126,7 +131,31 @@ def _letters(subscripts: str, operands: Any) -> tuple[list[str], str]:
     return inputs, output.replace("...", "".join(dots))
 
 
-variadic(np.einsum, _einsum)
+def spelled(operands: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """The subscripts and operands of np.einsum; lists of axes between the operands are written in letters."""
+    if isinstance(operands[0], str):
+        return operands[0], operands[1:]
+    count = len(operands) // 2
+    lists = ["".join(map(_letter, axes)) for axes in operands[1 : 2 * count : 2]]
+    output = ["->" + "".join(map(_letter, operands[-1]))] if len(operands) % 2 else []
+    return ",".join(lists) + "".join(output), operands[: 2 * count : 2]
+
+
+def _letter(axis: Any) -> str:
+    if axis is Ellipsis:
+        return "..."
+    if not 0 <= axis < 52:
+        raise ValueError(f"np.einsum: expected axes to have numbers from 0 to 51, got {axis}.")
+    return (string.ascii_uppercase + string.ascii_lowercase)[axis]
+
+
+def _einsum(*operands: Any, optimize: Any = False) -> Any:
+    subscripts, arrays = spelled(operands)
+    return apply(_contracted, (subscripts, *arrays), {"optimize": optimize})
+
+
+variadic(_contracted, _contracted_back)
+composed(np.einsum, _einsum)
 
 
 def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:

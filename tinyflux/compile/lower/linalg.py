@@ -11,9 +11,10 @@ import numpy as np
 from ...autodiff.rules.linalg import SlogdetResult
 from ...autodiff.rules.linalg import _letters as letters_of
 from ...autodiff.rules.linalg import _tensordot_axes as tensordot_axes
+from ...autodiff.rules.linalg import spelled
 from .. import program
 from ..program import Node
-from ..symbolic import NotCompilable, lower, node_of
+from ..symbolic import lower, node_of
 from .elementwise import cast, eye, loop, promoted
 
 
@@ -100,10 +101,9 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Node:
 
 
 @lower(np.einsum)
-def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Node:
-    if not isinstance(subscripts, str):
-        raise NotCompilable("np.einsum with lists of axes can't be compiled; write the subscripts as text.")
-    nodes = [node_of(x) for x in operands]
+def _einsum(*operands: Any, optimize: Any = False) -> Node:
+    subscripts, arrays = spelled(operands)
+    nodes = [node_of(x) for x in arrays]
     inputs, output = letters_of(subscripts, nodes)
     kind = np.result_type(*[x.dtype for x in nodes])
     for c in dict.fromkeys("".join(inputs)):
