@@ -3,6 +3,8 @@
 import numpy as np
 from cases import Case
 
+import tinyflux as flux
+
 MATMUL = ["n n", "mn n", "n nm", "mn nk", "1n nk", "m1 1k", "imn nk", "imn ink", "i1mn jnk", "n ink", "imn n", "mn ink"]
 DOT = [". .", ". ij", "ij .", "n n", "mn n", "n nk", "mn nk", "imn n", "n ink", "imn jnk"]
 EINSUM = [
@@ -45,6 +47,11 @@ def interleaved(operands, sublists):
     """np.einsum's other form: each operand is followed by the numbers of its axes, and at last those of the result."""
     pairs = [x for pair in zip(operands, sublists, strict=False) for x in pair]
     return [*pairs, *sublists[len(operands) :]]
+
+
+def slope_twice(f, x, e):
+    """The gradient of e times the gradient of f."""
+    return flux.gradient(lambda x: np.sum(flux.gradient(f, x) * e), x)
 
 
 def definite(x):
@@ -101,6 +108,8 @@ CASES = [
     ],
     Case("det", lambda x: np.linalg.det(well(x) / 8), "nn"),
     Case("det of many", lambda x: np.linalg.det(well(x) / 8), "inn"),
+    Case("det of a singular matrix", lambda a, b: np.linalg.det(a @ b), "nm mn"),
+    Case("slopes of det, twice", lambda x, e: slope_twice(np.linalg.det, well(x) / 8, e), "nn nn", least=1),
     Case("slogdet", lambda x: np.linalg.slogdet(well(x)).logabsdet, "nn"),
     Case("slogdet of many", lambda x: np.prod(np.stack(np.linalg.slogdet(-well(x))), axis=0), "inn"),
     Case("cholesky", lambda x: np.linalg.cholesky(definite(x)), "nn"),

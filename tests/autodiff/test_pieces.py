@@ -73,8 +73,10 @@ def test_pieces_need_little_memory():
     tracemalloc.stop()
 
 
-INDICES = [2, -1, slice(1, None), slice(None, None, -2), [0, 0, 3], np.array([True, False, True, True]), Ellipsis,
-           None, (slice(None), 1), (Ellipsis, [1, 1]), (np.array([0, 2]), np.array([0, 0])), True, np.array(False), ()]  # fmt: skip
+INDICES = [
+    2, -1, slice(1, None), slice(None, None, -2), [0, 0, 3], np.array([True, False, True, True]), Ellipsis, None,
+    (slice(None), 1), (Ellipsis, [1, 1]), (np.array([0, 2]), np.array([0, 0])), True, np.array(False), (),
+]  # fmt: skip
 INDEX = st.sampled_from(range(len(INDICES)))
 
 

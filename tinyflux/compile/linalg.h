@@ -94,3 +94,80 @@ SORTING(uint64_t, u64, TF_AFTER)
 
 FACTORS(float, f32, f)
 FACTORS(double, f64, )
+
+#define SINGULAR(T, s, f, EPSILON)                                                                                     \
+    /* A unit vector at right angles to the first k columns of U, in column k; there is one as k < m. */               \
+    static void completed_##s(T *u, int64_t m, int64_t n, int64_t k) {                                                 \
+        for (int64_t start = 0; start < m; start++) {                                                                  \
+            T length = 0;                                                                                              \
+            for (int64_t i = 0; i < m; i++) u[i * n + k] = i == start;                                                 \
+            for (int64_t again = 0; again < 2; again++)                                                                \
+                for (int64_t p = 0; p < k; p++) {                                                                      \
+                    T along = 0;                                                                                       \
+                    for (int64_t i = 0; i < m; i++) along += u[i * n + p] * u[i * n + k];                              \
+                    for (int64_t i = 0; i < m; i++) u[i * n + k] -= along * u[i * n + p];                              \
+                }                                                                                                      \
+            for (int64_t i = 0; i < m; i++) length += u[i * n + k] * u[i * n + k];                                     \
+            if (2 * m * length < 1) continue;                                                                          \
+            for (int64_t i = 0; i < m; i++) u[i * n + k] /= sqrt##f(length);                                           \
+            return;                                                                                                    \
+        }                                                                                                              \
+    }                                                                                                                  \
+    /* U, a row of singular values and V, of a matrix of m >= n rows, by Jacobi's rotations of pairs of columns, which end \
+       at right angles to each other. */                                                                               \
+    static int singular_##s(const T *restrict a, T *restrict u, int64_t m, int64_t n) {                                \
+        T *sigma = u + m * n, *v = sigma + n, scale = 0;                                                               \
+        for (int64_t i = 0; i < m * n; i++) {                                                                          \
+            if (!isfinite(a[i])) return 1;                                                                             \
+            scale = fmax##f(scale, fabs##f(a[i]));                                                                     \
+        }                                                                                                              \
+        for (int64_t i = 0; i < m * n; i++) u[i] = scale > 0 ? a[i] / scale : 0;                                       \
+        for (int64_t i = 0; i < n * n; i++) v[i] = i / n == i % n;                                                     \
+        for (int64_t round = 0, turned = 1; turned && round < 60; round++) {                                           \
+            turned = 0;                                                                                                \
+            for (int64_t p = 0; p < n; p++)                                                                            \
+                for (int64_t q = p + 1; q < n; q++) {                                                                  \
+                    T aa = 0, bb = 0, ab = 0;                                                                          \
+                    for (int64_t i = 0; i < m; i++) {                                                                  \
+                        const T x = u[i * n + p], y = u[i * n + q];                                                    \
+                        aa += x * x;                                                                                   \
+                        bb += y * y;                                                                                   \
+                        ab += x * y;                                                                                   \
+                    }                                                                                                  \
+                    if (fabs##f(ab) <= m * EPSILON * sqrt##f(aa) * sqrt##f(bb)) continue;                              \
+                    const T zeta = (bb - aa) / (2 * ab);                                                               \
+                    const T tangent = (zeta < 0 ? -1 : 1) / (fabs##f(zeta) + hypot##f(1, zeta));                       \
+                    const T cosine = 1 / hypot##f(1, tangent), sine = cosine * tangent;                                \
+                    turned = 1;                                                                                        \
+                    for (int64_t i = 0; i < m + n; i++) {                                                              \
+                        T *row = i < m ? u + i * n : v + (i - m) * n;                                                  \
+                        const T x = row[p], y = row[q];                                                                \
+                        row[p] = cosine * x - sine * y;                                                                \
+                        row[q] = sine * x + cosine * y;                                                                \
+                    }                                                                                                  \
+                }                                                                                                      \
+        }                                                                                                              \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            sigma[k] = 0;                                                                                              \
+            for (int64_t i = 0; i < m; i++) sigma[k] = hypot##f(sigma[k], u[i * n + k]);                               \
+        }                                                                                                              \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            int64_t best = k;                                                                                          \
+            for (int64_t j = k + 1; j < n; j++)                                                                        \
+                if (sigma[j] > sigma[best]) best = j;                                                                  \
+            for (int64_t i = 0; i < m + 1 + n && best != k; i++) {                                                     \
+                const T x = u[i * n + k];                                                                              \
+                u[i * n + k] = u[i * n + best];                                                                        \
+                u[i * n + best] = x;                                                                                   \
+            }                                                                                                          \
+            if (sigma[k] > 0)                                                                                          \
+                for (int64_t i = 0; i < m; i++) u[i * n + k] /= sigma[k];                                              \
+            else                                                                                                       \
+                completed_##s(u, m, n, k);                                                                             \
+            sigma[k] *= scale;                                                                                         \
+        }                                                                                                              \
+        return 0;                                                                                                      \
+    }
+
+SINGULAR(float, f32, f, 1e-7f)
+SINGULAR(double, f64, , 2e-16)

@@ -240,8 +240,12 @@ def _call(unit: Unit, kernel: Kernel) -> list[str]:
 
 
 # How many axes of each argument belong to one call; those before them are a stack, the same for all arguments.
-CORES = {"argsort": (1,), "factors": (2,), "solve": (2, 2), "cholesky": (2,)}
-FAILURES = {"solve": "Singular matrix", "cholesky": "Matrix is not positive definite"}
+CORES = {"argsort": (1,), "factors": (2,), "solve": (2, 2), "cholesky": (2,), "singular": (2,)}
+FAILURES = {
+    "solve": "Singular matrix",
+    "cholesky": "Matrix is not positive definite",
+    "singular": "SVD did not converge",
+}
 
 _KINDS = {
     "map": _map,

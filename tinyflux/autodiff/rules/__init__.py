@@ -9,6 +9,6 @@ clip passes the gradient at its bounds; a norm, std and hypot have slope 0 at th
 equal elements in their order; x⁰ has slope 0, and a^x has slope 0 at a = 0; a·log(b) has slope 0 for a at a = b = 0.
 """
 
-from . import elementwise, linalg, reductions, shapes
+from . import decompositions, elementwise, linalg, products, reductions, shapes
 
-__all__ = ["elementwise", "linalg", "reductions", "shapes"]
+__all__ = ["decompositions", "elementwise", "linalg", "products", "reductions", "shapes"]

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from ...autodiff.rules.decompositions import singular
 from ...autodiff.rules.linalg import SlogdetResult
-from ...autodiff.rules.linalg import _letters as letters_of
-from ...autodiff.rules.linalg import _tensordot_axes as tensordot_axes
-from ...autodiff.rules.linalg import spelled
+from ...autodiff.rules.products import _letters as letters_of
+from ...autodiff.rules.products import _tensordot_axes as tensordot_axes
+from ...autodiff.rules.products import spelled
 from .. import program
 from ..program import Node
 from ..symbolic import lower, node_of
 from .elementwise import cast, eye, loop, promoted
+from .shapes import part, transpose
 
 
 def contract(inputs: Sequence[str], operands: Sequence[Node], output: str) -> Node:
@@ -193,3 +195,20 @@ def _cholesky(a: Any) -> Node:
     x = _square("cholesky", a)
     x = cast(x, _real(x))
     return program.call("cholesky", [x], x.shape, x.dtype, x.shape[-1])
+
+
+@lower(singular)
+def _singular(a: Any) -> Node:
+    """Of a matrix with more columns than rows it is the transposed one's, with U and V exchanged."""
+    x = node_of(a)
+    if x.shape[-2] < x.shape[-1]:
+        both, rows, axis = _singular(_transposed(x)), x.shape[-1], x.ndim - 2
+        cuts = [(rows + 1, both.shape[-2]), (rows, rows + 1), (0, rows)]
+        return program.join([part(both, axis, start, stop) for start, stop in cuts], axis)
+    m, n = x.shape[-2:]
+    x = cast(x, _real(x))
+    return program.call("singular", [x], (*x.shape[:-2], m + 1 + n, n), x.dtype, m, n)
+
+
+def _transposed(x: Node) -> Node:
+    return transpose(x, [*range(x.ndim - 2), x.ndim - 1, x.ndim - 2])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...autodiff.rule import rule
-from ...autodiff.rules.linalg import product
+from ...autodiff.rules.products import product
 from ..activations import identity
 from ..initialisers import glorot_uniform, zeros
 from .show import Layer, written
