@@ -14,8 +14,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-REQUIRED = ("-std=gnu11", "-O3", "-fPIC", "-shared")
-# Without -ffast-math: NaN and infinity have to survive. Sums are reordered where `#pragma omp simd reduction` says so.
+# NaN, infinity, -0.0 and subnormal numbers have to survive, and sums are reordered only where `#pragma omp simd
+# reduction` says so: what $CC may ask for of -ffast-math is undone, the parts by name, as the whole doesn't cover them.
+# A library linked with -ffast-math would moreover take subnormal numbers for zero in the whole process.
+EXACT = (
+    "-fno-fast-math",
+    "-fno-unsafe-math-optimizations",
+    "-fno-finite-math-only",
+    "-fno-associative-math",
+    "-fno-reciprocal-math",
+    "-fsigned-zeros",
+)
+REQUIRED = ("-std=gnu11", "-O3", "-fPIC", "-shared", *EXACT)
 OPTIONAL = (
     "-march=native",
     "-mprefer-vector-width=512",  # of the processors that have such vectors; GCC takes half of them otherwise
@@ -24,6 +34,13 @@ OPTIONAL = (
     "-fno-trapping-math",
     "-ffp-contract=fast",
 )
+REFUSED = ("-mdaz-ftz", "-fsingle-precision-constant", "-fdenormal-fp-math")  # of $CC: not all compilers can undo them
+GUARD = """/* What a script in $CC may add to the flags. */
+#if defined __FAST_MATH__ || (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__) \\
+    || defined __NO_SIGNED_ZEROS__ || defined __ASSOCIATIVE_MATH__ || defined __RECIPROCAL_MATH__
+#error "the C compiler is called with -ffast-math, or a part of it, which changes results; set $CC to one that is not"
+#endif
+"""
 INSTEAD = {"-march=native": "-mcpu=native"}  # in compilers that know the one alone
 PATIENCE = 30.0  # seconds for a compiler to tell its version
 
@@ -97,6 +114,9 @@ def _find(cc: str, search_path: str) -> Compiler | str:
             candidates.append((sys.executable, "-m", "ziglang", "cc"))
     missed = []
     for name, *arguments in candidates:
+        refused = [flag for flag in arguments if flag.startswith(REFUSED)]
+        if refused:
+            return f"$CC is {cc!r}, and {refused[0]} changes results; leave it out."
         program = shutil.which(name, path=search_path)
         if program is None:
             missed.append(f"no {name} on $PATH")
@@ -184,7 +204,8 @@ def _run(compiler: Compiler, flags: tuple[str, ...], folder: Path) -> tuple[int,
     The compiler's own processes are a group: an interrupt of ours stops them all. It is given the same paths every
     time, so that most compilers make the same library from the same source.
     """
-    command = [*compiler.command, *flags, "source.c", "-o", "library.so", "-lm"]
+    (folder / "exact.h").write_text(GUARD)
+    command = [*compiler.command, *flags, "-include", "exact.h", "source.c", "-o", "library.so", "-lm"]
     process = subprocess.Popen(
         command,
         cwd=folder,
