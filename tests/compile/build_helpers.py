@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def _fresh(tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr(module, "_loaded", {})
+    monkeypatch.setattr(module, "_loaded", weakref.WeakValueDictionary())
     monkeypatch.setattr(module, "_warned", False)
     monkeypatch.setattr(compilers, "_accepted", {})
 

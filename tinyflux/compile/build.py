@@ -6,6 +6,7 @@ with the content that it was written with: a file's name holds what it was built
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import functools
 import hashlib
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 import warnings
+import weakref
 from pathlib import Path
 
 from .compiler import CompilationFailed, Compiler, CompilerNotFound, available, compile_library, find_compiler
@@ -30,7 +32,7 @@ WORK = "building-"  # begins the names of folders in which a compiler is at work
 STALE = 3600.0  # seconds after which such a folder must be that of a dead process
 
 _lock = threading.RLock()
-_loaded: dict[str, ctypes.CDLL] = {}  # by key
+_loaded: weakref.WeakValueDictionary[str, ctypes.CDLL] = weakref.WeakValueDictionary()  # by key
 _warned = False
 
 
@@ -45,7 +47,8 @@ def build(source: str) -> ctypes.CDLL:
         source: all of it: what it includes by `#include`, other than the system's headers, could change unnoticed.
 
     Returns:
-        The library; for the same text the same object, on whose functions `argtypes` and `restype` are to be set.
+        The library; for the same text the same object, on whose functions `argtypes` and `restype` are to be set. It is
+        unloaded once neither it nor any of its functions is referred to: the address of one doesn't keep it.
 
     Raises:
         CompilerNotFound: there is no C compiler; the message says what to do.
@@ -60,9 +63,12 @@ def build(source: str) -> ctypes.CDLL:
     compiler = find_compiler()
     key = _key(source, compiler)
     with _lock:
-        if key not in _loaded:
-            _loaded[key] = _load(source, key, compiler)
-        return _loaded[key]
+        library = _loaded.get(key)
+        if library is None:
+            library = _loaded[key] = _load(source, key, compiler)
+            # A call in progress refers to its function, and so to the library. At exit threads may still be in one.
+            weakref.finalize(library, _ctypes.dlclose, library._handle).atexit = False
+        return library
 
 
 def _after_fork() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 from collections.abc import Callable, Iterable
@@ -27,15 +28,11 @@ class Library:
     def __init__(self, source: Source) -> None:
         self.source = source
         library = build(header() + source.text)
-        pointer, number = ctypes.c_void_p, ctypes.c_int64
         for name, arguments in _SIGNATURES.items():
-            if hasattr(library, name):
-                function = getattr(library, name)
-                function.restype = number
-                function.argtypes = [{"p": pointer, "n": number}[kind] for kind in arguments]
-                setattr(self, name, function)
+            with contextlib.suppress(ValueError):  # not all sources have all of them
+                setattr(self, name, _function(library, name, arguments))
         if source.unit.blas:
-            library.link_blas(*_blas())
+            _function(library, "link_blas", "pp")(*_blas())
         self._arenas: list[Any] = []
 
     def arena(self) -> Any:
@@ -47,6 +44,18 @@ class Library:
 
     def done(self, arena: Any) -> None:
         self._arenas.append(arena)
+
+
+def _function(library: ctypes.CDLL, name: str, arguments: str) -> Any:
+    """A function of a library, which it keeps loaded; ValueError where there is none of this name.
+
+    One that the library itself gives refers to itself, too: it would wait for the garbage collector.
+    """
+    kinds = {"p": ctypes.c_void_p, "n": ctypes.c_int64}
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[kinds[kind] for kind in arguments])
+    function: Any = prototype(ctypes.addressof(ctypes.c_char.in_dll(library, name)))
+    function.library = library
+    return function
 
 
 def aligned(size: int) -> Any:
@@ -72,12 +81,12 @@ def _blas() -> tuple[Any, Any]:
     """The addresses of sgemm and dgemm, which SciPy hands on in capsules."""
     from scipy.linalg import cython_blas
 
+    # Prototypes of our own: types set on the functions of `ctypes.pythonapi` would hold for every other library, too.
     api = ctypes.pythonapi
-    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-    api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
+    pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))
     capsules = [cython_blas.__pyx_capi__[name] for name in ("sgemm", "dgemm")]
-    sgemm, dgemm = (ctypes.c_void_p(api.PyCapsule_GetPointer(x, api.PyCapsule_GetName(x))) for x in capsules)
+    sgemm, dgemm = (ctypes.c_void_p(pointer_of(x, name_of(x))) for x in capsules)
     return sgemm, dgemm
 
 
