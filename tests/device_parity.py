@@ -23,6 +23,7 @@ ZETA = "NumPy calls scipy.special.zeta _zeta, which CuPy does not know"
 BROADCASTS = "cupy.linalg.solve does not broadcast stacks of matrices"
 NO_AXIS = "CuPy knows no axis 0 of an array without axes"
 REDUCE = "CuPy has ufunc.reduce for add and multiply alone"
+ACCUMULATE = "CuPy has ufunc.accumulate for add and multiply alone"
 LIMITS = {  # the library writes nothing else than what CuPy lacks here
     "psi": ZETA,
     "slope of psi": ZETA,
@@ -30,6 +31,7 @@ LIMITS = {  # the library writes nothing else than what CuPy lacks here
     "solve nn ink": BROADCASTS,
     "solve i1nn jnk": BROADCASTS,
     **{f"{name} axis=0 of a number": NO_AXIS for name in ("sum", "max")},
+    **{f"{name}.accumulate": ACCUMULATE for name in ("maximum", "minimum", "logaddexp")},
     **{f"pad {width}": "cupy.pad does not know a dict of widths" for width in ({0: 2}, {-1: (1, 3)})},
 }
 SECOND_ORDER_LIMITS = {"gammaln": ZETA}

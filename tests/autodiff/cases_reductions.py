@@ -42,15 +42,28 @@ CASES = [
     ],
     *[
         Case(f"{f.__name__} axis={axis}", lambda x, f=f, axis=axis: f(x, axis=axis), "ijk", least=least)
-        for f, least in ((np.cumsum, 0), (np.cumprod, 0), (np.ptp, 1))
+        for f, least in ((np.cumsum, 0), (np.cumprod, 0), (np.nancumsum, 0), (np.nancumprod, 0), (np.ptp, 1))
         for axis in (None, 0, 1, -1)
     ],
+    *[
+        Case(f"{f.__name__}.accumulate {options}", lambda x, f=f, o=options: f.accumulate(x, **o), "ijk", least=least)
+        for f, least in UFUNCS.items()
+        for options in ({}, {"axis": 1}, {"axis": -1})
+    ],
+    *[
+        Case(f"{f.__name__} {options}", lambda x, f=f, o=options: f(x, **o), "ij")
+        for f in (np.cumulative_sum, np.cumulative_prod)
+        for options in ({"axis": 0}, {"axis": -1, "include_initial": True})
+    ],
+    Case("cumulative_sum of a line", lambda x: np.cumulative_sum(x, include_initial=True), "i"),
     Case("x.cumsum()", lambda x: x.cumsum() * x.cumsum(axis=None), "ij"),
-    Case("x.cumprod(0)", lambda x: x.cumprod(0), "ij"),
+    Case("x.cumprod(0)", lambda x: x.cumprod(0) ** 2, "ij"),
     Case("cumsum of a number", np.cumsum, "."),
     Case("cumprod of a number", np.cumprod, "."),
     Case("add.accumulate", lambda x: np.add.accumulate(x) * np.add.accumulate(x, axis=0), "ij"),
     Case("diff", lambda x: np.diff(x), "ij", least=1),
     Case("diff twice along 0", lambda x: np.diff(x, 2, axis=0), "ij", least=2),
     Case("diff 0 times", lambda x: np.diff(x, n=0), "ij"),
+    Case("diff with ends", lambda x, a: np.diff(x, prepend=a, append=1.5), "ij i1"),
+    Case("diff with ends along 0", lambda x, a: np.diff(x, 2, 0, a, a * a), "ij ."),
 ]

@@ -45,6 +45,14 @@ def test_clip_passes_the_gradient_at_its_bounds():
     assert gradient(lambda x: np.clip(x, -1, 1), [-2, -1, 0, 1, 2]) == [0, 1, 1, 1, 0]
 
 
+def test_a_bound_that_is_not_a_number_makes_clip_so():
+    x, bound = np.array([1.0, 2.0, 3.0]), np.array([np.nan, 2.5, 2.5])
+    for low, high in ((np.nan, 1), (0, np.nan), (bound, 4), (0, bound), (3, 1)):
+        for start in (x, x * np.nan):
+            value, _ = flux.pullback(lambda x, low=low, high=high: np.clip(x, low, high), start)
+            np.testing.assert_array_equal(value, np.clip(start, low, high))
+
+
 @pytest.mark.parametrize(
     "f",
     [
@@ -53,12 +61,39 @@ def test_clip_passes_the_gradient_at_its_bounds():
         lambda x: np.linalg.norm(x, axis=0),
         lambda x: np.linalg.norm(x, 3),
         lambda x: np.linalg.norm(x, 1.5),
+        lambda x: np.linalg.norm(x, 1),
         lambda x: np.hypot(x, x),
         lambda x: np.std(x, keepdims=True),
     ],
 )
 def test_roots_have_slope_0_at_0(f):
     assert gradient(f, [0, 0, 0]) == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.linalg.norm,
+        np.std,
+        lambda x: np.linalg.norm(x, 3),
+        lambda x: np.hypot(x[0], x[1]),
+        lambda x: np.linalg.norm(x, axis=0, keepdims=True)[0],
+    ],
+)
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_roots_have_no_second_derivative_at_0(f, power):
+    """That of the square is 2, but only where the slope of a root times the root is known to be the argument."""
+    curvature = flux.hessian(lambda x: f(x) ** power, np.zeros(2))
+    assert np.isnan(curvature).all()
+    assert np.isfinite(flux.hessian(lambda x: f(x) ** power, np.array([1.0, 2.0]))).all()
+
+
+def test_only_the_column_at_the_origin_has_no_second_derivative():
+    x = np.array([[3.0, 0.0], [4.0, 0.0]])
+    slope = lambda x: np.sum(flux.gradient(lambda x: np.sum(np.linalg.norm(x, axis=0) ** 2), x))  # noqa: E731
+    curvature = flux.gradient(slope, x)
+    np.testing.assert_allclose(curvature[:, 0], [2, 2], rtol=1e-12)
+    assert np.isnan(curvature[:, 1]).all()
 
 
 def test_std_of_one_number():
@@ -86,8 +121,26 @@ def test_products_with_zeros():
     assert gradient(np.prod, [0, 2, 0]) == [0, 0, 0]
     assert gradient(lambda x: np.prod(x, axis=1), [[0, 2], [3, 0]]) == [[2, 0], [0, 3]]
     assert gradient(np.cumprod, [0, 2]) == [3, 0]
+    assert gradient(np.cumprod, [2, 0, 3, 0, 5]) == [1, 8, 0, 0, 0]  # 2 + 2·3
     assert flux.hessian(np.prod, np.array([0.0, 2, 3])).tolist() == [[0, 3, 2], [3, 0, 0], [2, 0, 0]]
     assert flux.hessian(np.prod, np.array([0.0, 0, 3])).tolist() == [[0, 3, 0], [3, 0, 0], [0, 0, 0]]
+
+
+def test_running_products_with_zeros_to_second_order():
+    """∂²/∂xᵢ∂xⱼ Σₖ x₀…xₖ is the sum over k of the products without i and j."""
+    x = np.array([2.0, 0, 3, 0, 0.5, 4])
+    expected = np.zeros((6, 6))
+    for i in range(6):
+        for j in range(6):
+            others = [np.delete(x[: k + 1], [i, j]).prod() for k in range(max(i, j), 6)]
+            expected[i, j] = 0 if i == j else sum(others)
+    assert flux.hessian(lambda x: np.sum(np.cumprod(x)), x).tolist() == expected.tolist()
+
+
+def test_a_running_maximum_hands_the_gradient_on():
+    assert gradient(np.maximum.accumulate, [1, 3, 2, 5, 4]) == [1, 2, 0, 2, 0]
+    assert gradient(np.minimum.accumulate, [4, 5, 2, 3, 1]) == [2, 0, 2, 0, 1]
+    assert gradient(np.maximum.accumulate, [2, 2, 2]) == [1.75, 0.75, 0.5]  # half at each tie
 
 
 def test_xlogy_at_0():
@@ -98,14 +151,17 @@ def test_xlogy_at_0():
 def test_logaddexp_of_infinities():
     assert gradient(np.logaddexp, [-INF, INF, 0], [1, 1, -INF]) == [[0, 1, 1], [1, 0, 0]]
     for x in (-INF, INF):
-        assert np.isfinite(gradient(np.logaddexp, [x], [x])).all()
+        assert gradient(np.logaddexp, [x], [x]) == [[0.5], [0.5]]
     np.testing.assert_allclose(gradient(np.logaddexp, [1000, -1000], [1000, -1000]), 0.5, rtol=1e-12)
 
 
 def test_logsumexp_is_stable():
     assert gradient(np.logaddexp.reduce, [-INF, 1000, 1000]) == pytest.approx([0, 0.5, 0.5])
     assert gradient(np.logaddexp.reduce, [INF, 1, -INF]) == [1, 0, 0]
-    assert np.isfinite(gradient(np.logaddexp.reduce, [-INF, -INF])).all()
+    assert gradient(np.logaddexp.reduce, [-INF, -INF]) == [0.5, 0.5]
+    assert gradient(np.logaddexp.reduce, [INF, INF, 0, INF, INF]) == [0.25, 0.25, 0, 0.25, 0.25]
+    assert gradient(np.logaddexp.accumulate, [-INF, -INF, -INF, 0]) == [1.75, 0.75, 0.5, 1]
+    assert flux.hessian(lambda x: np.logaddexp(x[0], x[1]), np.zeros(2)).tolist() == [[0.25, -0.25], [-0.25, 0.25]]
     rows = gradient(lambda x: np.logaddexp.reduce(x, axis=1), [[-1000, -1000], [0, -INF]])
     np.testing.assert_allclose(rows, [[0.5, 0.5], [1, 0]], rtol=1e-12)
     assert gradient(np.logaddexp.reduce, []) == []

@@ -87,6 +87,10 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     without any floating-point array; NotImplementedError, with the remedy, for an operation without a rule;
     MixedDevices where arrays in NumPy and on the GPU meet.
 
+    At a kink the slope is a convention: |x| has slope 0 at 0, and so have a norm, std and hypot at the origin; equal
+    elements share what flows to their maximum; clip passes it at its bounds. The second derivatives of a norm, std and
+    hypot at the origin are NaN.
+
     >>> import numpy as np, tinyflux as flux
     >>> flux.gradient(lambda x: np.sum(np.sin(x) ** 2), np.array([0.0, np.pi / 4]))
     array([0., 1.])

@@ -187,18 +187,22 @@ def _best(
 
 def _scan(unit: Unit, kernel: Kernel) -> list[str]:
     (node,) = kernel.nodes
-    (x,) = node.args
-    function, axis = node.params
-    row = _row(unit, kernel, x)
-    extents = unit.lengths(x.shape, row)
-    at = indices(x.shape)
+    extents = unit.lengths(node.shape, _row(unit, kernel, node.args[0]))
     body = Body(unit, kernel)
-    value = body.value(x, at)
-    target = f"{unit.name(node, write=True)}[{text(body.offset(node, at))}]"
-    lines = [*body.lines, _step(function, "total", value, node.dtype), f"{target} = total;"]
-    sweep = loops([(f"i{axis}", extents[axis])], lines)
-    begin = f"{c_type(node.dtype)} total = {_START[function](node.dtype)};"
-    return body.outside + loops([(f"i{i}", extents[i]) for i in range(x.ndim) if i != axis], [begin, *sweep])
+    outer = [(f"i{i}", n) for i, n in enumerate(extents) if i != node.params[1]]
+    return body.outside + loops(outer, scanned(body, node, extents[node.params[1]]))
+
+
+def scanned(body: Body, node: Node, length: str) -> list[str]:
+    """The lines that go along one line of what is accumulated."""
+    function, axis = node.params
+    at = indices(node.shape)
+    *factor, value = [body.value(x, at) for x in node.args]
+    target = f"{body.unit.name(node, write=True)}[{text(body.offset(node, at))}]"
+    step = f"total = {value} + {factor[0]} * total;" if factor else _step(function, "total", value, node.dtype)
+    start = "0" if factor else _START[function](node.dtype)
+    sweep = loops([(f"i{axis}", length)], [*body.lines, step, f"{target} = total;"])
+    return [f"{c_type(node.dtype)} total = {start};", *sweep]
 
 
 def _scatter(unit: Unit, kernel: Kernel) -> list[str]:

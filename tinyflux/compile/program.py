@@ -12,7 +12,7 @@ An operation is a `Node`. There are few kinds of them, on purpose:
     scatter          zeros with the elements of the first argument added at the indices that are the others
     join             its arguments one after another along an axis
     reduce           a sum, product, maximum … over axes
-    scan             a running sum or product along an axis
+    scan             a running sum, product, maximum … or a recurrence along an axis
     call             a function of whole matrices or rows, written in C: sorting, solving …
 
 A product of matrices is a reduction of a map of two views; the scheduler knows it when it sees it. Equal operations are
@@ -245,8 +245,8 @@ def join(parts: Sequence[Node], axis: int) -> Node:
     return _node("join", tuple(parts), axis, tuple(shape), parts[0].dtype)
 
 
-def scan(function: str, x: Node, axis: int) -> Node:
-    return _node("scan", (x,), (function, axis), x.shape, x.dtype)
+def scan(function: str, args: Sequence[Node], axis: int) -> Node:
+    return _node("scan", tuple(args), (function, axis), args[0].shape, args[0].dtype)
 
 
 def call(function: str, args: Sequence[Node], shape: Sequence[int], dtype: Any, *options: Any) -> Node:

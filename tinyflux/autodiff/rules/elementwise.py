@@ -41,40 +41,50 @@ rule(np.log, lambda g, y, x: g / x)
 rule(np.log2, lambda g, y, x: g / (x * math.log(2)))
 rule(np.log10, lambda g, y, x: g / (x * math.log(10)))
 rule(np.log1p, lambda g, y, x: g / (1 + x))
-rule(np.logaddexp, lambda g, y, a, b: g * share(a, y), lambda g, y, a, b: g * share(b, y))
+rule(np.logaddexp, lambda g, y, a, b: g * _share(a, b), lambda g, y, a, b: g * _share(b, a))
 
 
-def share(a: Any, y: Any) -> Any:
-    """exp(a − y), where both may be the same infinity."""
-    return np.exp(np.where(a == y, 0, a - np.where(a == y, 0, y)))
+def _share(a: Any, b: Any) -> Any:
+    """exp a / (exp a + exp b); the halves where both are the same infinity."""
+    same = (a == b) & np.isinf(a)
+    return special.expit(np.where(same, 0, a - np.where(same, 0, b)))
 
 
 # Trigonometric, hyperbolic.
 rule(np.sin, lambda g, y, x: g * np.cos(x))
 rule(np.cos, lambda g, y, x: -g * np.sin(x))
 rule(np.tan, lambda g, y, x: g * (1 + y * y))
-rule(np.arcsin, lambda g, y, x: g / np.sqrt(1 - x * x))
-rule(np.arccos, lambda g, y, x: -g / np.sqrt(1 - x * x))
+rule(np.arcsin, lambda g, y, x: g / np.sqrt((1 - x) * (1 + x)))
+rule(np.arccos, lambda g, y, x: -g / np.sqrt((1 - x) * (1 + x)))
 rule(np.arctan, lambda g, y, x: g / (1 + x * x))
-rule(np.arctan2, lambda g, y, a, b: g * b / (a * a + b * b), lambda g, y, a, b: -g * a / (a * a + b * b))
-rule(np.hypot, lambda g, y, a, b: g * _slope(a, y), lambda g, y, a, b: g * _slope(b, y))
+rule(np.arctan2, lambda g, y, a, b: g * _turn(b, a), lambda g, y, a, b: -g * _turn(a, b))
+rule(np.hypot, lambda g, y, a, b: g * over(a, y), lambda g, y, a, b: g * over(b, y))
 rule(np.deg2rad, lambda g, y, x: np.deg2rad(g))
 rule(np.rad2deg, lambda g, y, x: np.rad2deg(g))
 composed(np.radians, np.deg2rad)
 composed(np.degrees, np.rad2deg)
 
 
-def _slope(a: Any, y: Any) -> Any:
-    """a / y, and 0 at the origin."""
-    return a / np.where(y == 0, 1, y)
+def _turn(a: Any, b: Any) -> Any:
+    """a / (a² + b²), without the squares, which may be too large or too small to be numbers."""
+    distance = np.hypot(a, b)
+    return a / distance / distance
+
+
+# a / y, and 0 at y = 0. Slopes of norms are such quotients: 0 at the origin, where they jump, so that the next is NaN.
+over: Any = rule(
+    lambda a, y: a * (y != 0) / np.where(y == 0, 1, y),
+    lambda g, q, a, y: g / np.where(y == 0, np.nan, y),
+    lambda g, q, a, y: -g * q / np.where(y == 0, np.nan, y),
+)
 
 
 rule(np.sinh, lambda g, y, x: g * np.cosh(x))
 rule(np.cosh, lambda g, y, x: g * np.sinh(x))
 rule(np.tanh, lambda g, y, x: g * (1 - y * y))
-rule(np.arcsinh, lambda g, y, x: g / np.sqrt(x * x + 1))
-rule(np.arccosh, lambda g, y, x: g / np.sqrt(x * x - 1))
-rule(np.arctanh, lambda g, y, x: g / (1 - x * x))
+rule(np.arcsinh, lambda g, y, x: g / np.hypot(x, 1))
+rule(np.arccosh, lambda g, y, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)))
+rule(np.arctanh, lambda g, y, x: g / ((1 - x) * (1 + x)))
 
 # Piecewise.
 rule(np.absolute, lambda g, y, x: g * np.sign(x))
@@ -106,8 +116,8 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
     low = a_min if min is None else min
     high = a_max if max is None else max
     if low is not None:
-        a = np.where(a < low, low, a)
-    return a if high is None else np.where(a > high, high, a)
+        a = np.where((a < low) | (low != low), low, a)  # a bound that is NaN makes NaN of everything
+    return a if high is None else np.where((a > high) | (high != high), high, a)
 
 
 composed(np.clip, _clip)

@@ -49,14 +49,32 @@ composed(np.linalg.slogdet, lambda a: SlogdetResult(_detsign(a), _logabsdet(a)))
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+    if x.dtype.kind not in "fc":
+        x = x.astype(np.float64)
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if ord is None and axis is None and not keepdims:
+        x = np.reshape(x, -1)
+        return root(np.dot(x, x))
     if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
         return root(np.sum(x * x, axis=axes, keepdims=keepdims))
-    if len(axes) != 1 or isinstance(ord, str) or ord == 0:
-        raise NotImplementedError(f"np.linalg.norm: no gradient for ord={ord!r} over {len(axes)} axes; write it out.")
+    if len(axes) == 1 and not isinstance(ord, str):
+        return _vector_norm(x, ord, axes[0], keepdims)
+    if len(axes) == 2 and ord in (1, -1, np.inf, -np.inf):
+        columns, rows = axes if abs(ord) == 1 else axes[::-1]
+        sums = np.sum(np.abs(x), axis=columns, keepdims=True)
+        y = (np.max if ord > 0 else np.min)(sums, axis=rows, keepdims=True)
+        return y if keepdims else np.squeeze(y, axis=axes)
+    raise NotImplementedError(f"np.linalg.norm: no gradient for ord={ord!r} over {len(axes)} axes; write it out.")
+
+
+def _vector_norm(x: Any, ord: float, axis: int, keepdims: bool) -> Any:  # noqa: A002
+    if ord == 0:
+        return np.sum((x != 0).astype(x.dtype), axis=axis, keepdims=keepdims)
+    if ord == 1:
+        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
     if ord in (np.inf, -np.inf):
-        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axes[0], keepdims=keepdims)
-    return root(np.sum(np.abs(x) ** ord, axis=axes[0], keepdims=keepdims), ord)
+        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axis, keepdims=keepdims)
+    return root(np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims), ord)
 
 
 composed(np.linalg.norm, _norm)

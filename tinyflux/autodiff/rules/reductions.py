@@ -1,5 +1,10 @@
-"""Rules of functions that reduce, accumulate or sort along axes."""
+"""Rules of functions that reduce along axes.
 
+float16 is reduced as NumPy does it: means are calculated in float32, and nothing else is.
+"""
+
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,12 +12,13 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..rule import composed, primitive, rule
 from ..tape import apply
-from .elementwise import share
+from .elementwise import over
 
 Axis = Any  # None, an axis, or a tuple of axes
+HALF = np.dtype(np.float16)
 
 
-def _kept(g: Any, axis: Axis, keepdims: bool) -> Any:
+def kept(g: Any, axis: Axis, keepdims: bool) -> Any:
     """The result of a reduction, or its cotangent, in a shape that broadcasts against what was reduced."""
     return g if keepdims or axis is None else np.expand_dims(g, axis)
 
@@ -20,6 +26,24 @@ def _kept(g: Any, axis: Axis, keepdims: bool) -> Any:
 def _count(x: Any, y: Any) -> int:
     """How many elements each result of a reduction came from."""
     return x.size // (y.size or 1)
+
+
+def in_single(definition: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of an array, calculated in float32 where that is float16."""
+
+    @functools.wraps(definition)
+    def calculated(a: Any, *args: Any, **options: Any) -> Any:
+        if a.dtype != HALF or len(args) > 1 or options.get("dtype") is not None:
+            return definition(a, *args, **options)
+        return definition(a.astype(np.float32), *args, **options).astype(HALF)
+
+    return calculated
+
+
+def masked(a: Any, where: Any, neutral: Any, dtype: Any = None) -> Any:
+    """The elements that a reduction is to look at, and its neutral element in the place of the others."""
+    a = a if dtype is None else a.astype(dtype)
+    return a if where is True else np.where(where, a, neutral)
 
 
 _add: Any = np.add.reduce
@@ -34,38 +58,89 @@ def _mean(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
     return total / _count(x, total)
 
 
+def _max(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
+    return np.max(x, axis=axis, keepdims=keepdims)
+
+
+def _min(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
+    return np.min(x, axis=axis, keepdims=keepdims)
+
+
+def _extremum(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    ties = x == kept(y, axis, keepdims)
+    count = np.sum(ties, axis=axis, keepdims=True, dtype=np.float32 if x.dtype == HALF else x.dtype)
+    return kept(g, axis, keepdims) * (ties / count)
+
+
+def _shares(g: Any, y: Any, x: Any, axis: Axis = 0, keepdims: bool = False) -> Any:
+    y = kept(y, axis, keepdims)
+    weights = np.exp(np.where(x == y, 0, x - np.where(x == y, 0, y)))  # both may be the same infinity
+    return kept(g, axis, keepdims) * (weights / np.sum(weights, axis=axis, keepdims=True))
+
+
+primitive(_sum, lambda g, y, x, axis=None, keepdims=False: kept(g, axis, keepdims) * np.ones_like(x))
+primitive(_mean, lambda g, y, x, axis=None, keepdims=False: kept(g / _count(x, y), axis, keepdims) * np.ones_like(x))
+primitive(_max, _extremum)
+primitive(_min, _extremum)
+primitive(np.logaddexp.reduce, _shares)
+
+
 def _reduced(function: Any, a: Any, axis: Axis, keepdims: bool) -> Any:
     options = {} if axis is None and not keepdims else {"axis": axis, "keepdims": keepdims}
     return apply(function, (a,), options)
 
 
-primitive(_sum, lambda g, y, x, axis=None, keepdims=False: _kept(g, axis, keepdims) * np.ones_like(x))
-primitive(_mean, lambda g, y, x, axis=None, keepdims=False: _kept(g / _count(x, y), axis, keepdims) * np.ones_like(x))
-composed(np.sum, lambda a, axis=None, *, keepdims=False: _reduced(_sum, a, axis, keepdims))
-composed(np.mean, lambda a, axis=None, *, keepdims=False: _reduced(_mean, a, axis, keepdims))
-composed(np.add.reduce, lambda a, axis=0, *, keepdims=False: _reduced(_sum, a, axis, keepdims))
+def _total(
+    a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
+    y = _reduced(_sum, masked(a, where, 0, dtype), axis, keepdims)
+    return y if initial is None else y + initial
 
 
-def _extremum(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    ties = np.where(x == _kept(y, axis, keepdims), np.ones_like(x), np.zeros_like(x))
-    return _kept(g, axis, keepdims) * (ties / np.sum(ties, axis=axis, keepdims=True))
+def _average(a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
+    if where is True:
+        return _reduced(_mean, masked(a, True, 0, dtype), axis, keepdims)
+    return _total(a, axis, dtype, keepdims=keepdims, where=where) / _looked_at(a, axis, keepdims, where)
 
 
-rule(np.max, _extremum)
-rule(np.min, _extremum)
-composed(np.amax, np.max)
-composed(np.amin, np.min)
-composed(np.ptp, lambda a, axis=None: np.max(a, axis) - np.min(a, axis))
+def _looked_at(a: Any, axis: Axis, keepdims: bool, where: Any) -> Any:
+    """How many elements each result comes from, where some are masked."""
+    kind = np.float64 if a.dtype.kind != "f" or a.dtype == HALF else a.dtype
+    return np.sum(np.broadcast_to(where, a.shape), axis=axis, keepdims=keepdims, dtype=kind)
 
 
-def _prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _extreme(function: Any, against: Any, neutral: float) -> Callable[..., Any]:
+    def reduction(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
+        y = _reduced(function, masked(a, where, neutral), axis, keepdims)
+        return y if initial is None else against(y, initial)
+
+    return reduction
+
+
+def _product(
+    a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
     """The product along axes as one function of a matrix whose rows are multiplied out."""
-    if not a.size:
-        return np.sum(a, axis=axis, keepdims=keepdims) + 1
+    a = masked(a, where, 1, dtype)
+    if a.size:
+        y = _row_products(rows(a, axis))
+        y = restored(y, a, axis) if keepdims else y
+    else:
+        y = np.sum(a, axis=axis, keepdims=keepdims) + 1
+    return y if initial is None else y * initial
+
+
+def rows(a: Any, axis: Axis) -> Any:
+    """All axes that are reduced as one, the last."""
     axes = tuple(range(a.ndim)) if axis is None or not a.ndim else normalize_axis_tuple(axis, a.ndim)
     rest = tuple(i for i in range(a.ndim) if i not in axes)
-    y = _row_products(np.transpose(a, rest + axes).reshape((*(a.shape[i] for i in rest), -1)))
-    return y.reshape(tuple(1 if i in axes else n for i, n in enumerate(a.shape))) if keepdims else y
+    return np.transpose(a, rest + axes).reshape((*(a.shape[i] for i in rest), -1))
+
+
+def restored(y: Any, a: Any, axis: Axis) -> Any:
+    """A result for each row, with the axes that were reduced kept as axes of length 1."""
+    axes = tuple(range(a.ndim)) if axis is None or not a.ndim else normalize_axis_tuple(axis, a.ndim)
+    return y.reshape(tuple(1 if i in axes else n for i, n in enumerate(a.shape)))
 
 
 def _products_of_others(x: Any) -> Any:
@@ -80,60 +155,66 @@ _row_products = rule(
     lambda x: np.prod(x, axis=-1),
     lambda g, y, x: np.expand_dims(g, -1) * _products_of_others(x),
 )
-composed(np.prod, _prod)
+
+
+def _variance(
+    a: Any, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False, where: Any = True,
+    mean: Any = None, correction: float | None = None,
+) -> Any:  # fmt: skip
+    a = masked(a, where, 0, dtype)
+    sums = {"axis": axis, "dtype": None if a.dtype.kind == "f" else np.float64}
+    if mean is None:
+        total = np.sum(a, keepdims=True, **sums)
+        mean = _divided(total, _count(a, total) if where is True else _looked_at(a, axis, True, where))
+    deviation = masked(a - mean, where, 0)
+    total = np.sum(deviation * deviation, keepdims=keepdims, **sums)
+    count = _count(a, total) if where is True else _looked_at(a, axis, keepdims, where)
+    lost = ddof if correction is None else correction
+    return _divided(total, max(count - lost, 0) if where is True else np.maximum(count - lost, 0))
+
+
+def _divided(total: Any, count: Any) -> Any:
+    """A sum over how many there are, which may be more than float16 has numbers for."""
+    return (total.astype(np.float64) / count).astype(HALF) if total.dtype == HALF else total / count
 
 
 def root(y: Any, degree: float = 2) -> Any:
     """The root of a sum of powers, with slope 0 at 0."""
-    inside = np.where(y == 0, 1, y)
-    return np.where(y == 0, 0, np.sqrt(inside) if degree == 2 else inside ** (1 / degree))
+    return _root(y) if degree == 2 else _root(y, degree=degree)
 
 
-def _var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
-    deviation = a - np.mean(a, axis=axis, keepdims=True)
-    total = np.sum(deviation * deviation, axis=axis, keepdims=keepdims)
-    return total / (_count(a, total) - ddof)
-
-
-composed(np.var, _var)
-composed(np.std, lambda a, axis=None, *, ddof=0, keepdims=False: root(_var(a, axis, ddof=ddof, keepdims=keepdims)))
-
-
-def _cumsum(g: Any, y: Any, x: Any, axis: int | None = None) -> Any:
-    backwards = np.flip(np.cumsum(np.flip(g, axis or 0), axis or 0), axis or 0)
-    return backwards.reshape(x.shape) if axis is None else backwards
-
-
-rule(np.cumsum, _cumsum)
-
-
-def _cumprod(a: Any, axis: int | None = None) -> Any:
-    a = a.reshape(-1) if axis is None else np.moveaxis(a, axis, -1)
-    products = [a[..., :1]]
-    for i in range(1, a.shape[-1]):
-        products.append(products[-1] * a[..., i : i + 1])
-    return np.moveaxis(np.concatenate(products, axis=-1), -1, axis or 0)
-
-
-composed(np.cumprod, _cumprod)
-
-
-def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
-    a = np.moveaxis(a, axis, -1)
-    for _ in range(n):
-        a = a[..., 1:] - a[..., :-1]
-    return np.moveaxis(a, -1, axis)
-
-
-composed(np.diff, _diff)
-
-
-# A ufunc's methods.
-primitive(
-    np.logaddexp.reduce,
-    lambda g, y, x, axis=0, keepdims=False: _kept(g, axis, keepdims) * share(x, _kept(y, axis, keepdims)),
+_root = rule(
+    lambda y, degree=2: np.sqrt(y) if degree == 2 else y ** (1 / degree),
+    lambda g, r, y, degree=2: over(0.5 * g, r) if degree == 2 else over(g * r / degree, y),
 )
-composed(np.multiply.reduce, lambda array, axis=0, *, keepdims=False: np.prod(array, axis=axis, keepdims=keepdims))
-composed(np.maximum.reduce, lambda array, axis=0, *, keepdims=False: np.max(array, axis=axis, keepdims=keepdims))
-composed(np.minimum.reduce, lambda array, axis=0, *, keepdims=False: np.min(array, axis=axis, keepdims=keepdims))
-composed(np.add.accumulate, lambda array, axis=0: np.cumsum(array, axis=axis))
+
+
+def _deviation(a: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
+    return root(_variance(a, axis, dtype, **options))
+
+
+composed(np.sum, _total)
+composed(np.mean, in_single(_average))
+composed(np.prod, _product)
+composed(np.max, _extreme(_max, np.maximum, -np.inf))
+composed(np.min, _extreme(_min, np.minimum, np.inf))
+composed(np.amax, np.max)
+composed(np.amin, np.min)
+composed(
+    np.ptp,
+    lambda a, axis=None, *, keepdims=False: np.max(a, axis, keepdims=keepdims) - np.min(a, axis, keepdims=keepdims),
+)
+composed(np.var, _variance)
+composed(np.std, _deviation)
+
+
+# `reduce` of ufuncs, which is along the first axis if nothing else is said.
+def _reduce(reduction: Any) -> Callable[..., Any]:
+    def reduce(array: Any, axis: Axis = 0, dtype: Any = None, **options: Any) -> Any:
+        return reduction(masked(array, True, 0, dtype), axis=axis, **options)
+
+    return reduce
+
+
+for _ufunc, _reduction in ((np.add, np.sum), (np.multiply, np.prod), (np.maximum, np.max), (np.minimum, np.min)):
+    composed(_ufunc.reduce, _reduce(_reduction))

@@ -208,16 +208,11 @@ class Translation:
     def _scan(self, kernel: Kernel) -> None:
         """A running sum or product: a thread goes along a line."""
         (node,) = kernel.nodes
-        (x,), (function, axis) = node.args, node.params
-        at = indices(x.shape)
+        axis = node.params[1]
         body = Body(self._unit, kernel)
-        value = body.value(x, at)
-        target = f"{self._unit.name(node, write=True)}[{text(body.offset(node, at))}]"
-        along = [*body.lines, loops._step(function, "total", value, node.dtype), f"{target} = total;"]
-        begin = f"{c_type(node.dtype)} total = {loops._START[function](node.dtype)};"
-        outer = [(f"i{i}", n) for i, n in enumerate(x.shape) if i != axis]
+        sweep = loops.scanned(body, node, str(node.shape[axis]))
+        outer = [(f"i{i}", n) for i, n in enumerate(node.shape) if i != axis]
         count = math.prod(n for _, n in outer)
-        sweep = [begin, *nested([(f"i{axis}", str(x.shape[axis]))], along)]
         self._kernel([*body.outside, *_each("e", count), *_decoded("e", outer), *sweep, "}"], _blocks(count))
 
     def _scatter(self, kernel: Kernel) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from ...autodiff.rules.accumulations import recurrence
 from .. import program
 from ..program import Node
 from ..symbolic import lower, node_of, wrapped
-from .elementwise import cast, loop
+from .elementwise import cast, loop, promoted
 
 
 def axes_of(x: Node, axis: Any) -> tuple[int, ...]:
@@ -113,18 +114,24 @@ def _logsumexp(array: Any, axis: Any = 0, dtype: Any = None, out: None = None, k
     return reduced("logaddexp", cast(x, dtype or loop(np.logaddexp, [x, x])[-1]), axis, keepdims)
 
 
-def _scan(function: str) -> Any:
-    def lowering(a: Any, axis: Any = None, dtype: Any = None) -> Node:
-        x = node_of(a)
-        x = cast(x, _accumulated_dtype(x, dtype))
-        if axis is None:
-            return program.scan(function, program.reshape(x, (x.size,)), 0)
-        return program.scan(function, x, normalize_axis_index(axis, x.ndim))
+def _scan(function: str, dtype_of: Any) -> Any:
+    def lowering(array: Any, axis: int = 0, dtype: Any = None) -> Node:
+        x = node_of(array)
+        return program.scan(function, [cast(x, dtype_of(x, dtype))], normalize_axis_index(axis, x.ndim))
 
     return lowering
 
 
-lower(np.cumsum)(_scan("sum"))
-lower(np.cumprod)(_scan("product"))
-lower(np.add.accumulate)(lambda array, axis=0, dtype=None: _scan("sum")(array, axis, dtype))
-lower(np.multiply.accumulate)(lambda array, axis=0, dtype=None: _scan("product")(array, axis, dtype))
+lower(np.add.accumulate)(_scan("sum", _accumulated_dtype))
+lower(np.multiply.accumulate)(_scan("product", _accumulated_dtype))
+lower(np.maximum.accumulate)(_scan("maximum", lambda x, dtype: dtype or x.dtype))
+lower(np.minimum.accumulate)(_scan("minimum", lambda x, dtype: dtype or x.dtype))
+lower(np.logaddexp.accumulate)(_scan("logaddexp", lambda x, dtype: dtype or loop(np.logaddexp, [x, x])[-1]))
+
+
+@lower(recurrence)
+def _recurrence(a: Any, b: Any) -> Node:
+    x, y = node_of(a), node_of(b)
+    dtype = promoted([x, y])
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    return program.scan("recurrence", [program.broadcast(cast(n, dtype), shape) for n in (x, y)], len(shape) - 1)
