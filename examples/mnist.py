@@ -27,6 +27,7 @@ if not __package__:  # run as a file: its neighbours, and a tinyflux that was no
 
 import tinyflux as flux
 from examples import datasets, machine, models, pictures
+from tinyflux.installed import pip_install
 
 ITERATIONS = {"batch": 200, "stochastic": 64_000, "minibatch": 4_000}
 RULES = {"Descent": flux.Descent, "ADAM": flux.ADAM}
@@ -161,7 +162,7 @@ def require(*packages: str) -> None:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            raise Refused(f'{package} cannot be imported ({error}); pip install "tinyflux[examples]"') from error
+            raise Refused(f"{package} cannot be imported ({error}); {pip_install('examples')}") from error
 
 
 def check_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import tree
 from .arrays import on_gpu, to_numpy
+from .installed import pip_install
 from .optimise.state import OptimiserState, belongs, carried_over, holds_state
 
 
@@ -137,10 +138,10 @@ def _fault() -> str:
         import cupy
     except ModuleNotFoundError as error:
         if error.name != "cupy":
-            return f"{_CANNOT}CuPy can't be imported ({_shown(error)}); install it anew, {_install(_EXTRAS)}."
-        return f"{_CANNOT}CuPy is not installed; {_install(_EXTRAS)}, by the CUDA version of the driver."
+            return f"{_CANNOT}CuPy can't be imported ({_shown(error)}); install it anew, {pip_install(*_EXTRAS)}."
+        return f"{_CANNOT}CuPy is not installed; {pip_install(*_EXTRAS)}, by the CUDA version of the driver."
     except Exception as error:
-        return f"{_CANNOT}CuPy can't be imported ({_shown(error)}); install it anew, {_install(_EXTRAS)}."
+        return f"{_CANNOT}CuPy can't be imported ({_shown(error)}); install it anew, {pip_install(*_EXTRAS)}."
     try:
         return _without_device(cupy) or _miscalculated(cupy)
     except Exception as error:  # what CuPy and the libraries below it raise has no common type
@@ -159,7 +160,7 @@ def _without_device(cupy: Any) -> str:
         if "InsufficientDriver" in str(error):
             return (
                 f"{_CANNOT}the NVIDIA driver is too old: it is for CUDA {_version(driver)}, CuPy for CUDA "
-                f"{_version(runtime.runtimeGetVersion())}; update the driver, or {_install([_extra(cupy)])}."
+                f"{_version(runtime.runtimeGetVersion())}; update the driver, or {pip_install(_extra(cupy))}."
             )
         if "NoDevice" not in str(error):
             raise
@@ -186,17 +187,13 @@ def _explained(shown: str, extra: str) -> str:
     libraries = (("nvrtc", "compiler NVRTC"), ("cublas", "library cuBLAS"), ("curand", "library cuRAND"))
     for word, library in libraries:
         if word in shown.lower():
-            return f"CUDA's {library} is missing ({shown}); {_install([extra])} brings it."
-    return f"CuPy failed with {shown}; look at nvidia-smi, and {_install([extra])}."
+            return f"CUDA's {library} is missing ({shown}); {pip_install(extra)} brings it."
+    return f"CuPy failed with {shown}; look at nvidia-smi, and {pip_install(extra)}."
 
 
 def _extra(cupy: Any) -> str:
     """The extra with the CuPy that fits the driver."""
     return _EXTRAS[0] if cupy.cuda.runtime.driverGetVersion() >= 13000 else _EXTRAS[1]
-
-
-def _install(extras: list[str]) -> str:
-    return " or ".join(f'pip install "tinyflux[{extra}]"' for extra in extras)
 
 
 def _version(number: int) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+import sys
 
-import numpy as np
-import scipy
+import tinyflux
 
-from . import __version__
-from .compile.build import CompilerNotFound, find_compiler
-from .device import gpu_status
+from . import installed  # all else only when it is asked for: where another project is called tinyflux, it can't be had
 
 
 def report() -> str:
     """Versions, the C compiler of the compiled step, and whether the GPU can be used: a line for each.
+
+    Where another project has the import name, too, a sentence says so, and what to do.
 
     >>> from tinyflux import doctor
     >>> print(doctor.report())  # doctest: +ELLIPSIS
@@ -27,8 +27,15 @@ def report() -> str:
     C compiler: ...
     The GPU can...
     """
+    import numpy as np
+    import scipy
+
+    from .device import gpu_status
+
+    conflict = installed.conflict()
     lines = [
-        f"tinyflux {__version__}",
+        *([conflict] if conflict else []),
+        f"tinyflux {tinyflux.__version__}, in {installed.FOLDER}",
         f"Python {platform.python_version()} on {platform.platform()}",
         f"NumPy {np.__version__}",
         f"SciPy {scipy.__version__}",
@@ -50,6 +57,8 @@ def _cupy() -> str:
 
 
 def _compiler() -> str:
+    from .compile.build import CompilerNotFound, find_compiler
+
     try:
         compiler = find_compiler()
     except CompilerNotFound as error:
@@ -57,5 +66,19 @@ def _compiler() -> str:
     return " ".join(compiler.command)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Print the report, or what is wrong where `import tinyflux` finds another project; 1 for a conflict, else 0."""
+    if not hasattr(tinyflux, "Dense"):
+        found = getattr(tinyflux, "__file__", None) or "a folder without an __init__.py"
+        print(f"`import tinyflux` finds another package than this one: {found}.")
+        print(installed.conflict() or _REPAIR)
+        return 1
     print(report())
+    return int(bool(installed.conflict()))
+
+
+_REPAIR = "Install this one anew: pip install --force-reinstall --no-deps . in a clone."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,6 +12,7 @@ from typing import Any
 import tinyflux as flux
 from examples import machine
 from examples.mnist import Refused, require
+from tinyflux.installed import pip_install
 
 from .process import ROOT, Ended, runner
 from .workers import REFUSED, Submit
@@ -48,7 +49,7 @@ def _client(address: str) -> Any:
     try:
         from dask.distributed import Client
     except ImportError as error:
-        raise Refused(f'dask.distributed cannot be imported ({error}); pip install "tinyflux[cluster]"') from error
+        raise Refused(f"dask.distributed cannot be imported ({error}); {pip_install('cluster')}") from error
     try:
         return Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """The embedded digits: all of scikit-learn's, in MNIST's format, split by class."""
 
+import re
 import sys
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from tinyflux.data import digits
+from tinyflux.installed import pip_install
 
 
 @pytest.mark.parametrize(("split", "n"), [("train", 1437), ("test", 360)])
@@ -64,5 +66,5 @@ def test_an_unknown_split():
 def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r'scikit-learn.*pip install "tinyflux\[examples\]"'):
+    with pytest.raises(ImportError, match="scikit-learn.*" + re.escape(pip_install("examples"))):
         digits("train")

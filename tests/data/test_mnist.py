@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -13,6 +14,7 @@ import pytest
 from mnist_files import HTML, IMAGES, LABELS, check, fill, flipped, idx, module
 
 from tinyflux.data import DataError, DataUnavailable, mnist
+from tinyflux.installed import pip_install
 
 # Where it is looked for.
 
@@ -79,7 +81,7 @@ def test_each_file_is_looked_for_by_itself(files, tmp_path, cache, monkeypatch, 
 def test_without_pooch(files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     monkeypatch.setenv("TINYFLUX_DATA", str(tmp_path))
-    with pytest.raises(DataUnavailable, match=r'(?s)TINYFLUX_DATA is set, but.*pip install "tinyflux\[examples\]"'):
+    with pytest.raises(DataUnavailable, match=r"(?s)TINYFLUX_DATA is set, but.*" + re.escape(pip_install("examples"))):
         mnist("train")
     fill(tmp_path, files)
     check(files)

@@ -12,6 +12,7 @@ import pytest
 from run_script import SCRIPT, after, environment, refused, result, script, without_the_word_on_compiling
 
 from examples import datasets, mnist, pictures
+from tinyflux.installed import pip_install
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,6 @@ def test_a_missing_package(package, tmp_path):
     code = f"import runpy, sys; sys.modules[{package!r}] = None; sys.argv[0] = 'mnist'; "
     code += f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     done = script(tmp_path, "--dataset", "digits", "--output", tmp_path / "out", command=("-c", code))
-    refused(done, 1, "mnist: ", 'pip install "tinyflux[examples]"')
+    refused(done, 1, "mnist: ", pip_install("examples"))
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out" / "model.npz").exists()

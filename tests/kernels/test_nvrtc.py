@@ -1,4 +1,4 @@
-"""The sources go through NVIDIA's compiler, which needs no GPU: `pip install tinyflux[test-cuda]`."""
+"""The sources go through NVIDIA's compiler, which needs no GPU: it is in the extra `test-cuda`."""
 
 import contextlib
 import ctypes
@@ -17,6 +17,7 @@ from program_cases import CASES, FUNCTIONS, arrays
 import tinyflux as flux
 from examples import models
 from tinyflux.compile.cuda.gradient import Gradient
+from tinyflux.installed import pip_install
 from tinyflux.optimise.kernels import source
 from tinyflux.optimise.schedules import Scheduled, at
 
@@ -40,7 +41,7 @@ def libraries():
 def nvrtc():
     found = next(libraries(), None)
     if found is None:
-        pytest.skip("NVRTC is not installed here: pip install tinyflux[test-cuda]")
+        pytest.skip(f"NVRTC is not installed here: {pip_install('test-cuda')}")
     ctypes.CDLL(str(found[0]), mode=ctypes.RTLD_GLOBAL)
     return ctypes.CDLL(str(found[1]))
 

@@ -14,6 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..installed import pip_install
+
 # NaN, infinity, -0.0 and subnormal numbers have to survive, and sums are reordered only where `#pragma omp simd
 # reduction` says so: what $CC may ask for of -ffast-math is undone, the parts by name, as the whole doesn't cover them.
 # A library linked with -ffast-math would moreover take subnormal numbers for zero in the whole process.
@@ -131,7 +133,7 @@ def _find(cc: str, search_path: str) -> Compiler | str:
         missed.append("no package ziglang")
     return (
         f"there is no C compiler here ({'; '.join(missed)}): install gcc or clang, set $CC to one, "
-        'or pip install "tinyflux[compile]", which brings one along.'
+        f"or {pip_install('compile')}, which brings one along."
     )
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ..installed import pip_install
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -37,7 +39,7 @@ def digits(split: Literal["train", "test"]) -> tuple[NDArray[np.float32], NDArra
         from scipy import ndimage
         from sklearn.datasets import load_digits
     except ImportError:
-        raise ImportError('data.digits: expected scikit-learn, got none; pip install "tinyflux[examples]"') from None
+        raise ImportError(f"data.digits: expected scikit-learn, got none; {pip_install('examples')}") from None
     found = load_digits()
     chosen = _in_test(found.target) == (split == "test")
     small = found.images[chosen].astype(np.float32) / 16

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ..installed import pip_install
 from .idx import DataError, read_idx, unpack
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _load(name: str) -> NDArray[np.uint8]:
     try:
         import pooch
     except ImportError:
-        missed.append('cache and download: both need pooch; pip install "tinyflux[examples]"')
+        missed.append(f"cache and download: both need pooch; {pip_install('examples')}")
         raise DataUnavailable(_message(name, missed)) from None
     cache = Path(pooch.os_cache("tinyflux"))
     try:
