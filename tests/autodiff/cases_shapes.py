@@ -30,6 +30,11 @@ INDICES = {
     "slice and array": (slice(None), COLUMNS),
     "array and newaxis": (ROWS, None, COLUMNS),
     "array and integer": (ROWS, 1),
+    "True": True,
+    "a mask without axes": np.array(True),
+    "a mask without axes that is False": np.array(False),
+    "rows, and a mask without axes": (ROWS, np.array(True)),
+    "a mask without axes, and a slice": (np.array(True), None, slice(1, None)),
     "an empty array": np.array([], int),
 }
 
@@ -108,6 +113,7 @@ CASES = [
     *[Case(f"x[{name}]", lambda x, index=index: x[index], "23") for name, index in INDICES.items()],
     Case("x[()] of a number", lambda x: x[()] * x[...], "."),
     Case("x[None] of a number", lambda x: x[None], "."),
+    Case("masks of a number", lambda x: x[np.array(True)] * x[True] * x[None, True] + np.sum(x[np.array(False)]), "."),
     Case("x[x > 0]", lambda x: np.exp(x[x > 0]), "ij"),
     Case("x[argmax]", lambda x: x[np.argmax(x, axis=0), np.arange(3)] * x[np.arange(2), x.argmax(axis=1)][0], "23"),
     Case("x[slice][array][mask]", lambda x: x[1:][[0, 0]][:, 0], "32"),

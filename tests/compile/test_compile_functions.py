@@ -229,13 +229,13 @@ def test_layouts_of_memory():
 
 
 def test_captured_arrays_are_read_anew():
-    w, places, mask = np.ones(3), np.array([0, 2]), np.array([True, False, True])
-    f = lambda x: [x * w, x[places], x[mask], np.where(mask, x, 0)]  # noqa: E731
+    w, places, mask, flag = np.ones(3), np.array([0, 2]), np.array([True, False, True]), np.array(True)
+    f = lambda x: [x * w, x[places], x[mask], np.where(mask, x, 0), x[flag]]  # noqa: E731
     x = np.array([1.0, 2.0, 3.0])
     compiled = agree(f, x)
     w[:], places[:], mask[:] = 2, [-1, 1], [True, True, False]
     same(compiled(x), f(x), 0)
-    mask[2] = True
+    mask[2], flag[()] = True, False
     same(compiled(x), f(x), 0)
     places[0] = 3
     with pytest.raises(IndexError, match="out of bounds for an axis of length 3"):
