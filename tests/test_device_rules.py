@@ -32,7 +32,9 @@ def named(cases):
 POSSIBLE = [c for c in parity.CASES if c.name not in parity.MIXED and not parity.limit(c, parity.LIMITS)]
 UNRECORDED = [c for c in POSSIBLE if not parity.limit(c, parity.UNRECORDED_LIMITS)]
 TWICE = [c for c in POSSIBLE if not parity.limit(c, parity.SECOND_ORDER_LIMITS)]
-MASKED = {"x[x > 0]", "x[a mask]", "x[a mask of rows]", "x[a mask that is False]"}  # their shapes depend on values
+MASKED = {  # the shapes of the results depend on values
+    "x[x > 0]", "masks of a number", *(f"x[{name}]" for name in parity.cases_shapes.INDICES if "mask" in name),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from cases import Case
+from numpy.lib.stride_tricks import sliding_window_view
 
 MASK = np.array([[True, False, True], [False, False, True]])
 ROWS, COLUMNS = np.array([0, 1, 1, 0]), np.array([2, -1, -1, 0])
@@ -84,6 +85,19 @@ REARRANGED = [
     Case("x.copy", lambda x: x.copy() * x, "ij"),
 ]  # fmt: skip
 
+WINDOWS = [
+    Case("sliding windows", lambda x: sliding_window_view(x, 2), "i", least=2),
+    Case("sliding windows of one", lambda x: sliding_window_view(x, (1, 1)), "ij", least=1),
+    Case("sliding windows as long as the array", lambda x: sliding_window_view(x, 3, axis=0), "3j"),
+    Case("longer windows than there are places", lambda x: sliding_window_view(x, 3, axis=-1), "i4"),
+    Case("sliding windows along both axes", lambda x: sliding_window_view(x, (2, 3)), "45"),
+    Case("sliding windows along other axes", lambda x: sliding_window_view(x, (2, 1), axis=(2, 0)), "ijk", least=2),
+    Case("sliding windows twice along an axis", lambda x: sliding_window_view(x, (2, 3), axis=(0, 0)), "5j"),
+    Case("every second window", lambda x: sliding_window_view(x, 3)[::2] ** 2, "7"),
+    Case("a convolution", lambda x, w: np.einsum("nijkab,abko->nijo", sliding_window_view(x, (2, 2), (1, 2)), w),
+         "i34k 22km"),
+]  # fmt: skip
+
 JOINED = [
     Case("concatenate", lambda a, b: np.concatenate([a, b]), "ij kj"),
     Case("concatenate axis 1", lambda a, b: np.concatenate((a, b, a), axis=1), "ij ik"),
@@ -109,6 +123,7 @@ JOINED = [
 
 CASES = [
     *REARRANGED,
+    *WINDOWS,
     *JOINED,
     *[Case(f"x[{name}]", lambda x, index=index: x[index], "23") for name, index in INDICES.items()],
     Case("x[()] of a number", lambda x: x[()] * x[...], "."),

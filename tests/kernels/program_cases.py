@@ -1,6 +1,7 @@
 """Losses, and trainings of a small network, that are compiled for the device; beside the plain path in NumPy."""
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view as windows
 from scipy import special
 
 import tinyflux as flux
@@ -30,6 +31,12 @@ CASES = {
     "one element": ((lambda p, x: np.sum(p * x)), (1, 1)),
     "transposed": ((lambda p, x: np.sum(np.sin(p.T) * x.T + p[0, 0])), (5, 8)),
     "slices": ((lambda p, x: np.sum(p[1:, ::2] * x[:-1, ::2]) + np.sum(p[::-1] * x)), (6, 7)),
+    "windows": ((lambda p, x: np.sum(windows(p, (2, 3)) * np.sin(windows(x, (2, 3))))), (6, 7)),
+    "windows along one axis": ((lambda p, x: np.sum(np.cos(windows(p, (2, 4), axis=(1, 1))))), (3, 9)),
+    "windows some steps apart": ((lambda p, x: np.sum(np.cos(windows(p, 5, axis=0)[::3, ::-2] * x[0, 0]))), (12, 7)),
+    "a convolution": ((lambda p, x: np.sum(np.sin(np.einsum("ijkl,kl", windows(p, (3, 3)), x[:3, :3])))), (8, 9)),
+    "a diagonal": ((lambda p, x: np.sum(np.sin(np.einsum("ii->i", p @ x)))), (6, 6)),
+    "steps": ((lambda p, x: np.sum(p[5::-2, None, 1:6:3] ** 2) + np.sum(np.sin(p[3]) * p[::2, -1][0])), (6, 7)),
     "joined": ((lambda p, x: np.sum(np.concatenate([p, x, p * x], axis=1) ** 2)), (6, 7)),
     "branches": ((lambda p, x: np.sum(np.where(p > x, p * x, np.abs(p) + (x > 0)))), (6, 7)),
     "a matrix product": ((lambda p, x: np.sum(np.sin(p @ x.T))), (9, 13)),

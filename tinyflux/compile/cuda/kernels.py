@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import loops
-from ..emit import ZERO, Affine, Body, Unit, added, affine, indices, text
+from ..emit import ZERO, Affine, Body, Unit, added, indices, text
 from ..emit import loops as nested
 from ..functions import c_type
 from ..indexing import c_strides
@@ -216,19 +216,37 @@ class Translation:
         self._kernel([*body.outside, *_each("e", count), *_decoded("e", outer), *sweep, "}"], _blocks(count))
 
     def _scatter(self, kernel: Kernel) -> None:
-        """Elements put in the places that slices tell, each in its own; zeros elsewhere."""
+        """What slices or sliding windows put in some places: a thread adds up all that comes to its element.
+
+        An axis of the result is offset + Σ stride · i over axes of g. One of those follows from the others and from the
+        element's own index; the thread goes through the others.
+        """
         (node,) = kernel.nodes
         (g,) = node.args
-        target = self._unit.name(node, write=True)
-        self._kernel([*_each("e", node.size), f"{target}[e] = 0;", "}"], _blocks(node.size))
         at = indices(g.shape)
+        place = tuple(ZERO if n == 1 else (0, ((f"o{k}", 1),)) for k, n in enumerate(node.shape))
         body = Body(self._unit, kernel)
         value = body.value(g, at)
-        place = added(0, list(zip([affine(at, axis) for axis in node.params[2]], c_strides(node.shape))))
-        store = f"{self._unit.name(node, write=True)}[{text(place)}] = {value};"
-        axes = [(f"i{i}", n) for i, n in enumerate(g.shape)]
-        lines = [*body.outside, *_each("e", g.size), *_decoded("e", axes), *body.lines, store, "}"]
-        self._kernel(lines, _blocks(g.size))
+        lines: list[str] = []
+        found: set[int] = set()
+        gone_through: set[int] = set()
+        for k, (offset, terms) in enumerate(node.params[2]):
+            new = [(axis, stride) for axis, stride in terms if axis not in found | gone_through and g.shape[axis] != 1]
+            own, stride = max(new, key=lambda term: g.shape[term[0]], default=(None, 1))
+            rest = added(-offset, [(place[k], 1), *((at[axis], -stride) for axis, stride in terms if axis != own)])
+            gone_through |= {axis for axis, _ in new if axis != own}
+            if own is None:
+                lines.append(f"if ({text(rest)} == 0) {{")
+                continue
+            found.add(own)
+            lines.append(f"const long long i{own} = ({text(rest)}) / {stride};")
+            lines.append(f"if (i{own} * {stride} == {text(rest)} && i{own} >= 0 && i{own} < {g.shape[own]}) {{")
+        sweep = [*lines, *body.lines, f"total += {value};", *["}"] * len(node.shape)]
+        others = [(f"i{i}", str(n)) for i, n in enumerate(g.shape) if i not in found]
+        begin = [*_each("e", node.size), *_decoded("e", [(f"o{k}", n) for k, n in enumerate(node.shape)])]
+        store = f"{self._unit.name(node, write=True)}[e] = total;"
+        total = f"{c_type(node.dtype)} total = 0;"
+        self._kernel([*body.outside, *begin, total, *nested(others, sweep), store, "}"], _blocks(node.size))
 
     def _tree(self, kernel: Kernel) -> None:
         """A reduction by the threads of a block: 32 results beside each other, or one, and several numbers of each."""

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ...arrays import on_gpu
 from ...autodiff.pieces import scattered
+from ...autodiff.rules.indexing import added_windows
 from .. import program
 from ..indexing import Map, sliced
 from ..program import Node
@@ -166,3 +169,28 @@ def _placed(shape: tuple[int, ...], index: Any, g: Node) -> Node:
     rest = [n for n, (kind, _) in zip(middle, axes) if kind == "axis"]
     values = program.broadcast(g, (*rest[:position], *common, *rest[position:]))
     return program.scatter(values, indices, axes, shape, position, inner)
+
+
+# Sliding windows: a view in which an axis of the array is the sum of two or more axes.
+
+
+@lower(sliding_window_view)
+def _windows(x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False) -> Node:
+    node = node_of(x)
+    shape = sliding_window_view(np.broadcast_to(0, node.shape), window_shape, axis).shape
+    axes = range(node.ndim) if axis is None else normalize_axis_tuple(axis, node.ndim, allow_duplicate=True)
+    return program.view(node, _sliding(node.ndim, axes), shape)
+
+
+@lower(added_windows)
+def _added_windows(g: Any, axes: Sequence[int]) -> Node:
+    node = node_of(g)
+    ndim = node.ndim - len(axes)
+    shape = list(node.shape[:ndim])
+    for axis, size in zip(axes, node.shape[ndim:]):
+        shape[axis] += size - 1
+    return program.scatter(node, [], [("axis", i) for i in range(node.ndim)], shape, 0, _sliding(ndim, axes))
+
+
+def _sliding(ndim: int, axes: Sequence[int]) -> Map:
+    return tuple((0, ((k, 1), *((ndim + i, 1) for i, axis in enumerate(axes) if axis == k))) for k in range(ndim))
