@@ -41,9 +41,14 @@ def _matmul_right(g: Any, y: Any, a: Any, b: Any) -> Any:
 rule(np.matmul, _matmul_left, _matmul_right)
 
 
+def _strong(x: Any) -> Any:
+    """Python's numbers as NumPy's: np.dot and np.inner take them for float64, ufuncs for the dtype beside them."""
+    return np.array(x)[()] if isinstance(x, (int, float)) else x
+
+
 def _dot(a: Any, b: Any) -> Any:
     if np.ndim(a) == 0 or np.ndim(b) == 0:
-        return a * b
+        return _strong(a) * _strong(b)
     if a.ndim <= 2 and b.ndim <= 2:
         return a @ b
     return np.tensordot(a, b, axes=([-1], [max(b.ndim - 2, 0)]))
@@ -78,7 +83,7 @@ def _tensordot_right(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
 rule(np.tensordot, _tensordot_left, _tensordot_right)
 composed(np.dot, _dot)
 composed(np.vdot, lambda a, b: np.reshape(a, -1) @ np.reshape(b, -1))
-composed(np.inner, lambda a, b: np.tensordot(a, b, axes=(-1, -1)) if np.ndim(a) and np.ndim(b) else a * b)
+composed(np.inner, lambda a, b: np.tensordot(a, b, axes=(-1, -1)) if np.ndim(a) and np.ndim(b) else _strong(a) * _strong(b))
 composed(np.outer, lambda a, b: np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1)))
 
 

@@ -1,0 +1,47 @@
+"""Random programs: what NumPy, the gradient and the compiler make of them agrees.
+
+`python -m tests.random_programs --count 20000 --seed 1` runs as many as one likes.
+"""
+
+import numpy as np
+import pytest
+import recipes
+from drawing import Draw
+from fuzz import run
+
+from tinyflux.compile.build import available
+
+EAGER, COMPILED = 700, 240
+
+
+def told(report):
+    return "\n\n".join(f"# {failure}\n{program}" for program, failure in report.failures)
+
+
+def test_eager():
+    report = run(EAGER, seed=1, native=False)
+    assert not report.failures, told(report)
+    assert report.counts["agree eagerly"] > 0.9 * EAGER, report
+
+
+@pytest.mark.skipif(not available(), reason="there is no C compiler here")
+def test_compiled():
+    report = run(COMPILED, seed=2)
+    assert not report.failures, told(report)
+    assert report.counts["agree compiled"] > 0.85 * COMPILED, report
+
+
+def test_every_function_of_the_table_has_a_recipe():
+    """A rule that is added needs one in recipes.py: how calls of the function are drawn."""
+    missing = [name for name in recipes.table() if name not in recipes.RECIPES]
+    assert not missing, f"add to recipes.py how calls of these are drawn: {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.RECIPES if name in {*recipes.table(), *recipes.GENERAL}])
+def test_recipes_can_be_drawn(name):
+    """In most tries, from nothing, a recipe makes something that NumPy can run."""
+    drawn = 0
+    for seed in range(30):
+        draw = Draw(np.random.default_rng(seed))
+        drawn += draw.statement(recipes.RECIPES[name])
+    assert drawn >= 18
