@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,9 +40,10 @@ def default_rng() -> np.random.Generator:
 
 def is_array(x: Any) -> bool:
     """Whether `x` is an array: `numpy.ndarray`, `cupy.ndarray`, or one that records what is done to it."""
-    return type(x) is np.ndarray or is_array_type(type(x))
+    return type(x) is np.ndarray or is_array_type(type(x))  # type: ignore[arg-type]  # a type has a hash
 
 
+@functools.cache
 def is_array_type(cls: type) -> bool:
     """Whether instances of `cls` are arrays: they take part in NumPy's protocols, and have a shape to change."""
     return hasattr(cls, "__array_ufunc__") and hasattr(cls, "reshape") and not issubclass(cls, np.generic)

@@ -40,13 +40,13 @@ def test_dropout_at_its_ends():
     assert (y == 0).all()
     assert y.dtype == np.float32
     for p in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="0 <= p <= 1"):
+        with pytest.raises(ValueError, match="p to be a probability from 0 to 1"):
             flux.Dropout(p)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1", np.random.default_rng(0)])
 def test_dropout_refuses_a_key_that_is_no_64_bits(seed):
-    with pytest.raises((ValueError, TypeError), match=r"0 <= seed < 2\*\*64|as an integer"):
+    with pytest.raises((ValueError, TypeError), match="seed to be an integer, at least 0|a seed below 2"):
         flux.Dropout(0.5, seed=seed)
 
 

@@ -80,7 +80,7 @@ def test_nothing_is_broadcast(loss, shapes):
 
 @by_name
 def test_a_list_is_named_as_what_it_is(loss):
-    with pytest.raises(ValueError, match=r"got \(2,\) and list"):
+    with pytest.raises(TypeError, match=r"expected arrays as prediction and target, got a list. Give np.array\(x\)."):
         loss(np.ones(2), [1.0, 1.0])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import refuse_non_arrays
 from .tape import Rule, Tracked, apply, compositions, constants, rules
 
 
@@ -57,7 +58,11 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
         for x in args:
             if type(x) is Tracked:
                 return apply(recorded, args, kwargs)
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except (AttributeError, TypeError):
+            refuse_non_arrays(function.__name__, args)
+            raise
 
     rules[recorded] = Rule(recorded, pullbacks, rows=rows)
     rules[recorded].function = function

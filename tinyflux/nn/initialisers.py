@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import default_rng
+from ..checks import check_generator, check_number, is_integer, shown
 
 Shape = tuple[int, ...]
 Array = np.ndarray[Any, Any]
@@ -21,6 +22,15 @@ def _fans(shape: Shape) -> tuple[int, int]:
     """(fan_in, fan_out)"""
     nout, nin, *kernel = (*shape, 1, 1) if len(shape) < 2 else shape
     return math.prod(kernel) * nin, math.prod(kernel) * nout
+
+
+def _check(name: str, shape: Any, rng: Any, gain: float = 1.0) -> None:
+    if is_integer(shape) and is_integer(rng):
+        raise TypeError(f"{name}: expected a shape and a generator, got {shape} and {rng}. Write ({shape}, {rng}).")
+    if not isinstance(shape, (tuple, list)) or not all(is_integer(n) and n >= 0 for n in shape):
+        raise TypeError(f"{name}: expected a shape, a tuple of integers such as (2, 3), got {shown(shape)}.")
+    check_generator(name, rng)
+    check_number(name, "gain", gain)
 
 
 def _uniform(shape: Shape, rng: np.random.Generator | None, bound: float) -> Array:
@@ -41,10 +51,13 @@ def glorot_uniform(shape: Shape, rng: np.random.Generator | None = None, *, gain
 
     Returns: a float32 array.
 
+    Errors: TypeError for a shape that is no tuple of integers, or another generator.
+
     >>> import tinyflux as flux
     >>> bool(abs(flux.glorot_uniform((2, 4))).max() <= 1)
     True
     """
+    _check("glorot_uniform", shape, rng, gain)
     return _uniform(shape, rng, gain * math.sqrt(6 / max(sum(_fans(shape)), 1)))
 
 
@@ -57,6 +70,7 @@ def glorot_normal(shape: Shape, rng: np.random.Generator | None = None, *, gain:
     >>> flux.glorot_normal((2, 4)).dtype
     dtype('float32')
     """
+    _check("glorot_normal", shape, rng, gain)
     return _normal(shape, rng, gain * math.sqrt(2 / max(sum(_fans(shape)), 1)))
 
 
@@ -69,6 +83,7 @@ def kaiming_uniform(shape: Shape, rng: np.random.Generator | None = None, *, gai
     >>> bool(abs(flux.kaiming_uniform((2, 6))).max() <= 1)
     True
     """
+    _check("kaiming_uniform", shape, rng, gain)
     return _uniform(shape, rng, gain * math.sqrt(3 / max(_fans(shape)[0], 1)))
 
 
@@ -81,6 +96,7 @@ def kaiming_normal(shape: Shape, rng: np.random.Generator | None = None, *, gain
     >>> flux.kaiming_normal((2, 4)).shape
     (2, 4)
     """
+    _check("kaiming_normal", shape, rng, gain)
     return _normal(shape, rng, gain / math.sqrt(max(_fans(shape)[0], 1)))
 
 
@@ -91,6 +107,7 @@ def zeros(shape: Shape, rng: np.random.Generator | None = None) -> Array:
     >>> flux.zeros((2,))
     array([0., 0.], dtype=float32)
     """
+    _check("zeros", shape, rng)
     return np.zeros(shape, np.float32)
 
 
@@ -101,4 +118,5 @@ def ones(shape: Shape, rng: np.random.Generator | None = None) -> Array:
     >>> flux.ones((2,))
     array([1., 1.], dtype=float32)
     """
+    _check("ones", shape, rng)
     return np.ones(shape, np.float32)

@@ -14,27 +14,42 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from ..arrays import is_array
 from ..autodiff.rule import rule
+from ..checks import as_array, check_number, is_value, shown
 from .activations import logsoftmax, sigmoid, softmax
 
 Agg = Callable[[Any], Any]
 
 
-def _check(loss: str, prediction: Any, target: Any) -> None:
-    if getattr(prediction, "shape", None) != getattr(target, "shape", None):
+def _check(loss: str, prediction: Any, target: Any, agg: Any) -> None:
+    if not (is_value(prediction) and is_value(target)):
+        wrong = target if is_value(prediction) else prediction
+        fix = " Give what the model returns, model(x)." if callable(wrong) else as_array(wrong)
+        raise TypeError(f"{loss}: expected arrays as prediction and target, got {shown(wrong)}.{fix}")
+    if getattr(prediction, "shape", ()) != getattr(target, "shape", ()):
         raise ValueError(
-            f"{loss}: expected prediction and target of one shape, got {_shape(prediction)} and {_shape(target)}. "
+            f"{loss}: expected prediction and target of one shape, got {np.shape(prediction)} and {np.shape(target)}. "
             "Nothing is broadcast: reshape one of them, or encode labels with flux.onehotbatch."
         )
+    if not callable(agg):
+        raise TypeError(f"{loss}: expected agg to be a function, such as np.mean or np.sum, got {shown(agg)}.")
 
 
-def _shape(x: Any) -> Any:
-    return getattr(x, "shape", type(x).__name__)
+def _check_classes(loss: str, prediction: Any, target: Any, agg: Any) -> None:
+    _check(loss, prediction, target, agg)
+    if not getattr(prediction, "shape", ()):
+        raise ValueError(
+            f"{loss}: expected the classes along the last axis, got a number. "
+            f"For one number a sample, take {loss.replace('cross', 'binarycross')}."
+        )
 
 
 @functools.cache
 def _eps(dtype: Any) -> float:
     """The machine epsilon, as a Python number: it leaves the dtype of what it is added to."""
+    if dtype.kind != "f":
+        raise TypeError(f"crossentropy: expected floating-point probabilities as prediction, got {dtype}.")
     return float(np.finfo(dtype).eps)
 
 
@@ -55,13 +70,13 @@ def mse(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
 
     Returns: a scalar (what `agg` returns).
 
-    Errors: ValueError for different shapes.
+    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.mse(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]))
     np.float64(2.0)
     """
-    _check("mse", prediction, target)
+    _check("mse", prediction, target, agg)
     return agg(_squared_error(prediction, target))
 
 
@@ -74,7 +89,7 @@ def mae(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
     >>> flux.mae(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]))
     np.float64(1.0)
     """
-    _check("mae", prediction, target)
+    _check("mae", prediction, target, agg)
     return agg(np.abs(prediction - target))
 
 
@@ -95,13 +110,15 @@ def huber(prediction: Any, target: Any, agg: Agg = np.mean, *, delta: float = 1.
 
     Returns: a scalar (what `agg` returns).
 
-    Errors: ValueError for different shapes.
+    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.huber(np.array([0.0, 0.0]), np.array([0.5, 4.0]), flux.identity)
     array([0.125, 3.5  ])
     """
-    _check("huber", prediction, target)
+    _check("huber", prediction, target, agg)
+    if not is_array(delta):
+        check_number("huber", "delta", delta, "a number above 0", lambda delta: delta > 0)
     return agg(_huber(prediction - target, delta))
 
 
@@ -123,7 +140,7 @@ def crossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
 
     Returns: a scalar (what `agg` returns).
 
-    Errors: ValueError for different shapes.
+    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     ε is the machine epsilon of the prediction's dtype: a probability of 0 costs much, but not infinitely much.
 
@@ -131,7 +148,7 @@ def crossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
     >>> flux.crossentropy(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])).round(4)
     np.float64(0.3466)
     """
-    _check("crossentropy", prediction, target)
+    _check_classes("crossentropy", prediction, target, agg)
     return agg(_crossentropy(prediction, target, _eps(prediction.dtype)))
 
 
@@ -152,13 +169,13 @@ def logitcrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
 
     Returns: a scalar (what `agg` returns).
 
-    Errors: ValueError for different shapes.
+    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.logitcrossentropy(np.array([[0.0, 1e4], [0.0, 1e4]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
     np.float64(5000.0)
     """
-    _check("logitcrossentropy", prediction, target)
+    _check_classes("logitcrossentropy", prediction, target, agg)
     return agg(_logitcrossentropy(prediction, target))
 
 
@@ -180,7 +197,7 @@ def binarycrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
 
     Returns: a scalar (what `agg` returns).
 
-    Errors: ValueError for different shapes.
+    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     ε is the machine epsilon of the prediction's dtype.
 
@@ -188,7 +205,7 @@ def binarycrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
     >>> flux.binarycrossentropy(np.array([0.5, 1.0]), np.array([1.0, 1.0])).round(4)
     np.float64(0.3466)
     """
-    _check("binarycrossentropy", prediction, target)
+    _check("binarycrossentropy", prediction, target, agg)
     return agg(_binarycrossentropy(prediction, target, _eps(prediction.dtype)))
 
 
@@ -210,11 +227,11 @@ def logitbinarycrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) ->
 
     Returns: a scalar (what `agg` returns).
 
-    Errors: ValueError for different shapes.
+    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.logitbinarycrossentropy(np.array([1e4, -1e4]), np.array([1.0, 1.0]))
     np.float64(5000.0)
     """
-    _check("logitbinarycrossentropy", prediction, target)
+    _check("logitbinarycrossentropy", prediction, target, agg)
     return agg(_logitbinarycrossentropy(prediction, target))

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from .show import Layer
+from ...arrays import is_array
+from ...checks import check_function, not_an_array, shown
+from .dense import WrongInput
+from .show import Layer, written
 
 Function = Callable[..., Any]
 
 
-def _callable(owner: str, *parts: Any) -> None:
+def _check_parts(owner: str, *parts: Any) -> None:
     for i, part in enumerate(parts):
-        if not callable(part):
-            raise TypeError(f"{owner}: argument {i} is a {type(part).__name__}; expected a layer or a function.")
+        check_function(owner, f"argument {i}", part, "a layer or a function")
 
 
 class Chain(Layer):
@@ -31,7 +33,7 @@ class Chain(Layer):
 
     Returns, called with x: what the last layer returns.
 
-    Errors: TypeError for a layer that cannot be called.
+    Errors: TypeError for a layer that cannot be called, or is a class.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = flux.Chain(flux.Dense(784, 32, flux.relu), flux.Dense(32, 10), flux.softmax)
@@ -46,13 +48,21 @@ class Chain(Layer):
     """
 
     def __init__(self, *layers: Function) -> None:
-        _callable("Chain", *layers)
+        _check_parts("Chain", *layers)
         self.layers = layers
 
     def __call__(self, x: Any) -> Any:
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        before = None
+        try:
+            for layer in self.layers:
+                x = layer(x)
+                before = layer
+            return x
+        except WrongInput as error:
+            if before is None or error.layer is not layer:
+                raise
+            fix = f"The layer before it, {written(before)}, gives that; build one for the other: {error.built_for}."
+            raise ValueError(f"{error.found} {fix}") from None
 
     def __getitem__(self, index: Any) -> Any:
         return Chain(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
@@ -65,6 +75,12 @@ class Chain(Layer):
 
     def _parts(self) -> list[Any]:
         return list(self.layers)
+
+
+def _joined(layer: Any, *arrays: Any) -> str:
+    """A note to what a connection raised: what it was called with."""
+    name, given = written(layer.connection), ", ".join(map(shown, arrays))
+    return f"{type(layer).__name__}: its connection, {name}, was called with {given}."
 
 
 class SkipConnection(Layer):
@@ -86,12 +102,18 @@ class SkipConnection(Layer):
     """
 
     def __init__(self, layer: Function, connection: Function) -> None:
-        _callable("SkipConnection", layer, connection)
+        check_function("SkipConnection", "layer", layer, "a layer or a function")
+        check_function("SkipConnection", "connection", connection, "a function of two arrays")
         self.layer = layer
         self.connection = connection
 
     def __call__(self, x: Any) -> Any:
-        return self.connection(self.layer(x), x)
+        y = self.layer(x)
+        try:
+            return self.connection(y, x)
+        except (TypeError, ValueError) as error:
+            error.add_note(_joined(self, y, x))
+            raise
 
     def _parts(self) -> list[Any]:
         return [self.layer, self.connection]
@@ -119,7 +141,9 @@ class Parallel(Layer):
     """
 
     def __init__(self, connection: Function, *branches: Function) -> None:
-        _callable("Parallel", connection, *branches)
+        _check_parts("Parallel", connection, *branches)
+        if not branches:
+            raise ValueError("Parallel: expected a connection and at least one branch: Parallel(np.add, f, g).")
         self.connection = connection
         self.branches = branches
 
@@ -129,9 +153,13 @@ class Parallel(Layer):
         if len(inputs) != len(self.branches):
             raise ValueError(f"Parallel: expected 1 or {len(self.branches)} inputs, got {len(inputs)}.")
         outputs = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
-        if isinstance(self.connection, np.ufunc):  # whose third argument would be where to write
-            return functools.reduce(self.connection, outputs)
-        return self.connection(*outputs)
+        try:
+            if isinstance(self.connection, np.ufunc):  # whose third argument would be where to write
+                return functools.reduce(self.connection, outputs)
+            return self.connection(*outputs)
+        except (TypeError, ValueError) as error:
+            error.add_note(_joined(self, *outputs))
+            raise
 
     def _parts(self) -> list[Any]:
         return [self.connection, *self.branches]
@@ -145,8 +173,14 @@ def flatten(x: Any) -> Any:
 
     Returns: an array of two axes.
 
+    Errors: TypeError for something else than an array, ValueError for one without axes.
+
     >>> import numpy as np, tinyflux as flux
     >>> flux.flatten(np.zeros((5, 28, 28))).shape
     (5, 784)
     """
+    if not is_array(x):
+        raise not_an_array("flatten", x)
+    if not x.shape:
+        raise ValueError("flatten: expected samples along the first axis, got an array of shape ().")
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

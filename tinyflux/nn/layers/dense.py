@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import is_array
 from ...autodiff.rule import rule
 from ...autodiff.rules.products import product
+from ...checks import check_flag, check_function, check_generator, check_integer, not_an_array, shown
 from ..activations import identity
 from ..initialisers import glorot_uniform, zeros
-from .show import Layer, written
+from .show import Layer, attributes, written
 
 
 def _affine(x: Any, weight: Any, bias: Any) -> Any:
@@ -49,7 +51,8 @@ class Dense(Layer):
 
     Returns, called with x (…, nin): an array (…, nout). All axes but the last are axes of a batch.
 
-    Errors: ValueError where the last axis of x is not of length nin.
+    Errors: ValueError where the last axis of x is not of length nin, TypeError for something else than an array; for
+    sizes below 1, and for arguments of another kind.
 
     >>> import numpy as np, tinyflux as flux
     >>> layer = flux.Dense(3, 2, flux.relu)
@@ -69,19 +72,34 @@ class Dense(Layer):
         bias: bool = True,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.weight = init((nout, nin), rng)
+        check_integer("Dense", "nin", nin, 1)
+        check_integer("Dense", "nout", nout, 1)
+        check_function("Dense", "activation", activation)
+        check_function("Dense", "init", init, "a function of a shape and a generator")
+        check_flag("Dense", "bias", bias)
+        check_generator("Dense", rng)
+        self.weight = _initial(init, (int(nout), int(nin)), rng)
         self.bias = zeros((nout,)) if bias else None
         self.activation = activation
 
     def __call__(self, x: Any) -> Any:
         weight = self.weight
+        if not is_array(x):
+            raise not_an_array(written(self), x)
         if x.shape[-1:] != weight.shape[1:]:
-            raise ValueError(_wrong_input(self, x.shape))
-        return self.activation(affine(x, weight, self.bias))
+            raise WrongInput(self, x.shape)
+        try:
+            y = affine(x, weight, self.bias)
+        except (TypeError, ValueError) as error:
+            if x.dtype.kind in "OSUV":
+                raise TypeError(f"{written(self)}: expected an array of numbers, got one of {x.dtype}.") from error
+            raise
+        return self.activation(y)
 
     def _parts(self) -> list[Any]:
-        if self.weight is None:  # a gradient that nothing flowed to
-            return ["weight=None"]
+        whole = is_array(self.weight) and self.weight.ndim == 2 and (self.bias is None or is_array(self.bias))
+        if not whole:
+            return attributes(self)
         nout, nin = self.weight.shape
         parts = [str(nin), str(nout)]
         if self.activation is not identity:
@@ -89,13 +107,38 @@ class Dense(Layer):
         return parts if self.bias is not None else [*parts, "bias=False"]
 
 
-def _wrong_input(layer: Dense, shape: tuple[int, ...]) -> str:
-    nin = layer.weight.shape[1]
-    fix = f"Reshape the input, or build the layer for it: Dense({shape[-1] if shape else 1}, {layer.weight.shape[0]})."
-    if len(shape) > 2 and math.prod(shape[1:]) == nin:
-        fix = "Flatten the samples first: flux.flatten(x), or flux.flatten as the first layer of the Chain."
-    elif len(shape) > 1 and math.prod(shape) == nin:
-        fix = f"Flatten the sample first: x.reshape(1, {nin})."
-    elif len(shape) == 2 and shape[0] == nin:
-        fix = "Samples are rows here: give x.T."
-    return f"{written(layer)}: expected an input of shape (..., {nin}), got shape {shape}. {fix}"
+class WrongInput(ValueError):
+    """An input that a layer isn't built for.
+
+    Attributes:
+        layer: the layer.
+        found: the message without the fix, for a Chain that knows a better one.
+    """
+
+    def __init__(self, layer: Dense, shape: tuple[int, ...]) -> None:
+        nout, nin = layer.weight.shape
+        self.layer = layer
+        self.found = f"{written(layer)}: expected an input of shape (..., {nin}), got shape {shape}."
+        self.built_for = f"Dense({shape[-1] if shape else 1}, {nout})"
+        super().__init__(f"{self.found} {self._fix(shape, nin)}")
+
+    def _fix(self, shape: tuple[int, ...], nin: int) -> str:
+        if len(shape) > 2 and math.prod(shape[1:]) == nin:
+            return "Flatten the samples first: flux.flatten(x), or flux.flatten as the first layer of the Chain."
+        if len(shape) > 1 and math.prod(shape) == nin:
+            return f"Flatten the sample first: x.reshape(1, {nin})."
+        if len(shape) == 2 and shape[0] == nin:
+            return f"Samples are rows here: give x.T if yours are columns, or build the layer for it: {self.built_for}."
+        return f"Reshape the input, or build the layer for it: {self.built_for}."
+
+
+def _initial(init: Callable[..., Any], shape: tuple[int, int], rng: np.random.Generator | None) -> Any:
+    """The weight that `init` makes, if it is one."""
+    try:
+        weight = init(shape, rng)
+    except TypeError as error:
+        raise TypeError(f"Dense: init is called as init({shape}, rng), which failed: {error}.") from error
+    if not is_array(weight) or weight.shape != shape or weight.dtype.kind != "f":
+        got = f"{shown(weight)}, {weight.dtype}" if is_array(weight) else shown(weight)
+        raise ValueError(f"Dense: expected init to make a floating-point array of shape {shape}, got {got}.")
+    return weight

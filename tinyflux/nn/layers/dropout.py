@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from ... import tree
 from ...arrays import default_rng
 from ...autodiff.large import LARGE, forward, is_plain
 from ...autodiff.tape import is_recording, plain
+from ...checks import check_integer, check_number, not_an_array, shown
 from .show import Layer
 
 Model = TypeVar("Model")
@@ -44,7 +44,7 @@ class Dropout(Layer):
 
     Returns, called with x: an array like x, or x itself where the layer is not active.
 
-    Errors: ValueError for another p or seed, TypeError for a seed that is no integer.
+    Errors: ValueError for another p or seed, TypeError for a p that is no number, or a seed that is no integer.
 
     >>> import numpy as np, tinyflux as flux
     >>> layer = flux.Dropout(0.5, seed=1)
@@ -59,13 +59,12 @@ class Dropout(Layer):
     buffers = ("state",)
 
     def __init__(self, p: float, *, seed: int | None = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: expected a probability 0 <= p <= 1, got {p!r}.")
+        check_number("Dropout", "p", p, "a probability from 0 to 1", lambda p: 0 <= p <= 1)
         if seed is None:
             seed = int(default_rng().integers(2**64, dtype=np.uint64))
-        seed = operator.index(seed)
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"Dropout: expected a seed 0 <= seed < 2**64, got {seed!r}.")
+        check_integer("Dropout", "seed", seed, 0)
+        if seed >= 2**64:
+            raise ValueError(f"Dropout: expected a seed below 2**64, got {seed!r}.")
         self.p = float(p)  # no array: that would be a parameter
         self.state = np.array([seed, 0], np.uint64)
         self.active: bool | None = None
@@ -74,6 +73,8 @@ class Dropout(Layer):
         active = is_recording() if self.active is None else self.active
         if not active or self.p == 0:
             return x
+        if not hasattr(x, "dtype"):
+            raise not_an_array(repr(self), x)
         state, threshold = self.state, np.uint64(math.ceil(self.p * 2**24))
         scale = np.result_type(x.dtype, 1.0).type(1 / (1 - self.p) if self.p < 1 else 0)
 
@@ -106,8 +107,8 @@ def trainmode(model: Model, mode: bool | str | None = True) -> Model:
     >>> model[1].active, flux.trainmode(model, None)[1].active
     (True, None)
     """
-    if mode not in (True, False, None, "auto"):
-        raise ValueError(f"expected a mode True, False, None or 'auto', got {mode!r}.")
+    if not (mode is None or isinstance(mode, bool) or (isinstance(mode, str) and mode == "auto")):
+        raise ValueError(f"trainmode: expected a mode True, False, None or 'auto', got {shown(mode)}.")
     _switch(model, None if mode == "auto" else mode)
     return model
 

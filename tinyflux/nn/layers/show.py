@@ -9,6 +9,7 @@ from typing import Any
 from scipy import special
 
 from ... import tree
+from ...arrays import is_array
 
 _COLUMN = 40  # where the notes begin, if the code leaves room
 
@@ -23,6 +24,11 @@ class Layer:
         rows = list(_rows(self, "", ""))
         width = max(_COLUMN, *(len(code) + 2 for code, note in rows)) if len(rows) > 1 else _COLUMN
         return "\n".join(f"{code:{width}}{note}".rstrip() for code, note in rows)
+
+
+def attributes(layer: Layer) -> list[str]:
+    """The attributes of a layer that no constructor made: of a gradient in which something is None, say."""
+    return [f"{name}={f'{x.dtype}{list(x.shape)}' if is_array(x) else written(x)}" for name, x in vars(layer).items()]
 
 
 def _rows(x: Any, indent: str, comma: str) -> Iterator[tuple[str, str]]:
