@@ -214,7 +214,7 @@ RULES = [
     Clipped(),
     Averaging(),
     Twice(),
-    NoDataclass(),
+    pytest.param(NoDataclass(), id="NoDataclass()"),
     NotFrozen(),
     flux.Adam(0.01, beta=[0.9, 0.99]),
 ]

@@ -45,7 +45,7 @@ SCHEDULES = [
     schedules.OneCycle(0.1, 20),
     schedules.Demon(0.9, 20),
     schedules.Sequence((schedules.Warmup(0.1, 5), schedules.Cosine(0.1, 20)), (5,)),
-    lambda t: 0.1 / (1 + t),
+    pytest.param(lambda t: 0.1 / (1 + t), id="a function"),
 ]
 DEMON = [
     flux.Adam(beta=(schedules.Demon(0.9, 20), 0.999)),

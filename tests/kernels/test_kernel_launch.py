@@ -45,8 +45,8 @@ def test_cupy_is_not_imported():
         flux.OptimiserChain(flux.ClipNorm(), flux.Adam()),
         flux.OptimiserChain(flux.WeightDecay(), flux.OptimiserChain(flux.ClipNorm())),
         flux.OptimiserChain(),
-        Scheduled(flux.YellowFin(eta=lambda t: 0.1)),
-        types.SimpleNamespace(init=lambda x: (), apply=lambda state, x, g: ((), g)),
+        pytest.param(Scheduled(flux.YellowFin(eta=lambda t: 0.1)), id="a schedule"),
+        pytest.param(types.SimpleNamespace(init=lambda x: (), apply=lambda state, x, g: ((), g)), id="no dataclass"),
     ],
     ids=repr,
 )

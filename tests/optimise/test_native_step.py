@@ -19,7 +19,9 @@ RULED = [
     flux.NAdam(psi=4e-3),
     Chain(flux.ClipGrad(0.5), flux.WeightDecay(0.1), flux.SignDecay(), flux.Maximize(), flux.Adam(0.01)),
     flux.Adam(schedules.Cosine(0.1, 5)),
-    flux.Momentum(eta=lambda t: 0.1 if t < 2 else 0.01, rho=schedules.Demon(0.9, 10)),
+    pytest.param(
+        flux.Momentum(eta=lambda t: 0.1 if t < 2 else 0.01, rho=schedules.Demon(0.9, 10)), id="Momentum, scheduled"
+    ),
 ]
 
 
