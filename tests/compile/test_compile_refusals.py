@@ -1,5 +1,7 @@
 """What flux.compile can't compile is refused with the reason and a remedy, never calculated wrongly."""
 
+import random
+
 import numpy as np
 import pytest
 from compile_helpers import same
@@ -77,7 +79,8 @@ def test_arrays_that_cannot_be_compiled():
 
 def test_an_array_that_escapes_is_an_error():
     escaped = []
-    compile(lambda x: escaped.append(x) or x)(np.ones(2))
+    with pytest.raises(NotCompilable, match=r"the function changes escaped\[0\], which it reads"):
+        compile(lambda x: escaped.append(x) or x)(np.ones(2))
     with pytest.raises(RuntimeError, match=r"outside"):
         escaped[0] + 1
 
@@ -99,7 +102,18 @@ def test_changes_of_arguments_are_no_silent_loss():
 def test_random_numbers_and_a_dropout_from_outside_are_refused_not_drawn_once_for_ever():
     layer = flux.trainmode(flux.Dropout(0.5, seed=0))
     generator = np.random.default_rng(0)
-    for f in (lambda x: layer(x), lambda x: x * generator.random(8), lambda x: x * np.random.random(8)):
-        with pytest.raises(NotCompilable, match="not the same in two calls: it draws random numbers"):
+    np.random.seed(0)
+    for f, words in (
+        (lambda x: layer(x), "the function is not the same in two calls: it draws random numbers"),
+        (lambda x: x * generator.random(8), "generator, a Generator, can't be compiled: it draws random numbers"),
+        (
+            lambda x: x * np.random.random(8),
+            r"np\.random\.random, a RandomState, can't be compiled: it draws",
+        ),
+        (lambda x: x if flux.default_rng().random() < 2 else 2 * x, r"draws random numbers from flux\.default_rng"),
+        (lambda x: x * random.random(), r"random\.random, a Random, can't be compiled: it draws random"),
+    ):
+        with pytest.raises(NotCompilable, match=words):
             compile(f)(np.ones(8))
     assert generator.random() == np.random.default_rng(0).random()  # set back to where it was
+    assert np.random.random() == np.random.RandomState(0).random()

@@ -10,7 +10,7 @@ from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
 from tinyflux.compile.build import available
-from tinyflux.compile.surroundings import watched
+from tinyflux.compile.guards import Guards
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -203,7 +203,7 @@ def test_arrays_that_were_looked_at_stay():
     array = np.ones(3)
     known = weakref.ref(array)
     holder = {"array": array}
-    looked_at = watched(lambda: holder["array"])()
+    looked_at = Guards()(lambda: holder["array"])
     del array, holder["array"]
     assert known() is not None
     del looked_at

@@ -6,7 +6,7 @@ import ctypes
 import itertools
 import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,16 @@ from ..optimise.rule import inner_rules, kind_of, number_like
 from ..optimise.schedules import at
 from ..optimise.state import OptimiserState, gradients_of
 from . import ahead, program
+from .contents import Contents
+from .draws import no_draws
+from .guards import Snapshot
 from .library import Library, address, contiguous
 from .program import Node, Recording, needed, written
 from .rows import BLOCK, analysed
 from .rule_numbers import alike, grouped, numbers_of, numbers_of_head, with_numbers
-from .run import refuse_change, signature
+from .run import refuse_change, refuse_effects, signature
 from .schedule import Result, planned
 from .source import Source
-from .surroundings import generators_kept, watched
 from .symbolic import ON_GPU, NotCompilable, Symbolic, node_of, supported
 
 ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
@@ -40,7 +42,7 @@ class Iteration:
     """The program for one kind of data."""
 
     def __init__(
-        self, loss: Any, surroundings: watched, model: Any, opt: OptimiserState, data: Any, size: int | None
+        self, loss: Any, look: Callable[[], Snapshot], model: Any, opt: OptimiserState, data: Any, size: int | None
     ) -> None:
         self._opt = opt
         self.model: list[Any] = []
@@ -50,17 +52,20 @@ class Iteration:
                 raise NotCompilable(ON_GPU)
             if type(x) is not np.ndarray:
                 raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
-        with generators_kept(surroundings, model):
+        with no_draws():
             with Recording() as again:  # first, for it is the other whose inputs `run` is to know
                 again_recorded = self._record(again, loss, model, data, size)
+            surroundings = look()
+            self.key, self.contents = surroundings.key, Contents(surroundings.arrays)
             with Recording() as recording:
                 total, results, order = self._record(recording, loss, model, data, size)
                 refuse_change(again, _ends(*again_recorded), recording, _ends(total, results, order))
+                refuse_effects(surroundings, self.contents, look())
                 self._captured = [array for _, array in recording.captured]
                 self._captured_slots = [node.params for node, _ in recording.captured]
                 parameters = [leaf.buffer.x for leaf in opt._leaves]
                 shared = any(np.may_share_memory(array, x) for array in self._captured for x in parameters)
-                if shared or surroundings.hold(parts(model)):
+                if shared or surroundings.has(parts(model)):
                     raise NotCompilable(
                         "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
                         "Take them from the model that it is called with."
@@ -94,7 +99,8 @@ class Iteration:
                 symbols[id(a)] = Symbolic(recording.input(a.shape, supported(a.dtype)))
         self._model_slots = [symbols[id(a)].node.params for a in leaves]
         network = copied(model, symbols, {})
-        before = signature(network, [], True)
+        constants: list[Any] = []
+        before = signature(network, [], constants, True)
         order = recording.input((size or 1,), np.int64)
         recording.trusted.add(order)
 
@@ -110,7 +116,8 @@ class Iteration:
         if total.dtype.kind != "f":
             raise TypeError(f"compile_training: expected the loss to be a floating-point number, got {total.dtype}.")
         after: list[Any] = []
-        if signature(network, after, True) != before:
+        now: list[Any] = []
+        if signature(network, after, now, True) != before or list(map(id, now)) != list(map(id, constants)):
             raise NotCompilable(
                 "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't "
                 "be compiled. Hold what changes in an array."

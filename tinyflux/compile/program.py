@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from .contents import Contents
 from .indexing import Map, broadcasting, composed, dropped, is_identity, reshaping
 
 _here = threading.local()
@@ -78,8 +79,8 @@ class Recording:
         self.nodes: dict[Any, Node] = {}
         self.inputs: list[Node] = []
         self.captured: list[tuple[Node, Any]] = []  # arrays that the function took from its surroundings
-        self._captured: dict[int, Node] = {}
-        self.frozen: list[tuple[Any, Any]] = []  # arrays whose values the program depends on, with copies of them
+        self._captured: dict[int, tuple[Node, Contents]] = {}
+        self._overwritten = False  # whether a captured array was changed in place while the function ran
         self.trusted: set[Node] = set()  # inputs of indices that are checked before the program runs
 
     def __enter__(self) -> Recording:
@@ -97,11 +98,18 @@ class Recording:
 
     def capture(self, array: Any) -> Node:
         """An input that is always this array."""
-        node = self._captured.get(id(array))
-        if node is None:
-            node = self._captured[id(array)] = self.input(array.shape, array.dtype)
+        if id(array) not in self._captured:
+            node = self.input(array.shape, array.dtype)
+            self._captured[id(array)] = node, Contents([array])
             self.captured.append((node, array))
+            return node
+        node, contents = self._captured[id(array)]
+        self._overwritten = self._overwritten or not contents.same([array])
         return node
+
+    def has_overwritten(self) -> bool:
+        """Whether what the program was to read has changed since it was captured."""
+        return self._overwritten or any(not self._captured[id(x)][1].same([x]) for _, x in self.captured)
 
 
 def recording() -> Recording:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from .. import tree
 from ..arrays import to_numpy
 from ..optimise.state import OptimiserState, check_model, check_state
 from ..train import NonFiniteLoss
+from .guards import Guards
 from .iteration import Iteration
 from .rule_numbers import settings
 from .run import Shown, signature
-from .surroundings import watched
+from .symbolic import NotCompilable
 
 
 class TrainingStep(Shown):
@@ -29,7 +30,8 @@ class TrainingStep(Shown):
         self._model = model
         self._opt = opt
         self._batchsize = int(batchsize)
-        self._watch()
+        self._guards = Guards()
+        self._apart: list[Any] = []  # the arrays of data that were found to lie in memory of their own
         self._variants: dict[Any, list[Iteration]] = {}
 
     def __call__(self, data: Any, order: Any) -> Any:
@@ -80,36 +82,40 @@ class TrainingStep(Shown):
             )
         return np.ascontiguousarray(order.reshape(-1, self._batchsize), np.int64)
 
-    def _watch(self) -> None:
-        """Look at what the loss, the layers, the rules and their schedules take from their surroundings."""
-        rules = [leaf.rule for leaf in self._opt._leaves]
-        self._schedules = [schedules for _, (_, schedules), _ in settings(self._opt)]
-        self._surroundings = watched(self._loss, *called(self._model), *map(type, rules), *chain(*self._schedules))
-
     def variant(self, data: Any, order: Any) -> Iteration:
-        """The program for this kind of data, and for the model and the optimiser as they are set."""
+        """The program for this kind of data, and for the model, the optimiser and the surroundings as they are now."""
         check_model("compile_training", self._opt, self._model)
         rules = settings(self._opt)
-        if [schedules for _, (_, schedules), _ in rules] != self._schedules:
-            self._watch()
         leaves: list[Any] = []
+        others: list[Any] = [type(leaf.rule) for leaf in self._opt._leaves]
+        others += [function for _, (_, schedules), _ in rules for function in schedules]
         size = None if order is None else order.shape[1]
-        kind = signature(data, [], True) if order is None else _kinds(data)
-        key = (
-            size,
-            kind,
-            signature(self._model, leaves, True),
-            _tied(leaves),
-            rules,
-            self._surroundings(),
-        )
+        samples = data if order is None else tree.map(lambda x: x[:0], data)
+        form = (size, signature(samples, [], others, True), signature(self._model, leaves, others, True))
+        roots = (self._loss, *others)
+        surroundings = self._guards(*roots)
+        key = (*form, _tied(leaves), rules, surroundings.key)
         variants = self._variants.setdefault(key, [])
         variant = next((v for v in variants if v.fits()), None)
-        if variant is None:
-            variant = self._last = Iteration(self._loss, self._surroundings, self._model, self._opt, data, size)
-            variants.append(variant)
+        if variant is None or not variant.contents.same(surroundings.arrays):
+            if variant is not None:
+                variants.remove(variant)
+            look = lambda: self._guards(*roots)  # noqa: E731
+            variant = self._last = Iteration(self._loss, look, self._model, self._opt, data, size)
+            self._variants.setdefault((*key[:-1], variant.key), []).append(variant)
+        self._refuse_parameters(data)
         variant.model = variant.renewed(self._model, leaves)
         return variant
+
+    def _refuse_parameters(self, data: Any) -> None:
+        """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
+        arrays = tree.leaves(data)
+        if len(arrays) == len(self._apart) and all(map(operator.is_, arrays, self._apart)):
+            return
+        changing = [*tree.leaves(self._model), *[leaf.buffer.x for leaf in self._opt._leaves]]
+        if any(np.may_share_memory(x, y) for x in arrays for y in changing):
+            raise NotCompilable("the data is a parameter of the model, or a view of one, which changes: copy it.")
+        self._apart = arrays
 
     @property
     def count(self) -> int:
@@ -142,23 +148,6 @@ def compile_training(loss: Callable[..., Any], model: Any, opt: OptimiserState, 
     (3.0, 1.0)
     """
     return TrainingStep(loss, model, opt, batchsize)
-
-
-def _kinds(data: Any) -> Any:
-    """What a program depends on in data whose first axis is that of samples."""
-    shapes = [(x.shape[1:], x.dtype.str) for x in tree.leaves(data)]
-    return type(data), tuple(data) if isinstance(data, dict) else None, tuple(shapes)
-
-
-def called(model: Any) -> Iterator[Any]:
-    """The classes of a model's nodes, whose methods may be called, and the functions in it."""
-    children = tree.children(model)
-    if children:
-        yield type(model)
-    elif callable(model):
-        yield model
-    for _, child in children:
-        yield from called(child)
 
 
 def _tied(leaves: Sequence[Any]) -> tuple[int, ...]:

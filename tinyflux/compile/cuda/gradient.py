@@ -13,14 +13,15 @@ from ...arrays import on_gpu
 from ...autodiff import withgradient
 from ...data.loader import is_plain_loader
 from .. import program
+from ..contents import Contents
+from ..draws import no_draws
+from ..guards import Guards, Snapshot
 from ..iteration import copied, parts
 from ..program import Node, Recording, needed, written
-from ..run import Shown, refuse_change, signature
+from ..run import Shown, refuse_change, refuse_effects, signature
 from ..schedule import Result, planned
-from ..surroundings import generators_kept, watched
 from ..symbolic import NotCompilable, Symbolic, node_of, supported
 from ..trainer import MANY, say_once
-from ..training import called
 from .kernels import THREADS, Launch, Translation
 from .memory import shared_out
 
@@ -39,7 +40,7 @@ class Gradient(Shown):
         self._loss, self._model = loss, model
         self._required = required
         self._given_up = False
-        self._surroundings = watched(loss, *called(model))
+        self._guards = Guards()
         self._programs: dict[Any, Program] = {}
         self._kind: Any = None  # of the latest item
 
@@ -66,17 +67,22 @@ class Gradient(Shown):
 
     def _program(self, item: Any, same: bool) -> Program | None:
         """The program for items of this kind, or None: then it is left to CuPy for good."""
-        kind = signature(item, [], True)
+        others: list[Any] = []
+        kind = signature(item, [], others, True)
         if same and self._kind == kind:
             return self._last
         try:
             arrays: list[Any] = []
-            key = (kind, signature(self._model, arrays, True), tuple(map(id, arrays)), self._surroundings())
-            if key not in self._programs:
+            form = (kind, signature(self._model, arrays, others, True), tuple(map(id, arrays)))
+            roots = (self._loss, *others)
+            surroundings = self._guards(*roots)
+            program = self._programs.get((*form, surroundings.key))
+            if program is None or not program.contents.same(surroundings.arrays):
                 if len(self._programs) == MANY and not self._required:
                     changing = "shapes, settings or constants of the loss change again and again"
                     raise NotCompilable(f"{changing}; {MANY} programs were compiled.")
-                self._programs[key] = Program(self._loss, self._surroundings, self._model, item)
+                program = Program(self._loss, lambda: self._guards(*roots), self._model, item)
+                self._programs[*form, program.key] = program
         except Exception as error:  # also what is no fault of the compiler: the plain path will show it as it is
             if self._required:
                 raise
@@ -86,7 +92,7 @@ class Gradient(Shown):
             say_once(f"tinyflux: training runs by CuPy: {said}{error}")
             return None
         say_once(STARTED)
-        self._kind, self._last = kind, self._programs[key]
+        self._kind, self._last = kind, program
         return self._last
 
 
@@ -114,18 +120,21 @@ class Program:
         source: the CUDA source that was made of it.
     """
 
-    def __init__(self, loss: Callable[..., Any], surroundings: watched, model: Any, item: Any) -> None:
+    def __init__(self, loss: Callable[..., Any], look: Callable[[], Snapshot], model: Any, item: Any) -> None:
         own, given = tree.leaves(model), tree.leaves(item)
         if not all(map(on_gpu, [*own, *given])):
             raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
-        if surroundings.hold(parts(model)):
-            raise NotCompilable("the loss reads the model from its surroundings; take it from its first argument.")
-        with generators_kept(surroundings, model):
+        with no_draws():
             with Recording(gpu=True) as again:
                 ends = _recorded(again, loss, model, item)[1]
+            surroundings = look()
+            if surroundings.has(parts(model)):
+                raise NotCompilable("the loss reads the model from its surroundings; take it from its first argument.")
+            self.key, self.contents = surroundings.key, Contents(surroundings.arrays)
             with Recording(gpu=True) as recording:
                 grads, found = _recorded(recording, loss, model, item)
                 refuse_change(again, ends, recording, found)
+                refuse_effects(surroundings, self.contents, look())
         self.program = "\n".join(written(needed(found), found[: 1 + len(tree.leaves(grads))]))
         results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
         translation = Translation(planned(results), recording.trusted)
@@ -214,7 +223,8 @@ def _recorded(recording: Recording, loss: Any, model: Any, item: Any) -> tuple[A
         node = recording.input(a.shape, supported(a.dtype))
         symbols.setdefault(id(a), Symbolic(node))
     network = copied(model, symbols, {})
-    before = signature(network, [], True)
+    constants: list[Any] = []
+    before = signature(network, [], constants, True)
     data = item.data if isinstance(item, Rows) else item
     items = tree.map(lambda x: Symbolic(recording.input(x.shape, supported(x.dtype))), data)
     taken: list[Node] = []
@@ -224,7 +234,8 @@ def _recorded(recording: Recording, loss: Any, model: Any, item: Any) -> tuple[A
         items = tree.map(lambda x: _taken(x[Symbolic(order)].node, taken), items)
     value, grads = withgradient(lambda m: loss(m, *_batch(items)), network)
     after: list[Any] = []
-    changed = signature(network, after, True) != before
+    now: list[Any] = []
+    changed = signature(network, after, now, True) != before or list(map(id, now)) != list(map(id, constants))
     if changed or not all(map(operator.is_, after, [symbols[id(a)] for a in tree.leaves(model)])):
         raise NotCompilable("the model changes itself, as layers with a state do, which can't be compiled for the GPU.")
     total = node_of(value)

@@ -69,7 +69,6 @@ def _expanded(shape: tuple[int, ...], index: Any) -> list[Any]:
         elif _mask_axes(item):
             if np.shape(item) != shape[axis : axis + width]:
                 raise IndexError(f"a mask of shape {np.shape(item)} doesn't fit axes {shape[axis : axis + width]}")
-            program.recording().frozen.append((item, np.array(item)))
             items += [_fixed(places, n) for places, n in zip(np.nonzero(item), np.shape(item))]
         elif isinstance(item, (int, np.integer)):
             items.append(int(item))
@@ -131,7 +130,6 @@ def _axes_of_masks(index: Any) -> tuple[Any, Any] | None:
     made: list[Any] = []
     for item, mask in zip(items, masks):
         if mask:
-            program.recording().frozen.append((item, np.array(item)))
             made.append(None)
         elif item is not None:
             made += [Ellipsis] if item is Ellipsis else [slice(None)] * max(_mask_axes(item), 1)

@@ -1,0 +1,61 @@
+"""Which objects can be looked at: those of Python's own containers, and of classes written in Python."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import types
+from typing import Any
+
+from .reads import trusted
+
+SEQUENCES = (list, tuple, set, frozenset, collections.deque, bytearray)
+MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, types.MappingProxyType)
+NUMBERS = (int, float, complex, str, bytes)  # classes of one's own may be built on them
+LAYOUTS = (object, types.SimpleNamespace, *SEQUENCES, *MAPPINGS, *NUMBERS)
+MISSING = type("MISSING", (), {"__repr__": lambda self: "MISSING"})()
+
+
+class Same:
+    """An object that equals itself alone; held, so that no other one can come to have its id."""
+
+    __slots__ = ("x",)
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.x is self.x
+
+    def __hash__(self) -> int:
+        return id(self.x)
+
+
+@functools.lru_cache(4096)
+def in_c(cls: type) -> bool:
+    """Whether a class is written in C: it may hold what can't be seen."""
+    return any(
+        (isinstance(x, (types.MethodDescriptorType, types.WrapperDescriptorType)) and x.__objclass__ is cls)
+        or (isinstance(x, types.BuiltinFunctionType) and x.__self__ is cls)
+        for x in vars(cls).values()
+    )
+
+
+@functools.lru_cache(4096)
+def has_code(cls: type) -> bool:
+    """Whether a class belongs to a trusted package and has methods in Python, which may read any attribute."""
+    return trusted(cls.__module__) and any(isinstance(x, types.FunctionType) for x in vars(cls).values())
+
+
+def contents_of(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def slot_of(slot: Any, x: Any) -> Any:
+    try:
+        return slot.__get__(x)
+    except AttributeError:
+        return MISSING

@@ -1,0 +1,164 @@
+"""What code reads, as far as its instructions tell; and which code is taken as it is: Python's, NumPy's, ours."""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import functools
+import importlib.util
+import os
+import sys
+import sysconfig
+import types
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_CELLS = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
+_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
+_BETWEEN = ("CACHE", "PUSH_NULL", "PRECALL", "EXTENDED_ARG")
+
+_PRINTS = {"str", "repr", "ascii", "format", "print"}
+PRINTING = {"__repr__", "__str__", "__format__"}
+
+Chain = tuple[str, ...]
+
+
+class Reads(NamedTuple):
+    """What a function's code reads, with that of the functions defined in it.
+
+    Attributes:
+        globals, cells: names, each with the attributes that are read right after it: `np.linalg.norm`.
+        imports: modules, as an import statement has them, each with the number of dots before it.
+        names: of attributes, those in strings (for getattr) among them.
+    """
+
+    globals: tuple[Chain, ...]
+    cells: tuple[Chain, ...]
+    imports: tuple[tuple[str, int], ...]
+    names: frozenset[str]
+
+
+@functools.lru_cache(4096)
+def reads(code: types.CodeType) -> Reads:
+    names, cells, imports = set(_chains(code, _LOADS)), set(_chains(code, _CELLS)), set(_imports(code))
+    found = {*code.co_names, *_strings(code.co_consts)}
+    if found & _PRINTS or any(i.opname.startswith("FORMAT_") for i in dis.get_instructions(code)):
+        found |= PRINTING
+    for inner in [reads(c) for c in code.co_consts if isinstance(c, types.CodeType)]:
+        names |= set(inner.globals)
+        cells |= set(inner.cells)
+        imports |= set(inner.imports)
+        found |= inner.names
+    return Reads(tuple(sorted(names)), tuple(sorted(cells)), tuple(sorted(imports)), frozenset(found))
+
+
+def _chains(code: types.CodeType, loads: tuple[str, ...]) -> Iterator[Chain]:
+    chain: Chain = ()
+    for instruction in dis.get_instructions(code):
+        if chain and instruction.opname in _ATTRIBUTES:
+            chain = (*chain, instruction.argval)
+        elif instruction.opname not in _BETWEEN:
+            if chain:
+                yield chain
+            chain = (instruction.argval,) if instruction.opname in loads else ()
+
+
+def _imports(code: types.CodeType) -> Iterator[tuple[str, int]]:
+    constants: list[Any] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "LOAD_CONST":
+            constants.append(instruction.argval)
+        if instruction.opname == "IMPORT_NAME":
+            yield instruction.argval, constants[-2]
+
+
+def _strings(constants: Iterable[Any]) -> Iterator[str]:
+    for x in constants:
+        if isinstance(x, str):
+            yield from [x] if x.isidentifier() else PRINTING if "%" in x or "{" in x else ()
+        elif isinstance(x, (tuple, frozenset)):
+            yield from _strings(x)
+
+
+def imported(name: str, dots: int, package: str | None) -> str:
+    """The full name of a module that an import statement names."""
+    return importlib.util.resolve_name("." * dots + name, package) if dots else name
+
+
+# Trust.
+
+_STDLIB = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib"))
+_INSTALLED = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("purelib", "platlib"))
+
+
+def trusted(module: Any) -> bool:
+    """Whether a module, by its name, belongs to Python, NumPy, SciPy or tinyflux: what these hold stays as it is."""
+    return isinstance(module, str) and _trusted(module.partition(".")[0])
+
+
+@functools.cache
+def _trusted(root: str) -> bool:
+    if root in ("numpy", "scipy", __name__.partition(".")[0]):
+        return True
+    if root not in sys.stdlib_module_names or root == "__main__":
+        return False
+    file = getattr(sys.modules.get(root), "__file__", None)  # a user's module may be called like one of Python's
+    return file is None or (file.startswith(_STDLIB) and not file.startswith(_INSTALLED))
+
+
+def module_of(x: Any) -> Any:
+    """The name of the module in which a function, class or module was written, or the class of something else."""
+    if isinstance(x, types.FunctionType):
+        return x.__globals__.get("__name__")
+    if isinstance(x, types.ModuleType):
+        return x.__name__
+    own = getattr(x, "__module__", None) if isinstance(x, (type, types.BuiltinFunctionType)) else None
+    return own or type(x).__module__
+
+
+_OUTSIDE = {"random", "secrets", "time", "datetime", "uuid", "os", "io", "socket", "subprocess", "urllib"}
+_OUTSIDE_OF_NUMPY = {"load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap"}
+_OUTSIDE_BUILTINS = {"open", "input"}
+_SCOPES = {"globals", "locals", "eval", "exec", "compile", "__import__", "breakpoint"}
+_ON_VALUES = {
+    "abs", "all", "any", "bin", "bool", "bytearray", "bytes", "callable", "chr", "classmethod", "complex", "dict",
+    "divmod", "enumerate", "filter", "float", "frozenset", "hash", "hex", "id", "int", "isinstance", "issubclass",
+    "iter", "len", "list", "map", "max", "memoryview", "min", "next", "object", "oct", "ord", "pow", "print",
+    "property", "range", "repr", "reversed", "round", "set", "slice", "sorted", "staticmethod", "str", "sum", "super",
+    "tuple", "type", "zip", "__build_class__",
+}  # fmt: skip
+_PACKAGES_ON_VALUES = {
+    "numpy", "scipy", "math", "cmath", "itertools", "functools", "operator", "collections", "abc", "typing",
+}  # fmt: skip
+
+
+def complaint(x: Any) -> str:
+    """Why a function, class or module of a trusted package can't be compiled, or nothing."""
+    module, name = str(module_of(x)), getattr(x, "__name__", "")
+    root = module.partition(".")[0]
+    if root.lstrip("_") in _OUTSIDE or (root == "numpy" and name in _OUTSIDE_OF_NUMPY):
+        return "clocks, files, processes and random numbers can't be watched"
+    if root == "builtins" and name in _OUTSIDE_BUILTINS:
+        return "files can't be watched"
+    if (root == "builtins" and name in _SCOPES) or root in ("inspect", "gc", "importlib"):
+        return "what is found by it can't be watched"
+    return ""
+
+
+def looks_into(x: Any) -> bool:
+    """Whether a trusted function may read attributes, of what it is given, that its caller doesn't name."""
+    module, name = str(module_of(x)), getattr(x, "__name__", "")
+    root = module.partition(".")[0]
+    if root == "builtins":
+        return name in vars(builtins) and name not in _ON_VALUES and not _is_exception(x)
+    ours = module.startswith((f"{_PACKAGE}.nn", f"{_PACKAGE}.compile"))
+    return name in LOOKING or not (ours or root.lstrip("_") in _PACKAGES_ON_VALUES)
+
+
+_PACKAGE = __name__.partition(".")[0]
+LOOKING = {"__dict__", "__getattribute__", "__getstate__", "__reduce__", "__reduce_ex__", "attrgetter", "methodcaller"}
+
+
+def _is_exception(x: Any) -> bool:
+    return isinstance(x, type) and issubclass(x, BaseException)
