@@ -46,7 +46,7 @@ def test_dropout_at_its_ends():
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1", np.random.default_rng(0)])
 def test_dropout_refuses_a_key_that_is_no_64_bits(seed):
-    with pytest.raises((ValueError, TypeError), match="seed to be an integer, at least 0|a seed below 2"):
+    with pytest.raises((ValueError, TypeError), match=r"seed to be an integer, at least 0|a seed below 2"):
         flux.Dropout(0.5, seed=seed)
 
 
