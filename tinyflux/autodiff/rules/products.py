@@ -83,9 +83,7 @@ def _tensordot_right(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
 rule(np.tensordot, _tensordot_left, _tensordot_right)
 composed(np.dot, _dot)
 composed(np.vdot, lambda a, b: np.reshape(a, -1) @ np.reshape(b, -1))
-composed(
-    np.inner, lambda a, b: np.tensordot(a, b, axes=(-1, -1)) if np.ndim(a) and np.ndim(b) else _strong(a) * _strong(b)
-)
+composed(np.inner, lambda a, b: np.tensordot(a, b, axes=(-1, -1)) if np.ndim(a) and np.ndim(b) else _dot(a, b))
 composed(np.outer, lambda a, b: np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1)))
 
 
