@@ -110,7 +110,7 @@ def exactly(*wanted):
 
 def near(value, rtol=1e-6, text=None):
     """Numbers in arrays, tuples, lists and dicts, of the same structure, up to roundings; NaN equals NaN."""
-    return Expected(text or shown(value), lambda x: _near(x, value, rtol))
+    return that(text or shown(value), lambda x: _near(x, value, rtol))
 
 
 def _near(x, value, rtol):

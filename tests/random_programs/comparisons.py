@@ -49,12 +49,11 @@ def weighted(outputs):
     return total
 
 
-def results(f, names, *arguments):
+def results(f, *arguments):
     """The values of a program, and its gradients with respect to the arguments of real numbers.
 
     Arguments:
         f: the program as a function.
-        names: the names of its arguments.
         arguments: the arrays.
     """
     varied = [i for i, x in enumerate(arguments) if x.dtype.kind == "f"]
@@ -90,7 +89,7 @@ class Checked:
         f = program.function()
         self.plain = quietly(f, *self.arguments)
         try:
-            self.outputs, self.gradients = quietly(results, f, program.inputs, *self.arguments)
+            self.outputs, self.gradients = quietly(results, f, *self.arguments)
         except Exception as error:
             raise Failure("error", f"{type(error).__name__}: {error}") from error
         self.epsilon = self._epsilon()
@@ -113,7 +112,7 @@ class Checked:
                 for x in self.arguments
             ]
             try:
-                outputs, gradients = quietly(results, f, self.program.inputs, *moved)
+                outputs, gradients = quietly(results, f, *moved)
             except Exception as error:
                 raise Skip(f"close to an error: {error}") from error
             for k, (a, b) in enumerate(zip(now, [*outputs, *gradients])):
@@ -142,7 +141,7 @@ class Checked:
         gradients = self.gradients
         if self.epsilon > 1e-10:
             try:
-                gradients = quietly(results, f, self.program.inputs, *exact)[1]
+                gradients = quietly(results, f, *exact)[1]
             except Exception as error:
                 raise Failure("error", f"in float64, {type(error).__name__}: {error}") from error
         self._compare_with_differences(f, exact, gradients)
@@ -221,9 +220,9 @@ def compare_compiled(checked):
 
     def all_of(arguments):
         outcome = []
-        for k, (c, f, own) in enumerate(zip(checked, functions, arguments)):
+        for k, (f, own) in enumerate(zip(functions, arguments)):
             try:
-                outcome.append((f(*own), results(f, c.program.inputs, *own)))
+                outcome.append((f(*own), results(f, *own)))
             except flux.NotCompilable as error:
                 found[k] = Skip(f"not compilable: {error}")
                 outcome.append(None)
