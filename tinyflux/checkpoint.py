@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
-from pathlib import Path
-from typing import Any
+import zipfile
+from collections.abc import Collection, Iterable, Iterator
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from . import tree
 from .arrays import to_numpy
+from .files import open_file, replacing
 from .optimise import OptimiserChain, schedules
 from .optimise.flat import Leaf
-from .optimise.rule import fields, is_rule, kind_of
+from .optimise.modifiers import size_of_state
+from .optimise.rule import check_numbers, fields, is_rule, kind_of
 from .optimise.state import OptimiserState, holds_state
 
 FORMAT = "tinyflux checkpoint"
@@ -30,10 +34,11 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
     """Write all arrays of a model, and the state of its optimiser, to a file.
 
     The file is written under a temporary name and then renamed: under `path` stands the old file or the new one,
-    whatever happens in between.
+    whatever happens in between. What a process left that was killed here is removed by the next `save` to `path`.
 
     Arguments:
-        path: the file, by custom `.npz`; it is replaced if it exists.
+        path: the file, by custom `.npz`; it is replaced if it exists, and keeps its mode. A symbolic link stays one:
+            the file that it leads to is written.
         model: any tree of arrays.
         opt: what `setup` returned for it.
 
@@ -55,33 +60,22 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
     if opt is not None:
         about["optimiser"] = [_described(leaf) for leaf in opt._leaves]
         for i, leaf in enumerate(opt._leaves):
-            arrays |= {f"optimiser/{i}/{k}": array for k, array in enumerate(_state_arrays(leaf))}
+            arrays |= _named_state(i, leaf)
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    _write(Path(path), {name: to_numpy(array) for name, array in arrays.items()})
-
-
-def _write(path: Path, arrays: dict[str, Any]) -> None:
-    """Write an `.npz` file in one move."""
-    temporary = path.parent / f".{path.name}.{os.urandom(8).hex()}"
     try:
-        with open(temporary, "xb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise type(error)(error.errno, f"save: {path} could not be written: {error.strerror or error}") from error
-        raise
+        with replacing(path) as file:
+            np.savez(file, **{name: to_numpy(array) for name, array in arrays.items()})
+    except OSError as error:
+        reason = f"save: {os.fspath(path)} could not be written: {error.strerror or error}"
+        raise type(error)(error.errno, reason) from error
 
 
 def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = None) -> None:
     """Read a file that `save` wrote into a model of the same shape, and into its optimiser's state.
 
     The given objects are filled in place: the arrays of the model, the averages, counters and hyperparameters of the
-    rule. Everything is checked first; where something doesn't fit, nothing is changed.
+    rule. Everything is checked first; where something doesn't fit, nothing is changed. Arrays that nobody asked for are
+    not read, others only once their size is known to be right.
 
     Arguments:
         path: the file.
@@ -89,8 +83,9 @@ def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
         opt: what `setup` returned for `model`, with the kind of rule that was saved. Without it the file's is passed
             over.
 
-    Errors: CheckpointError for a file that is damaged, of another version, of another model, or without the state
-    that is asked for; OSError where it can't be read; ValueError for a model with a read-only array.
+    Errors: CheckpointError for a file that is damaged, of another version, of another model, without the state that is
+    asked for, or with numbers in it that no training could have come to; OSError where it can't be read; ValueError for
+    a model with a read-only array.
 
     >>> import tempfile, tinyflux as flux
     >>> trained, fresh = flux.Dense(3, 2), flux.Dense(3, 2)
@@ -100,76 +95,167 @@ def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
     >>> bool((fresh.weight == trained.weight).all())
     True
     """
-    about, arrays = _read(Path(path))
     targets = {f"model{place}": array for place, array in tree.walk(model)}
-    saved = {name: array for name, array in arrays.items() if name.startswith("model")}
-    _check_fit(path, targets, saved)
-    steps = _optimiser_steps(path, about, arrays, opt) if opt is not None else []
-    for name, target in targets.items():
-        target[...] = np.asarray(saved[name], like=target)
-    for leaf, rule, description, states in steps:
-        leaf.fill(rule, tuple(description["numbers"]), description["frozen"], states)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    with open(path, "rb") as opened:
-        try:
-            with np.load(opened, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            about = dict(json.loads(arrays.pop("about").tobytes()))
-        except Exception as error:  # what the readers of zip and npy raise for damaged bytes is a dozen types
-            raise CheckpointError(f"load: {path} is damaged or no tinyflux checkpoint ({error}).") from error
-    if about.get("format") != FORMAT or about.get("version") != VERSION:
-        got = f"{about.get('format')!r} of version {about.get('version')!r}"
-        raise CheckpointError(f"load: {path} is {got}; this tinyflux reads {FORMAT!r} of version {VERSION}.")
-    return about, arrays
-
-
-def _check_fit(path: Any, targets: dict[str, Any], saved: dict[str, Any]) -> None:
-    """Every array of the model stands in the file, with the same shape and dtype, and no other does."""
     for name, target in targets.items():
         if not getattr(target.flags, "writeable", True):
             raise ValueError(f"load: {name} is a read-only array and can't be filled; put a copy into the model.")
-    wrong = [f"{name} is missing in the file" for name in targets if name not in saved]
-    wrong += [f"{name} is in the file alone" for name in saved if name not in targets]
-    for name in targets.keys() & saved.keys():
-        target, source = targets[name], saved[name]
-        if (target.shape, target.dtype) != (source.shape, source.dtype):
-            wrong.append(
-                f"{name} is {target.dtype}{target.shape} in the model, {source.dtype}{source.shape} in the file"
+    with open_file(path) as file:
+        archive = _Archive(os.fspath(path), file)
+        about = archive.about(len(targets))
+        wrong = archive.unfit(targets) + archive.others("model", targets)
+        if wrong:
+            more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise CheckpointError(
+                f"load: {archive.path} was saved from another model: {'; '.join(sorted(wrong)[:3])}{more}."
             )
-    if wrong:
-        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise CheckpointError(f"load: {path} was saved from another model: {'; '.join(sorted(wrong)[:3])}{more}.")
+        rules = _rules(archive, about, opt) if opt is not None else []
+        arrays = archive.read(targets)
+        states = [archive.read(_named_state(i, leaf)) for i, (leaf, _, _) in enumerate(rules)]
+    for name, target in targets.items():
+        target[...] = np.asarray(arrays[name], like=target)
+    for (leaf, rule, description), state in zip(rules, states):
+        leaf.fill(rule, tuple(description["numbers"]), description["frozen"], list(state.values()))
 
 
-def _optimiser_steps(path: Any, about: dict[str, Any], arrays: dict[str, Any], opt: OptimiserState) -> list[Any]:
-    """What is to be filled into each leaf, after checking that it fits."""
-    if "optimiser" not in about:
+class _Member(NamedTuple):
+    info: zipfile.ZipInfo
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+class _Archive:
+    """The arrays in an `.npz` file: their shapes and dtypes are known before any is read."""
+
+    def __init__(self, path: Any, file: IO[bytes]) -> None:
+        self.path = path
+        with self._reading():
+            self._zip = zipfile.ZipFile(file)
+            found = [(info.filename.removesuffix(".npy"), info) for info in self._zip.infolist()]
+            self._infos = dict(found)
+            if len(self._infos) != len(found):
+                raise ValueError("a name stands in it twice")
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # what the readers of zip and npy raise for damaged bytes is a dozen types
+            reason = f"load: {self.path} is damaged or no tinyflux checkpoint ({error})."
+            raise CheckpointError(reason) from error
+
+    def about(self, arrays: int) -> dict[str, Any]:
+        """What `save` noted of the optimiser, in a file for a model of so many arrays."""
+        with self._reading():
+            member = self._member("about")
+            if member.info.file_size > (arrays + 16) << 20:
+                raise ValueError(f"its description of the optimiser has {member.info.file_size:,} bytes")
+            about = json.loads(self._array(member).tobytes())
+            if not isinstance(about, dict):
+                raise TypeError(f"its description is {about!r:.50}")
+        if about.get("format") != FORMAT or about.get("version") != VERSION:
+            got = f"{about.get('format')!r} of version {about.get('version')!r}"
+            raise CheckpointError(f"load: {self.path} is {got}; this tinyflux reads {FORMAT!r} of version {VERSION}.")
+        return about
+
+    def unfit(self, targets: dict[str, Any]) -> list[str]:
+        """Which arrays of a model, or of a state, are not in the file with the same shape and dtype."""
+        wrong = []
+        for name, target in targets.items():
+            if name not in self._infos:
+                wrong.append(f"{name} is missing in the file")
+                continue
+            with self._reading():
+                source = self._member(name)
+            if (target.shape, target.dtype) != (source.shape, source.dtype):
+                here, there = f"{target.dtype}{target.shape}", f"{source.dtype}{source.shape}"
+                wrong.append(f"{name} is {here} in the model, {there} in the file")
+        return wrong
+
+    def others(self, prefix: str, targets: Collection[str]) -> list[str]:
+        """Which arrays with names that begin like that are in the file alone."""
+        return [
+            f"{name} is in the file alone" for name in self._infos if name.startswith(prefix) and name not in targets
+        ]
+
+    def read(self, names: Iterable[str]) -> dict[str, Any]:
+        with self._reading():
+            return {name: self._array(self._member(name)) for name in names}
+
+    def _member(self, name: str) -> _Member:
+        """The shape and dtype of an array."""
+        info = self._infos[name]
+        with self._zip.open(info) as member:
+            if np.lib.format.read_magic(member) != (1, 0):  # the others have headers of any length
+                raise ValueError(f"{name} is stored in another version of the format")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            if dtype.hasobject:
+                raise ValueError(f"{name} holds Python objects")
+            if info.file_size != member.tell() + math.prod(shape) * dtype.itemsize:
+                raise ValueError(f"{name} has {info.file_size:,} bytes, which are not those of {dtype}{shape}")
+        return _Member(info, shape, dtype)
+
+    def _array(self, member: _Member) -> Any:
+        with self._zip.open(member.info) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+
+Step = tuple[Leaf, Any, dict[str, Any]]  # a leaf, the rule that it is to get, and what the file says of it
+
+
+def _rules(archive: _Archive, about: dict[str, Any], opt: OptimiserState) -> list[Step]:
+    """What each leaf is to be filled with, after checking that it fits."""
+    path, described = archive.path, about.get("optimiser")
+    if described is None:
         raise CheckpointError(
             f"load: {path} holds no optimiser state; load it without one, or save with save(path, model, opt)."
         )
-    if len(about["optimiser"]) != len(opt._leaves):
-        counts = f"{len(about['optimiser'])} parameters, the given one {len(opt._leaves)}"
+    if not isinstance(described, list) or not all(isinstance(description, dict) for description in described):
+        raise CheckpointError(f"load: {path} is damaged: its description of the optimiser is {described!r:.50}.")
+    if len(described) != len(opt._leaves):
+        counts = f"{len(described)} parameters, the given one {len(opt._leaves)}"
         raise CheckpointError(f"load: the optimiser state in {path} has {counts}.")
-    steps = []
-    for i, (leaf, description) in enumerate(zip(opt._leaves, about["optimiser"], strict=True)):
-        states = [arrays.get(f"optimiser/{i}/{k}") for k in range(len(_state_arrays(leaf)))]
-        if description["kind"] != kind_of(leaf.rule):
-            named = f"{description['kind']}, the given one {kind_of(leaf.rule)}"
+    rules = []
+    for i, (leaf, description) in enumerate(zip(opt._leaves, described)):
+        kind, known = description.get("kind"), kind_of(leaf.rule)
+        if kind != known:
+            named = f"{kind}, the given one {known}"
             raise CheckpointError(f"load: the optimiser state in {path} is of {named}; use setup with the saved rule.")
-        unfit = description["path"] != leaf.path or len(description["numbers"]) != len(leaf.numbers)
-        unfit = unfit or f"optimiser/{i}/{len(states)}" in arrays
-        if unfit or any(s is None or s.shape != leaf.view.shape for s in states):
-            raise CheckpointError(f"load: the optimiser state in {path} does not fit the parameter {leaf.path}.")
+        wrong = archive.unfit(_named_state(i, leaf))
+        if description.get("path") != leaf.path:
+            wrong.insert(0, f"it is that of {description.get('path')}")
+        if wrong:
+            reason = f"does not fit the parameter {leaf.path}: {wrong[0]}"
+            raise CheckpointError(f"load: the optimiser state in {path} {reason}.")
         try:
-            rule = _rebuilt(description["rule"], leaf.rule)
-            if not is_rule(rule) or kind_of(rule) != description["kind"]:
-                raise TypeError(f"{rule!r} stands in the place of the rule")
-        except (LookupError, TypeError, ValueError) as error:
-            raise CheckpointError(f"load: the {description['kind']} in {path} has other settings ({error}).") from error
-        steps.append((leaf, rule, description, states))
-    return steps
+            rules.append((leaf, _checked_rule(leaf, description), description))
+        except Exception as error:  # whatever a rule, or its schedules, think of what they are given
+            reason = f"is not as a training could have left it, at the parameter {leaf.path}: {error}"
+            raise CheckpointError(f"load: the {known} in {path} {reason}.") from error
+    names = {name for i, leaf in enumerate(opt._leaves) for name in _named_state(i, leaf)}
+    others = archive.others("optimiser/", names)
+    if others:
+        raise CheckpointError(f"load: the optimiser state in {path} does not fit: {others[0]}.")
+    return rules
+
+
+def _checked_rule(leaf: Leaf, description: dict[str, Any]) -> Any:
+    """The rule that the file describes, with which its numbers and arrays agree; another error than CheckpointError."""
+    if not isinstance(description["frozen"], bool):
+        raise TypeError(f"frozen is {description['frozen']!r}")
+    rule = _rebuilt(description["rule"], leaf.rule)
+    if not is_rule(rule) or kind_of(rule) != description["kind"]:
+        raise TypeError(f"{rule!r} stands in the place of the rule")
+    if size_of_state(rule) != (len(_state_arrays(leaf)), len(leaf.numbers)):
+        raise ValueError(f"{rule!r} has a state of another size than {leaf.rule!r}")
+    if not isinstance(description["numbers"], list) or len(description["numbers"]) != len(leaf.numbers):
+        raise ValueError(f"its state has {len(leaf.numbers)} numbers, not {description['numbers']!r}")
+    check_numbers(rule, tuple(description["numbers"]))
+    return rule
+
+
+def _named_state(i: int, leaf: Leaf) -> dict[str, Any]:
+    """The arrays of the i-th leaf's state, by their names in a file."""
+    return {f"optimiser/{i}/{k}": array for k, array in enumerate(_state_arrays(leaf))}
 
 
 def _state_arrays(leaf: Leaf) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .rule import Rule, State, check_rates, number
+from .rule import Rule, State, check_rates, is_number, is_rate, number
 
 
 class Averaging(Rule):
@@ -26,6 +26,9 @@ class Averaging(Rule):
 
     def init(self, x: Any) -> State:
         return np.zeros_like(x), np.zeros_like(x), 1.0, 1.0
+
+    def accepts(self, given: State) -> bool:
+        return all(is_rate(x) for x in given if isinstance(x, float))
 
     def _averaged(self, m: Any, v: Any, g: Any) -> tuple[Any, Any]:
         beta1, beta2 = self.beta
@@ -323,7 +326,7 @@ class QHAdam(Averaging):
         beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
         epsilon: ε, added after the bias correction.
 
-    Errors: ValueError for rates outside [0, 1).
+    Errors: ValueError for rates outside [0, 1), or weights that are not two numbers.
 
     Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", 2019.
 
@@ -337,6 +340,11 @@ class QHAdam(Averaging):
     nu: tuple[float, float] = (0.7, 1.0)
     beta: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.nu) != 2 or not all(is_number(x) or callable(x) for x in self.nu):
+            raise ValueError(f"QHAdam: expected nu to be two numbers, got {self.nu!r}.")
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         m, v, *powers = state

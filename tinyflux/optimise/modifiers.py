@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .rule import Rule, State, check_rule, inner_rules, kind_of, number
+from .rule import Rule, State, check_numbers, check_rule, inner_rules, kind_of, number
 from .schedules import Scheduled, at
 
 
@@ -67,6 +67,12 @@ class OptimiserChain(Rule):
             after[0].extend(own[:count])
             after[1].extend(own[count:])
         return (*after[0], *after[1]), g
+
+    def check_numbers(self, given: State) -> None:
+        start = 0
+        for rule, (_, count) in zip(self.rules, self._counts):
+            check_numbers(rule, given[start : start + count])
+            start += count
 
 
 def size_of_state(rule: Any) -> tuple[int, int]:
@@ -217,6 +223,9 @@ class AccumGrad(Rule):
 
     def init(self, x: Any) -> State:
         return np.zeros_like(x), 0
+
+    def accepts(self, given: State) -> bool:
+        return bool(given[0] < self.n)
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         gathered, count = state

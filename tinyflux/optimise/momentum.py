@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .rule import Rule, State, check_form, check_rates, number
+from .rule import Rule, State, check_form, check_rates, is_rate, number
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,10 @@ class ASGD(Rule):
     t0: float = 1e6
 
     def init(self, x: Any) -> State:
-        return np.zeros_like(x), 0, self.eta, 1.0  # the average, the steps made, and η and μ of the step to come
+        return np.zeros_like(x), 0, float(self.eta), 1.0  # the average, the steps made, and η and μ of the step to come
+
+    def accepts(self, given: State) -> bool:
+        return is_rate(given[2])
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         average, t, eta, mu = state

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +39,7 @@ _ELSEWHERE = {  # where PyTorch's hyperparameters are found
 
 _KINDS = {"float": "a number", "float | None": "a number or None", "int": "an integer", "bool": "True or False"}
 _NOT_NEGATIVE = {"epsilon", "delta", "omega", "p"}
+_MOST = 1 << 53  # steps: up to there a float counts, too
 
 
 def _is(wanted: str, x: Any, name: str) -> bool:
@@ -52,10 +54,16 @@ def _is(wanted: str, x: Any, name: str) -> bool:
     return isinstance(x, kind) and x == x and (float(x) >= 0 or name not in _NOT_NEGATIVE)
 
 
+def is_number(x: Any) -> bool:
+    """Whether `x` is a real number, of Python, NumPy or an array without axes, and not NaN."""
+    return _is(_KINDS["float"], x, "")
+
+
 class Rule:
     """The rules of the library: a keyword that a rule doesn't have is refused by name, a value by what was expected."""
 
     whole: str | None = None
+    init: Any
 
     def __new__(cls, *args: Any, **hyperparameters: Any) -> Any:
         known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
@@ -73,6 +81,42 @@ class Rule:
                 raise ValueError(
                     f"{type(self).__name__}: expected {field.name} to be {wanted}{at_least}, got {value!r}."
                 )
+
+    def check_numbers(self, given: State) -> None:
+        """Refuse, by ValueError, numbers that can't have come into the state by steps: those of a file, say.
+
+        Where `init` starts with an integer, steps are counted; any other number is finite. A rule of which more is
+        true says so in `accepts`.
+        """
+        start = [x for x in self.init(np.zeros(0)) if not isinstance(x, np.ndarray)]
+        for x, first in zip(given, start, strict=True):
+            check_number(x, type(first) is int)
+        if not self.accepts(given):
+            raise ValueError(f"its state can't hold the numbers {', '.join(map(repr, given))}")
+
+    def accepts(self, given: State) -> bool:
+        """Whether steps can have left these numbers in the state."""
+        return True
+
+
+def check_number(x: Any, count: bool = False) -> None:
+    """Refuse, by ValueError, what is no finite number, or no count."""
+    fits = type(x) is int and 0 <= x <= _MOST if count else type(x) is float and math.isfinite(x)
+    if not fits:
+        raise ValueError(f"expected {'a count of steps' if count else 'a finite number'} in the state, got {x!r}")
+
+
+def check_numbers(rule: Any, given: State) -> None:
+    """Refuse, by ValueError, numbers that can't have come into a rule's state; a user's rule may have any."""
+    if isinstance(rule, Rule):
+        rule.check_numbers(given)
+    elif not all(isinstance(x, numbers.Real) and x == x for x in given):
+        raise ValueError(f"expected numbers in the state, got {given!r}")
+
+
+def is_rate(x: Any) -> bool:
+    """Whether `x` is a share of 1 such as a product of decay rates, which may have faded to 0."""
+    return 0 <= x <= 1
 
 
 def unknown(rule: str, name: str, known: Sequence[str]) -> str:

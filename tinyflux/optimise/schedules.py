@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .rule import Rule, State, fields, is_rule, number, with_fields
+from .rule import Rule, State, check_number, check_numbers, fields, is_number, is_rule, number, with_fields
 
 __all__ = [
     "Constant",
@@ -38,6 +38,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name, value in fields(self).items():
+            if not all(map(is_number, value if isinstance(value, tuple) else (value,))):
+                wanted = "numbers" if isinstance(value, tuple) else "a number"
+                raise ValueError(f"{type(self).__name__}: expected {name} to be {wanted}, got {value!r}.")
             if name in ("over", "every", "factor") and not value >= 1:
                 raise ValueError(f"{type(self).__name__}: expected {name} to be a number from 1 on, got {value!r}.")
 
@@ -337,6 +340,11 @@ class Scheduled(Rule):
 
     def init(self, x: Any) -> State:
         return (*at(self.rule, 0).init(x), 0)  # the steps made
+
+    def check_numbers(self, given: State) -> None:
+        *own, t = given
+        check_number(t, count=True)
+        check_numbers(at(self.rule, t), tuple(own))
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         *own, t = state

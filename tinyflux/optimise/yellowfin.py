@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .rule import Rule, State, check_rates, number
+from .rule import Rule, State, check_rates, is_rate, number
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ class YellowFin(Rule):
         arrays = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
         averages, weight, recent = (0.0,) * 5, 1.0, (0.0,) * self.window
         return (*arrays, *averages, weight, *recent)
+
+    def accepts(self, given: State) -> bool:
+        _, _, *positive, weight = given[:6]
+        return is_rate(weight) and min(*positive, *given[6:]) >= 0
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         v, mean, square, log_high, log_low, norm, squared_norm, distance, weight, *recent = state
