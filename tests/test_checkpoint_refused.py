@@ -265,13 +265,13 @@ def test_a_name_that_stands_in_it_twice(tmp_path):
     refused("a name stands in it twice", path, model, opt)
 
 
-def header(shape, dtype="<f4"):
+def header(shape, dtype):
     """The beginning of an array in a file."""
     text = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
 
 
-def bomb(path, name, shape, size):
+def bomb(path, name, shape, size, dtype="|u1"):
     """A file in which a member unpacks to many bytes."""
     with zipfile.ZipFile(path) as file:
         members = {info.filename: file.read(info) for info in file.infolist()}
@@ -280,7 +280,7 @@ def bomb(path, name, shape, size):
             if known != name:
                 file.writestr(known, old)
         with file.open(name, "w", force_zip64=True) as member:
-            member.write(header(shape, "|u1"))
+            member.write(header(shape, dtype))
             for _ in range(size >> 20):
                 member.write(bytes(1 << 20))
 
@@ -309,18 +309,18 @@ def test_a_large_member_that_nobody_asked_for_is_not_read(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"),
+    ("name", "shape", "dtype"),
     [
-        ("model.layers[0].bias.npy", (32 << 20,)),  # larger than the model's
-        ("model.layers[0].bias.npy", (6,)),  # larger than it says
-        ("about.npy", (32 << 20,)),
-        ("about.npy", (2**62, 2**62)),
+        ("model.layers[0].bias.npy", (8 << 20,), "<f4"),  # larger than the model's
+        ("model.layers[0].bias.npy", (6,), "<f4"),  # larger than it says
+        ("about.npy", (32 << 20,), "|u1"),
+        ("about.npy", (2**62, 2**62), "|u1"),
     ],
 )
-def test_members_that_unpack_to_more_than_fits(name, shape, monkeypatch, tmp_path):
+def test_members_that_unpack_to_more_than_fits(name, shape, dtype, monkeypatch, tmp_path):
     path = tmp_path / "m.npz"
     model, opt = saved(path, flux.Adam())
-    bomb(path, name, shape, 32 << 20)
+    bomb(path, name, shape, 32 << 20, dtype)
     limited(monkeypatch)
     refused("damaged|another model", path, model, opt)
 
