@@ -255,7 +255,7 @@ def test_a_file_without_a_rule(rule, tmp_path):
     about["optimiser"][0]["rule"] = rule
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     np.savez(tmp_path / "m.npz", **arrays)
-    with pytest.raises(flux.CheckpointError, match="has other settings"):
+    with pytest.raises(flux.CheckpointError, match="is not as a training could have left it"):
         flux.load(tmp_path / "m.npz", model, opt)
     assert opt[0].rule == flux.Descent()
 
