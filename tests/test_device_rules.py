@@ -33,7 +33,8 @@ POSSIBLE = [c for c in parity.CASES if c.name not in parity.MIXED and not parity
 UNRECORDED = [c for c in POSSIBLE if not parity.limit(c, parity.UNRECORDED_LIMITS)]
 TWICE = [c for c in POSSIBLE if not parity.limit(c, parity.SECOND_ORDER_LIMITS)]
 MASKED = {  # the shapes of the results depend on values
-    "x[x > 0]", "masks of a number", *(f"x[{name}]" for name in parity.cases_shapes.INDICES if "mask" in name),
+    "x[x > 0]", "masks of a number", "x.argsort, x.nonzero",
+    *(f"x[{name}]" for name in parity.cases_shapes.INDICES if "mask" in name),
 }  # fmt: skip
 
 

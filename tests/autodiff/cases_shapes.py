@@ -45,6 +45,11 @@ REARRANGED = [
     Case("reshape to a number", lambda x: np.reshape(x, ()), "11"),
     Case("x.reshape", lambda x: x.reshape(3, -1) * x.reshape((3, -1)) * x.reshape(-1, 3).T, "33"),
     Case("ravel", lambda x: np.ravel(x) * x.ravel() * x.flatten(), "ijk"),
+    *[Case(f"reshape in order F to {shape}",
+            lambda x, s=shape: np.reshape(x, s, order="F") * x.reshape(s, order="F"), "43")
+      for shape in ((2, 6), (3, 2, -1), -1, 12)],
+    Case("ravel in order F", lambda x: np.ravel(x, order="F") * x.ravel("F") * x.flatten(order="F"), "ijk"),
+    Case("x.mT", lambda x: x.mT, "ijk"),
     Case("x.T", lambda x: x.T, "ijk"),
     Case("transpose", np.transpose, "ijk"),
     Case("transpose axes", lambda x: np.transpose(x, (1, -1, 0)), "ijk"),
@@ -66,6 +71,14 @@ REARRANGED = [
     Case("atleast_1d", lambda x, y: np.atleast_1d(x) + np.atleast_1d(y), ". i"),
     Case("atleast_2d", lambda x, y, z: np.atleast_2d(x) + np.atleast_2d(y) + np.atleast_2d(z), ". j ij"),
     *[Case(f"flip axis={a}", lambda x, a=a: np.flip(x, axis=a), "ijk") for a in (None, 0, -1, (0, 1))],
+    *[Case(f"rot90 {k} {axes}", lambda x, k=k, axes=axes: np.rot90(x, k, axes), "ijk")
+      for k, axes in ((1, (0, 1)), (2, (0, 1)), (-1, (1, 2)), (4, (0, 2)), (1, (2, -3)))],
+    *[Case(f"rollaxis {a} {b}", lambda x, a=a, b=b: np.rollaxis(x, a, b), "ijk")
+      for a, b in ((2, 0), (0, 3), (-1, 1), (0, -1), (1, 1))],
+    Case("resize", lambda x: np.resize(x, (3, 5)) * np.resize(x, 5), "ij"),
+    Case("broadcast_arrays", lambda x, y: np.multiply(*np.broadcast_arrays(x, y)), "i1 1j"),
+    Case("atleast of several", lambda x, y: np.concatenate(np.atleast_1d(x, y)) * np.atleast_2d(x, y)[0][0, 0], ". i"),
+    Case("atleast_3d", lambda x, y, z: np.atleast_3d(x) * np.atleast_3d(y)[0, 0] * np.atleast_3d(z), ". i ij", least=1),
     Case("fliplr, flipud", lambda x: np.fliplr(x) * np.flipud(x), "ij"),
     *[Case(f"roll {s} axis={a}", lambda x, s=s, a=a: np.roll(x, s, axis=a), "ij")
       for s, a in ((1, None), (-2, 0), (1, -1), ((1, 2), (0, 1)), ([1, -1], [0, 1]))],
@@ -80,10 +93,33 @@ REARRANGED = [
     Case("repeat a number", lambda x: np.repeat(x, 3), "."),
     *[Case(f"pad {width}", lambda x, width=width: np.pad(x, width), "ij")
       for width in (1, (1, 2), ((1, 0), (0, 2)), {0: 2}, {-1: (1, 3)}, 0)],
+    *[Case(f"pad by {mode} {width}", lambda x, m=mode, w=width: np.pad(x, w, m), "34")
+      for mode, width in (("edge", 2), ("reflect", (1, 5)), ("symmetric", ((3, 1), (0, 7))),
+                          ("wrap", ((0, 4), (2, 0))))],
     Case("pad with a constant", lambda x: np.pad(x, 1, mode="constant", constant_values=3.0), "ij"),
     Case("astype", lambda x: x.astype(x.dtype) * x, "ij"),
     Case("x.copy", lambda x: x.copy() * x, "ij"),
 ]  # fmt: skip
+
+MADE = [
+    Case("linspace", lambda a, b: np.linspace(a, b, 5), "ij j"),
+    Case("linspace from a number", lambda a: np.linspace(0, a, 4).astype(a.dtype), "."),
+    Case("linspace without its end", lambda a, b: np.linspace(a, b, 4, endpoint=False, axis=-1), "ij ij"),
+    *[Case(f"linspace of {n}", lambda a, b, n=n: np.linspace(a, b, n), ". i") for n in (0, 1)],
+    Case("linspace and its step", lambda a, b: np.multiply(*np.linspace(a, b, 3, retstep=True)), "i i"),
+    Case("logspace", lambda a, b: np.logspace(a, b, 4), ". i", 0.1, 1),
+    Case("logspace of base 2", lambda a, b: np.logspace(a, b, 4, base=2.0), "i i", 0.1, 1),
+    Case("geomspace", lambda a, b: np.geomspace(a, b, 4), "i .", 0.5, 2),
+    *[Case(f"diag {k}", lambda x, k=k: np.diag(x, k), shapes) for k in (0, 1, -2) for shapes in ("i", "ij")],
+    Case("diagflat", lambda x: np.diagflat(x, 1) * np.diagflat(x.T, 1), "ii"),
+    *[
+        Case(f"meshgrid {o}", lambda x, y, z, o=o: np.multiply(*np.meshgrid(x, y, z, **o)[:2]), "i j k")
+        for o in ({}, {"indexing": "ij"}, {"sparse": True})
+    ],
+    Case("meshgrid of one", lambda x: np.meshgrid(x)[0], "i"),
+    Case("vander", lambda x: np.vander(x), "i"),
+    Case("vander, increasing", lambda x: np.vander(x, 4, increasing=True), "i"),
+]
 
 WINDOWS = [
     Case("sliding windows", lambda x: sliding_window_view(x, 2), "i", least=2),
@@ -114,6 +150,21 @@ JOINED = [
     Case("hstack of vectors", lambda a, b: np.hstack([a, b, a[0]]), "i k", least=1),
     Case("hstack of numbers", lambda a, b: np.hstack([a, b]), ". ."),
     Case("vstack", lambda a, b: np.vstack([a, b]), "ij j"),
+    Case("vstack of numbers", lambda a, b: np.vstack([a, b]), ". ."),
+    Case("dstack", lambda a, b: np.dstack([a, b, a]), "ij ij"),
+    Case("dstack of vectors", lambda a, b: np.dstack((a, b)), "i i"),
+    Case("column_stack", lambda a, b: np.column_stack([a, b, a]), "i ij"),
+    Case("append", lambda a, b: np.append(a, b), "ij k"),
+    Case("append along an axis", lambda a, b: np.append(a, b, axis=1), "ij ik"),
+    Case("append a number", lambda a: np.append(a, a[0] * 2), "i", least=1),
+    Case("block", lambda a, b, c, d: np.block([[a, b], [c, d]]), "ij ik nj nk"),
+    Case("block of vectors and a number", lambda a, b: np.block([a, b, a]), "i ."),
+    Case("block of rows", lambda a, b: np.block([[a], [b]]), "j ij"),
+    Case("block of one", lambda a: np.block(a), "ij"),
+    Case("hsplit", lambda x: np.hsplit(x, 2)[1] * np.hsplit(x, [2])[0], "i4"),
+    Case("hsplit of a vector", lambda x: np.hsplit(x, 2)[1], "4"),
+    Case("vsplit, dsplit", lambda x: np.vsplit(x, 2)[0] * np.dsplit(x, 2)[1], "2j2"),
+    Case("unstack", lambda x: np.multiply(*np.unstack(x, axis=1)), "i2k"),
     Case("split", lambda x: np.concatenate([i * p for i, p in enumerate(np.split(x, 3))]), "3j"),
     Case("split at", lambda x: np.concatenate([i * p for i, p in enumerate(np.split(x, [1, 2], axis=1))], 1), "ij"),
     Case("split off nothing", lambda x: np.split(x, [0, 2], axis=-1)[1], "ij"),
@@ -123,6 +174,7 @@ JOINED = [
 
 CASES = [
     *REARRANGED,
+    *MADE,
     *WINDOWS,
     *JOINED,
     *[Case(f"x[{name}]", lambda x, index=index: x[index], "23") for name, index in INDICES.items()],
@@ -140,6 +192,52 @@ CASES = [
     Case("take_along_axis 1", lambda x: np.take_along_axis(x, np.array([[0, 0], [1, 0], [1, 1]]), 1), "32"),
     Case("take_along_axis, broadcast", lambda x: np.take_along_axis(x, np.array([[0, 0, 1]]), axis=1), "i2"),
     Case("take_along_axis flat", lambda x: np.take_along_axis(x, np.array([0, 0]), axis=None), "ij", least=1),
+    *[
+        Case(
+            f"take by {mode}",
+            lambda x, m=mode: np.take(x, [-9, 7, 1], axis=1, mode=m) * x.take(5, 1, mode=m)[:, None],
+            "i3",
+        )
+        for mode in ("clip", "wrap")
+    ],
+    Case("compress", lambda x: np.compress([True, False, True], x, axis=0) * x.compress([0, 1], axis=1)[:2], "32"),
+    Case("compress flat", lambda x: np.compress([False, True], x), "ij", least=2),
+    Case("extract", lambda x: np.extract(MASK, x), "23"),
+    *[
+        Case(
+            f"choose by {mode}",
+            lambda x, y, m=mode: np.choose(ROWS if m == "raise" else 9 * ROWS - 4, [x, y], mode=m),
+            "4 i4",
+        )
+        for mode in ("raise", "clip", "wrap")
+    ],
+    *[
+        Case(f"delete {obj}", lambda x, o=obj: np.delete(x, o, axis=0), "3j")
+        for obj in (1, -1, [0, 2], slice(None, None, 2), np.array([True, False, False]))
+    ],
+    Case("delete flat", lambda x: np.delete(x, 3), "23"),
+    *[
+        Case(f"insert {obj}", lambda x, y, o=obj: np.insert(x, o, y, axis=0), f"3j {shapes}")
+        for obj, shapes in (
+            (1, "j"),
+            (-1, "."),
+            (3, "2j"),
+            ([0, 3], "2j"),
+            ([1, 1], "j"),
+            ([2], "2j"),
+            (slice(0, 2), "."),
+        )
+    ],
+    Case("insert along axis 1", lambda x, y: np.insert(x, 1, y, axis=1), "i3 i"),
+    Case("insert flat", lambda x, y: np.insert(x, [0, 2], y), "23 ."),
+    Case("partition", lambda x: np.partition(x, 1, axis=0), "3j"),
+    Case("partition flat", lambda x: np.partition(x, 2, axis=None), "ij", least=2),
+    Case("sort, stable", lambda x: np.sort(x, stable=True) * np.sort(x, 0, "mergesort"), "ij"),
+    Case("apply_along_axis", lambda x: np.apply_along_axis(lambda row: row * np.sum(row), 1, x), "ijk", least=1),
+    Case("apply_along_axis, a number", lambda x: np.apply_along_axis(np.prod, 0, x), "ij", least=1),
+    Case("apply_along_axis, a matrix", lambda x: np.apply_along_axis(lambda r: np.outer(r, r), -2, x), "ijk", least=1),
+    Case("bincount", lambda w: np.bincount([0, 2, 2, 4], w) * np.bincount([1, 1, 0, 0], weights=w, minlength=5), "4"),
+    Case("x.argsort, x.nonzero", lambda x: x[0][x[0].argsort()] * x[x.nonzero()].reshape(x.shape), "ij", 1, 2, 1),
     *[Case(f"sort axis={axis}", lambda x, axis=axis: np.sort(x, axis=axis), "ijk") for axis in (None, 0, 1, -1)],
     Case("sort", np.sort, "ij"),
 ]

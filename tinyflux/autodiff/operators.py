@@ -85,12 +85,16 @@ class ArrayOperators:
     argmax, argmin = _reduction(np.argmax), _reduction(np.argmin)
     all, any = _reduction(np.all), _reduction(np.any)
     T = property(_unary(transposed))
+    mT = property(_unary(np.matrix_transpose))
 
-    def reshape(self, *shape: Any) -> Any:
-        return self._apply(reshaped, (self,), {"shape": shape[0] if len(shape) == 1 else shape})
+    def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Any:
+        wanted = shape[0] if len(shape) == 1 else shape
+        if order != "C":
+            return self._apply(np.reshape, (self, wanted), {"order": order})
+        return self._apply(reshaped, (self,), {"shape": wanted})
 
-    def ravel(self) -> Any:
-        return self.reshape(-1)
+    def ravel(self, order: str = "C") -> Any:
+        return self.reshape(-1, order=order)
 
     flatten = ravel
 
@@ -119,8 +123,20 @@ class ArrayOperators:
     def repeat(self, repeats: Any, axis: Any = None) -> Any:
         return self._apply(np.repeat, (self, repeats), {"axis": axis})
 
-    def take(self, indices: Any, axis: Any = None) -> Any:
-        return self._apply(np.take, (self, indices), {"axis": axis})
+    def take(self, indices: Any, axis: Any = None, *, mode: str = "raise") -> Any:
+        return self._apply(np.take, (self, indices), {"axis": axis, "mode": mode})
+
+    def compress(self, condition: Any, axis: Any = None) -> Any:
+        return self._apply(np.compress, (condition, self), {"axis": axis})
+
+    def nonzero(self) -> Any:
+        return self._apply(np.nonzero, (self,))
+
+    def argsort(self, axis: Any = -1, **options: Any) -> Any:
+        return self._apply(np.argsort, (self,), {"axis": axis, **options})
+
+    def searchsorted(self, v: Any, side: str = "left") -> Any:
+        return self._apply(np.searchsorted, (self, v), {"side": side})
 
     def round(self, decimals: int = 0) -> Any:
         return self._apply(np.round, (self,), {"decimals": decimals})

@@ -55,7 +55,7 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
             if "unexpected keyword argument" not in str(error) and "positional argument" not in str(error):
                 raise
             raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {error}.") from error
-    if function in compositions:
+    if function in compositions and function not in _VALUES:
         return _composed(function, args, kwargs)
     if isinstance(function, np.ufunc) and function.signature is None and function.nout == 1:
         from .lower.elementwise import ufunc
@@ -72,7 +72,7 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
     )
 
 
-_VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress, np.trim_zeros, np.bincount}
+_VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.trim_zeros, np.bincount}
 
 
 def _composed(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -10,8 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..operators import ArrayOperators
 from ..pieces import Pieces, scattered
-from ..rule import composed, primitive, rule, variadic
-from ..tape import plain
+from ..rule import composed, constant, primitive, rule, variadic
+from ..tape import apply, plain
 
 primitive(operator.getitem, lambda g, y, x, index: Pieces(plain(x), index, g), None)
 variadic(scattered, lambda positions, g, y, x, indices, *pieces: [g[indices[k - 2]] for k in positions])
@@ -48,10 +48,17 @@ rule(sliding_window_view, _windows)
 primitive(added_windows, lambda g, y, x, axes: sliding_window_view(g, x.shape[x.ndim - len(axes) :], axes), None)
 
 
-def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
-    if axis is None:
-        return a.reshape(-1)[(indices,)]
-    return a[(slice(None),) * normalize_axis_index(axis, a.ndim) + (indices,)]
+# Picking elements out along an axis.
+def _take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+    a, axis = _flat(a, axis)
+    if mode != "raise":
+        indices = np.clip(indices, 0, a.shape[axis] - 1) if mode == "clip" else np.remainder(indices, a.shape[axis])
+    return a[(slice(None),) * axis + (indices,)]
+
+
+def _flat(a: Any, axis: int | None) -> tuple[Any, int]:
+    """The array and its axis; without one all elements are in a row."""
+    return (a.reshape(-1), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
 
 
 def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
@@ -63,12 +70,76 @@ def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return arr[tuple(index)]
 
 
-def _sort(a: Any, axis: int | None = -1) -> Any:
-    if axis is None:
-        return np.sort(a.reshape(-1))
+def _sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
+    a, axis = _flat(a, axis)
     return np.take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis=axis)
+
+
+def _partition(a: Any, kth: Any, axis: int | None = -1) -> Any:
+    a, axis = _flat(a, axis)
+    return np.take_along_axis(a, np.argpartition(a, kth, axis), axis=axis)
+
+
+def _compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    return np.take(a, np.nonzero(condition)[0], axis=axis)
+
+
+def _choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
+    n = len(choices)
+    if mode == "raise":
+        a = np.where(np.less(a, 0), n, a)  # no index counts from the end
+    else:
+        a = np.clip(a, 0, n - 1) if mode == "clip" else np.remainder(a, n)
+    a, *choices = np.broadcast_arrays(a, *choices)
+    return np.take_along_axis(np.stack(choices), np.expand_dims(a, 0), axis=0)[0]
+
+
+def _delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    arr, axis = _flat(arr, axis)
+    return np.take(arr, np.delete(np.arange(arr.shape[axis]), obj), axis=axis)
+
+
+def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    arr, axis = _flat(arr, axis)
+    n = arr.shape[axis]
+    values = np.reshape(values, (1,) * (arr.ndim - np.ndim(values)) + np.shape(values))
+    if isinstance(obj, (int, np.integer)):
+        values = np.moveaxis(values, 0, axis)
+    places = len(np.insert(np.arange(n), obj, 0)) - n
+    count = values.shape[axis] if places == 1 else places
+    order = np.insert(np.arange(n), obj, n + np.arange(count))
+    shape = [count if i == axis else m for i, m in enumerate(arr.shape)]
+    return np.take(np.concatenate([arr, np.broadcast_to(values, shape).astype(arr.dtype)], axis=axis), order, axis=axis)
+
+
+def _apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+    axis = normalize_axis_index(axis, arr.ndim)
+    lines = np.moveaxis(arr, axis, -1)
+    found = np.stack([func1d(line, *args, **kwargs) for line in lines.reshape(-1, lines.shape[-1])])
+    found = found.reshape(lines.shape[:-1] + found.shape[1:])
+    new = found.ndim - arr.ndim + 1  # axes, the last ones, which belong in the place of the old one
+    return np.moveaxis(found, range(-new, 0), range(axis, axis + new))
+
+
+def _bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
+    """Weights added up by their numbers."""
+    count = len(np.bincount(x, minlength=minlength))
+    zeros = np.zeros_like(plain(weights), np.float64, shape=(count,))
+    return apply(scattered, (zeros, [x], weights.astype(np.float64)))
 
 
 composed(np.take, _take)
 composed(np.take_along_axis, _take_along_axis)
 composed(np.sort, _sort)
+composed(np.partition, _partition)
+composed(np.compress, _compress)
+composed(np.extract, lambda condition, arr: np.compress(np.ravel(condition), np.ravel(arr)))
+composed(np.choose, _choose)
+composed(np.delete, _delete)
+composed(np.insert, _insert)
+composed(np.apply_along_axis, _apply_along_axis)
+composed(np.bincount, _bincount)
+constant(
+    np.argpartition, np.argwhere, np.lexsort, np.digitize, np.isin, np.ix_, np.ravel_multi_index, np.unravel_index,
+    np.diag_indices_from, np.tril_indices_from, np.triu_indices_from, np.histogram_bin_edges,
+)  # fmt: skip

@@ -1,20 +1,23 @@
-"""Rules of functions that rearrange, join, cut and index arrays."""
+"""Rules of functions that rearrange arrays, repeat their elements, and make arrays of a few numbers."""
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from ..operators import cast, reshaped, transposed
-from ..rule import composed, primitive, rule, variadic
+from ..rule import composed, primitive, rule
+from ..tape import apply
+from .products import identity_like
 
 # Rearranging.
 primitive(transposed, lambda g, y, x: g.T)
 primitive(reshaped, lambda g, y, x, shape=-1: g.reshape(x.shape))
 primitive(cast, lambda g, y, x, dtype=None: g.astype(x.dtype))
-composed(np.reshape, lambda a, shape, order="C": reshaped_in_c_order(a, shape, order))
-composed(np.ravel, lambda a, order="C": reshaped_in_c_order(a, -1, order))
+composed(np.reshape, lambda a, shape, order="C", *, copy=None: _reshaped(a, shape, order))
+composed(np.ravel, lambda a, order="C": _reshaped(a, -1, order))
 rule(np.transpose, lambda g, y, x, axes=None: np.transpose(g, None if axes is None else _inverse(axes)))
 rule(np.swapaxes, lambda g, y, x, axis1=0, axis2=1: np.swapaxes(g, axis1, axis2))
 rule(np.moveaxis, lambda g, y, x, source=0, destination=0: np.moveaxis(g, destination, source))
@@ -25,17 +28,55 @@ rule(np.flip, lambda g, y, x, axis=None: np.flip(g, axis))
 composed(np.fliplr, lambda m: np.flip(m, 1))
 composed(np.flipud, lambda m: np.flip(m, 0))
 composed(np.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
-composed(np.atleast_1d, lambda x: x if np.ndim(x) else np.reshape(x, 1))
-composed(np.atleast_2d, lambda x: x if np.ndim(x) > 1 else np.reshape(x, (1, -1)))
+composed(np.rot90, lambda m, k=1, axes=(0, 1): _turned(m, k % 4, *axes))
+composed(np.rollaxis, lambda a, axis, start=0: _rolled(a, axis, start))
+composed(np.atleast_1d, lambda *arys: _each(arys, lambda x: x if np.ndim(x) else np.reshape(x, 1)))
+composed(np.atleast_2d, lambda *arys: _each(arys, lambda x: x if np.ndim(x) > 1 else np.reshape(x, (1, -1))))
+composed(np.atleast_3d, lambda *arys: _each(arys, lambda x: x if np.ndim(x) > 2 else np.atleast_2d(x)[:, :, None]))
+composed(np.broadcast_arrays, lambda *args: tuple(_broadcast(args)))
+composed(np.resize, lambda a, new_shape: _resized(np.reshape(a, -1), new_shape))
 rule(np.roll, lambda g, y, x, shift=0, axis=None: np.roll(g, _negated(shift), axis))
 rule(np.tril, lambda g, y, x, k=0: np.tril(g, k))
 rule(np.triu, lambda g, y, x, k=0: np.triu(g, k))
 
 
-def reshaped_in_c_order(x: Any, shape: Any, order: str) -> Any:
-    if order != "C":
-        raise TypeError(f"np.reshape: its gradient knows order='C', got order={order!r}. Transpose first instead.")
-    return x.reshape(shape)
+def _reshaped(x: Any, shape: Any, order: str) -> Any:
+    if order == "C":
+        return x.reshape(shape)
+    if order != "F":
+        raise TypeError(
+            f"np.reshape: with order={order!r} the result depends on how the array lies in memory. Write 'C' or 'F'."
+        )
+    return x.T.reshape(shape if isinstance(shape, (int, np.integer)) else tuple(shape)[::-1]).T
+
+
+def _turned(x: Any, turns: int, first: int, second: int) -> Any:
+    if turns == 2:
+        return np.flip(x, (first, second))
+    y = np.flip(x, second) if turns == 1 else x
+    y = np.swapaxes(y, first, second) if turns else y
+    return np.flip(y, second) if turns == 3 else y
+
+
+def _rolled(x: Any, axis: int, start: int) -> Any:
+    axis = normalize_axis_index(axis, x.ndim)
+    start = start + x.ndim if start < 0 else start
+    return np.moveaxis(x, axis, start - (axis < start))
+
+
+def _each(arrays: Sequence[Any], function: Callable[[Any], Any]) -> Any:
+    return function(arrays[0]) if len(arrays) == 1 else tuple(map(function, arrays))
+
+
+def _broadcast(arrays: Sequence[Any]) -> list[Any]:
+    shape = np.broadcast_shapes(*map(np.shape, arrays))
+    return [np.broadcast_to(x, shape) for x in arrays]
+
+
+def _resized(x: Any, shape: Any) -> Any:
+    """The elements in order, again and again."""
+    shape = tuple(np.atleast_1d(shape).tolist())
+    return np.take(x, np.arange(math.prod(shape)) % x.size).reshape(shape) if x.size else np.zeros_like(x, shape=shape)
 
 
 def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
@@ -66,47 +107,95 @@ composed(np.tile, _tile)
 composed(np.repeat, _repeat)
 
 
-def _pad(g: Any, y: Any, x: Any, pad_width: Any = 0, mode: Any = "constant", constant_values: Any = 0) -> Any:
-    if mode != "constant":
-        raise TypeError(f"np.pad: its gradient knows mode='constant', got mode={mode!r}. Use np.concatenate of slices.")
+def _pad(
+    array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0, reflect_type: str = "even"
+) -> Any:
+    if mode == "constant":
+        return apply(_padded, (array,), {"pad_width": _widths(array, pad_width), "constant_values": constant_values})
+    if mode not in ("edge", "reflect", "symmetric", "wrap") or reflect_type != "even":
+        raise TypeError(
+            "np.pad: its gradient knows the modes constant, edge, reflect, symmetric and wrap, got "
+            f"mode={mode!r}{f', reflect_type={reflect_type!r}' if reflect_type != 'even' else ''}. Use np.concatenate."
+        )
+    for axis, width in enumerate(_widths(array, pad_width)):
+        if any(width):
+            array = np.take(array, np.pad(np.arange(array.shape[axis]), width, mode), axis=axis)
+    return array
+
+
+def _widths(x: Any, pad_width: Any) -> list[tuple[int, int]]:
+    """How much is added before and after, along every axis."""
     if isinstance(pad_width, dict):
-        widths: Any = [pad_width.get(i, pad_width.get(i - x.ndim, 0)) for i in range(x.ndim)]
-        before = [w if isinstance(w, int) else w[0] for w in widths]
-    else:
-        before = np.broadcast_to(pad_width, (x.ndim, 2))[:, 0].tolist()
-    return g[tuple(slice(b, b + n) for b, n in zip(before, x.shape, strict=True))]
+        pad_width = [pad_width.get(i, pad_width.get(i - x.ndim, 0)) for i in range(x.ndim)]
+        pad_width = [(width, width) if np.ndim(width) == 0 else width for width in pad_width]
+    return [tuple(width) for width in np.broadcast_to(pad_width, (x.ndim, 2)).tolist()]
 
 
-rule(np.pad, _pad)
+def _padded(x: Any, pad_width: Any, constant_values: Any) -> Any:
+    return np.pad(x, pad_width, constant_values=constant_values)
 
 
-# Joining and cutting.
-def _concatenate(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Iterator[Any]:
-    lengths = [np.size(a) if axis is None else np.shape(a)[axis] for a in arrays]
-    ends = list(itertools.accumulate(lengths))
-    lead = (slice(None),) * (axis % g.ndim if axis else 0)
-    return (g[(*lead, slice(ends[k] - lengths[k], ends[k]))] for k in positions)
+primitive(
+    _padded,
+    lambda g, y, x, pad_width=(), constant_values=0: g[
+        tuple(slice(before, before + n) for (before, _), n in zip(pad_width, x.shape, strict=True))
+    ],
+)
+composed(np.pad, _pad)
 
 
-def _stack(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int = 0) -> Iterator[Any]:
-    g = np.moveaxis(g, axis, 0)
-    return (g[k] for k in positions)
+# Arrays made of a few numbers.
+def counted(x: Any, n: int) -> Any:
+    """0, 1, … n − 1, of x's dtype, where x lies."""
+    return np.cumsum(np.ones_like(x, shape=(n,))) - 1
 
 
-variadic(np.concatenate, _concatenate, sequence=True)
-variadic(np.stack, _stack, sequence=True)
-composed(np.vstack, lambda tup: np.concatenate([np.atleast_2d(x) for x in tup]))
-composed(np.hstack, lambda tup: np.concatenate([np.atleast_1d(x) for x in tup], axis=int(np.ndim(tup[0]) > 1)))
+def _linspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None, axis: int = 0
+) -> Any:
+    t = _parts_of_one(start, stop, num, endpoint)
+    y = np.moveaxis(start * (1 - t) + stop * t, 0, axis)
+    y = y if dtype is None else y.astype(dtype)
+    return (y, (stop - start) * (t[1] - t[0] if num > 1 else np.nan)) if retstep else y
 
 
-def _split(cut: Callable[..., Any]) -> Callable[..., list[Any]]:
-    def parts(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-        ends = np.cumsum([len(part) for part in cut(np.arange(ary.shape[axis]), indices_or_sections)]).tolist()
-        x = np.moveaxis(ary, axis, 0)
-        return [np.moveaxis(x[start:end], 0, axis) for start, end in zip([0, *ends], ends)]
-
-    return parts
+def _parts_of_one(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
+    """From 0 to 1, in steps of one length, along a new first axis."""
+    steps = counted(stop - start, num) / max(num - endpoint, 1)
+    return steps.reshape((num,) + (1,) * np.ndim(stop - start))
 
 
-composed(np.split, _split(np.split))
-composed(np.array_split, _split(np.array_split))
+def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0) -> Any:
+    return base ** np.linspace(start, stop, num, endpoint)
+
+
+def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
+    return start * (stop / start) ** _parts_of_one(start, stop, num, endpoint).astype(np.float64)
+
+
+def _diagonal_matrix(v: Any, k: int) -> Any:
+    below, above = max(-k, 0), max(k, 0)
+    return np.pad(np.where(identity_like(v, v.size) > 0, v, 0), ((below, above), (above, below)))
+
+
+def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
+    places = list(range(len(xi)))
+    if indexing == "xy" and len(xi) > 1:
+        places[:2] = [1, 0]
+    grid = [np.reshape(x, [-1 if k == place else 1 for k in range(len(xi))]) for x, place in zip(xi, places)]
+    return tuple(grid if sparse else _broadcast(grid))
+
+
+def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    x = x.astype(np.promote_types(x.dtype, int))
+    powers = np.expand_dims(x, -1) ** counted(x, len(x) if N is None else N)
+    return powers if increasing else np.flip(powers, -1)
+
+
+composed(np.linspace, _linspace)
+composed(np.logspace, _logspace)
+composed(np.geomspace, _geomspace)
+composed(np.diag, lambda v, k=0: np.diagonal(v, k) if v.ndim > 1 else _diagonal_matrix(v, k))
+composed(np.diagflat, lambda v, k=0: _diagonal_matrix(v.reshape(-1), k))
+composed(np.meshgrid, _meshgrid)
+composed(np.vander, _vander)

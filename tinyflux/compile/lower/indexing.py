@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ...arrays import on_gpu
 from ...autodiff.pieces import scattered
 from ...autodiff.rules.indexing import added_windows
+from ...autodiff.tape import compositions, name_of
 from .. import program
 from ..indexing import Map, sliced
 from ..program import Node
@@ -149,6 +150,19 @@ def getitem(x: Any, index: Any) -> Node:
     common = indices[0].shape
     rest = [n for n, (kind, _) in zip(middle, axes) if kind == "axis"]
     return program.gather(y, indices, axes, (*rest[:position], *common, *rest[position:]), position)
+
+
+def _at_fixed_places(function: Any) -> Any:
+    def lowering(arr: Any, obj: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(obj, Symbolic):
+            raise NotCompilable(f"{name_of(function)} at places that are being compiled: give it fixed ones.")
+        return compositions[function](arr, obj, *args, **options)
+
+    return lowering
+
+
+lower(np.insert)(_at_fixed_places(np.insert))
+lower(np.delete)(_at_fixed_places(np.delete))
 
 
 @lower(scattered)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ...autodiff import operators
+from ...autodiff.tape import compositions
 from .. import program
 from ..indexing import dropped, sliced, transposing
 from ..program import Node
@@ -47,10 +48,10 @@ def _moveaxis(a: Any, source: Any, destination: Any) -> Node:
 
 
 @lower(np.reshape, operators.reshaped)
-def _reshape(a: Any, shape: Any, order: str = "C") -> Node:
+def _reshape(a: Any, shape: Any, order: str = "C", copy: Any = None) -> Any:
     x = node_of(a)
     if order != "C":
-        raise NotCompilable(f"np.reshape with order={order!r} can't be compiled.")
+        return compositions[np.reshape](Symbolic(x), shape, order)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     known = math.prod(n for n in shape if n != -1)
     wanted = tuple(int(x.size // known if known else 0) if n == -1 else int(n) for n in shape)
@@ -133,10 +134,12 @@ lower(np.triu)(lambda m, k=0: _triangle(m, k, "greater_equal"))
 
 
 @lower(np.pad)
-def _pad(array: Any, pad_width: Any, mode: Any = "constant", constant_values: Any = 0) -> Node:
+def _pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0, **options: Any) -> Any:
     x = node_of(array)
-    if mode != "constant" or np.ndim(constant_values):
-        raise NotCompilable(f"np.pad with mode={mode!r} can't be compiled; mode='constant' with one number can.")
+    if mode != "constant":
+        return compositions[np.pad](Symbolic(x), pad_width, mode, **options)
+    if np.ndim(constant_values):
+        raise NotCompilable("np.pad with several constant_values can't be compiled; with one number it can.")
     if isinstance(pad_width, dict):
         named = {i % x.ndim: np.broadcast_to(width, 2) for i, width in pad_width.items()}
         pad_width = [named.get(i, (0, 0)) for i in range(x.ndim)]

@@ -1,0 +1,76 @@
+"""Rules of functions that join arrays and cut them into parts."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..rule import composed, variadic
+
+
+def _concatenate(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Iterator[Any]:
+    lengths = [np.size(a) if axis is None else np.shape(a)[axis] for a in arrays]
+    ends = list(itertools.accumulate(lengths))
+    lead = (slice(None),) * (axis % g.ndim if axis else 0)
+    return (g[(*lead, slice(ends[k] - lengths[k], ends[k]))] for k in positions)
+
+
+def _stack(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int = 0) -> Iterator[Any]:
+    g = np.moveaxis(g, axis, 0)
+    return (g[k] for k in positions)
+
+
+def _appended(arr: Any, values: Any, axis: int | None = None) -> Any:
+    return np.concatenate([np.ravel(arr), np.ravel(values)] if axis is None else [arr, values], axis=axis or 0)
+
+
+def _block(arrays: Any) -> Any:
+    """Arrays in lists of lists: the innermost are joined along the last axis, those lists along the one before, …"""
+    depth, inner = 0, arrays
+    while isinstance(inner, list):
+        depth, inner = depth + 1, inner[0]
+    return _joined_block(arrays, -depth, max(depth, *_axes_in(arrays)))
+
+
+def _axes_in(arrays: Any) -> Iterator[int]:
+    if isinstance(arrays, list):
+        yield from itertools.chain.from_iterable(map(_axes_in, arrays))
+    else:
+        yield np.ndim(arrays)
+
+
+def _joined_block(arrays: Any, axis: int, ndim: int) -> Any:
+    if isinstance(arrays, list):
+        return np.concatenate([_joined_block(x, axis + 1, ndim) for x in arrays], axis=axis)
+    return np.reshape(arrays, (1,) * (ndim - np.ndim(arrays)) + np.shape(arrays))
+
+
+variadic(np.concatenate, _concatenate, sequence=True)
+variadic(np.stack, _stack, sequence=True)
+composed(np.vstack, lambda tup: np.concatenate([np.atleast_2d(x) for x in tup]))
+composed(np.hstack, lambda tup: np.concatenate([np.atleast_1d(x) for x in tup], axis=int(np.ndim(tup[0]) > 1)))
+composed(np.dstack, lambda tup: np.concatenate([np.atleast_3d(x) for x in tup], axis=2))
+composed(
+    np.column_stack, lambda tup: np.concatenate([x if np.ndim(x) > 1 else np.reshape(x, (-1, 1)) for x in tup], axis=1)
+)
+composed(np.append, _appended)
+composed(np.block, _block)
+
+
+def _split(cut: Callable[..., Any]) -> Callable[..., list[Any]]:
+    def parts(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+        ends = np.cumsum([len(part) for part in cut(np.arange(ary.shape[axis]), indices_or_sections)]).tolist()
+        x = np.moveaxis(ary, axis, 0)
+        return [np.moveaxis(x[start:end], 0, axis) for start, end in zip([0, *ends], ends)]
+
+    return parts
+
+
+composed(np.split, _split(np.split))
+composed(np.array_split, _split(np.array_split))
+composed(np.hsplit, lambda ary, indices_or_sections: np.split(ary, indices_or_sections, axis=int(ary.ndim > 1)))
+composed(np.vsplit, lambda ary, indices_or_sections: np.split(ary, indices_or_sections, axis=0))
+composed(np.dsplit, lambda ary, indices_or_sections: np.split(ary, indices_or_sections, axis=2))
+if hasattr(np, "unstack"):  # from NumPy 2.1 on
+    composed(np.unstack, lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
