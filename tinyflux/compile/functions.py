@@ -27,7 +27,7 @@ _LIBM = {
 } | {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
-    "gammaln": "lgamma", "absolute": "fabs", "fabs": "fabs", "copysign": "copysign", "float_power": "pow",
+    "absolute": "fabs", "fabs": "fabs", "copysign": "copysign", "float_power": "pow",
 }  # fmt: skip
 
 _OWN = (
@@ -54,7 +54,7 @@ REAL = {
     "divide": "{0} / {1}", "reciprocal": "1 / {0}", "expit": "sigmoid_{s}({0})",
     "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}", "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
     "isnan": "{0} != {0}", "isinf": "fabs{f}({0}) == INFINITY", "isfinite": "fabs{f}({0}) < INFINITY",
-    "signbit": "signbit({0}) != 0",
+    "signbit": "signbit({0}) != 0", "gammaln": "{0} == -INFINITY ? {0} : lgamma{f}({0})",
     "deg2rad": f"{{0}} * ({{t}}){math.pi / 180!r}", "rad2deg": f"{{0}} * ({{t}}){180 / math.pi!r}",
     **{name: f"{c}{{f}}({{0}}, {{1}})" if name in _TWO else f"{c}{{f}}({{0}})" for name, c in _LIBM.items()},
     **{name: f"{name}_{{s}}({{0}}, {{1}})" if name in _TWO else f"{name}_{{s}}({{0}})" for name in _OWN},
@@ -85,6 +85,8 @@ UNSIGNED = {
     "right_shift": "(uint64_t){1} < 8 * sizeof({t}) ? {0} >> {1} : 0",
 }  # fmt: skip
 
+WRAPPED = "{0} < 0 ? ({t})(int64_t){0} : ({t}){0}"  # a negative real number as an unsigned one
+
 # Rough costs, in multiplications: what is dear is calculated once and kept.
 CHEAP = {"positive": 0, "cast": 0, "negative": 0, "divide": 4, "reciprocal": 4, "sqrt": 4, "remainder": 8}
 
@@ -108,7 +110,9 @@ def written(function: str, args: list[str], argument: Any, result: Any) -> str:
     Arguments:
         argument, result: the dtypes of its first argument and of its result.
     """
-    template = BOOLEAN["cast"] if function == "cast" and result.kind == "b" else _templates(argument.kind)[function]
+    template = _templates(argument.kind)[function]
+    if function == "cast" and (result.kind == "b" or (result.kind == "u" and argument.kind == "f")):
+        template = BOOLEAN["cast"] if result.kind == "b" else WRAPPED
     return template.format(*args, s=suffix(argument), t=c_type(result), f="f" if argument == np.float32 else "")
 
 

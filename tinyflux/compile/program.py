@@ -134,7 +134,8 @@ def _node(op: str, args: tuple[Node, ...], params: Any, shape: tuple[int, ...], 
 
 def literal(value: Any, dtype: Any = None, weak: bool = False) -> Node:
     """A number; NaN and −0 are different from other numbers, as their text shows."""
-    dtype = np.dtype(dtype or (np.float64 if isinstance(value, float) else np.int64))
+    whole = np.uint64 if value >= 2**63 else np.int64
+    dtype = np.dtype(dtype or (np.float64 if isinstance(value, float) else whole))
     value = np.asarray(value).astype(dtype).item()
     return _node("literal", (), (repr(value), value if value == value else None), (), dtype, weak)
 

@@ -21,8 +21,8 @@ static double psi_f64(double x) {
 }
 
 /* zeta(s, q) = sum over k >= 0 of (q + k)^-s, for s > 1 and q > 0: ten terms, and Euler and Maclaurin's formula. */
-static double zeta_f64(double s, double q) {
-    if (!(s > 1) || !(q > 0)) return s == 1 || q == 0 ? INFINITY : NAN;
+static double zeta_positive(double s, double q) {
+    if (q > 1e8) return (1 / (s - 1) + 0.5 / q) * pow(q, 1 - s);
     double y = 0;
     for (int k = 0; k < 10; k++, q++) y += pow(q, -s);
     double term = pow(q, -s);
@@ -33,6 +33,15 @@ static double zeta_f64(double s, double q) {
         term *= (s + 2 * n - 1) * (s + 2 * n) / ((2 * n + 1) * (2 * n + 2) * q * q);
     }
     return y;
+}
+
+/* For negative q and whole s the bases up to 0 are -(1 - f), -(2 - f) ... q, where f is what q is above a whole one. */
+static double zeta_f64(double s, double q) {
+    if (s == 1 || (s > 1 && q <= 0 && q == floor(q))) return INFINITY;
+    if (!(s > 1) || q != q || (q < 0 && s != floor(s))) return NAN;
+    if (q > 0) return q < INFINITY ? zeta_positive(s, q) : 0;
+    const double f = q - floor(q), sign = fmod(s, 2) == 0 ? 1 : -1;
+    return (zeta_positive(s, f) + sign * zeta_positive(s, 1 - f)) - sign * zeta_positive(s, 1 - q);
 }
 static inline float psi_f32(float x) { return (float)psi_f64(x); }
 static inline float zeta_f32(float s, float q) { return (float)zeta_f64(s, q); }

@@ -102,6 +102,8 @@ def node_of(x: Any) -> Node:
     if isinstance(x, np.generic):  # np.float64 is a float, too
         return program.literal(x.item(), supported(x.dtype))
     if isinstance(x, (bool, int, float)):
+        if isinstance(x, int) and not -(2**63) <= x < 2**64:
+            raise NotCompilable(f"the number {x} can't be compiled: it has more than 64 bits. Write it as a float.")
         return program.literal(x, np.bool_ if isinstance(x, bool) else None, weak=not isinstance(x, bool))
     if isinstance(x, Node):
         return x

@@ -69,7 +69,8 @@ def _flattened(accumulate: Any) -> Callable[..., Any]:
 
     def accumulated(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
         a = masked(a, True, 0, dtype)
-        return accumulate(a.reshape(-1) if axis is None or not a.ndim else a, axis=axis or 0)
+        y = accumulate(a.reshape(-1) if axis is None or not a.ndim else a, axis=axis or 0)
+        return y if dtype is None or y.dtype == dtype else y.astype(dtype)
 
     return accumulated
 
@@ -82,6 +83,7 @@ def _cumulative(accumulate: Any, neutral: int) -> Callable[..., Any]:
             raise ValueError("np.cumulative_sum and its kin want an axis for an array of several axes.")
         x = np.moveaxis(np.atleast_1d(masked(x, True, 0, dtype)), axis or 0, -1)
         y = accumulate(x, axis=-1)
+        y = y if dtype is None or y.dtype == dtype else y.astype(dtype)
         if include_initial:
             y = np.concatenate([np.full_like(y, neutral, shape=(*y.shape[:-1], 1)), y], axis=-1)
         return np.moveaxis(y, -1, axis or 0)

@@ -115,9 +115,20 @@ composed(np.fmin, lambda a, b: np.minimum(np.where(np.isnan(a), b, a), np.where(
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:  # noqa: A002
     low = a_min if min is None else min
     high = a_max if max is None else max
+    if a.dtype.kind not in "fc":
+        return _clip_whole(a, low, high)
     if low is not None:
         a = np.where((a < low) | (low != low), low, a)  # a bound that is NaN makes NaN of everything
     return a if high is None else np.where((a > high) | (high != high), high, a)
+
+
+def _clip_whole(a: Any, low: Any, high: Any) -> Any:
+    """For whole numbers, which have no gradient: bounds of Python's beyond what their dtype holds are none."""
+    if a.dtype.kind in "iu":
+        low = None if type(low) is int and low < np.iinfo(a.dtype).min else low
+        high = None if type(high) is int and high > np.iinfo(a.dtype).max else high
+    a = a if low is None else np.maximum(a, low)
+    return a if high is None else np.minimum(a, high)
 
 
 composed(np.clip, _clip)

@@ -161,6 +161,8 @@ def _variance(
     a: Any, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False, where: Any = True,
     mean: Any = None, correction: float | None = None,
 ) -> Any:  # fmt: skip
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise TypeError(f"np.var, np.std: expected a floating-point dtype, got {np.dtype(dtype)}.")
     a = masked(a, where, 0, dtype)
     sums = {"axis": axis, "dtype": None if a.dtype.kind == "f" else np.float64}
     if mean is None:

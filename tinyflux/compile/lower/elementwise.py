@@ -21,6 +21,9 @@ def ufunc(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Node:
     dtype = options.pop("dtype", None)
     if any(x is not None for x in options.values()) or len(args) != function.nin:
         raise NotCompilable(f"{name_of(function)} with the options {', '.join(options)} can't be compiled.")
+    truth = _beyond(function, args)
+    if truth is not None:
+        return truth
     nodes = [node_of(x) for x in args]
     if dtype is not None:
         nodes = [cast(x, dtype) for x in nodes]
@@ -37,6 +40,26 @@ def ufunc(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Node:
             f"{name_of(function)} of {inputs[0]} and {inputs[-1]} can't be compiled: bring both to one dtype."
         )
     return program.elementwise(name, nodes, output, weak)
+
+
+_COMPARISONS = (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal)
+
+
+def _beyond(function: Any, args: Sequence[Any]) -> Node | None:
+    """The result of a comparison of whole numbers with one of Python's that is beyond what their dtype holds."""
+    if function not in _COMPARISONS:
+        return None
+    for k, number in enumerate(args):
+        if type(number) is int and not isinstance(args[1 - k], (int, float)):
+            x = node_of(args[1 - k])
+            if x.dtype.kind in "iu" and not holds(x.dtype, number):
+                return full(x.shape, bool(function(*((number, 0) if k == 0 else (0, number)))), np.bool_)
+    return None
+
+
+def holds(dtype: Any, number: Any) -> bool:
+    """Whether a number of Python's is one of an integer dtype."""
+    return bool(np.iinfo(dtype).min <= number <= np.iinfo(dtype).max)
 
 
 def _power(base: Node, exponent: Node, weak: bool) -> Node:
@@ -71,6 +94,9 @@ def promoted(nodes: Sequence[Node]) -> Any:
 
 
 def cast(x: Node, dtype: Any, weak: bool = False) -> Node:
+    number = program.literal_value(x) if x.weak and np.dtype(dtype).kind in "iu" else None
+    if isinstance(number, int) and not holds(dtype, number):
+        raise OverflowError(f"Python integer {number} out of bounds for {np.dtype(dtype)}")
     return program.elementwise("cast", [x], supported(np.dtype(dtype)), weak)
 
 
@@ -78,15 +104,20 @@ def cast(x: Node, dtype: Any, weak: bool = False) -> Node:
 def _where(condition: Any, a: Any, b: Any) -> Node:
     nodes = [node_of(a), node_of(b)]
     dtype = promoted(nodes)
-    return program.elementwise("where", [cast(node_of(condition), np.bool_), *(cast(x, dtype) for x in nodes)], dtype)
+    branches = [program.elementwise("cast", [x], supported(dtype)) for x in nodes]  # as np.where has it, of any size
+    return program.elementwise("where", [cast(node_of(condition), np.bool_), *branches], dtype)
 
 
 @lower(np.round, np.around)
 def _round(a: Any, decimals: int = 0) -> Any:
     x = wrapped(node_of(a))
-    if decimals == 0 or x.dtype.kind in "iu":
+    if x.dtype.kind == "b" and decimals:
+        raise TypeError("np.round of truth values knows decimals=0 alone.")
+    if decimals == 0 or (x.dtype.kind in "iu" and decimals > 0):
         return x if x.dtype.kind in "iu" else np.rint(x)
     scale = 10.0 ** abs(decimals)
+    if x.dtype.kind in "iu":
+        return wrapped(cast(cast((np.rint(x / scale) * scale).node, np.int64), x.dtype))
     return np.rint(x * scale) / scale if decimals > 0 else np.rint(x / scale) * scale
 
 
@@ -96,7 +127,8 @@ lower(np.copy)(lambda a, order="K", subok=False: node_of(a))
 
 @lower(np.isclose)
 def _isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
-    x, y = wrapped(node_of(a)), wrapped(node_of(b))
+    x, y = wrapped(node_of(a)), node_of(b)
+    y = wrapped(cast(y, np.result_type(y.dtype, 1.0)))
     close = (np.abs(x - y) <= atol + rtol * np.abs(y)) & np.isfinite(y) | (x == y)
     return close | np.isnan(x) & np.isnan(y) if equal_nan else close
 

@@ -37,44 +37,65 @@ def _accumulated_dtype(x: Node, dtype: Any) -> Any:
     return x.dtype if x.dtype.kind == "f" or x.dtype.itemsize == 8 else np.dtype("u8" if x.dtype.kind == "u" else "i8")
 
 
-def _total(function: str, first_axis: bool) -> Any:
+def _seen(x: Node, where: Any, neutral: Any) -> Node:
+    """What a reduction looks at: the neutral element in the place of what is masked."""
+    return x if where is True else node_of(np.where(where, wrapped(x), x.dtype.type(neutral)))
+
+
+def _total(function: str, ufunc: Any, first_axis: bool) -> Any:
     default = 0 if first_axis else None
 
-    def lowering(a: Any, axis: Any = default, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
+    def lowering(
+        a: Any, axis: Any = default, dtype: Any = None, out: None = None, keepdims: Any = False, initial: Any = None,
+        where: Any = True,
+    ) -> Any:  # fmt: skip
         x = node_of(a)
-        kind = _accumulated_dtype(x, dtype)
-        return reduced(function, cast(x, kind), axis, keepdims)
+        x = _seen(cast(x, _accumulated_dtype(x, dtype)), where, ufunc.identity)
+        y = reduced(function, x, axis, keepdims)
+        return y if initial is None else ufunc(wrapped(y), wrapped(cast(node_of(initial), y.dtype)))
 
     return lowering
 
 
-lower(np.add.reduce)(_total("sum", True))
-lower(np.sum)(_total("sum", False))
-lower(np.multiply.reduce)(_total("product", True))
-lower(np.prod)(_total("product", False))
+for _first, _add, _multiply in ((True, np.add.reduce, np.multiply.reduce), (False, np.sum, np.prod)):
+    lower(_add)(_total("sum", np.add, _first))
+    lower(_multiply)(_total("product", np.multiply, _first))
 
 
 @lower(np.mean)
-def _mean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False) -> Any:
+def _mean(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False, *, where: Any = True
+) -> Any:
     x = node_of(a)
     x = cast(x, dtype or (x.dtype if x.dtype.kind == "f" else np.float64))  # sums of integers could overflow
-    return wrapped(reduced("sum", x, axis, keepdims)) / math.prod(x.shape[i] for i in axes_of(x, axis))
+    count: Any = math.prod(x.shape[i] for i in axes_of(x, axis))
+    if where is not True:
+        count = np.sum(np.broadcast_to(wrapped(node_of(where)), x.shape), axis=axis, dtype=x.dtype, keepdims=keepdims)
+    y = wrapped(reduced("sum", _seen(x, where, 0), axis, keepdims)) / count
+    return cast(y.node, x.dtype)
 
 
-def _extremum(function: str, first_axis: bool) -> Any:
-    def lowering(a: Any, axis: Any = 0 if first_axis else None, out: None = None, keepdims: Any = False) -> Node:
+def _extremum(function: str, ufunc: Any, first_axis: bool) -> Any:
+    def lowering(
+        a: Any, axis: Any = 0 if first_axis else None, out: None = None, keepdims: Any = False, initial: Any = None,
+        where: Any = True,
+    ) -> Any:  # fmt: skip
         x = node_of(a)
-        if any(x.shape[i] == 0 for i in axes_of(x, axis)):
+        if initial is None and any(x.shape[i] == 0 for i in axes_of(x, axis)):
             raise ValueError(f"{function} of no elements has no value")
-        return reduced(function, x, axis, keepdims)
+        lowest, highest = (0, 1) if x.dtype.kind == "b" else (-np.inf, np.inf)
+        if x.dtype.kind in "iu":
+            lowest, highest = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
+        y = reduced(function, _seen(x, where, lowest if ufunc is np.maximum else highest), axis, keepdims)
+        return y if initial is None else ufunc(wrapped(y), wrapped(cast(node_of(initial), y.dtype)))
 
     return lowering
 
 
-lower(np.max, np.amax)(_extremum("maximum", False))
-lower(np.min, np.amin)(_extremum("minimum", False))
-lower(np.maximum.reduce)(_extremum("maximum", True))
-lower(np.minimum.reduce)(_extremum("minimum", True))
+lower(np.max, np.amax)(_extremum("maximum", np.maximum, False))
+lower(np.min, np.amin)(_extremum("minimum", np.minimum, False))
+lower(np.maximum.reduce)(_extremum("maximum", np.maximum, True))
+lower(np.minimum.reduce)(_extremum("minimum", np.minimum, True))
 
 
 def _logical(function: str) -> Any:
