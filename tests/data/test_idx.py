@@ -1,6 +1,8 @@
 """The IDX format: what is read, and what is refused."""
 
 import gzip
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +14,10 @@ from tinyflux.data import DataError
 from tinyflux.data.idx import read_idx, unpack
 
 SIX = b"\0\0\x08\x02" + b"\0\0\0\x02\0\0\0\x03" + b"abcdef"
+
+
+def header(shape):
+    return b"\0\0\x08" + bytes([len(shape)]) + np.array(shape, ">u4").tobytes()
 
 
 @settings(derandomize=True, deadline=None)
@@ -43,6 +49,10 @@ def test_sizes_are_big_endian_and_the_bytes_in_c_order():
         (SIX[:11], r"f: expected an IDX header of 12 bytes, got 11 bytes in all"),
         (SIX[:-1], r"f: expected 18 bytes for an array of shape \(2, 3\), got 17"),
         (SIX + b"g", r"f: expected 18 bytes for an array of shape \(2, 3\), got 19"),
+        (header([1] * 65) + b"a", r"f: expected the shape of an array, got 65 axes \(1, 1, "),
+        (header([1] * 255) + b"a", r"got 255 axes"),
+        (header([0, *[2**32 - 1] * 3]), r"got 4 axes \(0, 4294967295, "),  # an empty array, but too large a shape
+        (header([2**32 - 1] * 64), r"f: expected [\d,]{700,} bytes for an array of shape \(4294967295,"),
     ],
 )
 def test_damaged_content(content, message):
@@ -61,6 +71,23 @@ def test_damaged_gzip(content):
         DataError, match=rf"f: expected a whole gzip file, got {len(content)} bytes of a damaged one \(.+\)"
     ):
         unpack(content, "f")
+
+
+@pytest.mark.parametrize("shape", [[1] * 64, [0, 2**32 - 1], []])
+def test_shapes_that_arrays_can_have(shape):
+    content = bytes(int(np.prod(shape)))
+    assert read_idx(header(shape) + content, "f").shape == tuple(shape)
+
+
+def test_a_gzip_file_that_unpacks_to_more_than_memory_holds():
+    """A gigabyte for each megabyte: it is not unpacked to its end."""
+    packer = zlib.compressobj(wbits=31)
+    content = b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(200)), packer.flush()])
+    tracemalloc.start()
+    with pytest.raises(DataError, match="f: expected at most 134,217,728 bytes, got a gzip file that holds more"):
+        unpack(content, "f")
+    assert tracemalloc.get_traced_memory()[1] < 1.5 * (1 << 27)
+    tracemalloc.stop()
 
 
 def test_damage_is_a_value_error():

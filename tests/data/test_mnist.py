@@ -139,6 +139,25 @@ def test_an_unreadable_file(files, tmp_path, monkeypatch):
         mnist("train")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_what_is_no_file_is_not_waited_for(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYFLUX_DATA", str(tmp_path))
+    os.mkfifo(tmp_path / IMAGES)
+    with pytest.raises(DataError, match=rf"{IMAGES}: expected a readable file, got 'it is a pipe, not a file'; put"):
+        mnist("train")
+    (tmp_path / f"{IMAGES}.gz").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=rf"{IMAGES}.gz: expected a readable file, got 'it is a device, not a file'"):
+        mnist("train")
+
+
+def test_a_file_that_is_too_large_is_not_read(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYFLUX_DATA", str(tmp_path))
+    with open(tmp_path / IMAGES, "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DataError, match=rf"{IMAGES}: expected at most 134,217,728 bytes, got 1,099,511,627,776; put"):
+        mnist("train")
+
+
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read every file")
 def test_a_file_without_permission(files, tmp_path, monkeypatch):
     fill(tmp_path, files)

@@ -193,3 +193,19 @@ def test_an_interrupted_write_leaves_nothing_half_written(files, cache, server, 
     with pytest.raises(KeyboardInterrupt):
         mnist("train")
     assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_what_a_killed_process_left_is_removed(files, cache, server):
+    server("good")
+    left = cache / "mnist" / f".{IMAGES}.gz.0123456789abcdef"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    check(files)
+    assert not left.exists()
+
+
+def test_a_mirror_that_sends_too_much(files, cache, server, monkeypatch):
+    server("good")
+    monkeypatch.setattr(module, "LIMIT", 100)
+    with pytest.raises(DataUnavailable, match=r"gz: more than 100 bytes came"):
+        mnist("train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -13,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LIMIT = 1 << 27  # bytes; more is no file of MNIST's, whose largest has 47 million
 MAGIC = b"\0\0\x08"  # the 8 stands for unsigned bytes
 
 
@@ -28,19 +30,26 @@ def unpack(content: bytes, name: str) -> bytes:
         name: what to call the file in a message.
 
     Raises:
-        DataError: the gzip file is truncated or corrupted.
+        DataError: the gzip file is truncated or corrupted, or holds more than LIMIT bytes.
 
     >>> unpack(gzip.compress(b"123"), "a.gz"), unpack(b"123", "a")
     (b'123', b'123')
     """
     if not content.startswith(b"\x1f\x8b"):
         return content
+    unpacked, size = [], 0
     try:
-        return gzip.decompress(content)
+        with gzip.open(io.BytesIO(content)) as file:
+            while size <= LIMIT and (piece := file.read(1 << 20)):
+                unpacked.append(piece)
+                size += len(piece)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{name}: expected a whole gzip file, got {len(content):,} bytes of a damaged one ({error})"
         ) from error
+    if size > LIMIT:
+        raise DataError(f"{name}: expected at most {LIMIT:,} bytes, got a gzip file that holds more")
+    return b"".join(unpacked)
 
 
 def read_idx(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -71,4 +80,7 @@ def read_idx(content: bytes, name: str) -> NDArray[np.uint8]:
     size = start + math.prod(shape)
     if len(content) != size:
         raise DataError(f"{name}: expected {size:,} bytes for an array of shape {shape}, got {len(content):,}")
-    return np.frombuffer(content, np.uint8)[start:].reshape(shape)
+    try:
+        return np.frombuffer(content, np.uint8)[start:].reshape(shape)
+    except ValueError as error:  # more axes than an array can have, or an empty one that would be too large
+        raise DataError(f"{name}: expected the shape of an array, got {ndim} axes {shape} ({error})") from error

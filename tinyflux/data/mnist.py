@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..files import open_file, replacing
 from ..installed import pip_install
-from .idx import DataError, read_idx, unpack
+from .idx import LIMIT, DataError, read_idx, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,11 +124,15 @@ def _local(folder: Path, name: str) -> NDArray[np.uint8]:
     # First the path that a download is kept under, so that it replaces a damaged file found elsewhere in the cache.
     for path in [folder / "mnist" / f"{name}.gz", folder / "mnist" / name, folder / f"{name}.gz", folder / name]:
         try:
-            content = path.read_bytes()
+            with open_file(path) as file:
+                size = os.fstat(file.fileno()).st_size
+                content = file.read() if size <= LIMIT else b""
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise DataError(f"{path}: expected a readable file, got {error.strerror!r}") from error
+        if size > LIMIT:
+            raise DataError(f"{path}: expected at most {LIMIT:,} bytes, got {size:,}")
         return _decode(content, str(path), name)
     raise FileNotFoundError(f"no {name} or {name}.gz in {folder} or its subfolder mnist")
 
@@ -150,10 +154,20 @@ def _download(url: str, path: Path) -> NDArray[np.uint8]:
     try:
         path.parents[1].mkdir(mode=0o700, parents=True, exist_ok=True)  # compiled libraries are kept there, too
         path.parent.mkdir(exist_ok=True)
-        _write(content, path)
+        with replacing(path) as file:
+            file.write(content)
     except OSError as error:
         warnings.warn(f"{path}: cannot be written ({error.strerror}); MNIST will be downloaded again", stacklevel=4)
     return array
+
+
+class _Received(io.BytesIO):
+    """What came from a mirror: no more than a file of MNIST can have."""
+
+    def write(self, piece: Any) -> int:
+        if self.tell() + len(piece) > LIMIT:
+            raise OSError(f"more than {LIMIT:,} bytes came")
+        return super().write(piece)
 
 
 def _fetch(url: str) -> bytes:
@@ -161,7 +175,7 @@ def _fetch(url: str) -> bytes:
     import pooch
     import requests  # noqa: F401  (pooch would import it in the thread, where this time would count as waiting)
 
-    received = io.BytesIO()
+    received = _Received()
     failures: list[Exception] = []
 
     def work() -> None:
@@ -181,18 +195,6 @@ def _fetch(url: str) -> bytes:
     if failures:
         raise failures[0]
     return received.getvalue()
-
-
-def _write(content: bytes, path: Path) -> None:
-    """Write a file as a whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        try:
-            file.write(content)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
 
 
 def _root(error: BaseException) -> str:
