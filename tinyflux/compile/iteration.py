@@ -7,7 +7,7 @@ import itertools
 import operator
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,18 @@ from .symbolic import ON_GPU, NotCompilable, Symbolic, node_of, supported
 ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
 SHARED = 8  # blocks of rows; from so many on, several cores share an iteration
 STRETCH = 0.05  # seconds that the C code runs without a look at whether Ctrl-C was pressed
+
+
+class Moving(NamedTuple):
+    """The numbers of the state of some leaves, where a program moves them on: see `Layout.hand_over`."""
+
+    leaves: list[Leaf]
+    before: tuple[Any, ...]
+    now: Any
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        return tuple([number_like(old, x) for old, x in zip(self.before, self.now.tolist())])
 
 
 class Iteration:
@@ -243,13 +255,24 @@ class Iteration:
         scalars = np.array(numbers, np.float64)
         for i, slot in enumerate(self._scalar_slots):
             table[slot] = address(scalars) + i * scalars.itemsize
+        self._opt._layout.hand_over(self._keepers(scalars[first:]))
         memory = self._library.arena()
         try:
             return self._iterate(table, address(memory), order, losses)
         finally:
             self._library.done(memory)
-            self._give_back(scalars[first:])
             del held
+
+    def _keepers(self, scalars: Any) -> list[Moving]:
+        """What holds the numbers of the optimiser's state from now on: the program moves them on, in these scalars."""
+        keepers = []
+        position = 0
+        for leaves in self._groups:
+            position += len(numbers_of(leaves[0]))
+            own = leaves[0].numbers
+            if own:
+                keepers.append(Moving(leaves, own, scalars[position - len(own) : position]))
+        return keepers
 
     def _addresses(self, data: Sequence[Any]) -> tuple[list[int], list[Any]]:
         """The addresses of all inputs but the scalars, found anew only for other arrays; and what has to stay alive."""
@@ -305,17 +328,6 @@ class Iteration:
             failed = failed or code
         failed = failed or library.conclude(table, arena, losses)
         return -1 - failed if failed > 0 else 1 + failed
-
-    def _give_back(self, scalars: Any) -> None:
-        """Write the numbers of the optimiser's state back to where `update` keeps them."""
-        position = 0
-        for leaves in self._groups:
-            position += len(numbers_of(leaves[0]))
-            own = leaves[0].numbers
-            new = tuple([number_like(old, x) for old, x in zip(own, scalars[position - len(own) : position].tolist())])
-            for leaf in leaves if own else ():
-                leaf.changing()
-                leaf.numbers = new
 
 
 def _refuse_waiting(rule: Any) -> None:

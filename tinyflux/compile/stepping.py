@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..optimise.rule import inner_rules
+from ..optimise.rule import is_ours
 from .build import CompilationFailed
 from .compiler import CompilerNotFound
 from .iteration import overwriting
@@ -32,14 +32,10 @@ def native_step(rule: Any, state: Sequence[Any], x: Any) -> NativeStep | None:
     key = repr(constants(rule)), x.dtype, x.size, len(arrays), len(state)
     if key not in _built:
         _built[key] = None
-        if _ours(rule):
+        if is_ours(rule):
             with contextlib.suppress(CompilationFailed, CompilerNotFound, NotCompilable, OSError):
                 _built[key] = NativeStep(rule, len(arrays), len(state) - len(arrays), x.dtype, x.size)
     return _built[key]
-
-
-def _ours(rule: Any) -> bool:
-    return type(rule).__module__.partition(".")[0] == "tinyflux" and all(map(_ours, inner_rules(rule)))
 
 
 class NativeStep:

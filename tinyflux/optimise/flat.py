@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -97,18 +97,24 @@ class Group:
     """Leaves that are stepped alike, and the blocks that are their work.
 
     Attributes:
+        moved: the numbers of the state, as they are after the steps made so far; of a kernel it is known better.
         indices: the numbers of the leaves among all.
         whole: whether `apply` has to be called once, with all blocks joined.
         kernel: what steps them in one launch on the GPU; None elsewhere, and for rules without one.
     """
 
     rule: Any
-    numbers: tuple[Any, ...]
+    moved: tuple[Any, ...]
     leaves: list[Leaf]
     indices: list[int]
     blocks: list[Block]
     whole: bool
     kernel: Any
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """The numbers of the state; reading a kernel's may wait for the GPU."""
+        return self.moved if self.kernel is None else self.kernel.numbers
 
     @property
     def averages(self) -> bool:
@@ -133,41 +139,72 @@ class Head:
 
 @dataclasses.dataclass
 class Plan:
-    """The work of a step."""
+    """The work of a step in which the leaves of the numbers `missing` have no gradient."""
 
+    missing: tuple[int, ...]
     heads: list[Head]
     groups: list[Group]
 
 
+class Keeper(Protocol):
+    """What holds the numbers that the states of some leaves have in common, and moves them on with every step."""
+
+    @property
+    def leaves(self) -> list[Leaf]: ...
+
+    @property
+    def numbers(self) -> tuple[Any, ...]: ...
+
+
 class Layout:
-    """The leaves of a state, and the plan of a step: made when first needed and whenever something has changed."""
+    """The leaves of a state, and the plan of a step: made when first needed and whenever something has changed.
+
+    The leaves' numbers move on where they are stepped, together with the parameters, and are fetched when asked for.
+    """
 
     def __init__(self, leaves: list[Leaf]) -> None:
         self.leaves = leaves
-        self._plan = Plan([], [])
-        self._missing: tuple[int, ...] | None = None
+        self._plan: Plan | None = None
+        self._keepers: Sequence[Keeper] = ()
+        self._behind = False  # whether the keepers may know of steps that the leaves don't
         for leaf in leaves:
             leaf.layout = self
 
     def replan(self) -> None:
         """To be called before a leaf changes: the next step is planned anew."""
+        self.hand_over(())
+
+    def hand_over(self, keepers: Sequence[Keeper]) -> None:
+        """From now on the numbers lie with these, which hold them as they are, and not with the groups of a plan."""
         self.fetch_numbers()
-        self._plan, self._missing = Plan([], []), None
+        self._plan = None
+        self._keepers = keepers
+        self._behind = True
 
     def fetch_numbers(self) -> None:
-        """Bring the numbers of states that kernels keep on the GPU to the leaves."""
-        for group in self._plan.groups:
-            if group.kernel is not None:
-                for leaf in group.leaves:
-                    leaf.numbers = group.kernel.numbers
+        """Bring the numbers of states from where they move on to the leaves."""
+        if not self._behind:
+            return
+        for keeper in self._keepers:
+            numbers = keeper.numbers
+            for leaf in keeper.leaves:
+                leaf._numbers = numbers
+        self._behind = False
 
     def plan(self, missing: tuple[int, ...]) -> Plan:
-        """The work of a step in which the leaves of the numbers `missing` have no gradient."""
-        if self._missing != missing:
+        """The plan of a step that is to be made at once, in which the leaves `missing` have no gradient."""
+        plan = self._plan
+        if plan is None or plan.missing != missing:
             self.replan()
-            self._plan = _planned(self.leaves, missing)
-            self._missing = missing
-        return self._plan
+            plan = _planned(self.leaves, missing)
+            self._keepers = plan.groups
+            self._plan = plan
+        self.moving()
+        return plan
+
+    def moving(self) -> None:
+        """To be called before a step, where `plan` isn't."""
+        self._behind = True
 
 
 @dataclasses.dataclass(eq=False)
@@ -272,7 +309,7 @@ def _planned(leaves: list[Leaf], missing: tuple[int, ...]) -> Plan:
             runs.append([member])
         else:
             run.append(member)
-    return Plan(heads_of(active), [_group(run) for run in runs])
+    return Plan(missing, heads_of(active), [_group(run) for run in runs])
 
 
 class Member(NamedTuple):

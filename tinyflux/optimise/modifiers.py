@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .rule import Rule, State, check_numbers, check_rule, inner_rules, kind_of, number
+from .rule import Rule, State, applied, check_numbers, check_rule, inner_rules, kind_of, number
 from .schedules import Scheduled, at
 
 
@@ -63,7 +63,7 @@ class OptimiserChain(Rule):
         for rule, (count, more) in zip(self.rules, self._counts):
             own = (*[next(arrays) for _ in range(count)], *[next(numbers) for _ in range(more)])
             if g is not None:
-                own, g = rule.apply(own, x, g)
+                own, g = applied(rule, own, x, g)
             after[0].extend(own[:count])
             after[1].extend(own[count:])
         return (*after[0], *after[1]), g

@@ -137,6 +137,29 @@ def check_rule(caller: str, rule: Any) -> None:
         raise TypeError(f"{caller}: expected a rule such as flux.Adam(0.001), got {rule!r}.")
 
 
+def is_ours(rule: Any) -> bool:
+    """Whether a rule and all rules in it are the library's: a user's own may do anything, and fail at any time."""
+    return type(rule).__module__.partition(".")[0] == "tinyflux" and all(map(is_ours, inner_rules(rule)))
+
+
+def applied(rule: Any, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    """`rule.apply(state, x, g)`, or a TypeError that names the rule if what it gives is no state and step."""
+    result = rule.apply(state, x, g)
+    if type(result) is tuple and len(result) == 2:
+        new, delta = result
+        if type(new) is tuple and len(new) == len(state) and not isinstance(delta, (tuple, list)):
+            return new, delta
+    raise TypeError(
+        f"{type(rule).__name__}.apply: expected (state, step), a tuple of {len(state)} as init gives and an array, got "
+        f"{_shown(result)}."
+    )
+
+
+def _shown(x: Any) -> str:
+    inside = ", ".join(map(_shown, x)) if isinstance(x, (tuple, list)) else ""
+    return f"({inside})" if isinstance(x, tuple) else f"[{inside}]" if isinstance(x, list) else f"a {type(x).__name__}"
+
+
 def check_rates(rule: Any, name: str, count: int | None = None) -> None:
     """Refuse decay rates outside [0, 1): one number where `count` is None, else so many; schedules pass."""
     given = getattr(rule, name)

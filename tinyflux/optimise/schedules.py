@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .rule import Rule, State, check_number, check_numbers, fields, is_number, is_rule, number, with_fields
+from .rule import Rule, State, applied, check_number, check_numbers, fields, is_number, is_rule, number, with_fields
 
 __all__ = [
     "Constant",
@@ -348,7 +348,7 @@ class Scheduled(Rule):
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         *own, t = state
-        new, delta = at(self.rule, t).apply(tuple(own), x, g)
+        new, delta = applied(at(self.rule, t), tuple(own), x, g)
         return (*new, t if delta is None else t + 1), delta  # while gradients are gathered no step is made
 
 

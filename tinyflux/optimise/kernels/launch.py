@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays import MOVE, device_of, on_gpu
+from ...interrupts import commit
 from ..rule import number_like
 from ..schedules import Scheduled, at
 from .source import TYPES, parts, rates_of, source_of
@@ -63,8 +64,7 @@ class KernelStep:
             self._kernel, most = _compiled(source, x.data.device_id)
             self._blocks = min(most, _blocks(starts[0], starts[-1], ALIGNMENT // x.itemsize))
             self._starts = on_device(starts, np.int64)
-            self._rates = rates_of(rules)
-            self._rates_there = on_device(self._rates, np.float64)
+            self._rates = _there(rates_of(rules))
             self._numbers_there = on_device(numbers, np.float64)
             self._ticket = on_device([0], np.uint32)
         self._count = np.int32(len(self._sizes))
@@ -79,28 +79,32 @@ class KernelStep:
         Errors: ValueError for a gradient of another size than its parameter, or on another GPU; TypeError for one in
         NumPy. Nothing is launched then.
         """
-        arrays = self.fitting(gradients)
-        self.launch(self.table(arrays))
+        commit(self.calls_for(gradients))
+
+    def calls_for(self, gradients: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The calls that make up a step, for `commit`; arguments and errors as for `step`."""
+        return self.calls(self.table(self.fitting(gradients)))
 
     def fitting(self, gradients: Sequence[Any]) -> list[Any]:
         """Gradients as the kernel reads them: themselves, or copies."""
         return [self._fitting(g, size) for g, size in zip(gradients, self._sizes, strict=True)]
 
-    def launch(self, table: Any, watch: tuple[Any, ...] = UNWATCHED) -> None:
-        """Step the parameters by the gradients of a table.
+    def calls(self, table: Any, watch: tuple[Any, ...] = UNWATCHED) -> list[tuple[Any, ...]]:
+        """The calls that step the parameters by the gradients of a table, for `commit`.
 
         Arguments:
             watch: the loss, the array that it is written into, its place there, and the flag that is set when a loss
                 is not finite: then, and if the flag was set before, the kernel leaves everything as it is.
         """
-        with self._buffers[0].device:
+        device = self._buffers[0].device
+        with device:
             self._follow_schedules()
-            numbers = (self._rates_there, self._numbers_there, self._ticket)
-            inputs = (*self._buffers, table, self._starts, self._count, *numbers, *watch)
-            self._kernel((self._blocks,), (THREADS,), inputs)
-        self._moved = True
-        if self._t is not None:
-            self._t += 1
+        numbers = (self._rates[1], self._numbers_there, self._ticket)
+        inputs = (*self._buffers, table, self._starts, self._count, *numbers, *watch)
+        self._moved = True  # as far as anybody knows
+        counted = [] if self._t is None else [(setattr, self, "_t", self._t + 1)]
+        launched = (self._kernel, (self._blocks,), (THREADS,), inputs)
+        return [(device.__enter__,), launched, (device.__exit__, None, None, None), *counted]
 
     @property
     def numbers(self) -> tuple[Any, ...]:
@@ -119,9 +123,9 @@ class KernelStep:
 
     def _follow_schedules(self) -> None:
         """Bring the hyperparameters of this step to the device, if they are others than those of the last."""
-        rates = self._rates if self._t is None else rates_of(parts(at(self._rule, self._t)))
-        if rates != self._rates:
-            self._rates, self._rates_there = rates, on_device(rates, np.float64)
+        rates = self._rates[0] if self._t is None else rates_of(parts(at(self._rule, self._t)))
+        if rates != self._rates[0]:
+            self._rates = _there(rates)
 
     def _fitting(self, g: Any, size: int) -> Any:
         """A gradient as the kernel reads it."""
@@ -160,6 +164,11 @@ def _blocks(start: int, stop: int, lanes: int) -> int:
     """How many blocks give every vector from the one that `start` is in a thread of its own; at least one."""
     vectors = -(-stop // lanes) - start // lanes
     return max(1, -(-vectors // THREADS))
+
+
+def _there(rates: Sequence[float]) -> tuple[Sequence[float], Any]:
+    """Hyperparameters, and the same on the current device."""
+    return rates, on_device(rates, np.float64)
 
 
 def on_device(numbers: Sequence[Any], dtype: Any) -> Any:

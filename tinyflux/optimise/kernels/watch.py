@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ...interrupts import commit
 from ..flat import Plan
 from ..state import OptimiserState, planned
-from ..step import step_all
+from ..step import Change, step_all
 from .launch import on_device
 
 ROOM = 1024  # losses that the device keeps until they are read
@@ -34,7 +36,7 @@ class WatchedUpdates:
         self._plan: Any = None
         self._calls: list[Any] = []  # the kernels of the last update, each with its table of gradients
 
-    def step(self, loss: Any, grads: Any, most: int) -> list[float]:
+    def step(self, loss: Any, grads: Any, most: int, also: Sequence[Change] = ()) -> list[float]:
         """Make the update that belongs to a loss and its gradient.
 
         Nothing is waited for if kernels do all of the update; otherwise the loss is read first.
@@ -43,6 +45,7 @@ class WatchedUpdates:
             loss: a scalar on the GPU.
             grads: as for `update`.
             most: how many losses may be left unread, this one with them.
+            also: what else is to change with the parameters, as for `step_all`.
 
         Returns: the losses that have become known, in their order; none, often. If the last one is NaN or infinite, its
         update was not made.
@@ -52,25 +55,26 @@ class WatchedUpdates:
         if loss is not self._loss or self._plan is not self._opt._layout._plan:
             plan, gradients = planned(self._opt, self._model, grads)
             if not self._watchable(plan, loss):
-                return self._step_after_reading(plan, gradients, loss)
+                return self._step_after_reading(plan, gradients, loss, also)
             fitting = [g.kernel.fitting([gradients[i] for i in g.indices]) for g in plan.groups]
             self._calls = [(g.kernel, g.kernel.table(arrays)) for g, arrays in zip(plan.groups, fitting)]
             tied = len(self._opt._leaves) < len(self._opt._paths)  # then these gradients are sums, made for this update
             self._loss, self._plan = None if tied else loss, plan
+        self._opt._layout.moving()
         if not self._unread:
             self._since = time.monotonic()
-        place, self._unread = np.int32(self._unread), self._unread + 1
-        for kernel, table in self._calls:
-            kernel.launch(table, (loss, self._losses, place, self._stopped))
+        watch = (loss, self._losses, np.int32(self._unread), self._stopped)
+        changes = [call for kernel, table in self._calls for call in kernel.calls(table, watch)]
+        commit([*changes, (setattr, self, "_unread", self._unread + 1), *also])
         overdue = time.monotonic() - self._since > SECONDS
         return self.read() if overdue or self._unread >= min(most, ROOM) else []
 
-    def _step_after_reading(self, plan: Plan, gradients: Any, loss: Any) -> list[float]:
+    def _step_after_reading(self, plan: Plan, gradients: Any, loss: Any, also: Sequence[Change]) -> list[float]:
         known = self.read()
         if not known or math.isfinite(known[-1]):
             known.append(float(loss))
             if math.isfinite(known[-1]):
-                step_all(plan, gradients, self._opt.native)
+                step_all(plan, gradients, self._opt.native, also)
         return known
 
     def read(self) -> list[float]:
