@@ -1,5 +1,6 @@
 """Subnormal numbers are zero during a step, in its thread, and nowhere else."""
 
+import ctypes
 import dataclasses
 import threading
 
@@ -145,6 +146,26 @@ def test_updates_in_two_threads():
     assert [alone for _, alone in results] == [True, True, True]
     np.testing.assert_array_equal(results[0][0], results[2][0])
     np.testing.assert_array_equal(results[1][0], results[2][0])
+
+
+def set_by_the_user(bits):
+    """What `torch.set_flush_denormal` does."""
+    environment = subnormal._Environment()
+    subnormal._libm.fegetenv(ctypes.byref(environment))
+    environment.mxcsr = environment.mxcsr & ~subnormal._BITS | bits
+    subnormal._libm.fesetenv(ctypes.byref(environment))
+
+
+@flushes
+def test_what_a_user_sets_between_updates_stays():
+    model = [np.ones(3, np.float32)]
+    opt = flux.setup(flux.Adam(), model)
+    for bits in (0, subnormal._BITS, 0):
+        set_by_the_user(bits)
+        flux.update(opt, model, [np.ones(3, np.float32)])
+        seen = halves()
+        set_by_the_user(0)
+        assert seen == (bits == 0)
 
 
 @flushes

@@ -31,16 +31,26 @@ if sys.platform == "linux" and platform.machine() == "x86_64" and platform.libc_
 
 
 class _Switch(threading.local):
-    """A thread's floating-point environment, and how the bits stood before it was first touched."""
+    """A thread's floating-point environment, and how the bits stood before `flush`, until `restore`."""
 
     def __init__(self) -> None:
         self.environment = _Environment()
         self.pointer = ctypes.byref(self.environment)
-        _libm.fegetenv(self.pointer)
-        self.bits = self.environment.mxcsr & _BITS
+        self.before: int | None = None
 
-    def set_to(self, bits: int) -> None:
+    def flush(self) -> None:
         _libm.fegetenv(self.pointer)
+        if self.before is None:  # else an interrupt kept `restore` from being called
+            self.before = self.environment.mxcsr & _BITS
+        self._set_to(_BITS)
+
+    def restore(self) -> None:
+        if self.before is not None:
+            _libm.fegetenv(self.pointer)
+            self._set_to(self.before)
+            self.before = None
+
+    def _set_to(self, bits: int) -> None:
         self.environment.mxcsr = self.environment.mxcsr & ~_BITS | bits
         _libm.fesetenv(self.pointer)
 
@@ -51,13 +61,13 @@ _switch = _Switch() if _libm is not None else None
 def flush() -> None:
     """Take subnormal numbers for zero in this thread, where the platform can (Linux on x86-64), until `restore`."""
     if _switch is not None:
-        _switch.set_to(_BITS)
+        _switch.flush()
 
 
 def restore() -> None:
     """Undo `flush`, however often it was called."""
     if _switch is not None:
-        _switch.set_to(_switch.bits)
+        _switch.restore()
 
 
 class _Flushing:
