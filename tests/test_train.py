@@ -271,6 +271,27 @@ def test_the_bar_is_closed_however_training_ends(total):
         assert screen.getvalue().endswith("\n")
 
 
+class Full(io.StringIO):
+    """A stream that takes the first frame, and then its disk is full."""
+
+    frames = 0
+
+    def write(self, text):
+        self.frames += 1
+        if self.frames > 3:
+            raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", [Full, lambda: None])
+def test_a_bar_that_cannot_be_drawn_stops_nothing(stream, monkeypatch, capsys):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr("sys.stderr", stream())
+    model, opt = prepared()
+    flux.train(quadratic, model, [0.0] * 2, opt, epochs=2, callbacks=[flux.progress_bar(total=4)])
+    assert model["x"].item() == 0.5
+    assert capsys.readouterr().out == ""
+
+
 def test_a_callback_with_close_is_closed():
     class Closing(Recorder):
         closed = 0

@@ -11,17 +11,17 @@ import _thread
 import collections
 import contextvars
 import ctypes
+import functools
 import itertools
 import operator
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-_interpreter = ctypes.CDLL(
-    None, handle=ctypes.pythonapi._handle
-)  # unlike pythonapi it lets other threads run meanwhile
-_acquire, _release = _interpreter.PyThread_acquire_lock, _interpreter.PyThread_release_lock  # they wait for no signal
+# As pythonapi, except that other threads run meanwhile; its locks wait without a look at signals.
+_interpreter = ctypes.CDLL(None, handle=ctypes.pythonapi._handle)
+_acquire, _release = _interpreter.PyThread_acquire_lock, _interpreter.PyThread_release_lock
 _interpreter.PyThread_allocate_lock.restype = ctypes.c_void_p
 _acquire.argtypes, _release.argtypes, _release.restype = [ctypes.c_void_p, ctypes.c_int], [ctypes.c_void_p], None
 _ended = _interpreter.PyThread_allocate_lock()  # held while the main thread waits for another
@@ -38,7 +38,15 @@ def commit(changes: Iterable[tuple[Any, ...]]) -> None:
     >>> found
     [1, 2, 3]
     """
-    collections.deque(itertools.starmap(operator.call, changes), maxlen=0)
+    exhaust(calls(changes))
+
+
+def calls(changes: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """The calls that `commit` makes, to be made by `exhaust` later: in a `finally`, which no interrupt can prevent."""
+    return itertools.starmap(operator.call, changes)
+
+
+exhaust: Callable[[Iterable[Any]], Any] = functools.partial(collections.deque, maxlen=0)
 
 
 def uninterrupted(work: Callable[[], Any]) -> Any:

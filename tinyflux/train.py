@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -12,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from .arrays import on_gpu
-from .autodiff import withgradient
+from .autodiff.gradient import evaluated
 from .data.loader import is_plain_loader
+from .interrupts import calls, exhaust
 from .nn import trainmode
-from .optimise import update
-from .optimise.state import OptimiserState, check_state
+from .optimise.state import OptimiserState, check_known, check_state, planned, refuse_nothing
+from .optimise.step import Change, step_all
 from .tree import leaves
 
 
@@ -110,15 +113,15 @@ def train(
     progress = Progress(model, opt)
     means: list[float] = []
     check_state("train", opt)
+    check_known("train", opt, model)
     trainmode(model, "auto")
     trainer, gradient = _trainer(loss, model, opt, compile)
     due = _due(callbacks, 0)
-    native, opt.native = opt.native, opt.native and compile is not False
     left = lambda: due - progress.iteration  # noqa: E731
     try:
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
-            for losses in _updates(gradient, model, data, opt, trainer, left):
+            for losses in _updates(gradient, data, progress, trainer, left):
                 failed = losses.pop() if not math.isfinite(losses[-1]) else None
                 count += len(losses)
                 total += sum(losses)
@@ -143,7 +146,6 @@ def train(
             if stop:
                 break
     finally:
-        opt.native = native
         for callback in callbacks:
             if hasattr(callback, "close"):
                 callback.close()
@@ -151,17 +153,27 @@ def train(
 
 
 class _Gradient:
-    """Losses and gradients by NumPy or CuPy, batch by batch: the plain path."""
+    """Losses and gradients by NumPy or CuPy, batch by batch: the plain path.
 
-    def __init__(self, loss: Callable[..., Any], model: Any) -> None:
+    Arguments:
+        native: whether large updates may be made by native code.
+        working: called when a loss and its gradient have been calculated.
+    """
+
+    def __init__(
+        self, loss: Callable[..., Any], model: Any, native: bool, working: Callable[[], Any] = lambda: None
+    ) -> None:
         self._loss, self._model = loss, model
+        self.native, self._working = native, working
 
     def items(self, data: Iterable[Any]) -> Iterator[Any]:
         return iter(data)
 
-    def __call__(self, item: Any, same: bool) -> tuple[Any, Any]:
+    def __call__(self, item: Any, same: bool, undo: list[Change]) -> tuple[Any, Any]:
         batch = item if type(item) is tuple else (item,)
-        return withgradient(lambda m: self._loss(m, *batch), self._model)
+        found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
+        self._working()
+        return found
 
 
 def _trainer(
@@ -174,18 +186,19 @@ def _trainer(
     if not isinstance(compile, bool) and compile != "auto":
         raise ValueError(f"train: expected compile to be True, False or 'auto', got {compile!r}.")
     if compile is False:
-        return None, _Gradient(loss, model)
+        return None, _Gradient(loss, model, native=False)
     if any(map(on_gpu, leaves(model))):
         from .compile.cuda.gradient import Gradient
 
         return None, Gradient(loss, model, required=compile is True)
     from .compile.trainer import Trainer
 
-    return Trainer(loss, model, opt, required=compile is True), _Gradient(loss, model)
+    trainer = Trainer(loss, model, opt, required=compile is True)
+    return trainer, _Gradient(loss, model, opt.native, trainer.say_why_not)
 
 
 def _updates(
-    gradient: Any, model: Any, data: Iterable[Any], opt: OptimiserState, trainer: Any, pause: Callable[[], int]
+    gradient: Any, data: Iterable[Any], progress: Progress, trainer: Any, pause: Callable[[], int]
 ) -> Iterator[list[float]]:
     """One pass over the data: losses of items, their updates made unless the last one is NaN or infinite."""
     if is_plain_loader(data) and trainer is not None and not trainer.given_up:
@@ -197,35 +210,40 @@ def _updates(
             yield from trainer.losses(item, pause)
         if trainer is None or trainer.given_up:
             steady = isinstance(data, (list, tuple)) or is_plain_loader(data)
-            yield from _plain_updates(gradient, model, itertools.chain([item], items), opt, pause, steady)
+            yield from _plain_updates(gradient, itertools.chain([item], items), progress, pause, steady)
 
 
 def _plain_updates(
-    gradient: Any,
-    model: Any,
-    items: Iterable[Any],
-    opt: OptimiserState,
-    pause: Callable[[], int],
-    steady: bool,
+    gradient: Any, items: Iterable[Any], progress: Progress, pause: Callable[[], int], steady: bool
 ) -> Iterator[list[float]]:
     """The updates for items by NumPy, or on the GPU: there losses become known later.
+
+    An item changes parameters, the optimiser's state and the state of layers, or none of them.
 
     Arguments:
         steady: whether nothing of the user's runs when the next item is fetched, which might change the model.
     """
+    model, opt = progress.model, progress.opt
     watched: Any = None
     same = False
     try:
         for item in items:
-            value, grads = gradient(item, same)
-            same = steady
-            if on_gpu(value):
-                watched = watched or _watched_updates(opt, model)
-                losses = watched.step(value, grads, pause())
-            else:
-                losses = [float(value)]
-                if math.isfinite(losses[0]):
-                    update(opt, model, grads)
+            undo: list[Change] = []
+            putting_back, made = calls(undo), (undo.clear,)
+            try:
+                value, grads = gradient(item, same, undo)
+                same = steady
+                if not progress.iteration:
+                    refuse_nothing("train", opt, grads)
+                if on_gpu(value):
+                    watched = watched or _watched_updates(opt, model)
+                    losses = watched.step(value, grads, pause(), [made])
+                else:
+                    losses = [float(value)]
+                    if math.isfinite(losses[0]):
+                        step_all(*planned(opt, model, grads), gradient.native, [made])
+            finally:
+                exhaust(putting_back)
             del value, grads  # the next gradient finds their memory free: on the GPU, at the same addresses
             if losses:
                 yield losses
@@ -309,7 +327,7 @@ class _ProgressBar:
     def __init__(self, total: int | None) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=total, unit="it")
+        self._bar = tqdm(total=total, unit="it", disable=sys.stderr is None)
         self._start = time.perf_counter()
 
     def due(self, iteration: int) -> int:
@@ -317,6 +335,10 @@ class _ProgressBar:
         return iteration + int(iteration * _FRAME / (time.perf_counter() - self._start + _FRAME))
 
     def __call__(self, progress: Progress) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody can see it: no reason not to train
+            self._draw(progress)
+
+    def _draw(self, progress: Progress) -> None:
         drawn = self._bar.update(len(progress.losses))  # True when it is time to draw
         if progress.epoch_ended:
             self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}")
@@ -324,7 +346,8 @@ class _ProgressBar:
             self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}", refresh=False)
 
     def close(self) -> None:
-        self._bar.close()
+        with contextlib.suppress(OSError, ValueError):
+            self._bar.close()
 
 
 def progress_bar(total: int | None = None) -> Callback:

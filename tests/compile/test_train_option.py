@@ -2,7 +2,9 @@
 
 import copy
 import importlib.util
+import io
 import math
+import sys
 import types
 import warnings
 
@@ -344,10 +346,11 @@ def test_an_error_in_the_loss_is_shown_as_it_is(capsys):
 
     with pytest.raises(KeyError, match="mine"):
         trained("auto", DATA["shuffled"], loss=loss)
+    assert capsys.readouterr().err == ""
     model = network()
     opt = flux.setup(flux.Adam(), model)
     model[0].weight = model[0].weight.copy()
-    with pytest.raises(ValueError, match=r"^update: the parameter .*weight is not the array"):
+    with pytest.raises(ValueError, match=r"^train: the parameter .*weight is not the array"):
         flux.train(mse, model, DATA["shuffled"](), opt)
 
 
@@ -362,14 +365,46 @@ def test_labels_out_of_range_are_an_index_error_on_either_path():
 
 
 @needs_compiler
-def test_data_that_is_not_contiguous_is_copied_once_an_epoch(monkeypatch):
-    from tinyflux.compile import library
+class Broken(io.StringIO):
+    """A stream whose disk is full."""
 
-    copies = []
-    original = np.ascontiguousarray
-    monkeypatch.setattr(library.np, "ascontiguousarray", lambda x, *a: copies.append(np.shape(x)) or original(x, *a))
-    trained(True, lambda: LOADER((np.asfortranarray(X), Y), batchsize=5), epochs=3)
-    assert copies.count((50, 6)) == 3
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [lambda: None, Broken, closed], ids=["none", "full", "closed"])
+@pytest.mark.parametrize("option", ["auto", True])
+def test_training_does_not_depend_on_a_note(stream, option, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", stream())
+    loss = mse if option is True else lambda m, x, y: float(np.random.rand() * 0) + mse(m, x, y)
+    assert math.isfinite(trained(option, DATA["shuffled"], loss=loss)[0][0])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda x: np.repeat(x, 2, axis=1)[:, ::2], np.array], ids=str)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_data_that_is_changed_in_the_middle_of_a_pass(layout, shuffle):
+    """Whatever its layout, compiled code reads it as it is by then."""
+    ends = []
+    for compile in (True, False):  # noqa: A001
+        x, model = layout(X), network()
+        opt = flux.setup(flux.Descent(0.1), model)
+        loader = LOADER((x, Y), batchsize=5, shuffle=shuffle, rng=np.random.default_rng(0))
+
+        def change(progress, x=x):
+            if progress.iteration == 4:
+                x[...] = x[::-1] * 2
+
+        flux.train(mse, model, loader, opt, epochs=2, callbacks=[change], compile=compile)
+        ends.append(flux.leaves(model))
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 @needs_compiler

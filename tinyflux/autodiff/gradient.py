@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,7 +59,17 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     >>> flux.withgradient(lambda x: (np.sum(x ** 2), x + 1), np.array([3.0]))
     ((np.float64(9.0), array([4.])), array([6.]))
     """
+    return evaluated(f, args, [])
+
+
+def evaluated(f: Callable[..., Any], args: tuple[Any, ...], undo: list[tuple[Any, ...]]) -> tuple[Any, Any]:
+    """`withgradient(f, *args)`; before f is called, what puts the state of layers back is noted in `undo`.
+
+    Arguments:
+        undo: an empty list, for functions with their arguments (see `interrupts.commit`).
+    """
     tape, boxes, leaf_count, stateful = _boxed(args)
+    undo += [_putting_back(layer.__dict__, *item) for layer, _, before in stateful for item in before.items()]
     result = _called("gradient", f, boxes, args, tape, stateful)
     value = _opened(result, tape)
     loss, scalar = (result[0], value[0]) if type(result) is tuple else (result, value)
@@ -201,6 +212,10 @@ def _called(
 
 def _buffers(layer: Any) -> dict[str, Any]:
     return {name: vars(layer).get(name, _ABSENT) for name in type(layer).buffers}
+
+
+def _putting_back(attributes: dict[str, Any], name: str, value: Any) -> tuple[Any, ...]:
+    return (attributes.pop, name, None) if value is _ABSENT else (operator.setitem, attributes, name, value)
 
 
 def _keep_state(stateful: Stateful, tape: Tape) -> str:

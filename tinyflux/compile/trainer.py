@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,7 @@ class Trainer:
         self._step = TrainingStep(loss, model, opt, 1)
         self._required = required
         self.given_up = False
+        self._why_not = ""
         self.left: Iterable[Any] = ()
 
     def losses(self, data: Any, pause: Callable[[], int]) -> Iterator[list[float]]:
@@ -55,7 +57,6 @@ class Trainer:
             if order is None:
                 yield self._step.iterate(batch, None).tolist()
                 continue
-            batch = tree.map(contiguous, batch)  # here, lest every call copies it
             at = 0
             while at < len(order):
                 variant = self._prepared(batch, order)
@@ -63,7 +64,7 @@ class Trainer:
                     rows = [*order[at:], *[row for _, more in stretches[i + 1 :] for row in more]]
                     self.left = (tree.map(lambda x: x[row], data.data) for row in rows)  # noqa: B023
                     return
-                losses = self._step.iterate(batch, order[at : at + pause()], variant).tolist()
+                losses = self._step.iterate(*_readable(batch, order[at : at + pause()]), variant).tolist()
                 at += len(losses)
                 yield losses
 
@@ -74,15 +75,25 @@ class Trainer:
             if not self._required and self._step.count > MANY:
                 changing = "shapes, settings or constants of the loss change again and again"
                 raise NotCompilable(f"{changing}; {self._step.count} programs were compiled.")
-        except Exception as error:  # also what is no fault of the compiler: the plain path will show it as it is
+        except Exception as error:
             if self._required:
                 raise
             self.given_up = True
-            expected = isinstance(error, (NotCompilable, CompilerNotFound, CompilationFailed))
-            kind = "" if expected else f"{type(error).__name__}: "
-            say_once(f"tinyflux: training runs as plain NumPy: {kind}{error}")
+            self._why_not = f"tinyflux: training runs as plain NumPy: {reason(error)}"
             return None
         return variant
+
+    def say_why_not(self) -> None:
+        """Say why there is no compiled code: once the plain path works, for a mistake in the loss it shows as it is."""
+        if self._why_not:
+            say_once(self._why_not)
+            self._why_not = ""
+
+
+def reason(error: Exception) -> str:
+    """What kept a training from being compiled."""
+    expected = isinstance(error, (NotCompilable, CompilerNotFound, CompilationFailed))
+    return str(error) if expected else f"{type(error).__name__}: {error}"
 
 
 def _kinds_of_batches(data: Any) -> list[tuple[Any, Any]]:
@@ -103,6 +114,17 @@ def _stretches(data: Any) -> list[tuple[Any, Any]]:
     return [(data.data, np.ascontiguousarray(part, np.int64)) for part in parts if part.size]
 
 
+def _readable(data: Any, order: Any) -> tuple[Any, Any]:
+    """Data and order as C code reads them; of arrays in another layout the rows are copied, as they are now."""
+    if all(contiguous(x) is x for x in tree.leaves(data)):
+        return data, order
+    rows = order.reshape(-1)
+    return tree.map(lambda x: np.take(x, rows, axis=0), data), np.arange(rows.size).reshape(order.shape)
+
+
 @functools.cache
 def say_once(message: str) -> None:
-    print(message, file=sys.stderr)
+    """Say something on stderr, if it can be said there: nothing depends on it."""
+    if sys.stderr is not None:  # or print would say it on stdout
+        with contextlib.suppress(Exception):
+            print(message, file=sys.stderr)

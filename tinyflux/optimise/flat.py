@@ -203,8 +203,7 @@ class Layout:
         return plan
 
     def moving(self) -> None:
-        """To be called before a step, where `plan` isn't."""
-        self._behind = True
+        self._behind = True  # soon
 
 
 @dataclasses.dataclass(eq=False)
@@ -302,7 +301,8 @@ def _planned(leaves: list[Leaf], missing: tuple[int, ...]) -> Plan:
     """Gather leaves that share rule and numbers, and cut them into blocks."""
     runs: list[list[Member]] = []
     active = [(i, leaf) for i, leaf in enumerate(leaves) if not leaf.frozen and i not in missing]
-    for i, leaf in sorted(active, key=lambda pair: (id(pair[1].buffer), pair[1].start)):
+    first = {id(leaf.buffer): i for i, leaf in reversed([*enumerate(leaves)])}
+    for i, leaf in sorted(active, key=lambda pair: (first[id(pair[1].buffer)], pair[1].start)):
         member = Member(i, leaf, split(leaf.rule)[1])
         run = next((run for run in reversed(runs) if _together(run[-1], member)), None)
         if run is None:

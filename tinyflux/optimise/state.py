@@ -207,6 +207,31 @@ def check_model(caller: str, opt: OptimiserState, model: Any) -> None:
     _check_arrays(caller, opt, arrays)
 
 
+def check_known(caller: str, opt: OptimiserState, model: Any) -> None:
+    """Refuse a model with parameters that `opt` doesn't know: a layer that was appended after `setup`, say."""
+    known = {id(view) for view in opt._views}
+    for path, x in tree.walk(model, buffers=False):
+        if id(x) not in known:
+            check_model(caller, opt, model)  # if it stands in the place of another, this says so
+            raise ValueError(
+                f"{caller}: the optimiser's state doesn't know the parameter {path or 'array'}, which was not there "
+                "when setup was called. Call setup again, for the model as it is now."
+            )
+
+
+def refuse_nothing(caller: str, opt: OptimiserState, grads: Any) -> None:
+    """Refuse a gradient that is None for all parameters that are to be stepped, if any are."""
+    found = [(leaf.frozen, g is None) for leaf, g in gradients_of(opt, grads).items()]
+    stepped = [missing for frozen, missing in found if not frozen]
+    if stepped and all(stepped):
+        others = ", only by frozen ones" if (True, False) in found else ""
+        raise ValueError(
+            f"{caller}: the loss has no gradient by any of the parameters that are to be trained{others}. Either it "
+            "doesn't depend on them (does it take them from the model that it is called with?), or only in steps, as "
+            "an accuracy does: comparisons, argmax, rounding and casts to integers pass no gradient."
+        )
+
+
 def _check_arrays(caller: str, opt: OptimiserState, arrays: Sequence[Any]) -> None:
     if not all(map(operator.is_, arrays, opt._views)):
         stale = next(path for (path, _), a, view in zip(opt._paths, arrays, opt._views) if a is not view)

@@ -11,6 +11,7 @@ import numpy as np
 from ... import tree
 from ...arrays import on_gpu
 from ...autodiff import withgradient
+from ...autodiff.gradient import evaluated
 from ...data.loader import is_plain_loader
 from .. import program
 from ..contents import Contents
@@ -21,7 +22,7 @@ from ..program import Node, Recording, needed, written
 from ..run import Shown, refuse_change, refuse_effects, signature
 from ..schedule import Result, planned
 from ..symbolic import NotCompilable, Symbolic, node_of, supported
-from ..trainer import MANY, say_once
+from ..trainer import MANY, reason, say_once
 from .kernels import THREADS, Launch, Translation
 from .memory import shared_out
 
@@ -40,30 +41,35 @@ class Gradient(Shown):
         self._loss, self._model = loss, model
         self._required = required
         self._given_up = False
+        self._why_not = ""  # a mistake in the loss is no reason: CuPy shows it as it is
         self._guards = Guards()
         self._programs: dict[Any, Program] = {}
         self._kind: Any = None  # of the latest item
 
-    def __call__(self, item: Any, same: bool) -> tuple[Any, Any]:
+    def __call__(self, item: Any, same: bool, undo: list[Any]) -> tuple[Any, Any]:
         """The loss of an item of the data, and its gradient; both are overwritten by the next ones.
 
         Arguments:
             same: whether nobody has had a chance to change the model, or what the loss takes from its surroundings,
                 since the call before.
+            undo: takes what puts the state of layers back: see `evaluated`.
         """
         program = None if self._given_up else self._program(item, same)
         if program is not None:
             return program(tree.leaves(item))
         batch = _batch(item.taken() if isinstance(item, Rows) else item)
-        return withgradient(lambda m: self._loss(m, *batch), self._model)
+        found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
+        if self._why_not:  # it works by CuPy
+            say_once(self._why_not)
+            self._why_not = ""
+        return found
 
     def items(self, data: Iterable[Any]) -> Iterator[Any]:
         """One pass over the data. The batches of a shuffled DataLoader on the GPU are left to a kernel to take."""
-        if not is_plain_loader(data) or not data.shuffle or not all(map(on_gpu, tree.leaves(data.data))):
+        if not is_plain_loader(data) or not data.shuffle or not all(map(_takeable, tree.leaves(data.data))):
             return iter(data)
         order = data.order()
-        samples = tree.map(contiguous, data.data)  # here, lest every step copies them
-        return (Rows(samples, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
+        return (Rows(data.data, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
 
     def _program(self, item: Any, same: bool) -> Program | None:
         """The program for items of this kind, or None: then it is left to CuPy for good."""
@@ -83,17 +89,21 @@ class Gradient(Shown):
                     raise NotCompilable(f"{changing}; {MANY} programs were compiled.")
                 program = Program(self._loss, lambda: self._guards(*roots), self._model, item)
                 self._programs[*form, program.key] = program
-        except Exception as error:  # also what is no fault of the compiler: the plain path will show it as it is
+        except Exception as error:
             if self._required:
                 raise
             self._given_up = True
             self._programs.clear()
-            said = "" if isinstance(error, NotCompilable) else f"{type(error).__name__}: "
-            say_once(f"tinyflux: training runs by CuPy: {said}{error}")
+            self._why_not = f"tinyflux: training runs by CuPy: {reason(error)}"
             return None
         say_once(STARTED)
         self._kind, self._last = kind, program
         return self._last
+
+
+def _takeable(x: Any) -> bool:
+    """Whether kernels can take rows of an array where it lies: a copy would not see what becomes of the array."""
+    return on_gpu(x) and bool(x.flags.c_contiguous)
 
 
 class Rows(NamedTuple):

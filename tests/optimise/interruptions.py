@@ -1,0 +1,73 @@
+"""Interrupts for tests: at every line of the library in turn, and by a signal at any moment."""
+
+import _thread
+import contextlib
+import os
+import sys
+import time
+
+import numpy as np
+
+import tinyflux as flux
+
+LIBRARY = os.path.dirname(flux.__file__)
+STEPPING = [  # the files whose lines an update goes through, but for the rules'
+    *("train", "interrupts", "optimise/step", "optimise/flat", "optimise/state", "optimise/subnormal", "cores"),
+    *("optimise/kernels/launch", "optimise/kernels/watch", "compile/iteration", "compile/training", "compile/stepping"),
+]
+FILES = {os.path.join(LIBRARY, *f"{name}.py".split("/")) for name in STEPPING}
+
+
+def interrupted(call, at, opcodes=False):
+    """Call a function, with a KeyboardInterrupt before its `at`th line in these files; whether it got so far."""
+    count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        if frame.f_code.co_filename not in FILES:
+            return None
+        frame.f_trace_opcodes = opcodes
+        if event == ("opcode" if opcodes else "line"):
+            count += 1
+            if count == at:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def shot(call, delay, shots=1):
+    """Call a function over and over until Ctrl-C comes after a delay; or twice in a row."""
+    fired = []
+
+    def shoot():
+        time.sleep(delay)
+        for _ in range(shots):
+            _thread.interrupt_main()
+            time.sleep(1e-5)
+        fired.append(True)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            _thread.start_new_thread(shoot, ())
+            while True:
+                call()
+        finally:
+            while not fired:
+                time.sleep(1e-5)
+    while not fired:
+        time.sleep(1e-5)
+
+
+def state_of(model, opt):
+    """All that an iteration changes: the model's arrays, averages, the numbers of the state."""
+    arrays = [np.array(flux.cpu(x)) for x in [*flux.leaves(model), *(a for leaf in opt._leaves for a in leaf.state)]]
+    return [x.tobytes() for x in arrays]
