@@ -75,7 +75,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("f", OPTIONS, ids=str)
+@pytest.mark.parametrize("f", OPTIONS, ids=[f"{getattr(f, '__self__', f).__name__}.{f.__name__}" for f in OPTIONS])
 def test_options(f):
     x = np.random.default_rng(1).normal(size=(3, 4))
     for options in OPTIONS[f]:
