@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +14,20 @@ from .symbolic import NotCompilable
 
 
 @contextlib.contextmanager
-def no_draws() -> Iterator[None]:
-    """NotCompilable where tinyflux' or NumPy's global generator is drawn from; then it is set back to where it was.
+def no_draws(generators: Sequence[tuple[str, Any]]) -> Iterator[None]:
+    """NotCompilable where a generator is drawn from, which is then set back to where it was.
 
-    Other threads wait for the generators as long.
+    Other threads that draw wait as long.
+
+    Arguments:
+        generators: those that a function could draw from, by name, besides tinyflux' own and NumPy's.
     """
     numpys = np.random.get_bit_generator()  # type: ignore[attr-defined]
-    sources = {"flux.default_rng()": default_rng().bit_generator, "np.random": numpys}
+    found = [("flux.default_rng()", default_rng()), *generators]
+    sources = {"np.random": numpys} | {name: x.bit_generator for name, x in found}
     drawn = ""
     with contextlib.ExitStack() as stack:
-        for source in sources.values():
+        for source in sorted(sources.values(), key=id):  # in one order, lest threads wait for each other
             stack.enter_context(source.lock)
         before = [source.state for source in sources.values()]
         gauss = np.random.get_state(legacy=False)
@@ -32,7 +37,7 @@ def no_draws() -> Iterator[None]:
             for (name, source), state in zip(sources.items(), before):
                 if pickle.dumps(source.state) != pickle.dumps(state):
                     source.state = state
-                    drawn = name
+                    drawn = drawn or name
             if drawn == "np.random":
                 np.random.set_state(gauss)
     if drawn:

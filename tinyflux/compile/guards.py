@@ -58,6 +58,7 @@ class Snapshot:
     Attributes:
         key: equal to that of another snapshot of the same `Guards` only if all is the same but the arrays.
         arrays: those that were found.
+        generators: those of random numbers that were found, with their places.
         traced: where there is an array that a gradient or a recording goes through, or nothing.
     """
 
@@ -65,6 +66,7 @@ class Snapshot:
         self.roots = roots
         self.key = key
         self.arrays = [x for x, _ in walk.arrays]
+        self.generators = [(written_path(path), x) for x, path in walk.generators]
         self.traced = walk.traced
         self._walk = walk
 

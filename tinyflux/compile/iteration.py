@@ -64,7 +64,7 @@ class Iteration:
                 raise NotCompilable(ON_GPU)
             if type(x) is not np.ndarray:
                 raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
-        with no_draws():
+        with no_draws(look().generators):
             with Recording() as again:  # first, for it is the other whose inputs `run` is to know
                 again_recorded = self._record(again, loss, model, data, size)
             surroundings = look()

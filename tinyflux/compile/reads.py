@@ -137,7 +137,7 @@ def complaint(x: Any) -> str:
     """Why a function, class or module of a trusted package can't be compiled, or nothing."""
     module, name = str(module_of(x)), getattr(x, "__name__", "")
     root = module.partition(".")[0]
-    if root.lstrip("_") in _OUTSIDE or (root == "numpy" and name in _OUTSIDE_OF_NUMPY):
+    if (root.lstrip("_") in _OUTSIDE and name != "sleep") or (root == "numpy" and name in _OUTSIDE_OF_NUMPY):
         return "clocks, files, processes and random numbers can't be watched"
     if root == "builtins" and name in _OUTSIDE_BUILTINS:
         return "files can't be watched"

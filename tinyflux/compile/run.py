@@ -164,7 +164,7 @@ class _Variant:
     def __init__(
         self, f: Any, args: Arguments, leaves: list[Any], look: Callable[[], Snapshot], before: _Variant | None
     ) -> None:
-        with no_draws():
+        with no_draws(look().generators):
             once = _recorded(f, args, leaves)
             surroundings = look()
             self.key, self.contents = surroundings.key, Contents(surroundings.arrays)

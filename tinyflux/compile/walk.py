@@ -33,7 +33,7 @@ _RARE = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_nam
 _PARTS = (
     "__self__", "__func__", "__wrapped__", "func", "args", "keywords", "fget", "fset", "start", "stop", "step"
 )  # fmt: skip
-_DRAWING = ("Generator", "RandomState", "Random", "SystemRandom", "PCG64", "MT19937")
+_DRAWING = ("RandomState", "Random", "SystemRandom", "PCG64", "MT19937")
 
 Path = tuple[Any, str]  # the path before, and a step
 
@@ -59,6 +59,7 @@ class Walk:
         self.values: list[Any] = []
         self.items: list[tuple[Any, tuple[Any, ...]]] = []
         self.arrays: list[tuple[Any, Path | None]] = []
+        self.generators: list[tuple[Any, Path | None]] = []
         self.found: dict[int, Any] = {}
         self.traced = ""
         self._numbers: dict[int, int] = {}
@@ -135,11 +136,9 @@ class Walk:
             for name in ("__defaults__", "__kwdefaults__"):
                 self._watch(partial(getattr, f, name), getattr(f, name))
             positional = code.co_varnames[: code.co_argcount]
-            defaults = f.__defaults__ or ()
-            for name, x in [*zip(reversed(positional), reversed(defaults)), *(f.__kwdefaults__ or {}).items()]:
+            for name, x in zip(reversed(positional), reversed(f.__defaults__ or ())):
                 self._look(x, (None, name))
-            if f.__kwdefaults__:
-                self._keep(f.__kwdefaults__)
+            self._look(f.__kwdefaults__, path)
             if f.__dict__:
                 self._space(f.__dict__, path, self.whole)
             found = reads(code)
@@ -337,6 +336,13 @@ class Walk:
         self._watch(partial(call, x), x())
         self._look(x(), path)
 
+    def _generator(self, x: Any, path: Path | None) -> None:
+        """A generator of random numbers: that none are drawn is seen while a function is recorded."""
+        self._put(Same(x), path)
+        self.generators.append((x, path))
+        if "bit_generator" in self.names:
+            self._look(x.bit_generator, (path, ".bit_generator"))
+
     def _getter(self, x: Any, path: Path | None) -> None:
         """`operator.attrgetter` and its kin: they hold names and values."""
         self._put(type(x), path)
@@ -385,6 +391,7 @@ _VISITS: list[tuple[Any, Callable[[Walk, Any, Path | None], None]]] = [
     (_C_FUNCTIONS, Walk._trust),
     ((types.BuiltinFunctionType, types.MethodWrapperType), Walk._builtin),
     ((types.MethodType, partial, slice, *_METHODS, functools.cached_property, type(functools.cache(len))), Walk._parts),
+    (np.random.Generator, Walk._generator),
     (weakref.ref, Walk._reference),
     ((operator.itemgetter, operator.attrgetter, operator.methodcaller), Walk._getter),
     (_AS_WRITTEN, Walk._as_written),

@@ -134,7 +134,7 @@ class Program:
         own, given = tree.leaves(model), tree.leaves(item)
         if not all(map(on_gpu, [*own, *given])):
             raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
-        with no_draws():
+        with no_draws(look().generators):
             with Recording(gpu=True) as again:
                 ends = _recorded(again, loss, model, item)[1]
             surroundings = look()
