@@ -1,5 +1,7 @@
 """Compiled training steps and what a loss reads from its surroundings: it is noticed when it changes."""
 
+import threading
+import time
 import types
 import weakref
 
@@ -208,3 +210,119 @@ def test_arrays_that_were_looked_at_stay():
     assert known() is not None
     del looked_at
     assert known() is None
+
+
+def both(loss, make, data, change=None, rule=None, epochs=1):
+    """The parameters after a training, eager and compiled, with a callback."""
+    found = []
+    for option in (False, True):
+        model, callbacks = make(), []
+        if change is not None:
+            reset, callback = change()
+            reset()
+            callbacks = [callback]
+        opt = flux.setup(rule or flux.Descent(0.1), model)
+        flux.train(loss, model, data(model), opt, epochs=epochs, callbacks=callbacks, compile=option)
+        found.append(flux.leaves(model))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loader", [True, False])
+def test_a_callback_changes_defaults_and_arrays_of_the_loss(loader):
+    """From the next iteration on."""
+    cfg, mask, target = types.SimpleNamespace(weight=1.0, kept={0, 1}), np.array([1.0, 0, 1, 0, 1]), np.zeros(3)
+
+    def loss(m, x, cfg=cfg, *, target=target):
+        scale = 3.0 if mask[0] > 0 else 1.0
+        return cfg.weight * scale * np.sum(((x @ m["w"]) * len(cfg.kept) - target) ** 2)
+
+    def change():
+        def reset():
+            cfg.weight, cfg.kept = 1.0, {0, 1}
+            mask[0] = 1
+            target[:] = 0
+
+        def callback(progress):
+            if progress.iteration == 1:
+                cfg.weight = 0.5
+            if progress.iteration == 2:
+                mask[0] = 0
+            if progress.iteration == 3:
+                target[:] = [1, 2, 3]
+            if progress.iteration == 4:
+                cfg.kept.add(7)
+
+        return reset, callback
+
+    x = np.random.default_rng(0).normal(size=(6, 2))
+    data = (lambda m: flux.DataLoader(x, 1)) if loader else (lambda m: [x[i : i + 1] for i in range(6)])
+    both(loss, lambda: {"w": np.ones((2, 3))}, data, change, flux.Descent(0.01))
+
+
+def test_arrays_that_change_in_place_compile_once():
+    target = np.zeros(2)
+    model = {"w": np.ones(2)}
+    step = flux.compile_training(
+        lambda m, x: np.sum((m["w"] * x - target) ** 2), model, flux.setup(flux.Descent(0.0), model)
+    )
+    for k in range(3):
+        target[:] = k
+        assert step(np.ones((1, 2)), [0]).tolist() == [2 * (1 - k) ** 2]
+    assert step.count == 1
+
+
+@pytest.mark.parametrize("part", [lambda w: w, lambda w: w[1:3], lambda w: w.T, lambda w: w.reshape(-1)[:64]])
+def test_data_that_is_a_parameter_is_refused(part):
+    model = {"w": np.arange(512.0).reshape(8, 64) / 512}
+    opt = flux.setup(flux.Descent(0.01), model)
+    loss = lambda m, x: np.sum(m["w"]) * np.sum(x)  # noqa: E731
+    with pytest.raises(flux.NotCompilable, match=r"the data is a parameter of the model.*copy it"):
+        flux.compile_training(loss, model, opt)(part(model["w"]), [0])
+    found = []
+    for option in (False, "auto"):
+        model = {"w": np.arange(512.0).reshape(8, 64) / 512}
+        opt = flux.setup(flux.Descent(0.01), model)
+        flux.train(loss, model, flux.DataLoader(part(model["w"]), 1), opt, compile=option)
+        found.append(model["w"])
+    np.testing.assert_array_equal(*found)
+
+
+def test_numbers_in_the_data_and_functions_in_the_model():
+    rate = 2.0
+    model = {"w": np.ones(2), "f": lambda x: rate * x, "rows": slice(0, 1)}
+    opt = flux.setup(flux.Descent(0.0), model)
+    step = flux.compile_training(lambda m, x, k: np.sum(m["f"](m["w"] * x)[..., m["rows"]]) * k, model, opt)
+    x = np.array([[1.0, 2.0]])
+    assert step((x, 1.0), [0]) == [2]
+    assert step((x, 3.0), [0]) == [6]
+    rate = 4.0
+    assert step((x, 3.0), [0]) == [12]
+    model["rows"] = slice(0, 2)
+    assert step((x, 3.0), [0]) == [36]
+
+
+def test_another_thread_draws_meanwhile():
+    """Recording neither takes its numbers nor gives them twice."""
+    drawn, ended = [], threading.Event()
+    generator = np.random.default_rng(3)
+
+    def draw():
+        while not ended.is_set():
+            drawn.append(generator.random())
+            time.sleep(0.0005)
+
+    def slow(x):
+        time.sleep(0.05)
+        return x * 2 if generator is not None else x
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        for _ in range(3):
+            assert flux.compile(slow)(1.0) == 2.0
+    finally:
+        ended.set()
+        thread.join()
+    expected = np.random.default_rng(3)
+    assert drawn == [expected.random() for _ in drawn]

@@ -7,6 +7,7 @@ import dis
 import functools
 import importlib.util
 import os
+import re
 import sys
 import sysconfig
 import types
@@ -19,6 +20,9 @@ _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 _BETWEEN = ("CACHE", "PUSH_NULL", "PRECALL", "EXTENDED_ARG")
 
 _PRINTS = {"str", "repr", "ascii", "format", "print"}
+SCOPES = {
+    "_getframe", "f_globals", "f_locals", "f_back", "__globals__", "__closure__", "__builtins__", "cell_contents",
+}  # fmt: skip
 PRINTING = {"__repr__", "__str__", "__format__"}
 
 Chain = tuple[str, ...]
@@ -76,7 +80,9 @@ def _imports(code: types.CodeType) -> Iterator[tuple[str, int]]:
 def _strings(constants: Iterable[Any]) -> Iterator[str]:
     for x in constants:
         if isinstance(x, str):
-            yield from [x] if x.isidentifier() else PRINTING if "%" in x or "{" in x else ()
+            yield from [x] if x.isidentifier() else ()
+            if "%" in x or "{" in x:  # "{0.name}".format(x)
+                yield from {*PRINTING, *re.findall(r"[^\W\d]\w*", x)}
         elif isinstance(x, (tuple, frozenset)):
             yield from _strings(x)
 
@@ -118,9 +124,11 @@ def module_of(x: Any) -> Any:
 
 
 _OUTSIDE = {"random", "secrets", "time", "datetime", "uuid", "os", "io", "socket", "subprocess", "urllib"}
-_OUTSIDE_OF_NUMPY = {"load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap"}
+_OUTSIDE_OF_NUMPY = {
+    "load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "geterr", "geterrcall", "get_printoptions",
+}  # fmt: skip
 _OUTSIDE_BUILTINS = {"open", "input"}
-_SCOPES = {"globals", "locals", "eval", "exec", "compile", "__import__", "breakpoint"}
+_FINDING = {"globals", "locals", "eval", "exec", "compile", "__import__", "breakpoint"}
 _ON_VALUES = {
     "abs", "all", "any", "bin", "bool", "bytearray", "bytes", "callable", "chr", "classmethod", "complex", "dict",
     "divmod", "enumerate", "filter", "float", "frozenset", "hash", "hex", "id", "int", "isinstance", "issubclass",
@@ -138,10 +146,10 @@ def complaint(x: Any) -> str:
     module, name = str(module_of(x)), getattr(x, "__name__", "")
     root = module.partition(".")[0]
     if (root.lstrip("_") in _OUTSIDE and name != "sleep") or (root == "numpy" and name in _OUTSIDE_OF_NUMPY):
-        return "clocks, files, processes and random numbers can't be watched"
+        return "clocks, files, settings and random numbers can't be watched"
     if root == "builtins" and name in _OUTSIDE_BUILTINS:
         return "files can't be watched"
-    if (root == "builtins" and name in _SCOPES) or root in ("inspect", "gc", "importlib"):
+    if (root == "builtins" and name in _FINDING) or root in ("inspect", "gc", "importlib"):
         return "what is found by it can't be watched"
     return ""
 

@@ -85,6 +85,7 @@ class TrainingStep(Shown):
     def variant(self, data: Any, order: Any) -> Iteration:
         """The program for this kind of data, and for the model, the optimiser and the surroundings as they are now."""
         check_model("compile_training", self._opt, self._model)
+        self._refuse_parameters(data)
         rules = settings(self._opt)
         leaves: list[Any] = []
         others: list[Any] = [type(leaf.rule) for leaf in self._opt._leaves]
@@ -103,7 +104,6 @@ class TrainingStep(Shown):
             look = lambda: self._guards(*roots)  # noqa: E731
             variant = self._last = Iteration(self._loss, look, self._model, self._opt, data, size)
             self._variants.setdefault((*key[:-1], variant.key), []).append(variant)
-        self._refuse_parameters(data)
         variant.model = variant.renewed(self._model, leaves)
         return variant
 

@@ -19,7 +19,7 @@ from ..arrays import is_array
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import name_of, rules
 from .layouts import LAYOUTS, MAPPINGS, MISSING, NUMBERS, SEQUENCES, Same, contents_of, has_code, in_c, slot_of
-from .reads import LOOKING, PRINTING, Chain, complaint, imported, looks_into, module_of, reads, trusted
+from .reads import LOOKING, PRINTING, SCOPES, Chain, Reads, complaint, imported, looks_into, module_of, reads, trusted
 from .symbolic import NotCompilable
 
 MANY = 10_000  # items of a container, which would be looked at one by one in every call
@@ -34,6 +34,7 @@ _PARTS = (
     "__self__", "__func__", "__wrapped__", "func", "args", "keywords", "fget", "fset", "start", "stop", "step"
 )  # fmt: skip
 _DRAWING = ("RandomState", "Random", "SystemRandom", "PCG64", "MT19937")
+
 
 Path = tuple[Any, str]  # the path before, and a step
 
@@ -77,9 +78,7 @@ class Walk:
         while self._todo:
             self._visit(*self._todo.pop())
             if len(self.tokens) > TOO_MANY:
-                raise NotCompilable(
-                    f"{written_path(self.paths[-1])} is too large to be looked at in every call. {_REMEDY}"
-                )
+                raise NotCompilable(f"{written_path(self.paths[-1])} is too large to look at in every call. {_REMEDY}")
         self.whole = self.whole or not LOOKING.isdisjoint(self.names)
 
     def _put(self, token: Any, path: Path | None) -> None:
@@ -97,19 +96,19 @@ class Walk:
         kind = type(x)
         if kind in _SIMPLE:
             return self._put((kind, x), path)
-        if kind is float or kind is complex or (isinstance(x, np.generic) and not x.dtype.hasobject):
+        if kind is float or kind is complex or (issubclass(kind, np.generic) and not x.dtype.hasobject):
             return self._put((kind, np.asarray(x).dtype.str, np.asarray(x).tobytes()), path)
         if id(x) in self.found:
             return self._put(self._numbers[id(x)], path)
         self.found[id(x)] = x
         self._numbers[id(x)] = len(self._numbers)
-        if isinstance(x, ArrayOperators):
+        if issubclass(kind, ArrayOperators):
             self.traced = written_path(path)
             return self._put(kind, path)
-        if isinstance(x, np.ndarray) or is_array(x):
+        if issubclass(kind, np.ndarray) or is_array(x):
             return self._array(x, path)
         for kinds, visit in _VISITS:
-            if isinstance(x, kinds):
+            if issubclass(kind, kinds):  # isinstance might ask x itself
                 return visit(self, x, path)
         return self._instance(x, path)
 
@@ -142,6 +141,8 @@ class Walk:
             if f.__dict__:
                 self._space(f.__dict__, path, self.whole)
             found = reads(code)
+            for name in found.names & SCOPES:
+                raise NotCompilable(f"{name} can't be compiled: what is found by it can't be watched. {_REMEDY}")
             self.names |= found.names
             for chain in found.globals:
                 self._global(f, chain)
@@ -173,7 +174,7 @@ class Walk:
     def _chain(self, x: Any, chain: Chain) -> None:
         """Go along attributes as far as they are those of modules."""
         step = 1
-        while isinstance(x, types.ModuleType) and step < len(chain):
+        while issubclass(type(x), types.ModuleType) and step < len(chain):
             space, name = vars(x), chain[step]
             step += 1
             if trusted(x.__name__):
@@ -238,14 +239,13 @@ class Walk:
         if trusted(cls.__module__) or (cls, made) in self._classes:
             return
         self._classes.add((cls, made))
-        made = made or not self.names.isdisjoint(("type", "__class__"))
+        makers = any(isinstance(x, classmethod) for base in cls.__mro__ for x in vars(base).values())
+        made = made or makers or not self.names.isdisjoint(("type", "__class__"))
         self._watch(partial(getattr, cls, "__mro__"), cls.__mro__)
         self._class_of(type(cls), path, made)
         for base in [base for base in cls.__mro__ if not trusted(base.__module__)]:
             if in_c(base):
-                raise NotCompilable(
-                    f"{base.__name__} is a class in C, of which it isn't known what it reads. {_REMEDY}"
-                )
+                raise NotCompilable(f"{base.__name__}, a class in C, can't be compiled. {_REMEDY}")
             found = [
                 name for name, x in vars(base).items()
                 if name in self.names or (self.whole and not name.startswith("_abc_") and name[:2] != "__")
@@ -309,9 +309,9 @@ class Walk:
     def _instance(self, x: Any, path: Path | None) -> None:
         """An object by its attributes."""
         cls = type(x)
-        if trusted(cls.__module__) and "__wrapped__" in getattr(x, "__dict__", ()):
+        if trusted(cls.__module__) and cls.__dictoffset__ and "__wrapped__" in x.__dict__:
             return self._parts(x, path)
-        if cls.__name__ in _CYTHON and trusted(getattr(x, "__module__", None)):
+        if cls.__name__ in _CYTHON:
             return self._builtin(x, path)
         layout = next(base for base in cls.__mro__ if in_c(base))
         if layout not in LAYOUTS:
@@ -323,8 +323,9 @@ class Walk:
         bases = [base for base in cls.__mro__ if base is not layout]
         whole = self.whole or any(map(has_code, bases))
         if cls.__dictoffset__:
-            self._watch(partial(getattr, x, "__dict__"), x.__dict__)
-            self._space(x.__dict__, path, whole)
+            get = partial(object.__getattribute__, x, "__dict__")
+            self._watch(get, get())
+            self._space(get(), path, whole)
         for name, slot in [(name, slot) for base in bases for name, slot in vars(base).items()]:
             if isinstance(slot, types.MemberDescriptorType) and (whole or name in self.names):
                 value = slot_of(slot, x)
@@ -356,7 +357,7 @@ class Walk:
 
 _C_FUNCTIONS = (np.ufunc, type(np.sum), types.MethodDescriptorType, types.WrapperDescriptorType,
                 types.ClassMethodDescriptorType, types.MemberDescriptorType, types.GetSetDescriptorType,
-                types.GenericAlias, types.UnionType)  # fmt: skip
+                types.GenericAlias, types.UnionType, type(Reads.names))  # fmt: skip
 
 _CYTHON = ("cython_function_or_method", "fused_cython_function", "fortran")  # a type of its own in each library
 
