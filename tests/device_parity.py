@@ -47,7 +47,9 @@ UNRECORDED_LIMITS = {  # within a gradient they work, being composed of others t
         c.name: reason
         for names, reason in (
             (("geomspace", "block", "unstack", "insert"), "CuPy lacks the function"),
-            (("pad {", "pad by", "take by", "sort, stable"), "CuPy lacks the option"),
+            (("linalg's", "linalg.tensordot", "linalg.diagonal", "multi_dot", "svdvals"), "CuPy lacks the function"),
+            (("vecdot", "matvec", "vecmat", "matrix_norm", "vector_norm"), "CuPy lacks the function"),
+            (("pad {", "pad by", "take by", "sort, stable", "upper"), "CuPy lacks the option"),
             (("x.mT", "compress"), "CuPy's arrays lack the method"),
             (("extract", "choose", "delete [ True"), "the case gives it an array of NumPy's"),
         )

@@ -33,6 +33,7 @@ POSSIBLE = [c for c in parity.CASES if c.name not in parity.MIXED and not parity
 UNRECORDED = [c for c in POSSIBLE if not parity.limit(c, parity.UNRECORDED_LIMITS)]
 TWICE = [c for c in POSSIBLE if not parity.limit(c, parity.SECOND_ORDER_LIMITS)]
 MASKED = {  # the shapes of the results depend on values
+    "lstsq", "lstsq of a vector", "lstsq of too few",
     "x[x > 0]", "masks of a number", "x.argsort, x.nonzero",
     *(f"x[{name}]" for name in parity.cases_shapes.INDICES if "mask" in name),
 }  # fmt: skip

@@ -64,7 +64,92 @@ def well(x):
     return x + 8 * np.eye(x.shape[-1], dtype=x.dtype)
 
 
+def symmetric(x):
+    """A symmetric matrix, whose eigenvalues are apart, made from any."""
+    return x + np.swapaxes(x, -1, -2) + 8 * spread(x)
+
+
+def apart(x):
+    """A matrix whose singular values are apart, made from any."""
+    return x + 8 * spread(x)
+
+
+def spread(x):
+    """A diagonal of 1, 2, 3 …"""
+    return np.tril(np.triu(np.cumsum(np.ones_like(x), -1)))
+
+
+def whole(parts):
+    """A number that all parts of a decomposition have a share in, whatever the signs of vectors."""
+    return sum((k + 1) * np.sum(part * part / (9 + part * part)) for k, part in enumerate(parts))
+
+
+def together(u, s, vh):
+    """The matrix of which these are the parts, with other singular values."""
+    return (u * np.exp(s / 9)) @ vh
+
+
+PRODUCTS = [
+    *[Case(f"cross {shapes}", np.cross, shapes) for shapes in ("3 3", "i3 3", "ij3 j3")],
+    Case("cross along other axes", lambda a, b: np.cross(a, b, axisa=0, axisb=1, axisc=0), "3i i3"),
+    Case("cross along an axis", lambda a, b: np.cross(a, b, axis=0) * np.linalg.cross(a, b, axis=0), "3i 3i"),
+    *[Case(f"kron {shapes}", np.kron, shapes) for shapes in ("i j", "ij mk", "i jk", ". ij", "ijk mn")],
+    *[Case(f"convolve {mode} {shapes}", lambda a, v, m=mode: np.convolve(a, v, m), shapes)
+      for mode in ("full", "same", "valid") for shapes in ("5 3", "2 5", "4 4", "1 3", "6 2")],
+    *[Case(f"correlate {mode} {shapes}", lambda a, v, m=mode: np.correlate(a, v, m), shapes)
+      for mode in ("full", "same", "valid") for shapes in ("5 3", "2 5", "4 4", "3 4", "6 2")],
+    Case("linalg's products", lambda a, b: np.linalg.matmul(a, b) * np.linalg.outer(a[:, 0], b[0]), "mn nk", least=1),
+    Case("linalg.tensordot", lambda a, b: np.linalg.tensordot(a, b, axes=1), "ij jk"),
+    Case("linalg.diagonal, trace", lambda x: np.linalg.diagonal(x, offset=1) * np.linalg.trace(x)[:, None], "ijk"),
+    Case("linalg.matrix_transpose", np.linalg.matrix_transpose, "ijk"),
+    Case("vecdot", lambda a, b: np.vecdot(a, b) * np.linalg.vecdot(a, b), "ij j"),
+    Case("vecdot along an axis", lambda a, b: np.linalg.vecdot(a, b, axis=0), "ij ij"),
+    *[Case(f"matvec {shapes}", np.matvec, shapes) for shapes in ("mn n", "imn n", "mn in")],
+    *[Case(f"vecmat {shapes}", np.vecmat, shapes) for shapes in ("m mn", "m imn", "im mn")],
+    *[Case(f"{f.__name__}.outer", lambda a, b, f=f: f.outer(a, b), "ij k", 0.5)
+      for f in (np.multiply, np.subtract, np.divide, np.power, np.maximum)],
+    Case("add.outer of a number", lambda a, b: np.add.outer(a, b) * np.multiply.outer(b, a), ". i"),
+    *[Case(f"matrix_power {k}", lambda x, k=k: np.linalg.matrix_power(well(x) / 8, k), "inn")
+      for k in (0, 1, 3, 6, -2)],
+    *[Case(f"multi_dot {shapes}", lambda *a: np.linalg.multi_dot(a), shapes)
+      for shapes in ("ij jk", "ij jk km mn", "i ij jk", "ij jk k", "i ij j", "m1 1n nk")],
+    Case("tensorinv", lambda x: np.linalg.tensorinv(well(x).reshape(2, 2, 4)), "44"),
+    Case("tensorsolve", lambda a, b: np.linalg.tensorsolve(well(a).reshape(2, 3, 3, 2), b), "66 23"),
+    Case("tensorsolve axes",
+         lambda a, b: np.linalg.tensorsolve(np.moveaxis(well(a).reshape(2, 3, 6), 2, 1), b, axes=(1,)), "66 23"),
+]  # fmt: skip
+
+DECOMPOSED = [
+    *[Case(f"singular values {s}", lambda x: np.linalg.svd(apart(x), compute_uv=False), s)
+      for s in ("nn", "imn", "32")],
+    Case("svdvals", lambda x: np.linalg.svdvals(apart(x)) * x[..., 0, 0], "nn", least=1),
+    *[Case(f"svd {shapes}", lambda x: whole(np.linalg.svd(apart(x), full_matrices=False)), shapes)
+      for shapes in ("nn", "32", "23", "imn")],
+    Case("svd with all vectors", lambda x: whole(np.linalg.svd(apart(x))), "nn"),
+    Case("svd put together", lambda x: together(*np.linalg.svd(apart(x), full_matrices=False)), "43"),
+    *[Case(f"eigvalsh {shapes}", lambda x: np.linalg.eigvalsh(symmetric(x)), shapes) for shapes in ("nn", "inn")],
+    *[Case(f"eigh {shapes}", lambda x: whole(np.linalg.eigh(symmetric(x))), shapes) for shapes in ("nn", "inn")],
+    Case("eigh of the upper triangle", lambda x: whole(np.linalg.eigh(symmetric(x), UPLO="U")), "nn"),
+    Case("eigh put together", lambda x: (lambda w, v: together(v, w, v.T))(*np.linalg.eigh(symmetric(x))), "33"),
+    *[Case(f"qr {shapes}", lambda x: whole(np.linalg.qr(apart(x))), shapes) for shapes in ("nn", "32", "23", "i32")],
+    Case("r of qr", lambda x: np.linalg.qr(apart(x), "r") ** 2, "43"),
+    *[Case(f"pinv {shapes}", lambda x: np.linalg.pinv(apart(x)), shapes) for shapes in ("nn", "32", "23", "i42")],
+    Case("pinv of a product", lambda a, b: np.linalg.pinv(apart(a) @ apart(b), rcond=1e-5), "42 23"),
+    Case("lstsq", lambda a, b: np.sum(np.linalg.lstsq(apart(a), b)[0]) * np.linalg.lstsq(apart(a), b)[1], "42 43"),
+    Case("lstsq of a vector", lambda a, b: np.concatenate(np.linalg.lstsq(apart(a), b)[:2]), "42 4"),
+    Case("lstsq of too few", lambda a, b: np.linalg.lstsq(apart(a), b, rcond=None)[0], "23 2"),
+    *[Case(f"cond {p}", lambda x, p=p: np.linalg.cond(apart(x), p), "33") for p in (None, 2, -2, "fro", 1)],
+    *[Case(f"norm {o} of matrices", lambda x, o=o: np.linalg.norm(apart(x), o, axis=(2, 1), keepdims=o == 2), "i32")
+      for o in (2, -2, "nuc")],
+    Case("matrix_norm", lambda x: np.linalg.matrix_norm(x) * np.linalg.matrix_norm(x, ord=1), "i32", 0.1, 2),
+    *[Case(f"vector_norm {o}", lambda x, o=o: np.linalg.vector_norm(x, **o), "23k", 0.1, 2, 1)
+      for o in ({}, {"axis": 1}, {"axis": (0, 2), "keepdims": True}, {"ord": 3}, {"ord": np.inf, "axis": (1, 0)})],
+    Case("upper cholesky", lambda x: np.linalg.cholesky(definite(x), upper=True), "inn"),
+]  # fmt: skip
+
 CASES = [
+    *PRODUCTS,
+    *DECOMPOSED,
     *[Case(f"matmul {shapes}", lambda a, b: a @ b, shapes) for shapes in MATMUL],
     Case("np.matmul", np.matmul, "mn nk"),
     Case("plain @ x", lambda x: np.ones((2, 3), x.dtype) @ x, "3k"),

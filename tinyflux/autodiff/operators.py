@@ -24,6 +24,11 @@ def cast(x: Any, dtype: Any = None) -> Any:
     return x.astype(dtype)
 
 
+def outer(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two arrays in shapes in which an operation has every element of a meet every element of b."""
+    return np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b
+
+
 def _binary(function: Callable[..., Any]) -> Any:
     return lambda self, other: self._apply(function, (self, other))
 

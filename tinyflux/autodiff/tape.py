@@ -21,7 +21,7 @@ import numpy as np
 
 from ..arrays import MOVE, MixedDevices, differ, is_array
 from .large import LARGE, backward, forward, is_plain, unbroadcast
-from .operators import ArrayOperators
+from .operators import ArrayOperators, outer
 from .pieces import Pieces
 
 _ages = itertools.count()
@@ -311,6 +311,8 @@ class Tracked(ArrayOperators):
             raise TypeError(_IN_PLACE.format(f"np.{ufunc.__name__}(…, out=…) or an operator such as +="))
         if method == "__call__":
             return apply(ufunc, inputs, kwargs)
+        if method == "outer":
+            return apply(ufunc, outer(*inputs), kwargs)
         return apply(getattr(ufunc, method), inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import on_gpu
-from ..autodiff.operators import ArrayOperators
+from ..autodiff.operators import ArrayOperators, outer
 from ..autodiff.tape import Tracked, apply, compositions, name_of
 from . import program
 from .program import Node
@@ -142,6 +142,8 @@ class Symbolic(ArrayOperators):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is not None:
             raise NotCompilable(_IN_PLACE.format(f"np.{ufunc.__name__}(…, out=…) or an operator such as +="))
+        if method == "outer":
+            return record(ufunc, outer(*inputs), kwargs)
         return record(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:

@@ -1,11 +1,12 @@
-"""Rules of matrix decompositions, and of what is calculated by them: singular values, determinants."""
+"""Rules of matrix decompositions, and of what is calculated by them: determinants, pseudo-inverses, least squares."""
 
 from typing import Any
 
 import numpy as np
 
 from ..operators import ArrayOperators
-from ..rule import rule
+from ..rule import composed, primitive, rule
+from ..tape import plain
 from .products import identity_like, t
 
 # The singular value decomposition A = U S Vᵀ in one array: U, a row of singular values, V.
@@ -15,14 +16,21 @@ def singular(a: Any) -> Any:
     """U, the row of singular values and V, one below the other."""
     if isinstance(a, ArrayOperators):
         return a._apply(singular, (a,))
+    return _packed_svd(a)
+
+
+def _packed_svd(a: Any) -> Any:
     u, s, vh = np.linalg.svd(a, full_matrices=False)
     return np.concatenate([u, np.expand_dims(s, -2), t(vh)], axis=-2)
 
 
+def _cut(usv: Any, rows: int) -> tuple[Any, Any, Any]:
+    return usv[..., :rows, :], usv[..., rows, :], usv[..., rows + 1 :, :]
+
+
 def _parts(a: Any) -> tuple[Any, Any, Any]:
     """U, the singular values, V."""
-    usv, rows = singular(a), a.shape[-2]
-    return usv[..., :rows, :], usv[..., rows, :], usv[..., rows + 1 :, :]
+    return _cut(singular(a), a.shape[-2])
 
 
 # The slopes of a determinant are the cofactors: in the bases U and V, products of all singular values but one. Their
@@ -76,3 +84,145 @@ def _third_slopes(e: Any, y: Any, a: Any, g: Any) -> Any:
 _cofactor_slopes = rule(_cofactor_slopes, _third_slopes, lambda e, y, a, g: _cofactor_slopes(a, e))
 cofactors = rule(_cofactors, lambda g, y, a: _cofactor_slopes(a, g))
 rule(np.linalg.det, lambda g, y, a: np.expand_dims(g, (-1, -2)) * cofactors(a))
+
+
+# Singular values and vectors.
+
+
+def _between(x: Any) -> Any:
+    """1 / (xⱼ − xᵢ), and 0 on the diagonal: vectors turn into each other the faster the closer their values are."""
+    one = identity_like(x, x.shape[-1])
+    return (1 - one) / (np.expand_dims(x, -2) - np.expand_dims(x, -1) + one)
+
+
+def _svd_slopes(g: Any, y: Any, a: Any) -> Any:
+    (u, s, v), (gu, gs, gv) = _cut(y, a.shape[-2]), _cut(g, a.shape[-2])
+    turns, rows, columns = _between(s * s), np.expand_dims(s, -2), np.expand_dims(s, -1)
+    left, right = t(u) @ gu, t(v) @ gv
+    inner = turns * (left - t(left)) * rows + columns * turns * (right - t(right)) + _diagonal_matrix(gs)
+    d = u @ inner @ t(v)
+    if u.shape[-2] > u.shape[-1]:
+        d = d + ((gu - u @ left) / rows) @ t(v)
+    if v.shape[-2] > v.shape[-1]:
+        d = d + u @ t((gv - v @ right) / rows)
+    return d
+
+
+def _diagonal_matrix(d: Any) -> Any:
+    return identity_like(d, d.shape[-1]) * np.expand_dims(d, -2)
+
+
+def _singular_value_slopes(g: Any, y: Any, a: Any) -> Any:
+    u, _, v = _parts(a)
+    return (u * np.expand_dims(g, -2)) @ t(v)
+
+
+def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    if not compute_uv:
+        return _singular_values(a)
+    if full_matrices and a.shape[-2] != a.shape[-1]:
+        raise NotImplementedError(
+            "np.linalg.svd: no gradient for the vectors beyond those of singular values, which are not determined. "
+            "Call it with full_matrices=False."
+        )
+    u, s, v = _cut(_singular_vectors(a), a.shape[-2])
+    return SVDResult(u, s, t(v))
+
+
+SVDResult = type(np.linalg.svd(np.ones((1, 1))))
+_singular_vectors = rule(_packed_svd, _svd_slopes)
+_singular_values = rule(lambda a: np.linalg.svd(a, compute_uv=False), _singular_value_slopes)
+primitive(singular, _svd_slopes)
+composed(np.linalg.svd, _svd)
+composed(np.linalg.svdvals, lambda x, /: np.linalg.svd(x, compute_uv=False))
+
+
+# Eigenvalues and vectors of symmetric matrices, whose gradients are symmetric; a row of eigenvalues above the vectors.
+
+
+def _eigh_slopes(g: Any, y: Any, a: Any, UPLO: str = "L") -> Any:
+    w, v = y[..., 0, :], y[..., 1:, :]
+    d = v @ (_diagonal_matrix(g[..., 0, :]) + _between(w) * (t(v) @ g[..., 1:, :])) @ t(v)
+    return 0.5 * (d + t(d))
+
+
+def _eigenvalue_slopes(g: Any, y: Any, a: Any, UPLO: str = "L") -> Any:
+    v = _eigenvectors(a, UPLO=UPLO)[..., 1:, :]
+    return (v * np.expand_dims(g, -2)) @ t(v)
+
+
+def _packed_eigh(a: Any, UPLO: Any = "L") -> Any:
+    w, v = np.linalg.eigh(a, UPLO=UPLO)
+    return np.concatenate([np.expand_dims(w, -2), v], axis=-2)
+
+
+def _eigh(a: Any, UPLO: str = "L") -> Any:
+    wv = _eigenvectors(a, UPLO=UPLO)
+    return EighResult(wv[..., 0, :], wv[..., 1:, :])
+
+
+EighResult = type(np.linalg.eigh(np.ones((1, 1))))
+_eigenvectors = rule(_packed_eigh, _eigh_slopes)
+composed(np.linalg.eigh, _eigh)
+rule(np.linalg.eigvalsh, _eigenvalue_slopes)
+
+
+# Q and R, one below the other.
+
+
+def _packed_qr(a: Any) -> Any:
+    return np.concatenate(list(np.linalg.qr(a)), axis=-2)
+
+
+def _qr_slopes(g: Any, y: Any, a: Any) -> Any:
+    rows = a.shape[-2]
+    q, r, gq, gr = y[..., :rows, :], y[..., rows:, :], g[..., :rows, :], g[..., rows:, :]
+    m = r @ t(gr) - t(gq) @ q
+    symmetric = np.tril(m) + t(np.tril(m, -1))
+    return t(np.linalg.solve(r, t(gq + q @ symmetric)))
+
+
+def _qr(a: Any, mode: str = "reduced") -> Any:
+    if mode not in ("reduced", "r"):
+        raise NotImplementedError(f"np.linalg.qr: its gradient knows the modes 'reduced' and 'r', got {mode!r}.")
+    rows = a.shape[-2]
+    qr = _orthogonal(a[..., :rows])
+    q, r = qr[..., :rows, :], qr[..., rows:, :]
+    if a.shape[-1] > rows:
+        r = np.concatenate([r, t(q) @ a[..., rows:]], axis=-1)
+    return r if mode == "r" else QRResult(q, r)
+
+
+QRResult = type(np.linalg.qr(np.ones((1, 1))))
+_orthogonal = rule(_packed_qr, _qr_slopes)
+composed(np.linalg.qr, _qr)
+
+
+# Pseudo-inverses and least squares, for matrices whose rank stays what it is.
+
+
+def _pinv_slopes(g: Any, p: Any, a: Any, rcond: Any = None, rtol: Any = None) -> Any:
+    gt, pt = t(g), t(p)
+    return (gt - a @ (p @ gt)) @ p @ pt + pt @ p @ (gt - gt @ p @ a) - pt @ g @ pt
+
+
+def _lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, ...]:
+    m, n = a.shape
+    rcond = np.finfo(a.dtype).eps * max(m, n) if rcond is None else max(rcond, np.finfo(a.dtype).eps)
+    x = np.linalg.pinv(a, rcond=rcond) @ b
+    s = np.linalg.svd(a, compute_uv=False)
+    rank = np.sum(plain(s) > rcond * plain(s)[0]) if min(m, n) else 0
+    residuals = np.sum(np.reshape(b - a @ x, (m, -1)) ** 2, axis=0)
+    return x, residuals if rank == n and m > n else residuals[:0], rank, s
+
+
+def _cond(x: Any, p: Any = None) -> Any:
+    if p in (None, 2, -2):
+        s = np.linalg.svd(x, compute_uv=False)
+        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+    return np.linalg.norm(x, p, axis=(-2, -1)) * np.linalg.norm(np.linalg.inv(x), p, axis=(-2, -1))
+
+
+rule(np.linalg.pinv, _pinv_slopes)
+composed(np.linalg.lstsq, _lstsq)
+composed(np.linalg.cond, _cond)

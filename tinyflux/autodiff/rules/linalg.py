@@ -1,11 +1,15 @@
 """Rules of numpy.linalg's systems of equations and norms; what needs singular values is in decompositions.py."""
 
+import functools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..rule import composed, constant, rule
-from .products import t
+from .products import identity_like, t
 from .reductions import root
 
 
@@ -35,9 +39,59 @@ def _cholesky(g: Any, y: Any, a: Any) -> Any:
     return 0.5 * (s + t(s))
 
 
+def _matrix_power(a: Any, n: int) -> Any:
+    if n < 0:
+        a, n = np.linalg.inv(a), -n
+    y = np.zeros_like(a) + identity_like(a, a.shape[-1]) if n == 0 else None
+    while n:
+        if n % 2:
+            y = a if y is None else y @ a
+        n //= 2
+        a = a @ a if n else a
+    return y
+
+
+def _multi_dot(arrays: Sequence[Any]) -> Any:
+    """The product in the order that takes the fewest multiplications."""
+    first, last = arrays[0].ndim == 1, arrays[-1].ndim == 1
+    inner = [x.shape[0] for x in arrays[1:]]
+    lengths = [1 if first else arrays[0].shape[0], *inner, 1 if last else arrays[-1].shape[-1]]
+
+    @functools.cache
+    def cheapest(i: int, j: int) -> tuple[int, int]:
+        """The cost of arrays i to j, and where they are cut in two."""
+        if i == j:
+            return 0, i
+        costs = ((cheapest(i, k)[0] + cheapest(k + 1, j)[0] + lengths[i] * lengths[k + 1] * lengths[j + 1], k)
+                 for k in range(i, j))  # fmt: skip
+        return min(costs)
+
+    def product(i: int, j: int) -> Any:
+        k = cheapest(i, j)[1]
+        return arrays[i] if i == j else product(i, k) @ product(k + 1, j)
+
+    return product(0, len(arrays) - 1)
+
+
+def _tensorinv(a: Any, ind: int = 2) -> Any:
+    shape = a.shape[ind:] + a.shape[:ind]
+    return np.linalg.inv(a.reshape(math.prod(a.shape[:ind]), -1)).reshape(shape)
+
+
+def _tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+    if axes is not None:
+        a = np.moveaxis(a, axes, range(a.ndim - len(axes), a.ndim))
+    return np.linalg.solve(a.reshape(b.size, -1), b.reshape(-1)).reshape(a.shape[b.ndim :])
+
+
+composed(np.linalg.matrix_power, _matrix_power)
+composed(np.linalg.multi_dot, _multi_dot)
+composed(np.linalg.tensorinv, _tensorinv)
+composed(np.linalg.tensorsolve, _tensorsolve)
 rule(np.linalg.inv, _inverse)
 rule(np.linalg.solve, _solve_left, _solve_right)
-rule(np.linalg.cholesky, _cholesky)
+_lower_factor = rule(lambda a: np.linalg.cholesky(a), _cholesky)
+composed(np.linalg.cholesky, lambda a, *, upper=False: t(_lower_factor(t(a))) if upper else _lower_factor(a))
 
 _logabsdet = rule(
     lambda a: np.linalg.slogdet(a)[1],  # CuPy's result has no names
@@ -64,6 +118,10 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
         sums = np.sum(np.abs(x), axis=columns, keepdims=True)
         y = (np.max if ord > 0 else np.min)(sums, axis=rows, keepdims=True)
         return y if keepdims else np.squeeze(y, axis=axes)
+    if len(axes) == 2 and ord in (2, -2, "nuc"):
+        values = np.linalg.svd(np.moveaxis(x, axes, (-2, -1)), compute_uv=False)
+        y = np.sum(values, axis=-1) if ord == "nuc" else (np.max if ord > 0 else np.min)(values, axis=-1)
+        return np.expand_dims(y, axes) if keepdims else y
     raise NotImplementedError(f"np.linalg.norm: no gradient for ord={ord!r} over {len(axes)} axes; write it out.")
 
 
@@ -77,5 +135,19 @@ def _vector_norm(x: Any, ord: float, axis: int, keepdims: bool) -> Any:  # noqa:
     return root(np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims), ord)
 
 
+def _norm_of_vectors(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:  # noqa: A002
+    """The norm along axes whose elements are one vector."""
+    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    vectors = np.moveaxis(x, axes, range(x.ndim - len(axes), x.ndim))
+    vectors = vectors.reshape((*vectors.shape[: x.ndim - len(axes)], -1))
+    y = np.linalg.norm(vectors, ord, axis=-1)
+    return np.expand_dims(y, axes) if keepdims else y
+
+
 composed(np.linalg.norm, _norm)
+composed(np.linalg.vector_norm, _norm_of_vectors)
+composed(
+    np.linalg.matrix_norm,
+    lambda x, /, *, keepdims=False, ord="fro": np.linalg.norm(x, ord, axis=(-2, -1), keepdims=keepdims),  # noqa: A006
+)
 constant(np.linalg.matrix_rank)

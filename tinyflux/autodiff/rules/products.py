@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..rule import composed, rule, variadic
 from ..tape import apply
@@ -171,3 +172,53 @@ def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 composed(np.diagonal, _diagonal)
 composed(np.trace, lambda a, offset=0, axis1=0, axis2=1: np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1))
+
+
+def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise ValueError(f"np.cross: expected vectors of 3 numbers, got {a.shape[-1]} and {b.shape[-1]}.")
+    turned = [np.roll(x, -k, axis=-1) for x in (a, b) for k in (1, 2)]
+    return np.moveaxis(turned[0] * turned[3] - turned[1] * turned[2], -1, axisc)
+
+
+def _kron(a: Any, b: Any) -> Any:
+    ndim = max(np.ndim(a), np.ndim(b))
+    one, other = ((1,) * (ndim - np.ndim(x)) + np.shape(x) for x in (a, b))
+    a = np.reshape(a, [n for m in one for n in (m, 1)])
+    b = np.reshape(b, [n for m in other for n in (1, m)])
+    return np.reshape(a * b, [m * n for m, n in zip(one, other)])
+
+
+def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    """Products of v with the windows of a that are as long, or of a with those of v, backwards."""
+    if len(a) < len(v):
+        return np.flip(_correlate(v, a, mode))
+    before = {"valid": 0, "same": len(v) // 2, "full": len(v) - 1}[mode]
+    after = len(v) - 1 - before if mode == "same" else before
+    return sliding_window_view(np.pad(a, (before, after)), len(v)) @ v
+
+
+def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    a, v = np.atleast_1d(a), np.atleast_1d(v)
+    return _correlate(a, np.flip(v), mode) if len(a) >= len(v) else _correlate(v, np.flip(a), mode)
+
+
+composed(np.cross, _cross)
+composed(np.kron, _kron)
+composed(np.correlate, _correlate)
+composed(np.convolve, _convolve)
+composed(np.linalg.matmul, lambda x1, x2, /: x1 @ x2)
+composed(np.linalg.outer, lambda x1, x2, /: np.outer(x1, x2))
+composed(np.linalg.cross, lambda x1, x2, /, *, axis=-1: np.cross(x1, x2, axis=axis))
+composed(np.linalg.tensordot, lambda x1, x2, /, *, axes=2: np.tensordot(x1, x2, axes))
+composed(np.linalg.diagonal, lambda x, /, *, offset=0: np.diagonal(x, offset, -2, -1))
+composed(np.linalg.trace, lambda x, /, *, offset=0: np.trace(x, offset, -2, -1))
+composed(np.linalg.matrix_transpose, lambda x, /: t(x))
+composed(np.linalg.vecdot, lambda x1, x2, /, *, axis=-1: np.sum(x1 * x2, axis=axis))
+composed(np.vecdot, lambda x1, x2, /, *, axis=-1: np.sum(x1 * x2, axis=axis))
+if hasattr(np, "matvec"):  # from NumPy 2.2 on
+    composed(np.matvec, lambda x1, x2, /: (x1 @ np.expand_dims(x2, -1))[..., 0])
+    composed(np.vecmat, lambda x1, x2, /: (np.expand_dims(x1, -2) @ x2)[..., 0, :])

@@ -15,7 +15,7 @@ from ...autodiff.rules.products import _tensordot_axes as tensordot_axes
 from ...autodiff.rules.products import spelled
 from .. import program
 from ..program import Node
-from ..symbolic import lower, node_of
+from ..symbolic import NotCompilable, lower, node_of, wrapped
 from .elementwise import cast, eye, loop, promoted
 from .shapes import part, transpose
 
@@ -191,10 +191,11 @@ def _slogdet(a: Any) -> Any:
 
 
 @lower(np.linalg.cholesky)
-def _cholesky(a: Any) -> Node:
+def _cholesky(a: Any, *, upper: bool = False) -> Node:
     x = _square("cholesky", a)
-    x = cast(x, _real(x))
-    return program.call("cholesky", [x], x.shape, x.dtype, x.shape[-1])
+    x = cast(_transposed(x) if upper else x, _real(x))
+    y = program.call("cholesky", [x], x.shape, x.dtype, x.shape[-1])
+    return _transposed(y) if upper else y
 
 
 @lower(singular)
@@ -212,3 +213,37 @@ def _singular(a: Any) -> Node:
 
 def _transposed(x: Node) -> Node:
     return transpose(x, [*range(x.ndim - 2), x.ndim - 1, x.ndim - 2])
+
+
+@lower(np.linalg.svd)
+def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    if compute_uv:
+        raise NotCompilable(_SIGNS.format("svd"))
+    usv, row = wrapped(_singular(a)), node_of(a).shape[-2]
+    return usv[..., row, :]
+
+
+@lower(np.linalg.pinv)
+def _pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Any:
+    usv, rows = wrapped(_singular(a)), node_of(a).shape[-2]
+    u, s, v = usv[..., :rows, :], usv[..., rows : rows + 1, :], usv[..., rows + 1 :, :]
+    limit = rcond if rcond is not None else 1e-15 if rtol is np._NoValue else rtol
+    if limit is None:
+        limit = np.finfo(usv.dtype).eps * max(node_of(a).shape[-2:])
+    kept = s > limit * s[..., :1]
+    return (v * np.where(kept, 1 / np.where(kept, s, 1), 0)) @ np.matrix_transpose(u)
+
+
+def _of_other_signs(name: str) -> Any:
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise NotCompilable(_SIGNS.format(name))
+
+    return refuse
+
+
+_SIGNS = (
+    "np.linalg.{}: the signs of its vectors are up to the library that calculates them, so that it can't be compiled. "
+    "Call it outside of the compiled function."
+)
+lower(np.linalg.eigh)(_of_other_signs("eigh"))
+lower(np.linalg.qr)(_of_other_signs("qr"))
