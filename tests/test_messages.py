@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
+from tinyflux import schedules
 
 
 def foreign(module, name):
@@ -17,6 +18,7 @@ def foreign(module, name):
 TENSOR, FRAME = foreign("torch", "Tensor"), foreign("pandas.core.frame", "DataFrame")
 X, Y = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
 MODEL = flux.Dense(2, 1)
+OPT = flux.setup(flux.Descent(), MODEL)
 CHAIN = flux.Chain(flux.Dense(2, 3), flux.Dense(3, 1))
 
 
@@ -95,7 +97,7 @@ def test_inputs(typed, error, said):
     (lambda: flux.Chain(MODEL for _ in range(2)), TypeError, "got a generator. Unpack it: Chain(*layers)."),
     (lambda: flux.Chain({"a": MODEL}), TypeError, "got a dict. Unpack it: Chain(*layers.values())."),
     (lambda: flux.Chain(MODEL, "relu"), TypeError, "expected argument 1 to be a layer or a function, got 'relu'. Give"),
-    (lambda: flux.Chain(MODEL, flux.Adam()), TypeError, "got an Adam. A rule is for flux.setup(rule, model)."),
+    (lambda: flux.Chain(MODEL, flux.Adam()), TypeError, "epsilon=1e-08). A rule is for flux.setup(rule, model)."),
     (lambda: flux.SkipConnection(flux.Dense, np.add), TypeError, "SkipConnection: expected layer to be a layer or a"),
     (lambda: flux.SkipConnection(MODEL, "add"), TypeError, "got 'add'. Give the function itself: np.add."),
     (lambda: flux.Parallel(np.add), ValueError, "Parallel: expected a connection and at least one branch"),
@@ -111,6 +113,107 @@ def test_inputs(typed, error, said):
 )
 def test_layers(typed, error, said):
     check(typed, error, said)
+
+
+@table(
+    (lambda: flux.Adam(-1), ValueError, "Adam: expected eta to be a finite number, at least 0, got -1. To go uphill, "),
+    (lambda: flux.Adam(np.inf), ValueError, "Adam: expected eta to be a finite number, at least 0, got inf."),
+    (lambda: flux.Descent(1j), ValueError, "got 1j"),
+    (lambda: flux.Adam([0.1]), ValueError, "got a list"),
+    (lambda: flux.Adam(X), ValueError, "got an array of shape (4, 2)"),
+    (lambda: flux.Adam(flux.schedules.Cosine), ValueError, "got the class Cosine. Make one: Cosine(…)."),
+    (lambda: flux.Adam(MODEL), ValueError, "got Dense, which fails for step 0 (TypeError: Dense(2, 1): expected an"),
+    (lambda: flux.Adam(lambda: 0.1), ValueError, "which fails for step 0 (TypeError"),
+    (lambda: flux.Adam(lambda t: "a"), ValueError, "got 'a' from <lambda> for step 0."),
+    (lambda: flux.Adam(schedules.Constant(-0.1)), ValueError, "got -0.1 from Constant for step 0. To go uphill, "),
+    (lambda: flux.Momentum(rho=lambda t: 1.5), ValueError, "expected rho to be a number in [0, 1)"),
+    (lambda: flux.Adam(beta=(np.nan, 0.9)), ValueError, "expected beta to be two numbers in [0, 1), got (nan, 0.9)."),
+    (lambda: flux.Adam(beta=(True, 0.9)), ValueError, "expected beta to be two numbers in [0, 1)"),
+    (lambda: flux.Adam(epsilon=np.inf), ValueError, "expected epsilon to be a finite number, at least 0, got inf."),
+    (lambda: flux.AdamW(lambda_=-1), ValueError, "expected lambda_ to be a finite number, at least 0, got -1."),
+    (
+        lambda: flux.AdaGrad(initial=-1),
+        ValueError,
+        "expected initial to be a finite number or None, at least 0, got -1.",
+    ),
+    (lambda: flux.QHM(nu=np.inf), ValueError, "expected nu to be a finite number, got inf."),
+    (lambda: flux.QHAdam(nu=(0.5,)), ValueError, "QHAdam: expected nu to be two numbers of at least 0, got (0.5,)."),
+    (lambda: flux.QHAdam(nu="a"), ValueError, "QHAdam: expected nu to be two numbers of at least 0, got 'a'."),
+    (lambda: flux.ASGD(t0=-1), ValueError, "expected t0 to be a finite number, at least 0, got -1."),
+    (lambda: flux.YellowFin(window=0), ValueError, "expected window to be an integer, at least 1, got 0."),
+    (lambda: flux.WeightDecay(-1), ValueError, "expected lambda_ to be a finite number, at least 0, got -1."),
+    (lambda: flux.ClipNorm(np.inf), ValueError, "ClipNorm: expected omega to be a finite number, at least 0, got inf."),
+    (lambda: flux.OptimiserChain([flux.Adam()]), TypeError, "got a list. Chain them: flux.OptimiserChain(*rules)."),
+    (lambda: flux.OptimiserChain(flux.Adam), TypeError, "got the class Adam. Make one: Adam(…)."),
+    (lambda: schedules.Cosine("a", 10), ValueError, "Cosine: expected start to be a finite number, got 'a'."),
+    (
+        lambda: schedules.Cosine(0.1, "a"),
+        ValueError,
+        "Cosine: expected over to be a finite number, at least 1, got 'a'.",
+    ),
+    (lambda: schedules.Cosine(0.1, np.inf), ValueError, "expected over to be a finite number, at least 1, got inf."),
+    (lambda: schedules.Cosine(0.1, 10, stop="a"), ValueError, "expected stop to be a finite number, got 'a'."),
+    (lambda: schedules.Constant(flux.Adam()), ValueError, "Constant: expected value to be a finite number, got Adam("),
+    (lambda: schedules.Step(0.1, every=True), ValueError, "expected every to be a finite number, at least 1, got True"),
+    (
+        lambda: schedules.Exponential(0.1, np.nan),
+        ValueError,
+        "expected gamma to be a finite number, at least 0, got nan",
+    ),
+    (lambda: schedules.InverseTime(0.1, decay=-1), ValueError, "expected decay to be a finite number, at least 0, got"),
+    (lambda: schedules.OneCycle(0.1, 10, divide=0), ValueError, "expected divide and final to be above 0"),
+    (lambda: schedules.OneCycle(0.1, 10, rise="a"), ValueError, "OneCycle: expected rise to be a finite number"),
+    (lambda: schedules.Demon(1.5, 10), ValueError, "Demon: expected start to be a number in [0, 1), got 1.5."),
+    (
+        lambda: schedules.MultiStep(0.1, 10),
+        ValueError,
+        "expected milestones to be a tuple of numbers of steps, such as",
+    ),
+    (lambda: schedules.Sequence(schedules.Constant(1), 3), TypeError, "Sequence: expected a tuple of schedules"),
+    (lambda: schedules.Sequence([np.sin, np.cos], 3), ValueError, "expected steps to be a tuple of numbers of steps"),
+    (lambda: flux.setup(flux.Adam, MODEL), TypeError, "setup: expected a rule such as flux.Adam(0.001), got the class"),
+    (lambda: flux.setup("adam", MODEL), TypeError, "got 'adam'."),
+    (lambda: flux.setup(schedules.Constant(0.1), MODEL), TypeError, "A schedule stands in a rule: flux.Adam(eta=sched"),
+    (lambda: flux.setup(MODEL, flux.Adam()), TypeError, "the rule first, got a Dense. Write flux.setup(rule, model)."),
+    (
+        lambda: flux.setup(flux.Adam(), flux.Dense),
+        TypeError,
+        "expected a model, got the class Dense. Make one: Dense(…)",
+    ),
+    (lambda: flux.setup(flux.Adam(), OPT), TypeError, "setup: expected a model, got an OptimiserState."),
+    (lambda: flux.setup(flux.Adam(), TENSOR), TypeError, "expected a model, got a torch tensor of shape (4, 2). Give"),
+    (lambda: flux.setup(flux.Adam(), flux.relu), ValueError, "setup: a function holds no floating-point array"),
+    (lambda: flux.adjust(OPT, 0.1), TypeError, "hyperparameters by name, got 0.1. Write flux.adjust(opt, eta=0.01)"),
+    (lambda: flux.adjust(OPT), TypeError, "expected hyperparameters by name, got none."),
+    (lambda: flux.adjust(OPT, eta=-1), ValueError, "Descent: expected eta to be a finite number, at least 0, got -1."),
+    (lambda: flux.adjust(flux.Adam(), eta=0.1), TypeError, "adjust: expected what setup returned or a part of it"),
+    (lambda: flux.freeze(flux.Adam), TypeError, "freeze: expected what setup returned or a part of it"),
+    (lambda: flux.thaw(MODEL), TypeError, "got a Dense, which holds parameters."),
+    (lambda: flux.update(flux.Adam(), MODEL, MODEL), TypeError, "the state opt = flux.setup(rule, model), got Adam("),
+)
+def test_optimisers(typed, error, said):
+    check(typed, error, said)
+
+
+def test_rules_take_every_number_there_is():
+    """NumPy's numbers, arrays of one, integers, and functions of the step, also as one of two rates."""
+    for eta in (0, 1, np.float32(0.5), np.array(0.5), np.int64(2), lambda t: 0.1, lambda t: np.float64(0.1)):
+        assert flux.Descent(eta).eta is eta
+    flux.Adam(beta=(lambda t: 0.9, np.float32(0.5)))
+    schedules.Cosine(np.float32(0.1), over=1e4)
+
+
+def test_the_state_shows_each_rule_once():
+    model = flux.Chain(flux.Dense(2, 3), flux.Dense(3, 1))
+    opt = flux.setup(flux.OptimiserChain(flux.ClipNorm(1.0), flux.Descent(0.5)), model)
+    flux.freeze(opt[1].bias)
+    chain = "  OptimiserChain(ClipNorm(omega=1.0, over='array'), Descent(eta={})):"
+    names = [f"    .layers[{i}].{name}" for i in (0, 1) for name in ("weight", "bias")]
+    names[3] += " (frozen)"
+    assert repr(opt).splitlines() == ["OptimiserState(", chain.format(0.5), *names, ")"]
+    flux.adjust(opt[1], eta=0.25)
+    shown = [chain.format(0.5), *names[:2], chain.format(0.25), *names[2:]]
+    assert repr(opt).splitlines() == ["OptimiserState(", *shown, ")"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import numbers
 import sys
@@ -30,7 +31,7 @@ def shown(x: Any) -> str:
     kind, _ = _conversion(x)
     if is_array(x) or kind:
         return f"{kind or 'an array'} of shape {tuple(x.shape)}" if hasattr(x, "shape") else kind
-    if isinstance(x, (str, bytes, numbers.Number, np.generic, type(None), tuple)):
+    if isinstance(x, (str, bytes, numbers.Number, np.generic, type(None), tuple)) or dataclasses.is_dataclass(x):
         text = repr(x)
         return text if len(text) <= 60 and "\n" not in text else a_or_an(type(x).__name__)
     return a_or_an(type(x).__name__)

@@ -205,7 +205,7 @@ def test_accum_grad_counts_for_each_parameter():
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_accum_grad_of_nothing(n):
-    with pytest.raises(ValueError, match="AccumGrad: expected n to be a number from 1 on"):
+    with pytest.raises(ValueError, match="AccumGrad: expected n to be an integer, at least 1"):
         flux.AccumGrad(n)
 
 

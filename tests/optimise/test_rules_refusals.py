@@ -17,30 +17,30 @@ Chain = flux.OptimiserChain
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: flux.Descent(eta="0.1"), r"Descent: expected eta to be a number, got '0.1'"),
-        (lambda: flux.Descent(eta=None), "expected eta to be a number, got None"),
-        (lambda: flux.Descent(eta=np.nan), "expected eta to be a number, got nan"),
-        (lambda: flux.Descent(eta=True), "expected eta to be a number, got True"),
-        (lambda: flux.Adam(epsilon=-1e-8), "Adam: expected epsilon to be a number from 0 on"),
-        (lambda: flux.Padam(p=-1), "expected p to be a number from 0 on"),
-        (lambda: flux.ClipNorm(-1), "expected omega to be a number from 0 on"),
-        (lambda: flux.ClipGrad(-1), "expected delta to be a number from 0 on"),
-        (lambda: flux.AccumGrad(2.5), "expected n to be an integer, got 2.5"),
+        (lambda: flux.Descent(eta="0.1"), r"Descent: expected eta to be a finite number, at least 0, got '0.1'"),
+        (lambda: flux.Descent(eta=None), "expected eta to be a finite number, at least 0, got None"),
+        (lambda: flux.Descent(eta=np.nan), "expected eta to be a finite number, at least 0, got nan"),
+        (lambda: flux.Descent(eta=True), "expected eta to be a finite number, at least 0, got True"),
+        (lambda: flux.Adam(epsilon=-1e-8), "Adam: expected epsilon to be a finite number, at least 0"),
+        (lambda: flux.Padam(p=-1), "expected p to be a finite number, at least 0"),
+        (lambda: flux.ClipNorm(-1), "expected omega to be a finite number, at least 0"),
+        (lambda: flux.ClipGrad(-1), "expected delta to be a finite number, at least 0"),
+        (lambda: flux.AccumGrad(2.5), "expected n to be an integer, at least 1, got 2.5"),
         (lambda: flux.AccumGrad(True), "expected n to be an integer"),
         (lambda: flux.AccumGrad(lambda t: 4), "expected n to be an integer"),
-        (lambda: flux.AccumGrad(0), "from 1 on"),
+        (lambda: flux.AccumGrad(0), "at least 1, got 0"),
         (lambda: flux.YellowFin(window=2.5), "expected window to be an integer"),
         (lambda: flux.AdamW(couple="no"), "expected couple to be True or False, got 'no'"),
         (lambda: flux.RMSProp(centred=1), "expected centred to be True or False"),
-        (lambda: flux.AdaGrad(initial="0"), "expected initial to be a number or None"),
-        (lambda: flux.Momentum(rho=None), "expected rho to be a number"),
+        (lambda: flux.AdaGrad(initial="0"), "expected initial to be a finite number or None, at least 0"),
+        (lambda: flux.Momentum(rho=None), "expected rho to be a finite number"),
         (lambda: flux.Adam(beta=("0.9", 0.9)), r"expected beta to be two numbers in \[0, 1\)"),
         (lambda: flux.AggMo(beta=()), r"expected beta to be numbers in \[0, 1\)"),
         (lambda: flux.AMSGrad(form="other"), "expected form to be one of flux, torch, optax; got 'other'"),
         (lambda: flux.ClipNorm(over="all"), "expected over to be"),
-        (lambda: schedules.Cosine(0.1, over=0), "Cosine: expected over to be a number from 1 on, got 0"),
-        (lambda: schedules.Step(0.1, every=-5), "expected every to be a number from 1 on"),
-        (lambda: schedules.CosineRestarts(0.1, 5, factor=0), "expected factor to be a number from 1 on"),
+        (lambda: schedules.Cosine(0.1, over=0), "Cosine: expected over to be a finite number, at least 1, got 0"),
+        (lambda: schedules.Step(0.1, every=-5), "expected every to be a finite number, at least 1"),
+        (lambda: schedules.CosineRestarts(0.1, 5, factor=0), "expected factor to be a finite number, at least 1"),
         (lambda: schedules.OneCycle(0.1, 10, rise=1.0), "expected rise to be a share between 0 and 1"),
         (lambda: schedules.Sequence((schedules.Constant(1.0),), (3,)), "one schedule more than steps"),
     ],
@@ -51,7 +51,7 @@ def test_nonsense(make, said):
 
 
 def test_a_sequence_of_numbers():
-    with pytest.raises(TypeError, match="Sequence: expected schedules"):
+    with pytest.raises(TypeError, match="Sequence: expected a tuple of schedules"):
         schedules.Sequence((0.1, 0.2), (3,))
 
 

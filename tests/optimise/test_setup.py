@@ -71,7 +71,8 @@ def test_the_state_mirrors_the_model():
     assert opt.layers[0].bias.path == ".layers[0].bias"
     assert opt[2].weight is opt.layers[2].weight
     assert opt[0].activation is flux.relu
-    assert "layers[2].weight: Leaf(Descent(eta=0.1))" in repr(opt)
+    parameters = "    .layers[0].weight\n    .layers[0].bias\n    .layers[2].weight\n"
+    assert repr(opt) == f"OptimiserState(\n  Descent(eta=0.1):\n{parameters})"
     with pytest.raises(AttributeError):
         opt.nothing  # noqa: B018
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .rule import Rule, State, check_rates, is_number, is_rate, number
+from .rule import Rule, State, check_rates, is_rate, number
 
 
 class Averaging(Rule):
@@ -343,8 +344,7 @@ class QHAdam(Averaging):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.nu) != 2 or not all(is_number(x) or callable(x) for x in self.nu):
-            raise ValueError(f"QHAdam: expected nu to be two numbers, got {self.nu!r}.")
+        check_rates(self, "nu", count=2, below=math.inf)
 
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         m, v, *powers = state

@@ -216,11 +216,6 @@ class AccumGrad(Rule):
 
     n: int = 4
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n < 1:
-            raise ValueError(f"AccumGrad: expected n to be a number from 1 on, got {self.n!r}.")
-
     def init(self, x: Any) -> State:
         return np.zeros_like(x), 0
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import on_gpu
+from ..checks import is_integer, is_number, shown
 
 State = tuple[Any, ...]
 
@@ -37,26 +38,57 @@ _ELSEWHERE = {  # where PyTorch's hyperparameters are found
 }
 
 
-_KINDS = {"float": "a number", "float | None": "a number or None", "int": "an integer", "bool": "True or False"}
-_NOT_NEGATIVE = {"epsilon", "delta", "omega", "p"}
+KINDS = {
+    "float": "a finite number",
+    "float | None": "a finite number or None",
+    "int": "an integer",
+    "bool": "True or False",
+}
+_LEAST = {
+    **dict.fromkeys(("eta", "lambda_", "epsilon", "delta", "omega", "p", "alpha", "t0", "psi", "initial"), 0),
+    **dict.fromkeys(("gamma", "decay", "power"), 0),
+    **dict.fromkeys(("n", "window", "over", "every", "factor"), 1),
+}
 _MOST = 1 << 53  # steps: up to there a float counts, too
 
 
-def _is(wanted: str, x: Any, name: str) -> bool:
-    """Whether a hyperparameter is of the kind that its rule declares."""
-    if isinstance(x, (bool, np.bool_)) or wanted == _KINDS["bool"]:
-        return isinstance(x, (bool, np.bool_)) and wanted == _KINDS["bool"]
+def check_fields(record: Any, kinds: dict[str, str]) -> None:
+    """Refuse what a field of a rule or a schedule can't be, by the kind that is declared; ValueError.
+
+    A function in the place of a rule's number is asked for its first value.
+    """
+    for field in dataclasses.fields(record):
+        wanted, value = kinds.get(str(field.type), ""), getattr(record, field.name)
+        given = shown(value)
+        if wanted == KINDS["float"] and callable(value) and isinstance(record, Rule):
+            value, given = _first_value(value)
+        if wanted and not _is(wanted, value, _LEAST.get(field.name, -math.inf)):
+            least = f", at least {_LEAST[field.name]}" if field.name in _LEAST else ""
+            uphill = field.name == "eta" and is_number(value)
+            raise ValueError(
+                f"{type(record).__name__}: expected {field.name} to be {wanted}{least}, got {given}."
+                f"{' To go uphill, chain flux.Maximize() with the rule.' if uphill else ''}"
+            )
+
+
+def _is(wanted: str, x: Any, least: float) -> bool:
+    if wanted == KINDS["bool"]:
+        return isinstance(x, (bool, np.bool_))
     if x is None:
-        return wanted == _KINDS["float | None"]
-    if getattr(x, "shape", None) == ():
-        x = x.item()
-    kind = numbers.Integral if wanted == _KINDS["int"] else numbers.Real
-    return isinstance(x, kind) and x == x and (float(x) >= 0 or name not in _NOT_NEGATIVE)
+        return wanted == KINDS["float | None"]
+    return is_number(x) and x >= least and (wanted != KINDS["int"] or is_integer(number(x)))
 
 
-def is_number(x: Any) -> bool:
-    """Whether `x` is a real number, of Python, NumPy or an array without axes, and not NaN."""
-    return _is(_KINDS["float"], x, "")
+def _first_value(schedule: Any) -> tuple[Any, str]:
+    """What a function of the step gives for step 0, and how a message shows that."""
+    if isinstance(schedule, type):
+        return None, f"the class {schedule.__name__}. Make one: {schedule.__name__}(…)"
+    name = getattr(schedule, "__name__", type(schedule).__name__)
+    try:
+        value = schedule(0)
+    except Exception as error:
+        return None, f"{name}, which fails for step 0 ({type(error).__name__}: {error})"
+    return number(value), f"{shown(value)} from {name} for step 0"
 
 
 class Rule:
@@ -74,13 +106,7 @@ class Rule:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            wanted, value = _KINDS.get(str(field.type), ""), getattr(self, field.name)
-            if wanted and not (callable(value) and wanted == _KINDS["float"]) and not _is(wanted, value, field.name):
-                at_least = " from 0 on" if field.name in _NOT_NEGATIVE else ""
-                raise ValueError(
-                    f"{type(self).__name__}: expected {field.name} to be {wanted}{at_least}, got {value!r}."
-                )
+        check_fields(self, KINDS)
 
     def check_numbers(self, given: State) -> None:
         """Refuse, by ValueError, numbers that can't have come into the state by steps: those of a file, say.
@@ -133,8 +159,16 @@ def is_rule(x: Any) -> bool:
 
 def check_rule(caller: str, rule: Any) -> None:
     """Refuse what is no rule: a class in the place of a rule, say."""
-    if not is_rule(rule):
-        raise TypeError(f"{caller}: expected a rule such as flux.Adam(0.001), got {rule!r}.")
+    if is_rule(rule):
+        return
+    fix = ""
+    if isinstance(rule, type):
+        fix = f" Make one: {rule.__name__}(…)."
+    elif isinstance(rule, (list, tuple)) and rule and all(map(is_rule, rule)):
+        fix = " Chain them: flux.OptimiserChain(*rules)."
+    elif callable(rule) and dataclasses.is_dataclass(rule):
+        fix = " A schedule stands in a rule: flux.Adam(eta=schedule)."
+    raise TypeError(f"{caller}: expected a rule such as flux.Adam(0.001), got {shown(rule)}.{fix}")
 
 
 def is_ours(rule: Any) -> bool:
@@ -160,14 +194,20 @@ def _shown(x: Any) -> str:
     return f"({inside})" if isinstance(x, tuple) else f"[{inside}]" if isinstance(x, list) else f"a {type(x).__name__}"
 
 
-def check_rates(rule: Any, name: str, count: int | None = None) -> None:
-    """Refuse decay rates outside [0, 1): one number where `count` is None, else so many; schedules pass."""
+def check_rates(rule: Any, name: str, count: int | None = None, below: float = 1) -> None:
+    """Refuse decay rates outside [0, 1): one number where `count` is None, else so many; of schedules the first value.
+
+    Arguments:
+        below: what the numbers have to be less than.
+    """
     given = getattr(rule, name)
     rates = (given,) if count is None else given
     fits = count is None or (isinstance(given, (tuple, list)) and len(given) == count)
-    if not fits or not all(callable(r) or (isinstance(r, numbers.Real) and 0 <= float(r) < 1) for r in rates):
+    rates = [_first_value(rate)[0] if callable(rate) else rate for rate in rates] if fits else []
+    if not fits or not all(is_number(rate) and 0 <= rate < below for rate in rates):
         wanted = "a number" if count is None else "two numbers" if count == 2 else "numbers"
-        raise ValueError(f"{type(rule).__name__}: expected {name} to be {wanted} in [0, 1), got {given!r}.")
+        where = "in [0, 1)" if below == 1 else "of at least 0"
+        raise ValueError(f"{type(rule).__name__}: expected {name} to be {wanted} {where}, got {shown(given)}.")
 
 
 def check_form(rule: Any, *known: str) -> None:

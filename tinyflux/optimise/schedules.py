@@ -14,7 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from .rule import Rule, State, applied, check_number, check_numbers, fields, is_number, is_rule, number, with_fields
+from ..checks import is_number, shown
+from .rule import (
+    KINDS,
+    Rule,
+    State,
+    applied,
+    check_fields,
+    check_number,
+    check_numbers,
+    check_rates,
+    fields,
+    is_rule,
+    number,
+    with_fields,
+)
 
 __all__ = [
     "Constant",
@@ -37,12 +51,10 @@ class Schedule:
     """The schedules that are records: what they hold is saved with the state of the rule that they stand in."""
 
     def __post_init__(self) -> None:
-        for name, value in fields(self).items():
-            if not all(map(is_number, value if isinstance(value, tuple) else (value,))):
-                wanted = "numbers" if isinstance(value, tuple) else "a number"
-                raise ValueError(f"{type(self).__name__}: expected {name} to be {wanted}, got {value!r}.")
-            if name in ("over", "every", "factor") and not value >= 1:
-                raise ValueError(f"{type(self).__name__}: expected {name} to be a number from 1 on, got {value!r}.")
+        check_fields(self, _KINDS)
+
+
+_KINDS = dict.fromkeys(("float", "int"), KINDS["float"])  # steps may be written as 1e4
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,10 @@ class MultiStep(Schedule):
     start: float
     milestones: tuple[int, ...]
     gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_steps(self, "milestones")
 
     def __call__(self, t: Any) -> Any:
         reached = sum([number(np.where(t >= milestone, 1, 0)) for milestone in self.milestones])
@@ -243,6 +259,9 @@ class OneCycle(Schedule):
         super().__post_init__()
         if not 0 < self.rise < 1:
             raise ValueError(f"OneCycle: expected rise to be a share between 0 and 1, got {self.rise!r}.")
+        if not (self.divide > 0 and self.final > 0):
+            given = f"{self.divide!r} and {self.final!r}"
+            raise ValueError(f"OneCycle: expected divide and final to be above 0, got {given}.")
 
     def __call__(self, t: Any) -> Any:
         first, top = self.peak / self.divide, self.rise * self.over
@@ -267,6 +286,10 @@ class Demon(Schedule):
 
     start: float
     over: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rates(self, "start")
 
     def __call__(self, t: Any) -> Any:
         remaining = self.start * _remaining(t, self.over)
@@ -293,8 +316,12 @@ class Sequence(Schedule):
     steps: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not all(map(callable, self.schedules)):
-            raise TypeError(f"Sequence: expected schedules, such as Constant(0.1); got {self.schedules!r}.")
+        given = self.schedules if isinstance(self.schedules, (tuple, list)) else (None,)
+        if not all(callable(schedule) and not isinstance(schedule, type) for schedule in given):
+            raise TypeError(
+                f"Sequence: expected a tuple of schedules, such as Constant(0.1), got {shown(self.schedules)}."
+            )
+        _check_steps(self, "steps")
         if len(self.schedules) != len(self.steps) + 1:
             raise ValueError(
                 "Sequence: expected one schedule more than steps, for the last one goes on; got "
@@ -308,6 +335,16 @@ class Sequence(Schedule):
             inside = number(np.clip(t - start, 0, steps))  # what is over, or yet to come, is not asked far outside
             value = np.where(t < start, value, schedule(inside))
         return number(value)
+
+
+def _check_steps(schedule: Schedule, name: str) -> None:
+    """Refuse anything but a tuple or a list of numbers of steps."""
+    given = getattr(schedule, name)
+    if not isinstance(given, (tuple, list)) or not all(is_number(n) and n >= 0 for n in given):
+        owner = type(schedule).__name__
+        raise ValueError(
+            f"{owner}: expected {name} to be a tuple of numbers of steps, such as (10,), got {shown(given)}."
+        )
 
 
 def _remaining(t: Any, over: Any) -> Any:

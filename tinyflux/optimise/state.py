@@ -6,6 +6,7 @@ The parameters lie in flat arrays (see flat.py), so a step is a few NumPy calls,
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import numbers
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 from .. import cores, tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
+from ..checks import as_array, is_foreign, shown
 from .flat import Layout, Leaf, Plan, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import size_of_state
 from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unknown, with_fields
@@ -56,7 +58,11 @@ class OptimiserState:
         )
 
     def __repr__(self) -> str:
-        lines = [f"  {leaf.path or 'array'}: {leaf!r}" for leaf in self._leaves]
+        """Each rule once, and below it the parameters that it steps."""
+        lines: list[str] = []
+        for rule, leaves in itertools.groupby(self._leaves, key=lambda leaf: repr(leaf.rule)):
+            lines.append(f"  {rule}:")
+            lines += [f"    {leaf.path or 'array'}{' (frozen)' * leaf.frozen}" for leaf in leaves]
         return "\n".join(["OptimiserState(", *lines, ")"])
 
 
@@ -82,11 +88,10 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     >>> opt.layers[0].weight
     Leaf(Adam(eta=0.01, beta=(0.9, 0.999), epsilon=1e-08))
     """
+    if is_rule(model) and not is_rule(rule):
+        raise TypeError(f"setup: expected the rule first, got {shown(rule)}. Write flux.setup(rule, model).")
     check_rule("setup", rule)
-    if not tree.parameters(model):
-        raise ValueError(
-            f"setup: this {type(model).__name__} holds no floating-point array; there is nothing to train."
-        )
+    _check_model("setup", model)
     found = list(places(model))
     refuse_two_devices(found)
     refuse_overlaps(found)
@@ -106,6 +111,15 @@ def setup(rule: Any, model: Any) -> OptimiserState:
             place.container[place.key] = views[id(place.array)]
     cores.keep_memory()  # every step to come makes arrays of the same sizes
     return OptimiserState(mirror, leaves, paths)
+
+
+def _check_model(caller: str, model: Any) -> None:
+    """Refuse what can't be trained."""
+    if isinstance(model, (OptimiserState, type)) or is_foreign(model):
+        fix = f" Make one: {model.__name__}(…)." if isinstance(model, type) else as_array(model)
+        raise TypeError(f"{caller}: expected a model, got {shown(model)}.{fix}")
+    if not tree.parameters(model):
+        raise ValueError(f"{caller}: {shown(model)} holds no floating-point array; there is nothing to train.")
 
 
 def holds_state(node: Any) -> bool:
@@ -139,8 +153,7 @@ def belongs(opt: OptimiserState, model: Any) -> bool:
 def check_state(caller: str, opt: Any) -> None:
     """Refuse anything but a state: a rule, say, that was never set up for a model."""
     if not isinstance(opt, OptimiserState):
-        got = repr(opt) if dataclasses.is_dataclass(opt) else f"a {type(opt).__name__}"
-        raise TypeError(f"{caller}: expected the state opt = flux.setup(rule, model), got {got}.")
+        raise TypeError(f"{caller}: expected the state opt = flux.setup(rule, model), got {shown(opt)}.")
 
 
 def update(opt: OptimiserState, model: Any, grads: Any) -> None:
@@ -318,11 +331,12 @@ def thaw(opt: Any) -> None:
         leaf.frozen = False
 
 
-def adjust(opt: Any, **hyperparameters: Any) -> None:
+def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
     """Change hyperparameters of the rule in a state or any part of one; what it has averaged so far stays.
 
     Arguments:
         opt: what `setup` returned, or a part of it.
+        values: none; what isn't named is refused.
         hyperparameters: by the names that the rule has, such as eta; in a chain, every rule that has the name gets the
             value. A schedule counts its steps from here on, unless one was there before.
 
@@ -336,6 +350,9 @@ def adjust(opt: Any, **hyperparameters: Any) -> None:
     >>> opt.weight.rule.eta, opt.bias.rule.eta
     (0.01, 0.001)
     """
+    if values or not hyperparameters:
+        given = ", ".join(map(shown, values)) or "none"
+        raise TypeError(f"adjust: expected hyperparameters by name, got {given}. Write flux.adjust(opt, eta=0.01).")
     changed = [(leaf, _changed(leaf.rule, hyperparameters)) for leaf in _leaves(opt, "adjust")]
     for leaf, rule in changed:
         leaf.changing()
@@ -380,8 +397,8 @@ def _leaves(opt: Any, caller: str) -> list[Leaf]:
     """The leaves of a state or of a part of one; a part without parameters has none, but a model is a mistake."""
     if isinstance(opt, OptimiserState):
         return opt._leaves
-    if tree.parameters(opt) or isinstance(opt, (str, bytes, numbers.Number)):
-        got = f"a {type(opt).__name__} that holds parameters" if tree.parameters(opt) else repr(opt)
+    if tree.parameters(opt) or is_rule(opt) or isinstance(opt, (str, bytes, type, numbers.Number)):
+        got = f"{shown(opt)}{', which holds parameters' * bool(tree.parameters(opt))}"
         raise TypeError(f"{caller}: expected what setup returned or a part of it, such as opt.layers[0], got {got}.")
     return [node for _, node in _branches(opt, "") if isinstance(node, Leaf)]
 

@@ -49,8 +49,6 @@ class YellowFin(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_rates(self, "beta")
-        if self.window < 1:
-            raise ValueError(f"YellowFin: expected window to be a number from 1 on, got {self.window!r}.")
 
     def init(self, x: Any) -> State:
         arrays = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
