@@ -224,7 +224,7 @@ def test_a_rule_from_text(text, rule):
         ("Descent(lr=0.1)", r"^Descent\(lr=0.1\): .*eta"),
         ("Descent(**{'eta': 1})", r"^Descent\(\*\*"),
         ("Descent(0.1, 0.2)", r"^Descent\(0.1, 0.2\): "),
-        ("Descent('a')", r"^Descent: expected eta to be a number, got 'a'"),
+        ("Descent('a')", r"^Descent: expected eta to be a finite number, at least 0, got 'a'"),
         ("QHAdam(nu=0.7)", r"^QHAdam\(nu=0.7\): makes no step with these arguments \("),
         ("Momentum(0.1, 2)", "rho"),
         ("open('made.txt', 'w')", "^unknown: open;"),
