@@ -216,6 +216,49 @@ def test_the_state_shows_each_rule_once():
     assert repr(opt).splitlines() == ["OptimiserState(", *shown, ")"]
 
 
+@table(
+    (lambda: flux.DataLoader([X, Y]), TypeError, "got a list. Give a tuple: DataLoader((x, y))."),
+    (lambda: flux.DataLoader((X, Y.tolist())), TypeError, "expected data[1] to be an array"),
+    (lambda: flux.DataLoader(TENSOR), TypeError, "got a torch tensor of shape (4, 2). Give x.detach().cpu().numpy()."),
+    (lambda: flux.DataLoader((FRAME, Y)), TypeError, "got a pandas DataFrame of shape (4, 2). Give x.to_numpy()."),
+    (lambda: flux.DataLoader(x for x in X), TypeError, "got a generator. Give np.stack(list(x)), or the batches"),
+    (lambda: flux.DataLoader(X, Y), TypeError, "Give all arrays as one tuple: DataLoader((x, y))."),
+    (lambda: flux.DataLoader(X, 0), ValueError, "DataLoader: expected batchsize to be an integer, at least 1, got 0."),
+    (lambda: flux.DataLoader(X, shuffle="yes"), TypeError, "expected shuffle to be True or False, got 'yes'."),
+    (lambda: flux.DataLoader(X, partial=None), TypeError, "expected partial to be True or False, got None."),
+    (lambda: flux.DataLoader(X, rng=0), TypeError, "expected rng to be a numpy.random.Generator, got 0."),
+    (
+        lambda: flux.onehot([1, 2], range(3)),
+        TypeError,
+        "onehot: expected one label, got a list. For many, flux",
+    ),
+    (lambda: flux.onehot(np.arange(2), range(3)), TypeError, "got an array of shape (2,)"),
+    (
+        lambda: flux.onehot(3, 10),
+        TypeError,
+        "classes: expected all labels, in the order of the columns, got 10",
+    ),
+    (lambda: flux.onehotbatch(3, range(3)), TypeError, "got 3. For one label, flux.onehot(label, classes)."),
+    (lambda: flux.onehotbatch([[1], [2]], range(3)), TypeError, "expected one label a sample, got a list at index"),
+    (
+        lambda: flux.onehotbatch([1], None),
+        TypeError,
+        "classes: expected all labels, in the order of the columns, got",
+    ),
+    (lambda: flux.onecold(5), TypeError, "onecold: expected scores of shape (..., K), got 5."),
+    (lambda: flux.onecold([[]]), TypeError, "onecold: expected scores of shape (..., K), got a list."),
+    (lambda: flux.onecold(np.ones(())), TypeError, "got an array of shape ()"),
+    (lambda: flux.onecold(TENSOR), TypeError, "got a torch tensor of shape (4, 2)."),
+    (lambda: flux.onecold(X, 2), TypeError, "Give range(2)."),
+    (lambda: flux.seed(-1), TypeError, "seed: expected a non-negative integer or None, got -1."),
+    (lambda: flux.seed(1.5), TypeError, "got 1.5"),
+    (lambda: flux.seed(True), TypeError, "got True"),
+    (lambda: flux.seed(np.random.default_rng(0)), TypeError, "got a Generator"),
+)
+def test_data(typed, error, said):
+    check(typed, error, said)
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "fix"),
     [

@@ -17,12 +17,18 @@ def seed(n: int | None) -> None:
     Arguments:
         n: the seed, a non-negative integer; None draws one from the operating system.
 
+    Errors: TypeError for another seed.
+
     >>> import tinyflux as flux
     >>> flux.seed(0); a = flux.Dense(3, 2)
     >>> flux.seed(0); b = flux.Dense(3, 2)
     >>> bool((a.weight == b.weight).all())
     True
     """
+    from .checks import is_integer, shown
+
+    if n is not None and not (is_integer(n) and n >= 0):
+        raise TypeError(f"seed: expected a non-negative integer or None, got {shown(n)}.")
     global _generator
     _generator = np.random.default_rng(n)
 

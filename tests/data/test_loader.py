@@ -155,14 +155,22 @@ def test_arrays_of_different_length():
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (np.zeros((0, 3)), ValueError, r"data: expected samples along the first axis, got an array of shape \(0, 3\)"),
-        (np.array(1.0), ValueError, r"data: expected samples along the first axis, got an array of shape \(\)"),
-        ((np.zeros(3), np.zeros(0)), ValueError, r"data\[1\]: expected samples .* shape \(0,\)"),
-        ((), ValueError, r"data: expected at least one array, got \(\)"),
-        ({}, ValueError, r"data: expected at least one array, got \{\}"),
-        ([1, 2, 3], TypeError, r"data: expected an array, or a tuple or dict of arrays, got list"),
-        ((np.zeros(3), [1, 2, 3]), TypeError, r"data\[1\]: expected an array, .* got list"),
-        (None, TypeError, r"data: expected an array, .* got NoneType"),
+        (
+            np.zeros((0, 3)),
+            ValueError,
+            r"expected samples along the first axis of data, got .* \(0, 3\)",
+        ),
+        (np.array(1.0), ValueError, r"expected samples along the first axis of data, got an array of shape \(\)"),
+        ((np.zeros(3), np.zeros(0)), ValueError, r"axis of data\[1\], got an array of shape \(0,\)"),
+        ((), ValueError, r"DataLoader: expected at least one array as data, got \(\)"),
+        ({}, ValueError, r"DataLoader: expected at least one array as data, got \{\}"),
+        (
+            [1, 2, 3],
+            TypeError,
+            r"expected data to be an array, or .*, got a list\. Give np\.array\(x\)\.",
+        ),
+        ((np.zeros(3), [1, 2, 3]), TypeError, r"expected data\[1\] to be an array, .* got a list"),
+        (None, TypeError, r"expected data to be an array, .* got None"),
     ],
 )
 def test_what_is_no_data(data, error, message):
@@ -172,13 +180,13 @@ def test_what_is_no_data(data, error, message):
 
 @pytest.mark.parametrize("batchsize", [0, -1])
 def test_a_batchsize_below_one(batchsize):
-    with pytest.raises(ValueError, match=rf"batchsize: expected at least 1, got {batchsize}"):
+    with pytest.raises(ValueError, match=rf"batchsize to be an integer, at least 1, got {batchsize}"):
         DataLoader(np.zeros(3), batchsize)
 
 
 @pytest.mark.parametrize("batchsize", [2.0, "2", None, True])
 def test_a_batchsize_that_is_no_integer(batchsize):
-    with pytest.raises(TypeError, match=rf"batchsize: expected an integer, got {batchsize!r}"):
+    with pytest.raises(TypeError, match=rf"batchsize to be an integer, at least 1, got {batchsize!r}"):
         DataLoader(np.zeros(3), batchsize)
 
 
@@ -188,7 +196,7 @@ def test_a_numpy_integer_is_an_integer():
 
 @pytest.mark.parametrize("rng", [0, np.random.RandomState(0), np.random])
 def test_an_rng_that_is_no_generator(rng):
-    with pytest.raises(TypeError, match=r"rng: expected a numpy.random.Generator, got .*default_rng"):
+    with pytest.raises(TypeError, match=r"expected rng to be a numpy.random.Generator, got .*default_rng"):
         DataLoader(np.zeros(3), rng=rng)
 
 

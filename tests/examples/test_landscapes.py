@@ -225,7 +225,7 @@ def test_a_rule_from_text(text, rule):
         ("Descent(**{'eta': 1})", r"^Descent\(\*\*"),
         ("Descent(0.1, 0.2)", r"^Descent\(0.1, 0.2\): "),
         ("Descent('a')", r"^Descent: expected eta to be a finite number, at least 0, got 'a'"),
-        ("QHAdam(nu=0.7)", r"^QHAdam\(nu=0.7\): makes no step with these arguments \("),
+        ("QHAdam(nu=0.7)", "^QHAdam: expected nu to be two numbers of at least 0, got 0.7"),
         ("Momentum(0.1, 2)", "rho"),
         ("open('made.txt', 'w')", "^unknown: open;"),
         ("Descent(open('made.txt', 'w'))", "^unknown: open;"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import default_rng, is_array, on_gpu, to_numpy
+from ..checks import as_array, check_flag, check_generator, check_integer, shown
 
 T = TypeVar("T")
 
@@ -33,7 +34,8 @@ class DataLoader(Generic[T]):
     read them, do not write into them. `len` gives the number of batches.
 
     Raises:
-        TypeError: `data` holds something else than arrays, `batchsize` is not an integer, or `rng` not a Generator.
+        TypeError: `data` holds something else than arrays, `batchsize` is not an integer, `shuffle` or `partial` is
+            neither True nor False, or `rng` not a Generator.
         ValueError: the arrays are empty or of different lengths, or `batchsize` is below 1.
 
     Warns:
@@ -62,14 +64,11 @@ class DataLoader(Generic[T]):
         rng: np.random.Generator | None = None,
     ) -> None:
         samples = _samples(data)
-        if isinstance(batchsize, bool) or not isinstance(batchsize, (int, np.integer)):
-            raise TypeError(f"batchsize: expected an integer, got {batchsize!r}")
-        if batchsize < 1:
-            raise ValueError(f"batchsize: expected at least 1, got {batchsize}")
-        if not isinstance(rng, (np.random.Generator, type(None))):
-            raise TypeError(
-                f"rng: expected a numpy.random.Generator, got {rng!r}; make one by numpy.random.default_rng(0)"
-            )
+        fix = "Give all arrays as one tuple: DataLoader((x, y))." if is_array(batchsize) else ""
+        check_integer("DataLoader", "batchsize", batchsize, 1, fix)
+        check_flag("DataLoader", "shuffle", shuffle)
+        check_flag("DataLoader", "partial", partial)
+        check_generator("DataLoader", rng)
         if batchsize > samples:
             warnings.warn(f"batchsize {batchsize} is above the number of samples; using {samples}", stacklevel=2)
         self.data: T = tuple(data) if isinstance(data, tuple) else data  # type: ignore[assignment]  # no named one
@@ -138,17 +137,33 @@ def _samples(data: Any) -> int:
     else:
         arrays = {"data": data}
     if not arrays:
-        raise ValueError(f"data: expected at least one array, got {data!r}")
+        raise ValueError(f"DataLoader: expected at least one array as data, got {data!r}.")
     for name, array in arrays.items():
         if not is_array(array):
-            raise TypeError(f"{name}: expected an array, or a tuple or dict of arrays, got {type(array).__name__}")
+            raise TypeError(
+                f"DataLoader: expected {name} to be an array, or a tuple or dict of arrays, got {shown(array)}."
+                f"{_arrays_of(array)}"
+            )
         if array.ndim == 0 or len(array) == 0:
-            raise ValueError(f"{name}: expected samples along the first axis, got an array of shape {array.shape}")
+            raise ValueError(
+                f"DataLoader: expected samples along the first axis of {name}, got an array of shape {array.shape}."
+            )
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{length} in {name}" for name, length in lengths.items())
-        raise ValueError(f"data: expected first axes of one length, got {found}; give every array one entry a sample")
+        raise ValueError(
+            f"DataLoader: expected first axes of one length, got {found}. Give every array one entry a sample."
+        )
     return lengths.popitem()[1]
+
+
+def _arrays_of(x: Any) -> str:
+    """How to give what isn't an array; a sentence with a space before it, or nothing."""
+    if isinstance(x, list) and x and all(map(is_array, x)):
+        return " Give a tuple: DataLoader((x, y))."
+    if isinstance(x, Iterator):
+        return " Give np.stack(list(x)), or the batches themselves to train."
+    return as_array(x)
 
 
 def _picker(data: Any) -> Callable[[Any], Any]:

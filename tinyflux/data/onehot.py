@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import as_array, is_foreign, is_integer, shown
+
 
 def onehot(label: Hashable, classes: Sequence[Hashable] | NDArray[Any]) -> NDArray[np.float32]:
     """One label as a vector that is 1 at the label's class and 0 elsewhere.
@@ -21,11 +23,14 @@ def onehot(label: Hashable, classes: Sequence[Hashable] | NDArray[Any]) -> NDArr
 
     Raises:
         ValueError: the label is not among the classes, or a class is given twice.
+        TypeError: there are several labels, or `classes` is one number.
 
     >>> import tinyflux as flux
     >>> flux.data.onehot("cat", ["ant", "bee", "cat"])
     array([0., 0., 1.], dtype=float32)
     """
+    if isinstance(label, (list, set, dict)) or getattr(label, "shape", ()):
+        raise TypeError(f"onehot: expected one label, got {shown(label)}. For many, flux.onehotbatch(labels, classes).")
     return onehotbatch([_plain(label)], classes)[0]
 
 
@@ -43,6 +48,7 @@ def onehotbatch(
 
     Raises:
         ValueError: a label is not among the classes, a class is given twice, or `labels` is not one-dimensional.
+        TypeError: `labels` or `classes` is one number, or a label is a list.
 
     >>> import tinyflux as flux
     >>> flux.data.onehotbatch([2, 0], range(3))
@@ -51,7 +57,12 @@ def onehotbatch(
     """
     if getattr(labels, "ndim", 1) != 1:
         raise ValueError(f"labels: expected one axis, (N,), got shape {labels.shape}; flatten with labels.ravel()")  # type: ignore[union-attr]
-    labels, classes = list(_plain(labels)), list(_plain(classes))
+    if not isinstance(labels, Iterable):
+        raise TypeError(f"labels: expected many, got {shown(labels)}. For one label, flux.onehot(label, classes).")
+    labels, classes = list(_plain(labels)), _listed(classes)
+    for i, label in enumerate(labels):
+        if isinstance(label, (list, set, dict)):
+            raise TypeError(f"labels: expected one label a sample, got {shown(label)} at index {i}.")
     column = {label: k for k, label in enumerate(classes)}
     if len(column) != len(classes):
         raise ValueError(f"classes: expected different labels, got {_listing(classes)}; name each class once")
@@ -80,6 +91,7 @@ def onecold(scores: ArrayLike, classes: Sequence[Hashable] | NDArray[Any] | None
 
     Raises:
         ValueError: there are not K classes.
+        TypeError: `scores` has no last axis, or one of length 0.
 
     >>> import tinyflux as flux
     >>> flux.data.onecold([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
@@ -87,10 +99,12 @@ def onecold(scores: ArrayLike, classes: Sequence[Hashable] | NDArray[Any] | None
     >>> flux.data.onecold([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], ["ant", "bee", "cat"]).tolist()
     ['bee', 'ant']
     """
+    if isinstance(scores, (str, bytes, int, float)) or is_foreign(scores) or not np.shape(scores)[-1:] > (0,):
+        raise TypeError(f"onecold: expected scores of shape (..., K), got {shown(scores)}.{as_array(scores)}")
     best = np.argmax(scores, axis=-1)
     if classes is None:
         return best
-    labels, size = list(_plain(classes)), np.shape(scores)[-1]
+    labels, size = _listed(classes), np.shape(scores)[-1]
     if len(labels) != size:
         raise ValueError(
             f"classes: expected {size} labels for scores {np.shape(scores)}, got {len(labels)}: {_listing(labels)}"
@@ -102,6 +116,14 @@ def onecold(scores: ArrayLike, classes: Sequence[Hashable] | NDArray[Any] | None
 def _plain(x: Any) -> Any:
     """Python values in place of NumPy's or CuPy's, which hash slowly or not at all."""
     return x.tolist() if hasattr(x, "tolist") else x
+
+
+def _listed(classes: Any) -> list[Any]:
+    """The classes as a list."""
+    if not isinstance(classes, Iterable):
+        fix = f" Give range({classes})." if is_integer(classes) else ""
+        raise TypeError(f"classes: expected all labels, in the order of the columns, got {shown(classes)}.{fix}")
+    return list(_plain(classes))
 
 
 def _table(labels: list[Any]) -> NDArray[Any]:
