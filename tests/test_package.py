@@ -66,5 +66,22 @@ def test_every_name_is_explained(name):
         assert any("flux" in example.source or name in example.source for example in examples)
 
 
+def test_dir_and_all_name_everything():
+    """In a fresh interpreter, in which nothing was used yet: the compiler's names, too, and the errors."""
+    code = "import tinyflux as flux; print(*dir(flux))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    shown = set(run.stdout.split())
+    errors = (
+        "CheckpointError CompilationFailed CompilerNotFound GPUNotAvailable GradientError MixedDevices NonFiniteLoss "
+    )
+    errors += "NonFiniteNorm NotCompilable"
+    assert {"compile", "compile_training", *errors.split(), *NAMES.split()} <= shown
+    assert set(flux.__all__) <= shown
+    assert set(PUBLIC) | {"compile", "compile_training"} <= set(flux.__all__)
+    assert len(flux.__all__) == len(set(flux.__all__))
+    for name in flux.__all__:
+        assert getattr(flux, name) is not None
+
+
 def test_types_are_shipped():
     assert (Path(flux.__file__).parent / "py.typed").exists()

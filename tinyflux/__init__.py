@@ -205,10 +205,17 @@ __all__ = [
 ]
 
 
+_COMPILER = ("CompilationFailed", "CompilerNotFound", "NotCompilable", "compile", "compile_training")
+
+
 def __getattr__(name: str) -> _Any:
     """The compiler is imported when it is first used."""
-    if name in ("CompilationFailed", "CompilerNotFound", "NotCompilable", "compile", "compile_training"):
+    if name in _COMPILER:
         from importlib import import_module
 
         return getattr(import_module(".compile", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_COMPILER})

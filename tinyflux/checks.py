@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import numbers
 import sys
@@ -48,7 +49,8 @@ def is_foreign(x: Any) -> bool:
 
 def _conversion(x: Any) -> tuple[str, str]:
     """What an object of another library is called, and how it becomes an array; empty for everything else."""
-    kind, conversion = _CONVERSIONS.get(type(x).__module__.partition(".")[0], ("", ""))
+    package = type(x).__module__.partition(".")[0] if hasattr(x, "shape") else ""
+    kind, conversion = _CONVERSIONS.get(package, ("", ""))
     return kind.format(type(x).__name__), conversion
 
 
@@ -148,6 +150,28 @@ def check_function(owner: str, name: str, x: Any, wanted: str = "a function") ->
     """
     if not callable(x) or isinstance(x, type):
         raise TypeError(f"{owner}: expected {name} to be {wanted}, got {shown(x)}.{_function_for(x)}")
+
+
+def check_call(owner: str, name: str, f: Any, given: str, fix: str, *args: Any) -> None:
+    """TypeError where `f` can't be called with `args`, if its signature is known."""
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters) or "nothing"
+        raise TypeError(f"{owner}: {name} takes {takes}, but is called with {given}: {error}.{fix}") from None
+
+
+def check_loss(value: Any) -> None:
+    """TypeError where the loss of a training returned something beside a number."""
+    if isinstance(value, tuple):
+        raise TypeError(
+            "training: expected the loss to return a number, got a tuple. Return the loss alone; in a loop of your own "
+            "flux.withgradient takes further results, too."
+        )
 
 
 def _function_for(x: Any) -> str:

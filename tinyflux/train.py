@@ -8,18 +8,21 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
 
 from .arrays import on_gpu
 from .autodiff.gradient import evaluated
+from .checks import check_call, check_function, check_integer, check_loss
 from .data.loader import is_plain_loader
+from .installed import pip_install
 from .interrupts import calls, exhaust
 from .nn import trainmode
-from .optimise.state import OptimiserState, check_known, check_state, planned, refuse_nothing
+from .optimise.state import OptimiserState, check_known, check_state, check_trainable, planned, refuse_nothing
 from .optimise.step import Change, step_all
+from .training_checks import check_training, checked_items
 from .tree import leaves
 
 
@@ -38,6 +41,7 @@ class Progress:
         losses: the losses of all updates since the last call.
         epoch_ended: True in the call after the last item of a pass, False in the calls before.
         model, opt: what is being trained.
+        total: how many updates are to come over all passes, where the data has a length; else None.
 
     >>> import tinyflux as flux
     >>> def report(progress):
@@ -54,6 +58,7 @@ class Progress:
     loss: float = math.nan
     epoch_ended: bool = False
     losses: list[float] = dataclasses.field(default_factory=list)
+    total: int | None = None
 
 
 Callback = Callable[[Progress], Any]
@@ -98,8 +103,9 @@ def train(
     Returns: the mean loss of each epoch.
 
     Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: the updates before it
-    stand, its own is not applied. ValueError for data without items. Under compile=True, NotCompilable with the name of
-    what can't be compiled, CompilerNotFound without a compiler.
+    stand, its own is not applied. ValueError for data without items, or an item without samples. TypeError for
+    arguments that can't be meant, and for a loss that returns further results. Under compile=True, NotCompilable with
+    the name of what can't be compiled, CompilerNotFound without a compiler.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.seed(0)
@@ -110,10 +116,12 @@ def train(
     >>> model.weight.round(2).item(), model.bias.round(2).item()
     (3.0, 1.0)
     """
-    progress = Progress(model, opt)
-    means: list[float] = []
     check_state("train", opt)
+    check_trainable("train", model)
+    check_training(loss, model, data, epochs, callbacks)
     check_known("train", opt, model)
+    progress = Progress(model, opt, total=epochs * len(data) if isinstance(data, Sized) else None)
+    means: list[float] = []
     trainmode(model, "auto")
     trainer, gradient = _trainer(loss, model, opt, compile)
     due = _due(callbacks, 0)
@@ -137,8 +145,8 @@ def train(
                 if stop:
                     break
             if not count:
-                fix = "an iterator lasts for one pass."
-                raise ValueError(f"train: the data gave no item in epoch {progress.epoch}; {fix}")
+                fix = "An iterator lasts for one pass: give a list, or a DataLoader." if progress.epoch > 1 else ""
+                raise ValueError(f"train: the data gave no item in epoch {progress.epoch}. {fix}".rstrip())
             means.append(total / count)
             progress.epoch_ended = True
             stop = _call(callbacks, progress) or stop
@@ -167,11 +175,12 @@ class _Gradient:
         self.native, self._working = native, working
 
     def items(self, data: Iterable[Any]) -> Iterator[Any]:
-        return iter(data)
+        return checked_items(self._loss, self._model, data)
 
     def __call__(self, item: Any, same: bool, undo: list[Change]) -> tuple[Any, Any]:
         batch = item if type(item) is tuple else (item,)
         found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
+        check_loss(found[0])
         self._working()
         return found
 
@@ -303,8 +312,9 @@ def early_stopping(metric: Callable[[], float], patience: int) -> Callback:
     >>> [stop(flux.Progress(None, None, epoch_ended=True)) for _ in range(4)]
     [False, False, False, True]
     """
-    if patience < 1:
-        raise ValueError(f"early_stopping: expected patience of at least 1, got {patience}.")
+    check_function("early_stopping", "metric", metric, "a function without arguments")
+    check_call("early_stopping", "the metric", metric, "no argument", "")
+    check_integer("early_stopping", "patience", patience, 1)
     best, failures = math.inf, 0
 
     def callback(progress: Progress) -> bool:
@@ -325,8 +335,10 @@ _FRAME = 0.05  # seconds
 
 class _ProgressBar:
     def __init__(self, total: int | None) -> None:
-        from tqdm import tqdm
-
+        try:
+            from tqdm import tqdm
+        except ImportError as error:
+            raise ImportError(f"progress_bar: expected tqdm, got none; {pip_install('examples')}") from error
         self._bar = tqdm(total=total, unit="it", disable=sys.stderr is None)
         self._start = time.perf_counter()
 
@@ -339,6 +351,8 @@ class _ProgressBar:
             self._draw(progress)
 
     def _draw(self, progress: Progress) -> None:
+        if self._bar.total is None:
+            self._bar.total = progress.total
         drawn = self._bar.update(len(progress.losses))  # True when it is time to draw
         if progress.epoch_ended:
             self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}")
@@ -354,11 +368,16 @@ def progress_bar(total: int | None = None) -> Callback:
     """A callback that shows a bar with the loss, on stderr (needs tqdm: the extra `examples`).
 
     Arguments:
-        total: the number of updates that are to come, for the time left: epochs * len(data).
+        total: the number of updates that are to come, for the time left; by default what `train` tells, which is
+            epochs * len(data) for data that has a length.
+
+    Errors: TypeError for a total that is no integer, ValueError for a negative one; ImportError without tqdm.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = flux.Dense(2, 1); opt = flux.setup(flux.Descent(), model); x = np.ones((8, 2), np.float32)
-    >>> bar = flux.progress_bar(total=3)
-    >>> losses = flux.train(lambda m, x: np.mean(m(x) ** 2), model, [x], opt, epochs=3, callbacks=[bar])
+    >>> loss = lambda m, x: np.mean(m(x) ** 2)
+    >>> losses = flux.train(loss, model, [x], opt, epochs=3, callbacks=[flux.progress_bar()])
     """
+    if total is not None:
+        check_integer("progress_bar", "total", total, 0)
     return _ProgressBar(total)

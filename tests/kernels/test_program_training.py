@@ -249,11 +249,11 @@ def test_a_view_of_a_parameter_in_the_surroundings():
         flux.train(value, model, [flux.gpu(data())], opt, compile=True)
 
 
-def test_an_empty_batch():
-    def value(model, x, y):
-        return np.sum(model(x) ** 2) + np.mean(model.layers[0].weight ** 2)
+def test_empty_arrays_in_a_batch():
+    def value(model, x, y, scale):
+        return np.sum(model(x) ** 2) + np.mean(scale * model.layers[0].weight ** 2)
 
-    check_both(network, value, lambda model, move: [move((x[:0], y[:0])) for x, y in [data()]])
+    check_both(network, value, lambda model, move: [move((x[:0], y[:0], y[:1, :1])) for x, y in [data()]])
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

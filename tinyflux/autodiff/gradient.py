@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
+from ..checks import shown
 from .tape import Tape, Tracked, plain, sweep
 
 
@@ -73,9 +74,10 @@ def evaluated(f: Callable[..., Any], args: tuple[Any, ...], undo: list[tuple[Any
     result = _called("gradient", f, boxes, args, tape, stateful)
     value = _opened(result, tape)
     loss, scalar = (result[0], value[0]) if type(result) is tuple else (result, value)
-    shape = scalar.shape if hasattr(scalar, "shape") else np.shape(scalar)
-    if shape != () or isinstance(loss, (str, type(None))):
-        got = f"an array of shape {shape}" if shape else f"{loss!r}"
+    other = isinstance(loss, (list, tuple, dict, str, type(None)))
+    shape = () if other else scalar.shape if hasattr(scalar, "shape") else np.shape(scalar)
+    if other or shape != ():
+        got = shown(loss) if other else f"an array of shape {shape}"
         raise ValueError(
             f"gradient: expected f to return a scalar, got {got}. Reduce it, with np.sum or np.mean; "
             "for all derivatives of an array use flux.jacobian."

@@ -15,6 +15,7 @@ from .. import cores, tree
 from ..arrays import on_gpu
 from ..autodiff import withgradient
 from ..autodiff.tape import plain
+from ..checks import check_loss
 from ..optimise.flat import Head, Leaf, heads_of
 from ..optimise.modifiers import AccumGrad, split
 from ..optimise.rule import inner_rules, kind_of, number_like
@@ -124,6 +125,7 @@ class Iteration:
         batch = tree.map(rows, data)
         items = batch if type(batch) is tuple else (batch,)
         value, grads = withgradient(lambda m: loss(m, *items), network)
+        check_loss(value)
         total = node_of(value)
         if total.dtype.kind != "f":
             raise TypeError(f"compile_training: expected the loss to be a floating-point number, got {total.dtype}.")

@@ -29,7 +29,7 @@ def onehot(label: Hashable, classes: Sequence[Hashable] | NDArray[Any]) -> NDArr
     >>> flux.data.onehot("cat", ["ant", "bee", "cat"])
     array([0., 0., 1.], dtype=float32)
     """
-    if isinstance(label, (list, set, dict)) or getattr(label, "shape", ()):
+    if isinstance(label, (list, set, dict)) or (hasattr(label, "shape") and label.shape):
         raise TypeError(f"onehot: expected one label, got {shown(label)}. For many, flux.onehotbatch(labels, classes).")
     return onehotbatch([_plain(label)], classes)[0]
 

@@ -91,7 +91,7 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     if is_rule(model) and not is_rule(rule):
         raise TypeError(f"setup: expected the rule first, got {shown(rule)}. Write flux.setup(rule, model).")
     check_rule("setup", rule)
-    _check_model("setup", model)
+    check_trainable("setup", model)
     found = list(places(model))
     refuse_two_devices(found)
     refuse_overlaps(found)
@@ -113,7 +113,7 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     return OptimiserState(mirror, leaves, paths)
 
 
-def _check_model(caller: str, model: Any) -> None:
+def check_trainable(caller: str, model: Any) -> None:
     """Refuse what can't be trained."""
     if isinstance(model, (OptimiserState, type)) or is_foreign(model):
         fix = f" Make one: {model.__name__}(…)." if isinstance(model, type) else as_array(model)

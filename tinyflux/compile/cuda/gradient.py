@@ -12,7 +12,9 @@ from ... import tree
 from ...arrays import on_gpu
 from ...autodiff import withgradient
 from ...autodiff.gradient import evaluated
+from ...checks import check_loss
 from ...data.loader import is_plain_loader
+from ...training_checks import checked_items
 from .. import program
 from ..contents import Contents
 from ..draws import no_draws
@@ -59,6 +61,7 @@ class Gradient(Shown):
             return program(tree.leaves(item))
         batch = _batch(item.taken() if isinstance(item, Rows) else item)
         found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
+        check_loss(found[0])
         if self._why_not:  # it works by CuPy
             say_once(self._why_not)
             self._why_not = ""
@@ -67,7 +70,7 @@ class Gradient(Shown):
     def items(self, data: Iterable[Any]) -> Iterator[Any]:
         """One pass over the data. The batches of a shuffled DataLoader on the GPU are left to a kernel to take."""
         if not is_plain_loader(data) or not data.shuffle or not all(map(_takeable, tree.leaves(data.data))):
-            return iter(data)
+            return checked_items(self._loss, self._model, data)
         order = data.order()
         return (Rows(data.data, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
 
@@ -248,6 +251,7 @@ def _recorded(recording: Recording, loss: Any, model: Any, item: Any) -> tuple[A
     changed = signature(network, after, now, True) != before or list(map(id, now)) != list(map(id, constants))
     if changed or not all(map(operator.is_, after, [symbols[id(a)] for a in tree.leaves(model)])):
         raise NotCompilable("the model changes itself, as layers with a state do, which can't be compiled for the GPU.")
+    check_loss(value)
     total = node_of(value)
     if total.dtype.kind != "f":
         raise TypeError(f"train: expected the loss to be a floating-point number, got {total.dtype}.")
