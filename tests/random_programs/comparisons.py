@@ -215,20 +215,17 @@ def compare_compiled(checked):
 
     Returns: for each of them None, a Failure, or a Skip where it can't be compiled.
     """
-    found = [None] * len(checked)
     functions = [c.program.function() for c in checked]
 
     def all_of(arguments):
         outcome = []
-        for k, (f, own) in enumerate(zip(functions, arguments)):
+        for f, own in zip(functions, arguments):
             try:
                 outcome.append((f(*own), results(f, *own)))
             except flux.NotCompilable as error:
-                found[k] = Skip(f"not compilable: {error}")
-                outcome.append(None)
+                outcome.append(f"not compilable: {error}")
             except Exception as error:
-                found[k] = Failure("compiled", f"{type(error).__name__}: {error}")
-                outcome.append(None)
+                outcome.append(f"{type(error).__name__}: {error}")
         return outcome
 
     try:
@@ -241,13 +238,19 @@ def compare_compiled(checked):
             ]
         half = len(checked) // 2
         return compare_compiled(checked[:half]) + compare_compiled(checked[half:])
-    for k, (c, outcome) in enumerate(zip(checked, outcomes)):
-        if found[k] is None:
-            plain, (outputs, gradients) = outcome
-            try:
-                compare("compiled value", plain, c.plain, c.margins[: len(c.plain)])
-                compare("compiled value beside the gradient", outputs, c.plain, c.margins[: len(c.plain)])
-                compare("compiled gradient", gradients, c.gradients, c.margins[len(c.plain) :])
-            except Failure as failure:
-                found[k] = failure
-    return found
+    return [_compared(c, outcome) for c, outcome in zip(checked, outcomes)]
+
+
+def _compared(checked, outcome):
+    """What there is to say of one program whose compiled results are `outcome`, or the text of an error."""
+    if isinstance(outcome, str):
+        return Skip(outcome) if outcome.startswith("not compilable") else Failure("compiled", outcome)
+    plain, (outputs, gradients) = outcome
+    own = len(checked.plain)
+    try:
+        compare("compiled value", plain, checked.plain, checked.margins[:own])
+        compare("compiled value beside the gradient", outputs, checked.plain, checked.margins[:own])
+        compare("compiled gradient", gradients, checked.gradients, checked.margins[own:])
+    except Failure as failure:
+        return failure
+    return None

@@ -252,8 +252,7 @@ class Draw:
 
     def finished(self):
         """The program, which returns what no other statement uses."""
-        rest = [name for name in self.program.lines if name not in self.used]
-        self.program.outputs = rest[-4:]
+        self.program.outputs = [name for name in self.program.lines if name not in self.used]
         return self.program
 
 
