@@ -96,7 +96,7 @@ class Draw:
 
     def shape(self, ndim=None, least=0):
         ndim = self.pick(0, 1, 1, 2, 2, 2, 3) if ndim is None else ndim
-        return tuple(max(least, 0 if self.chance(0.02) else self.integer(1, 3)) for _ in range(ndim))
+        return tuple(max(least, 0 if self.chance(0.04) else self.integer(1, 3)) for _ in range(ndim))
 
     # Arguments.
 

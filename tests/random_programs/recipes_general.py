@@ -42,7 +42,16 @@ def _(d, f):
         f"swapaxes(0, {axis})",
         f"repeat(2, {axis})",
     ]
-    calls += [f"take(0, axis={axis})", "dot(2.0)", f"sum({axis}, keepdims=True)", "astype(f4)", "astype(float)"]
+    calls += [
+        f"take(0, axis={axis})",
+        "dot(2.0)",
+        f"sum({axis}, keepdims=True)",
+        "astype(f4)",
+        "astype(float)",
+        "astype(int)",
+        "ravel('F')",
+    ]
+    calls += ["reshape(-1, order='F')", f"std(axis={axis})", f"prod({axis})", "trace()", f"argmax({axis})", "T.copy()"]
     return f"{x}.{d.pick(*calls)}"
 
 

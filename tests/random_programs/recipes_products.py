@@ -56,6 +56,8 @@ def _(d, f):
     result = "".join(d.permuted(letters)[: d.integer(0, len(letters))])
     if d.chance(0.3):
         return f'{f}("...{letters[-1]},{letters[-1]}->...", {a}, {d.x(shape=a.shape[-1:])})'
+    if d.chance(0.15):
+        return f"{f}({a}, {list(range(a.ndim))}, {list(d.permutation(a.ndim))})"
     return d.pick(f'{f}("{letters},{others}->{result}", {a}, {b})', f'{f}("{letters}->{result}", {a})')
 
 
@@ -102,6 +104,7 @@ def _(d, f):
         f"{f}({x})",
         f"{f}({x}, axis={d.axis(x)}, keepdims={d.flag()})",
         f"{f}({x}, {d.pick(1, 2, 3, 'np.inf', '-np.inf')}, axis={d.axis(x)})",
+        f"{f}({d.x(ndim=2, least=1, whole=0)}, {d.pick(1, -1, repr('fro'), 'np.inf', '-np.inf')})",
     )
 
 

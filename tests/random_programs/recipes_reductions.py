@@ -3,22 +3,36 @@
 from registry import recipe
 
 
+def more(d, f, x):
+    """Options of reductions that are seldom given."""
+    options = []
+    if d.chance(0.2):
+        options.append(f"where={d.mask(x.shape)}")
+        if "max" in f or "min" in f:
+            options.append("initial=-3.0" if "max" in f else "initial=3.0")
+    elif f in ("np.sum", "np.prod", "np.max", "np.min", "np.amax", "np.amin") and d.chance(0.15):
+        options.append(f"initial={d.pick(0.5, 1, -0.5)}")
+    if f in ("np.sum", "np.prod", "np.mean", "np.var", "np.std") and d.chance(0.15):
+        options.append(f"dtype={d.pick('float', 'f4')}")
+    return "".join(f", {option}" for option in options)
+
+
 @recipe("np.sum", "np.mean", "np.max", "np.min", "np.amax", "np.amin")
 def _(d, f):
     x = d.x()
-    return f"{f}({x}{d.reduced(x)})"
+    return f"{f}({x}{d.reduced(x)}{more(d, f, x)})"
 
 
 @recipe("np.prod")
 def _(d, f):
     x = d.x(low=-1.5, high=1.5)
-    return f"{f}({x}{d.reduced(x)})"
+    return f"{f}({x}{d.reduced(x)}{more(d, f, x)})"
 
 
 @recipe("np.var", "np.std")
 def _(d, f):
     x = d.x()
-    return f"{f}({x}{d.reduced(x)}, ddof={d.pick(0, 0, 1)})"
+    return f"{f}({x}{d.reduced(x)}{d.pick(', ddof=0', ', ddof=1', ', correction=1', '')}{more(d, f, x)})"
 
 
 @recipe("np.ptp")
@@ -36,7 +50,7 @@ def _(d, f):
 @recipe("np.cumsum", "np.cumprod", "np.nancumsum", "np.nancumprod")
 def _(d, f):
     x = d.x()
-    return f"{f}({x}, axis={d.axis(x, none=True)})"
+    return f"{f}({x}, axis={d.axis(x, none=True)}{d.pick('', '', ', dtype=float')})"
 
 
 @recipe(
@@ -54,7 +68,8 @@ def _(d, f):
 @recipe("np.diff")
 def _(d, f):
     x = d.x(ndim=-1)
-    return f"{f}({x}, n={d.pick(0, 1, 1, 2)}, axis={d.axis(x)})"
+    ends = d.pick("", "", ", prepend=0.5", f", append={x}", ", prepend=1, append=2")
+    return f"{f}({x}, n={d.pick(0, 1, 1, 2)}, axis={d.axis(x)}{ends})"
 
 
 @recipe("np.sort")
@@ -113,6 +128,18 @@ def _(d, f):
 def _(d, f):
     x = d.x(ndim=1, least=2)
     return f"{f}({x}{d.pick('', ', 0.5')})"
+
+
+@recipe("np.bincount")
+def _(d, f):
+    x = d.x(ndim=1, least=1)
+    return f"{f}({d.indices(x.shape, 3)} % 3, weights={x}, minlength={d.integer(0, 4)})"
+
+
+@recipe("np.apply_along_axis")
+def _(d, f):
+    x = d.x(ndim=-1, least=1)
+    return f"{f}({d.pick('np.sum', 'np.cumsum', 'lambda row: row * row[0]')}, {d.axis(x)}, {x})"
 
 
 @recipe("np.ediff1d")

@@ -7,7 +7,9 @@ from registry import recipe
 def _(d, f):
     x = d.x()
     shape = d.factors(x.size)
-    return d.pick(f"{f}({x}, {shape})", f"{x}.reshape({shape})", f"{x}.reshape(*{shape})")
+    return d.pick(
+        f"{f}({x}, {shape})", f"{f}({x}, {shape}, order='F')", f"{x}.reshape({shape})", f"{x}.reshape(*{shape})"
+    )
 
 
 @recipe("np.ravel", "np.copy", "np.atleast_1d", "np.atleast_2d", "np.atleast_3d", "np.squeeze")
@@ -84,7 +86,8 @@ def _(d, f):
 def _(d, f):
     x = d.x(ndim=-1)
     widths = tuple((d.integer(0, 2), d.integer(0, 1)) for _ in range(x.ndim))
-    return f"{f}({x}, {d.pick(1, (0, 1), widths)}{d.pick('', ', constant_values=0.5')})"
+    modes = "", ", constant_values=0.5", ", mode='edge'", ", mode='reflect'", ", mode='wrap'", ", mode='symmetric'"
+    return f"{f}({x}, {d.pick(1, (0, 1), widths)}{d.pick(*modes)})"
 
 
 # Joining and cutting.
@@ -136,7 +139,8 @@ def _(d, f):
     x = d.x()
     axis = d.axis(x, none=True)
     n = x.size if axis is None else x.shape[axis]
-    return f"{f}({x}, {d.indices(d.pick((), (2,), (2, 2)), n)}, axis={axis})"
+    mode = d.pick("", "", ", mode='wrap'", ", mode='clip'")
+    return f"{f}({x}, {d.indices(d.pick((), (2,), (2, 2)), n)}, axis={axis}{mode})"
 
 
 @recipe("np.take_along_axis")
@@ -243,7 +247,12 @@ def _(d, f):
 @recipe("np.linspace", "np.geomspace", "np.logspace")
 def _(d, f):
     low, high = d.x(ndim=d.pick(0, 0, 1), low=0.5, high=1, whole=0), d.x(ndim=0, low=1, high=2, whole=0)
-    return f"{f}({low}, {high}, {d.integer(1, 4)})"
+    return f"{f}({low}, {high}, {d.integer(1, 4)}{d.pick('', ', endpoint=False')})"
+
+
+@recipe("np.vander")
+def _(d, f):
+    return f"{f}({d.x(ndim=1)}, {d.pick('None', 2, 3)}, increasing={d.flag()})"
 
 
 @recipe("np.hsplit", "np.vsplit", "np.dsplit")
