@@ -89,3 +89,10 @@ def test_degrees_of_freedom_that_are_used_up_leave_no_number():
     with np.errstate(all="ignore"):
         assert np.isnan(under_a_gradient(lambda x: np.var(x, ddof=3), x))
         assert under_a_gradient(lambda x: np.var(x * np.array([1, 2]), ddof=3), x) == np.inf
+
+
+@pytest.mark.parametrize("f", [np.max, np.min])
+def test_extremes_of_nothing_are_the_initial_value(f):
+    x = np.zeros((2, 0), np.float32)
+    check_same(lambda x: f(x, axis=1, initial=0.5), x)
+    assert flux.gradient(lambda x: np.sum(f(x, axis=1, initial=0.5)), x).shape == (2, 0)

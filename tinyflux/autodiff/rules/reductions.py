@@ -111,6 +111,8 @@ def _looked_at(a: Any, axis: Axis, keepdims: bool, where: Any) -> Any:
 
 def _extreme(function: Any, against: Any, neutral: float) -> Callable[..., Any]:
     def reduction(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
+        if initial is not None and not a.size:
+            return np.sum(a, axis=axis, keepdims=keepdims, dtype=a.dtype) + initial
         y = _reduced(function, masked(a, where, neutral), axis, keepdims)
         return y if initial is None else against(y, initial)
 
