@@ -222,3 +222,18 @@ def _(d, f):
 @recipe("np.linalg.lstsq")
 def _(d, f):
     return f"{f}({symmetric(d)}[:, :2], {d.x(shape=(3, 2), whole=0)})[0]"
+
+
+@recipe("np.linalg.cond")
+def _(d, f):
+    return f"{f}({symmetric(d)}{d.pick('', ', 1')})"
+
+
+@recipe("np.linalg.tensorinv")
+def _(d, f):
+    return f"{f}({symmetric(d)}.reshape(3, 1, 3), ind=2)"
+
+
+@recipe("np.linalg.tensorsolve")
+def _(d, f):
+    return f"{f}(({symmetric(d)} + 20 * np.eye(3, dtype=f4)).reshape(3, 1, 3), {d.x(shape=(3, 1), whole=0)})"
