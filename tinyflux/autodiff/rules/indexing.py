@@ -96,12 +96,12 @@ def _choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
 
 def _delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     arr, axis = _flat(arr, axis)
-    return np.take(arr, np.delete(np.arange(arr.shape[axis]), obj), axis=axis)
+    return np.take(arr, np.delete(np.arange(arr.shape[axis]), plain(obj)), axis=axis)
 
 
 def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     arr, axis = _flat(arr, axis)
-    n = arr.shape[axis]
+    n, obj = arr.shape[axis], plain(obj)
     values = np.reshape(values, (1,) * (arr.ndim - np.ndim(values)) + np.shape(values))
     if isinstance(obj, (int, np.integer)):
         values = np.moveaxis(values, 0, axis)
@@ -123,7 +123,7 @@ def _apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: An
 
 def _bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     """Weights added up by their numbers."""
-    count = len(np.bincount(x, minlength=minlength))
+    count = len(np.bincount(plain(x), minlength=minlength))
     zeros = np.zeros_like(plain(weights), np.float64, shape=(count,))
     return apply(scattered, (zeros, [x], weights.astype(np.float64)))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..rule import composed, variadic
+from ..tape import plain
 
 
 def _concatenate(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Iterator[Any]:
@@ -60,7 +61,7 @@ composed(np.block, _block)
 
 def _split(cut: Callable[..., Any]) -> Callable[..., list[Any]]:
     def parts(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-        ends = np.cumsum([len(part) for part in cut(np.arange(ary.shape[axis]), indices_or_sections)]).tolist()
+        ends = np.cumsum([len(part) for part in cut(np.arange(ary.shape[axis]), plain(indices_or_sections))]).tolist()
         x = np.moveaxis(ary, axis, 0)
         return [np.moveaxis(x[start:end], 0, axis) for start, end in zip([0, *ends], ends)]
 
