@@ -172,8 +172,48 @@ JOINED = [
     Case("unpacking", lambda x: np.stack([row * i for i, row in enumerate(x)]), "3j"),
 ]
 
+SAMPLED = [
+    Case("interp", lambda x, f: np.interp(x, [-1.5, -0.4, 0.3, 1.9], f), "ij 4"),
+    Case("interp of one point", lambda x, f: np.interp(x, [0.1], f), "i 1"),
+    Case("interp, its ends", lambda x, f: np.interp(x, [-0.5, 0.6], f, left=7.0, right=-1.0), "i 2"),
+    Case("interp at a number", lambda x, f: np.interp(x, [-0.5, 0.6], f), ". 2"),
+    Case("interp of moving points", lambda x, p, f: np.interp(x, p[0] + np.cumsum(1 + p * p), f), "i 4 4", 0.5, 2),
+    Case("interp, periodic", lambda x, f: np.interp(x, [0.5, -0.4, 1.3], f, period=2), "i 3"),
+    Case("trapezoid", lambda y: np.trapezoid(y, dx=0.5), "ij"),
+    Case("trapezoid over x", lambda y, x: np.trapezoid(y, x, axis=0), "ij i"),
+    Case("trapezoid over many x", lambda y, x: np.trapezoid(y, x), "ij ij"),
+    *[
+        Case(f"np.gradient, edge_order={e}", lambda f, e=e: np.multiply(*np.gradient(f, 0.5, 2, edge_order=e)), "43")
+        for e in (1, 2)
+    ],
+    *[
+        Case(
+            f"np.gradient over a grid, edge_order={e}",
+            lambda f, x, e=e: np.gradient(f, np.cumsum(x), axis=0, edge_order=e),
+            "4j 4",
+            0.5,
+            2,
+        )
+        for e in (1, 2)
+    ],
+    Case("np.gradient of a vector", lambda f: np.gradient(f), "2"),
+    Case("ediff1d", lambda x, e: np.ediff1d(x, to_begin=e) * np.ediff1d(x, to_end=e), "ij k", least=1),
+    Case("ediff1d alone", np.ediff1d, "ij", least=1),
+    *[
+        Case(f"cov {o}", lambda x, o=o: np.cov(x, **o), "35")
+        for o in ({}, {"rowvar": False}, {"bias": True}, {"ddof": 0})
+    ],
+    Case("cov of two", lambda x, y: np.cov(x, y), "i5 5", least=1),
+    Case("cov of one", lambda x: np.cov(x), "5"),
+    Case("corrcoef", lambda x, y: np.corrcoef(x, y), "25 5"),
+    Case("corrcoef of columns", lambda x: np.corrcoef(x, rowvar=False), "52"),
+    Case("polyval", lambda p, x: np.polyval(p, x), "3 ij"),
+    Case("polyval of plain coefficients", lambda x: np.polyval([1.0, -2.0, 0.5], x), "i"),
+]
+
 CASES = [
     *REARRANGED,
+    *SAMPLED,
     *MADE,
     *WINDOWS,
     *JOINED,

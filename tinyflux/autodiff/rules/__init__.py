@@ -10,9 +10,28 @@ the origin, where their second derivatives are NaN; sort gives the gradient of e
 slope 0, and a^x has slope 0 at a = 0; a·log(b) has slope 0 for a at a = b = 0.
 """
 
-from . import accumulations, decompositions, elementwise, indexing, joining, linalg, products, reductions, shapes
+from . import (
+    accumulations,
+    decompositions,
+    elementwise,
+    indexing,
+    joining,
+    linalg,
+    products,
+    reductions,
+    sampled,
+    shapes,
+)
 
 __all__ = [
-    "accumulations", "decompositions", "elementwise", "indexing", "joining", "linalg", "products", "reductions",
+    "accumulations",
+    "decompositions",
+    "elementwise",
+    "indexing",
+    "joining",
+    "linalg",
+    "products",
+    "reductions",
+    "sampled",
     "shapes",
-]  # fmt: skip
+]

@@ -14,7 +14,7 @@ from ...autodiff.tape import compositions
 from .. import program
 from ..indexing import dropped, sliced, transposing
 from ..program import Node
-from ..symbolic import NotCompilable, Symbolic, lower, node_of
+from ..symbolic import NotCompilable, Symbolic, lower, node_of, wrapped
 from .elementwise import cast, promoted
 
 # Rearranging.
@@ -182,3 +182,14 @@ def _argsort(a: Any, axis: int | None = -1, kind: Any = None, stable: Any = None
     both = program.call("argsort", [rows], (*rows.shape[:-1], 2, n), np.int64, n)  # the second half is for calculating
     found = basic(both, [*[slice(None)] * (x.ndim - 1), 0, slice(None)])
     return transpose(found, np.argsort(order).tolist())
+
+
+@lower(np.searchsorted)
+def _searchsorted(a: Any, v: Any, side: str = "left", sorter: None = None) -> Any:
+    """How many elements come before each value; NaN comes after all others."""
+    if sorter is not None:
+        raise NotCompilable("np.searchsorted with a sorter can't be compiled; sort the array before.")
+    elements, values = wrapped(node_of(a)), np.expand_dims(wrapped(node_of(v)), -1)
+    last = values != values
+    before = elements < values if side == "left" else elements <= values
+    return np.sum(before | last & (elements == elements if side == "left" else last), axis=-1)
