@@ -9,10 +9,12 @@ The heart of it is `fit`: everything before makes its ingredients, everything af
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -33,6 +35,8 @@ ITERATIONS = {"batch": 200, "stochastic": 64_000, "minibatch": 4_000}
 RULES = {"Descent": flux.Descent, "ADAM": flux.ADAM}
 ETA = {"Descent": 0.1, "ADAM": 0.01}
 MOVES = {"cpu": flux.cpu, "gpu": flux.gpu}
+UNFINISHED = ".unfinished-"  # begins the names of folders in which results are written
+STALE = 3600.0  # seconds after which such a folder must be that of a dead process
 CURVE_POINTS = 1_000  # that are kept of the loss curve, however long the run
 
 
@@ -166,7 +170,11 @@ def require(*packages: str) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """See before the training, not after it, whether the results can be written."""
+    """See before the training, not after it, whether the results can be written; remove what killed ones have left."""
+    for left in folder.glob(f"{UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -271,7 +279,7 @@ def write(model: Any, opt: Any, data: datasets.Data, options: argparse.Namespace
     """Put the model, the figures and the pictures into the folder: all of them, or none."""
     text = summary(model, data, options, record)
     try:
-        with tempfile.TemporaryDirectory(dir=options.output, prefix=".unfinished-") as name:
+        with tempfile.TemporaryDirectory(dir=options.output, prefix=UNFINISHED) as name:
             folder = Path(name)
             flux.save(folder / "model.npz", model, opt)
             (folder / "results.json").write_text(json.dumps(results(model, data, options, record)) + "\n")

@@ -62,6 +62,12 @@ class Curve:
         """The mean loss of the last WINDOW iterations, or of as many as there were."""
         return float(self.recent[: min(int(self.count), WINDOW)].mean())
 
+    def loss_of(self, iteration: int) -> np.float32 | None:
+        """The loss of an iteration, from 1 on, if it was kept."""
+        if iteration <= EARLY:
+            return np.float32(self.early[iteration - 1])
+        return None if iteration % WINDOW else np.float32(self.loss[iteration // WINDOW - 1])
+
     def losses(self, last: int = LONGEST) -> tuple[np.ndarray, np.ndarray]:
         """Iterations up to `last`, and their losses: all the early ones, then one of every WINDOW."""
         early = np.arange(1, min(int(self.count), EARLY) + 1)

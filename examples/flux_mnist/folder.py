@@ -2,7 +2,7 @@
 
     settings.json   what the run depends on, and what it was begun with
     metrics.jsonl   a line for each checkpoint, and one for each time that the training was begun or gone on with
-    state.npz       the model, the optimiser's state and the loss curve: written by `flux.save`
+    state.npz       the model, the optimiser's state, the loss curve, and a mark of the run: written by `state.State`
     progress.json   how far it is, while it is trained
     lock            held by the process that trains it
 
@@ -11,7 +11,9 @@ All can be read at any time: they are written in one move, or a line at a time.
 
 import contextlib
 import json
+import math
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,15 @@ from typing import Any
 from examples.mnist import Refused
 
 from .grid import Run
+
+STALE = 3600.0  # seconds after which a file that was to replace another must be that of a dead process
+TEXT, COUNT, NUMBER = "a text", "a number from 0 on", "a number"
+ENTRIES: list[dict[str, str | None]] = [  # of metrics: all that one of each kind has, and of what kind that is
+    {"event": TEXT, "time": TEXT},
+    {"iteration": COUNT, "accuracy": NUMBER, "loss": NUMBER, "mean_loss": NUMBER, "seconds": NUMBER},
+    {"diverged": TEXT, "at": COUNT},
+    {"value": NUMBER, "rule": TEXT, "seed": COUNT, "seconds": NUMBER, "diverged": None, "curve": None},
+]
 
 
 class Folder:
@@ -31,6 +42,11 @@ class Folder:
         self._settings = self.path / "settings.json"
         self._metrics = self.path / "metrics.jsonl"
         self._progress = self.path / "progress.json"
+
+    @property
+    def remedy(self) -> str:
+        """What helps where something in the folder is damaged."""
+        return f"Remove {self.path}, and the run begins anew"
 
     def lock(self) -> Any:
         """A lock that one process can hold; it is free again when that process ends, in whatever way."""
@@ -46,20 +62,39 @@ class Folder:
     def check(self, dataset: dict[str, str]) -> dict[str, Any] | None:
         """The settings, after seeing that the run was begun as it is asked for now; else Refused."""
         settings = self.settings()
-        for name, wanted in {**self.run._asdict(), **dataset}.items():
-            if settings is not None and settings.get(name) != wanted:
+        if settings is None:
+            if self.state.exists() or self.metrics():
+                raise Refused(f"{self._settings} is missing. {self.remedy}")
+            return None
+        for name, wanted in {**self.run.settings(), **dataset}.items():
+            if settings.get(name) != wanted:
                 raise Refused(
                     f"{self.path} was begun with the {name} {settings.get(name)!r}, not {wanted!r}; name another "
                     "folder by --output, or remove that one"
                 )
+        if not _is(COUNT, settings.get("threads")) or settings["threads"] < 1:
+            threads = f"{settings.get('threads')!r} threads"
+            raise Refused(f"{self._settings} is damaged: it tells of {threads}. {self.remedy}")
         return settings
 
     def begin(self, settings: dict[str, Any]) -> None:
         write(self._settings, json.dumps(settings, indent=1) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All entries so far; a line that was not written to its end doesn't count."""
-        return [json.loads(line) for line in _whole_lines(self._metrics)]
+        """All entries so far; a last line that was not written to its end doesn't count. Refused if another is bad."""
+        return [self._entry(i, line) for i, line in enumerate(_whole_lines(self._metrics).split(b"\n")[:-1], 1)]
+
+    def _entry(self, i: int, line: bytes) -> dict[str, Any]:
+        try:
+            if b"\r" in line:
+                raise ValueError("a carriage return is in it")
+            entry = json.loads(line.decode(), parse_constant=_no_number)
+            if not isinstance(entry, dict) or not any(_fits(entry, kind) for kind in ENTRIES):
+                raise ValueError("it is no entry")
+        except (ValueError, RecursionError) as error:
+            where = f"{self._metrics}, line {i}"
+            raise Refused(f"{where}, is damaged ({error}): {line[:60]!r}. {self.remedy}") from error
+        return dict(entry)
 
     def checkpoints(self) -> list[dict[str, Any]]:
         """The entries of checkpoints alone: iteration, accuracy, loss, mean_loss, seconds."""
@@ -71,9 +106,9 @@ class Folder:
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add an entry, and see that it is on the disk."""
-        size = sum(len(line.encode()) + 1 for line in _whole_lines(self._metrics))
+        self.metrics()  # where one is bad, nothing is written
         with open(self._metrics, "ab") as file:
-            file.truncate(size)  # what was left of a line when its writer was killed
+            file.truncate(len(_whole_lines(self._metrics)))  # what was left of a line when its writer was killed
             file.write(json.dumps(entry).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -86,7 +121,9 @@ class Folder:
     def told(self) -> dict[str, Any] | None:
         """How far the training was when it told last; None where it hasn't, or came to its end."""
         with contextlib.suppress(Refused, OSError):
-            return _read(self._progress)
+            told = _read(self._progress) or {}
+            if _is(COUNT, told.get("iteration")) and _is(NUMBER, told.get("loss")):
+                return told
         return None
 
     def clear(self) -> None:
@@ -103,6 +140,10 @@ def replaced(path: Path, lasting: bool = True) -> Iterator[Path]:
         path: the name.
         lasting: whether it is to be on the disk before, for the case of a power cut.
     """
+    for left in path.parent.glob(f".{'?' * 16}.{path.name}"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
     temporary = path.parent / f".{os.urandom(8).hex()}.{path.name}"
     try:
         yield temporary
@@ -123,13 +164,29 @@ def write(path: Path, text: str, lasting: bool = True) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise Refused(f"{path} is damaged ({error}); remove {path.parent}, and the run begins anew") from error
 
 
-def _whole_lines(path: Path) -> list[str]:
+def _whole_lines(path: Path) -> bytes:
     text = path.read_bytes() if path.exists() else b""
-    return text[: text.rfind(b"\n") + 1].decode().splitlines()
+    return text[: text.rfind(b"\n") + 1]
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def _fits(entry: dict[str, Any], kind: dict[str, str | None]) -> bool:
+    return entry.keys() >= kind.keys() and all(_is(wanted, entry[name]) for name, wanted in kind.items() if wanted)
+
+
+def _is(wanted: str, x: Any) -> bool:
+    if wanted == TEXT:
+        return isinstance(x, str)
+    return (
+        type(x) in ((int,) if wanted == COUNT else (int, float)) and math.isfinite(x) and (x >= 0 or wanted == NUMBER)
+    )

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MODELS = ("4LS", "3LS", "2LR")
 VARIANTS = ("batch", "stochastic", "minibatch")
@@ -40,6 +40,10 @@ class Run(NamedTuple):
     def name(self) -> str:
         """The name of its folder."""
         return f"{self.model}-{self.variant}-{self.optimiser}-seed{self.seed}"
+
+    def settings(self) -> dict[str, Any]:
+        """What has to be the same where a run is gone on with."""
+        return {**self._asdict(), "eta": ETA[self.optimiser]}
 
     def __str__(self) -> str:
         return f"{self.model} {self.variant} {self.optimiser} seed {self.seed}"

@@ -7,15 +7,13 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-import tinyflux as flux
 from examples import models
 from examples.mnist import Refused
 
 from .curve import Curve
 from .folder import Folder
 from .grid import LONGEST, MODELS, OPTIMISERS, VARIANTS, Run
+from .state import State
 
 Kind = tuple[str, str, str]  # model, variant, optimiser: all runs of a kind differ in their seeds alone
 KINDS: list[Kind] = list(itertools.product(MODELS, VARIANTS, OPTIMISERS))
@@ -78,6 +76,7 @@ class Table:
             settings, entries = folder.settings(), folder.checkpoints()
             if settings is None or not entries:
                 continue
+            Folder(results, Run(*kind, seed, settings.get("batchsize"))).check({})
             self.settings[kind, seed] = settings
             self.seconds[kind, seed] = max(entry["seconds"] for entry in entries)
             ends = [entry for entry in folder.metrics() if "diverged" in entry]
@@ -119,9 +118,9 @@ class Table:
         folder = Folder(self.results, Run(*kind, seed, None))
         if not folder.state.exists():
             return None
-        curve = Curve()
-        flux.load(folder.state, {"model": models.build(kind[0]), "curve": curve, "seconds": np.zeros(())})
-        return curve
+        state = State(folder, models.build(kind[0]))
+        state.load()
+        return state.curve
 
 
 def _seeds(results: Path) -> list[int]:

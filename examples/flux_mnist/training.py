@@ -16,9 +16,9 @@ import numpy as np
 import tinyflux as flux
 from examples import datasets, machine, models
 
-from .curve import Curve
 from .folder import Folder, Refused
 from .grid import ETA, Run, checkpoints, size
+from .state import State
 
 SAVE = 30.0  # seconds of training after which the state is saved between checkpoints
 LOOK = 0.2  # seconds after which it looks whether it is to stop, and tells how far it is
@@ -97,30 +97,22 @@ class _Training:
         flux.seed(run.seed)
         self.model = models.build(run.model)
         self.opt = flux.setup(getattr(flux, run.optimiser)(ETA[run.optimiser]), self.model)
-        self.curve = Curve()
-        self.seconds = np.zeros(())
-        how, self.step = self._step(settings and settings["step"])
+        self.state = State(folder, self.model)
+        how, self.step = self._step(settings and settings.get("step"))
         if settings is None:
-            fixed = {**run._asdict(), "eta": ETA[run.optimiser], **dataset, "step": how}
+            fixed = {**run.settings(), **dataset, "step": how}
             fixed |= {"threads": threads, "parameters": flux.parameter_count(self.model), "begun": surroundings()}
             folder.begin(fixed)
         if folder.state.exists():
-            self._load()
+            self.state.load(self.opt)
+            self.state.check_metrics()
+        elif folder.checkpoints():
+            raise Refused(f"{folder.state} is missing. {folder.remedy}")
         folder.append({"event": "gone on" if self.iteration else "begun", "at": self.iteration, **surroundings()})
 
     @property
     def iteration(self) -> int:
-        return int(self.curve.count)
-
-    def _load(self) -> None:
-        path = self.folder.state
-        try:
-            flux.load(path, self._state(), self.opt)
-        except flux.CheckpointError as error:
-            raise Refused(f"{error} Remove {self.folder.path}, and the run begins anew") from error
-
-    def _state(self) -> Any:
-        return {"model": self.model, "curve": self.curve, "seconds": self.seconds}
+        return int(self.state.curve.count)
 
     def _step(self, how: str | None) -> tuple[str, Step]:
         """What makes iterations, as native code where that can be had, and its name."""
@@ -156,38 +148,38 @@ class _Training:
     def _train(self, goal: int) -> None:
         """The loop around the step. The time that counts is that of sampling, training and keeping the losses."""
         orders = samples(self.folder.run, len(self.data[0]), self.size, self.iteration)
-        order, chunk, told, saved = next(orders), 1, self.seconds + LOOK, self.seconds + SAVE
+        order, chunk, told, saved = next(orders), 1, self.state.seconds + LOOK, self.state.seconds + SAVE
         with np.errstate(all="ignore"):  # an overflow ends in a loss that is not finite
             while self.iteration < goal:
                 start = time.perf_counter()
                 count = min(chunk, goal - self.iteration)
                 losses = self.step(order[:count])
                 finite = losses if np.isfinite(losses[-1]) else losses[:-1]
-                self.curve.add(finite)
+                self.state.curve.add(finite)
                 order = order[count:] if count < len(order) else next(orders)
                 spent = time.perf_counter() - start
-                self.seconds += spent
+                self.state.seconds += spent
                 if len(finite) < len(losses):
                     raise flux.NonFiniteLoss(f"the loss is {losses[-1]}")
                 chunk = max(1, min(2 * chunk, int(len(losses) * LOOK / spent)))
-                if self.seconds > told or self.iteration == goal:
-                    self.folder.tell(self.iteration, self.curve.recent_mean)
-                    told = self.seconds + LOOK
+                if self.state.seconds > told or self.iteration == goal:
+                    self.folder.tell(self.iteration, self.state.curve.recent_mean)
+                    told = self.state.seconds + LOOK
                 if self.stop():
                     self._save()
                     raise Stopped(f"{self.folder.run} was stopped after {self.iteration:,} iterations")
-                if self.seconds > saved:
+                if self.state.seconds > saved:
                     self._save()
-                    saved = self.seconds + SAVE
+                    saved = self.state.seconds + SAVE
 
     def _save(self) -> None:
-        flux.save(self.folder.state, self._state(), self.opt)
+        self.state.save(self.opt)
 
     def _test(self) -> None:
         pixels, labels = self.test
         accuracy = float(np.mean(flux.onecold(self.model(pixels)) == labels))
-        losses = {"loss": self.curve.last, "mean_loss": self.curve.recent_mean}
-        entry = {"iteration": self.iteration, "accuracy": accuracy, **losses, "seconds": float(self.seconds)}
+        losses = {"loss": self.state.curve.last, "mean_loss": self.state.curve.recent_mean}
+        entry = {"iteration": self.iteration, "accuracy": accuracy, **losses, "seconds": float(self.state.seconds)}
         self.folder.append(entry)
 
 

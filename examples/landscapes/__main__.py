@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import tinyflux as flux
-from examples.mnist import Refused, check_folder, count, rate, require
+from examples.mnist import UNFINISHED, Refused, check_folder, count, rate, require
 
 from . import figures, tutorial
 from .functions import LANDSCAPES
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     check_folder(options.output)
-    with tempfile.TemporaryDirectory(dir=options.output, prefix=".unfinished-") as name:
+    with tempfile.TemporaryDirectory(dir=options.output, prefix=UNFINISHED) as name:
         folder = Path(name)
         rows = [row for name in tqdm(options.function, disable=None) for row in show(folder, name, options)]
         print(write_steps(folder, rows, options.tolerance))

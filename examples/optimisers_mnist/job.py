@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from examples import datasets
 from examples.flux_mnist import training as articles
 from examples.flux_mnist import workers
-from examples.flux_mnist.folder import Folder
+from examples.flux_mnist.folder import Folder, Refused
 
 from .contest import ENTRIES, Entry
-from .training import BATCHSIZE, split, train
+from .training import BATCHSIZE, MEASURES, Data, split, train
 
 Runs = dict[tuple[float, int], dict[str, Any]]  # what was measured, by value and seed
 
@@ -34,6 +34,10 @@ class Task(NamedTuple):
     def name(self) -> str:
         """The name of its folder."""
         return f"{self.entry.replace(' ', '-')}-{self.iterations}"
+
+    def settings(self) -> dict[str, Any]:
+        """What has to be the same where a rule is gone on with."""
+        return self._asdict()
 
     def __str__(self) -> str:
         return self.entry
@@ -82,8 +86,26 @@ class Job(workers.Job):
 
 
 def finished(folder: Folder) -> Runs:
-    """The runs that are done."""
-    return {(entry["value"], entry["seed"]): entry for entry in folder.metrics() if "curve" in entry}
+    """The runs that are done; Refused where one was made with another rule than it would be now."""
+    runs, rule = {}, ENTRIES[folder.run.entry].rule
+    for i, run in enumerate(folder.metrics(), 1):
+        if "curve" not in run:
+            continue
+        wanted = repr(rule(run["value"], folder.run.iterations))
+        if run["rule"] != wanted or not _is_whole(run):
+            got = f"a run of {run['rule']}, not {wanted}" if run["rule"] != wanted else "a run without all measurements"
+            raise Refused(f"{folder.path / 'metrics.jsonl'}, line {i}, holds {got}. {folder.remedy}")
+        runs[run["value"], run["seed"]] = run
+    return runs
+
+
+def _is_whole(run: dict[str, Any]) -> bool:
+    """Whether all that is measured of a run is there; one that diverged ended early."""
+    curve, columns = run["curve"], {"iteration", *[f"{part} {what}" for part in Data._fields for what in MEASURES]}
+    if type(run["diverged"]) is int:
+        return isinstance(curve, dict)
+    whole = run["diverged"] is None and isinstance(curve, dict) and curve.keys() == columns
+    return whole and all(isinstance(x, list) and x and set(map(type, x)) <= {int, float} for x in curve.values())
 
 
 def choose(runs: Runs, values: Iterable[float], seeds: Iterable[int]) -> float:

@@ -1,6 +1,7 @@
 """The time of a step of each rule: in a process of its own, the rules by turns, when the trainings are done."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -26,14 +27,27 @@ ITERATIONS = 10  # of a rule in a round
 def times(results: Path, dataset: str, rules: list[str]) -> dict[str, float]:
     """Microseconds of gradient and update, by rule; what was measured before is taken from the folder of results."""
     file = results / "times.json"
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    known = _known(file)
     if not known.keys() >= set(rules):
         argument = json.dumps({"dataset": dataset, "rules": rules, "file": str(file.resolve())})
         code, words = runner()(str(ROOT), __name__, argument, 1)
         if code != workers.DONE:
             raise Refused(f"the time of the steps could not be measured: {words}")
-        known = json.loads(file.read_text(encoding="utf-8"))
-    return dict(known)
+        known = _known(file)
+    return known
+
+
+def _known(file: Path) -> dict[str, float]:
+    """What was measured; Refused where it is damaged."""
+    try:
+        known = dict(json.loads(file.read_text(encoding="utf-8")))
+        if not all(isinstance(time, float) and 0 < time < math.inf for time in known.values()):
+            raise ValueError("not all are times")
+    except FileNotFoundError:
+        return {}
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{file} is damaged ({error}); remove it, and the times are measured anew") from error
+    return known
 
 
 def measure(dataset: str, rules: list[str], stop: Callable[[], bool]) -> dict[str, float]:

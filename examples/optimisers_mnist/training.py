@@ -16,6 +16,7 @@ from examples.flux_mnist.training import Step, Stopped, native, plain, samples
 BATCHSIZE = 128
 HELD_BACK = 6  # one of so many training images is kept for validation: 10,000 of MNIST's
 MEASURED = 10_000  # training images, at most, of which loss and accuracy are measured
+MEASURES = ("loss", "accuracy")  # of the images of each kind
 POINTS = 12  # of a curve, besides its start
 
 

@@ -61,10 +61,10 @@ def train(folder, goal, stop=never, dataset=DATASET, threads=1):
 
 
 def state(folder):
-    """All that was saved, as bits, but for the time."""
+    """All that was saved, as bits, but for the time, and the mark of the images."""
     with np.load(folder.state) as file:
         arrays = {name: (file[name].dtype, file[name].shape, file[name].tobytes()) for name in file.files}
-    del arrays["model['seconds']"]
+    del arrays["model['seconds']"], arrays["model['run']"]
     return arrays
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import tinyflux as flux
 from examples import models
 from examples.flux_mnist import grid
-from examples.flux_mnist.curve import Curve
 from examples.flux_mnist.folder import Folder
+from examples.flux_mnist.state import State
 from examples.flux_mnist.table import Table
 
 BEGUN = {
@@ -54,10 +54,9 @@ def leave(results, kind, percents, seed=0, seconds=0.001, curve=None, **settings
         losses = {"loss": 1 / iteration, "mean_loss": 2 / iteration}
         folder.append({"iteration": iteration, "accuracy": percent / 100, **losses, **time})
     if curve is not None:
-        losses = Curve()
-        losses.add(np.asarray(curve, np.float64))
-        state = {"model": models.build(kind[0]), "curve": losses, "seconds": np.zeros(())}
-        flux.save(folder.state, state, flux.setup(flux.Descent(), state["model"]))
+        state = State(folder, models.build(kind[0]))
+        state.curve.add(np.asarray(curve, np.float64))
+        state.save(flux.setup(flux.Descent(), state.model))
     return folder
 
 

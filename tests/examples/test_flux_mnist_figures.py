@@ -14,9 +14,9 @@ from matplotlib.colors import to_rgb
 import tinyflux as flux
 from examples import models
 from examples.flux_mnist import figures
-from examples.flux_mnist.curve import Curve
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import MODELS, OPTIMISERS, VARIANTS, Run, grid
+from examples.flux_mnist.state import State
 from examples.flux_mnist.table import Table
 
 NAMES = [*(f"learning-{variant}" for variant in VARIANTS), "average-2LR-stochastic-ADAM"]
@@ -30,14 +30,14 @@ def write_run(results, kind, losses=None, tests=(), seed=0):
     """The folder of a run; tests are iteration, accuracy in percent, seconds."""
     folder = Folder(results, Run(*kind, seed, 128))
     folder.path.mkdir(parents=True)
-    folder.begin({**folder.run._asdict(), "data_sha256": "none"})
+    folder.begin({**folder.run.settings(), "data_sha256": "none", "threads": 1})
     for iteration, percent, seconds in tests:
         entry = {"iteration": iteration, "accuracy": percent / 100, "loss": 0.1, "mean_loss": 0.1}
         folder.append({**entry, "seconds": seconds})
     if losses is not None:
-        curve = Curve()
-        curve.add(losses)
-        flux.save(folder.state, {"model": models.build(kind[0]), "curve": curve, "seconds": np.zeros(())})
+        state = State(folder, models.build(kind[0]))
+        state.curve.add(losses)
+        flux.save(folder.state, state._tree(state._mark()))
 
 
 @pytest.fixture(scope="module")

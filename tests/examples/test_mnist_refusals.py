@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import os
 import re
 import signal
 import subprocess
@@ -185,3 +186,13 @@ def test_a_missing_package(package, tmp_path):
     refused(done, 1, "mnist: ", pip_install("examples"))
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out" / "model.npz").exists()
+
+
+def test_what_a_killed_run_left_is_removed_after_an_hour(tmp_path):
+    for name in (".unfinished-fresh", ".unfinished-stale", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.npz").write_text("half")
+    for name in (".unfinished-stale", "model"):
+        os.utime(tmp_path / name, (0, 0))
+    mnist.check_folder(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".unfinished-fresh", "model"]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -13,8 +14,9 @@ from threadpoolctl import threadpool_limits
 import tinyflux as flux
 from examples import datasets
 from examples.flux_mnist import workers
+from examples.flux_mnist.folder import Refused
 from examples.flux_mnist.training import Stopped
-from examples.optimisers_mnist import contest, job, training
+from examples.optimisers_mnist import contest, job, timing, training
 from examples.optimisers_mnist.__main__ import main
 from examples.optimisers_mnist.contest import ADAM, CONTESTANTS, ENTRIES, PADAM
 
@@ -230,6 +232,66 @@ def test_native_code_and_numpy_give_the_same_but_for_roundings(digits, monkeypat
     assert [run["step"] for run in runs] == ["native code", "NumPy"]
     for name in ("train loss", "validation loss", "test loss"):
         assert runs[0]["curve"][name] == pytest.approx(runs[1]["curve"][name], rel=1e-4)
+
+
+# What is refused
+
+
+@pytest.fixture(scope="module", name="made")
+def _made(tmp_path_factory):
+    """A job that is done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CC", NO_COMPILER)
+        one = a_job(tmp_path_factory.mktemp("made"), "Padam p=0.25", 7, choosing=(0,), reporting=())
+        job.work(one, never)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rule": "Padam(eta=0.2)"}, r"line 2, holds a run of Padam\(eta=0\.2\), not Padam\(eta=0\.1,"),
+        ({"value": 0.3}, r"line 2, holds a run of Padam\(eta=0\.1, .*, not Padam\(eta=0\.3,"),
+        ({"value": "a"}, "line 2, is damaged"),
+        ({"seed": 0.5}, "line 2, is damaged"),
+        ({"curve": {}}, "line 2, holds a run without all measurements"),
+        ({"curve": [1]}, "line 2, holds a run without all measurements"),
+        ({"diverged": "no"}, "line 2, holds a run without all measurements"),
+    ],
+)
+def test_runs_that_are_not_those_of_the_job(change, message, made, tmp_path):
+    one = a_job(tmp_path, "Padam p=0.25", 7, choosing=(0,), reporting=())
+    shutil.copytree(made.folder.path, one.folder.path)
+    assert one.left() == []
+    path = one.folder.path / "metrics.jsonl"
+    event, run, *others = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([event, json.dumps({**json.loads(run), **change}) + "\n", *others]))
+    before = path.read_bytes()
+    for use in (one.left, one.outcome, lambda: job.work(one, never)):
+        with pytest.raises(Refused, match=message):
+            use()
+    assert path.read_bytes() == before
+
+
+def test_settings_of_another_job(made, tmp_path):
+    one = a_job(tmp_path, "Padam p=0.25", 7, choosing=(0,), reporting=())
+    shutil.copytree(made.folder.path, one.folder.path)
+    path = one.folder.path / "settings.json"
+    path.write_text(path.read_text().replace('"batchsize": 128', '"batchsize": 64'))
+    with pytest.raises(Refused, match="begun with the batchsize 64, not 128"):
+        job.work(one, never)
+    path.unlink()
+    with pytest.raises(Refused, match=r"settings\.json is missing"):
+        job.work(one, never)
+
+
+@pytest.mark.parametrize("text", ["", "5", "[1]", '{"Adam": "a"}', '{"Adam": -1.0}', '{"Adam": NaN}', "\0"])
+def test_times_that_are_damaged(text, tmp_path):
+    (tmp_path / "times.json").write_text(text)
+    with pytest.raises(Refused, match=r"times\.json is damaged \(.*\); remove it, and the times are measured anew"):
+        timing.times(tmp_path, "digits", ["Adam"])
+    (tmp_path / "times.json").write_text('{"Adam": 2.5}')
+    assert timing.times(tmp_path, "digits", ["Adam"]) == {"Adam": 2.5}
 
 
 # The command

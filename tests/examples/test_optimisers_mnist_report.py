@@ -30,21 +30,16 @@ TEST = {"Adam": (0.96, 0.97, 0.98), "Descent": (0.955, 0.964, 0.976), "Lion": (0
 NAMES = ["accuracies", "learning-loss", "learning-accuracy", "values", "padam", "adam"]
 
 
-def a_run(value, seed, validation, test=0.5, diverged=None):
+def note(job, value, seed, validation, test=0.5, diverged=None):
+    """Add a run to those that a job has made."""
     curve = {"iteration": [0, 5, 10]}
     for name, end in {"train": 0.99, "validation": validation, "test": test}.items():
         curve[f"{name} accuracy"], curve[f"{name} loss"] = [0.1, 0.8, end], [2.3, 1.0, 1 - end]
     if diverged is not None:
         curve = {name: values[:1] for name, values in curve.items()}
-    return {
-        "value": value,
-        "rule": "",
-        "seed": seed,
-        "step": "NumPy",
-        "seconds": 1.5,
-        "diverged": diverged,
-        "curve": curve,
-    }
+    rule = repr(job.entry.rule(value, job.run.iterations))
+    run = {"value": value, "rule": rule, "seed": seed, "step": "NumPy", "seconds": 1.5}
+    job.folder.append({**run, "diverged": diverged, "curve": curve})
 
 
 def a_job(results, name, tests=None, diverged=()):
@@ -58,11 +53,9 @@ def a_job(results, name, tests=None, diverged=()):
     for value in entry.values:
         for seed in CHOOSING:
             lower = 0 if value == best else 0.05
-            made.folder.append(
-                a_run(value, seed, CHOSEN[seed] - lower, diverged=7 if value == entry.values[-1] else None)
-            )
+            note(made, value, seed, CHOSEN[seed] - lower, diverged=7 if value == entry.values[-1] else None)
     for seed, test in zip(reporting, tests or (0.9, 0.911, 0.921)):
-        made.folder.append(a_run(best, seed, 0.5, test, 3 if seed in diverged else None))
+        note(made, best, seed, 0.5, test, 3 if seed in diverged else None)
     return made
 
 
@@ -195,9 +188,9 @@ def test_what_the_report_says(written):
 def test_a_choice_at_the_edge_is_told(tmp_path):
     entry, one = ENTRIES["Adam"], a_job(tmp_path, "Adam")
     for seed in CHOOSING:
-        one.folder.append(a_run(entry.values[0], seed, 0.99))
+        note(one, entry.values[0], seed, 0.99)
     for seed in REPORTING:
-        one.folder.append(a_run(entry.values[0], seed, 0.5))
+        note(one, entry.values[0], seed, 0.5)
     report(Table([one]), {"Adam": 1.0}, tmp_path, "")
     assert "so that a value beyond may be better: Adam (η = 0.0003)" in (tmp_path / "report.md").read_text()
 
@@ -205,7 +198,7 @@ def test_a_choice_at_the_edge_is_told(tmp_path):
 def test_a_power_whose_best_rate_is_at_the_edge_is_told(tmp_path):
     one = a_job(tmp_path, "Padam p=0.25")
     for seed in CHOOSING:
-        one.folder.append(a_run(0.1, seed, 0.99))
+        note(one, 0.1, seed, 0.99)
     report(Table([one]), {}, tmp_path, "")
     assert "p = 1/4: 0.1. For p = 1/4 it is at the edge of the grid" in (tmp_path / "report.md").read_text()
 
