@@ -19,7 +19,9 @@ SIZES = [{"i": 2, "j": 3, "k": 4, "m": 1, "n": 3}, {"i": 3, "j": 2, "k": 1, "m":
 
 # Cases that calculate with a NumPy array or a list of their own, beside the argument: an error on the device.
 MIXED = {"ndarray op x", "list op x", "negative base", "plain @ x", "einsum with plain", "concatenate with a list"}
-MIXED |= {"interp", "interp of one point", "interp, its ends", "interp at a number", "interp, periodic"}
+MIXED |= {f"interp {how}" for how in (
+    "in a list", "in a list of one point", "in a list, its ends", "at a number, in a list", "in a list, periodic",
+)}  # fmt: skip
 ZETA = "NumPy calls scipy.special.zeta _zeta, which CuPy does not know"
 BROADCASTS = "cupy.linalg.solve does not broadcast stacks of matrices"
 NO_AXIS = "CuPy knows no axis 0 of an array without axes"

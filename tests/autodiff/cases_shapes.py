@@ -173,12 +173,12 @@ JOINED = [
 ]
 
 SAMPLED = [
-    Case("interp", lambda x, f: np.interp(x, [-1.5, -0.4, 0.3, 1.9], f), "ij 4"),
-    Case("interp of one point", lambda x, f: np.interp(x, [0.1], f), "i 1"),
-    Case("interp, its ends", lambda x, f: np.interp(x, [-0.5, 0.6], f, left=7.0, right=-1.0), "i 2"),
-    Case("interp at a number", lambda x, f: np.interp(x, [-0.5, 0.6], f), ". 2"),
+    Case("interp in a list", lambda x, f: np.interp(x, [-1.5, -0.4, 0.3, 1.9], f), "ij 4"),
+    Case("interp in a list of one point", lambda x, f: np.interp(x, [0.1], f), "i 1"),
+    Case("interp in a list, its ends", lambda x, f: np.interp(x, [-0.5, 0.6], f, left=7.0, right=-1.0), "i 2"),
+    Case("interp at a number, in a list", lambda x, f: np.interp(x, [-0.5, 0.6], f), ". 2"),
     Case("interp of moving points", lambda x, p, f: np.interp(x, p[0] + np.cumsum(1 + p * p), f), "i 4 4", 0.5, 2),
-    Case("interp, periodic", lambda x, f: np.interp(x, [0.5, -0.4, 1.3], f, period=2), "i 3"),
+    Case("interp in a list, periodic", lambda x, f: np.interp(x, [0.5, -0.4, 1.3], f, period=2), "i 3"),
     Case("trapezoid", lambda y: np.trapezoid(y, dx=0.5), "ij"),
     Case("trapezoid over x", lambda y, x: np.trapezoid(y, x, axis=0), "ij i"),
     Case("trapezoid over many x", lambda y, x: np.trapezoid(y, x), "ij ij"),

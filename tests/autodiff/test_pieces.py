@@ -109,3 +109,26 @@ def test_a_sweep_twice_over_one_tape():
     np.testing.assert_array_equal(
         flux.jacobian(lambda x: x[0] * x[1:], np.array([2.0, 3.0, 4.0])), [[3, 2, 0], [4, 0, 2]]
     )
+
+
+CHANGES = {
+    "np.put": lambda x: np.put(x, [0], 1.0),
+    "np.put_along_axis": lambda x: np.put_along_axis(x, np.array([0]), 1.0, 0),
+    "np.fill_diagonal": lambda x: np.fill_diagonal(x, 0.0),
+    "np.place": lambda x: np.place(x, np.array([True, False]), [1.0]),
+    "np.putmask": lambda x: np.putmask(x, np.array([True, False]), 1.0),
+    "np.copyto": lambda x: np.copyto(x, np.zeros(2)),
+    "np.add.at": lambda x: np.add.at(x, [0, 0], 1.0),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_changes_an_array_is_refused(name):
+    def f(x):
+        CHANGES[name](x)
+        return np.sum(x)
+
+    with pytest.raises(TypeError, match=rf"{name} would change an array in place.*Make a new one: np.where"):
+        flux.gradient(f, np.ones(2))
+    with pytest.raises(flux.NotCompilable, match=f"{name} changes an array in place"):
+        flux.compile(f)(np.ones(2))

@@ -24,6 +24,15 @@ def cast(x: Any, dtype: Any = None) -> Any:
     return x.astype(dtype)
 
 
+_CHANGING = {np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask}
+
+
+def changes(function: Any) -> bool:
+    """Whether a function of NumPy's, or a ufunc's method, is there to change an array in place."""
+    is_method = isinstance(getattr(function, "__self__", None), np.ufunc)
+    return function in _CHANGING or (is_method and function.__name__ == "at")
+
+
 def outer(a: Any, b: Any) -> tuple[Any, Any]:
     """Two arrays in shapes in which an operation has every element of a meet every element of b."""
     return np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b

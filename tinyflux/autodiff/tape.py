@@ -21,7 +21,7 @@ import numpy as np
 
 from ..arrays import MOVE, MixedDevices, differ, is_array
 from .large import LARGE, backward, forward, is_plain, unbroadcast
-from .operators import ArrayOperators, outer
+from .operators import ArrayOperators, changes, outer
 from .pieces import Pieces
 
 _ages = itertools.count()
@@ -183,6 +183,8 @@ def _apply_unlisted(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) 
         return _compose(function, compositions[function], args, kwargs)
     if function not in constants:
         name = name_of(function)
+        if changes(function):
+            raise TypeError(_IN_PLACE.format(name))
         raise NotImplementedError(
             f"{name} has no gradient rule. Write it in functions that have one, or add a rule: "
             f"flux.rule({name}, lambda g, y, x: …), with the cotangent g of the result y, for each array argument."

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import on_gpu
-from ..autodiff.operators import ArrayOperators, outer
+from ..autodiff.operators import ArrayOperators, changes, outer
 from ..autodiff.tape import Tracked, apply, compositions, name_of
 from . import program
 from .program import Node
@@ -61,6 +61,8 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
         from .lower.elementwise import ufunc
 
         return wrapped(ufunc(function, args, kwargs))
+    if changes(function):
+        raise NotCompilable(_IN_PLACE.format(name_of(function)))
     if function in _VALUES:
         raise NotCompilable(
             f"{name_of(function)} can't be compiled: the shape of its result depends on values. Call it outside of the "
