@@ -387,7 +387,10 @@ def test_training_does_not_depend_on_a_note(stream, option, monkeypatch, capsys)
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("layout", [np.asfortranarray, lambda x: np.repeat(x, 2, axis=1)[:, ::2], np.array], ids=str)
+LAYOUTS = {"Fortran": np.asfortranarray, "strided": lambda x: np.repeat(x, 2, axis=1)[:, ::2], "C": np.array}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_data_that_is_changed_in_the_middle_of_a_pass(layout, shuffle):
     """Whatever its layout, compiled code reads it as it is by then."""
