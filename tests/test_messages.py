@@ -313,3 +313,31 @@ def test_what_a_gradient_holds_prints():
     bias = flux.gradient(lambda m: np.sum(m.bias), MODEL)
     assert repr(bias).startswith("Dense(weight=None, bias=float32[1], activation=identity)")
     assert repr(flux.gradient(lambda m: np.sum(m(X)), MODEL)).startswith("Dense(2, 1)")
+
+
+def written(z, index, value):
+    z[index] = value
+    return np.sum(z)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: written(np.zeros(2), 0, x[0]),
+        lambda x: written(np.zeros(2, int), 1, np.sum(x)),
+        lambda x: written(np.zeros((2, 3)), 0, x),
+        lambda x: np.zeros(2).fill(x[0]),
+        lambda x: np.array([x[0], 1.0]),
+    ],
+)
+def test_what_is_written_into_a_plain_array(f):
+    for gradient in (flux.gradient, flux.withgradient, flux.pullback):
+        with pytest.raises((TypeError, ValueError), match=r"np\.stack"):
+            gradient(f, np.ones(3))
+    with pytest.raises(flux.NotCompilable, match=r"values are not known yet"):
+        flux.compile(f)(np.ones(3))
+
+
+def test_an_array_of_rows_of_several_lengths_is_told_as_it_is():
+    with pytest.raises(ValueError, match=r"^setting an array element with a sequence"):
+        flux.gradient(lambda x: np.sum(x) + written(np.zeros(2), 0, [1.0, 2.0]), np.ones(3))

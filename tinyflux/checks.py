@@ -174,6 +174,11 @@ def check_loss(value: Any) -> None:
         )
 
 
+def was_setting_an_element(error: ValueError) -> bool:
+    """Whether NumPy could not write an object into an array; why, its cause tells."""
+    return error.__cause__ is not None and str(error).startswith("setting an array element with a sequence")
+
+
 def _function_for(x: Any) -> str:
     """What to write for a function or a layer in the place of `x`."""
     if isinstance(x, type):

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
-from ..checks import shown
+from ..checks import shown, was_setting_an_element
 from .tape import Tape, Tracked, plain, sweep
 
 
@@ -205,11 +205,21 @@ def _called(
             error.args = (f"{caller}: {_meeting(error.arrays, args)}. {MOVE}",)
             error.arrays = ()
         raise
+    except ValueError as error:
+        if was_setting_an_element(error) and "being differentiated" in str(error.__cause__):
+            error.args = (f"{caller}: {_ELEMENT}",)
+        raise
     finally:
         forked = _keep_state(stateful, tape)
     if forked:
         raise ValueError(f"{caller}: {forked}")
     return y
+
+
+_ELEMENT = (
+    "a number that is being differentiated was written into a plain array, z[0] = x[0], in which the gradient would be "
+    "lost. Build the array of its elements: np.stack([x[0], …]), np.concatenate or np.where."
+)
 
 
 def _buffers(layer: Any) -> dict[str, Any]:

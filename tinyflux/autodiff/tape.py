@@ -376,8 +376,9 @@ class Tracked(ArrayOperators):
 
 
 _TO_NUMBER = (
-    "{}() of an array that is being differentiated would lose the gradient. Keep it an array; to look at its value, "
-    "print it, or return it as a second result of the function given to flux.withgradient."
+    "{}() of an array that is being differentiated would lose the gradient. Keep it an array, and build arrays of such "
+    "values with np.stack; to look at its value, print it, or return it as a second result of the function given to "
+    "flux.withgradient."
 )
 _IN_PLACE = (
     "{} would change an array in place, and an array that is being differentiated cannot be changed. "

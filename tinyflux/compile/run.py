@@ -13,6 +13,7 @@ from .. import tree
 from ..autodiff import pullback, rule
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
+from ..checks import was_setting_an_element
 from .contents import Contents
 from .draws import no_draws
 from .guards import Guards, Snapshot
@@ -196,8 +197,13 @@ class _Variant:
 
 def _recorded(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tuple[Recording, Any, list[Node]]:
     """A recording of f, what f returned, and the nodes in it."""
-    with Recording() as recording:
-        result = _called(f, args, [_input(recording, x) for x in leaves])
+    try:
+        with Recording() as recording:
+            result = _called(f, args, [_input(recording, x) for x in leaves])
+    except ValueError as error:
+        if was_setting_an_element(error) and isinstance(error.__cause__, NotCompilable):
+            raise error.__cause__ from error
+        raise
     found: list[Node] = []
     tree.map(lambda x: found.append(x.node) if type(x) is Symbolic else None, result)
     check_result(result)

@@ -186,7 +186,10 @@ class Symbolic(ArrayOperators):
     __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _changed
 
     def _number(self, *args: Any) -> Any:
-        raise NotCompilable("float, int or item of an array that is being compiled: its values are not known yet.")
+        raise NotCompilable(
+            "float, int or item of an array that is being compiled: its values are not known yet. For z[0] = x[0] "
+            "write np.stack([x[0], …])."
+        )
 
     __float__ = __int__ = __complex__ = __index__ = item = tolist = _number
 
