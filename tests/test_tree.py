@@ -1,8 +1,18 @@
 """A model is a tree: walking it, mapping over it, taking it apart and putting it together."""
 
+import datetime
+import enum
+import inspect
+import itertools
+import re
 import threading
-from collections import OrderedDict, defaultdict, namedtuple
+import types
+import weakref
+from collections import OrderedDict, defaultdict, deque, namedtuple
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +35,10 @@ class Buffered:
 
     def __init__(self):
         self.scale, self.mean = np.ones(2), np.full(2, 7.0)
+
+
+class Colour(enum.Enum):
+    RED = 1
 
 
 class SubArray(np.ndarray):
@@ -341,15 +355,158 @@ def test_conversion_keeps_ties(convert):
     assert flux.parameter_count(new) == 12
 
 
-def test_a_layer_with_slots_is_refused():
-    class Slotted:
-        __slots__ = ("weight",)
+# Slots
+
+
+class Base:
+    __slots__ = ("weight",)
+
+    def __init__(self, weight=None):
+        if weight is not None:
+            self.weight = weight
+
+
+class Slotted(Base):
+    __slots__ = ("__hidden", "mean", "name", "unset")
+    buffers = ("mean",)
+
+    def __init__(self, weight):
+        super().__init__(weight)
+        self.mean, self.name, self.__hidden = np.zeros(2), "text", [np.ones(1)]
+
+
+class Mixed(Base):
+    def __init__(self, weight, more):
+        super().__init__(weight)
+        self.more = more
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+def slotted():
+    return [Slotted(np.full(2, 3.0)), Mixed(np.ones(3), np.ones(4)), Frozen(np.ones(5), np.ones(6))]
+
+
+def test_slots_are_attributes():
+    m = slotted()
+    paths = ["[0].weight", "[0]._Slotted__hidden[0]", "[0].mean", "[1].weight", "[1].more", "[2].weight", "[2].bias"]
+    assert [path for path, _ in tree.walk(m)] == paths
+    assert [path for path, _ in tree.walk(m, buffers=False)] == [p for p in paths if p != "[0].mean"]
+    for new in (tree.map(lambda a: a * 2, m), tree.map(lambda a, b: a + b, m, m)):
+        assert [type(x) for x in new] == [Slotted, Mixed, Frozen]
+        for a, b in zip(flux.leaves(m), flux.leaves(new), strict=True):
+            np.testing.assert_array_equal(2 * a, b)
+        assert new[0].name == "text"
+        assert not hasattr(new[0], "unset")
+
+
+def test_slots_are_differentiated_stepped_saved_and_switched(tmp_path):
+    m = slotted()
+    g = flux.gradient(lambda m: np.sum(m[0].weight ** 2) + np.sum(m[1].weight * m[1].more[:3] + m[2].bias[0]), m)
+    np.testing.assert_array_equal(g[0].weight, [6, 6])
+    assert g[0].mean is None
+    np.testing.assert_array_equal(g[1].more, [1, 1, 1, 0])
+    np.testing.assert_array_equal(g[2].bias, [3, 0, 0, 0, 0, 0])  # 3 sums hold it
+    opt = flux.setup(flux.Descent(0.5), m)
+    flux.update(opt, m, g)
+    np.testing.assert_array_equal(m[0].weight, [0, 0])
+    np.testing.assert_array_equal(m[1].more, [0.5, 0.5, 0.5, 1])
+    flux.save(tmp_path / "m.npz", m)
+    other = slotted()
+    flux.load(tmp_path / "m.npz", other)
+    np.testing.assert_array_equal(other[2].bias, [-0.5, 1, 1, 1, 1, 1])
+
+
+def test_a_buffer_in_a_slot_is_written_back():
+    class Counting:
+        __slots__ = ("count", "weight")
+        buffers = ("count",)
+
+        def __init__(self):
+            self.weight, self.count = np.ones(2), np.zeros(())
 
         def __call__(self, x):
-            return x
+            self.count = self.count + np.sum(x)
+            return self.weight * x
 
-    with pytest.raises(TypeError, match="Slotted can't be a layer: it has __slots__"):
-        flux.parameter_count([Slotted()])
+    layer = Counting()
+    flux.gradient(lambda m: np.sum(m(np.ones(2))), layer)
+    assert layer.count == 2
+    flux.gradcheck(lambda m: m(np.ones(2)), layer)
+    assert layer.count == 2
+
+
+def test_the_mode_in_a_slot_is_switched():
+    class Switch:
+        __slots__ = ("active",)
+
+        def __init__(self):
+            self.active = "auto"
+
+    m = flux.testmode([Switch()])
+    assert m[0].active is False
+
+
+# What can't be walked
+
+
+class Ring(deque):
+    pass
+
+
+class Table(dict):
+    pass
+
+
+def with_attribute(x):
+    x.scale = np.ones(2)
+    return x
+
+
+CLOSED = {
+    "deque": deque([np.ones(2)]),
+    "a subclass of deque": Ring([np.ones(2)]),
+    "set": {Node(w=np.ones(2))},
+    "frozenset": frozenset([Node(w=np.ones(2))]),
+    "values": {"w": np.ones(2)}.values(),
+    "proxy": types.MappingProxyType({"w": np.ones(2)}),
+    "generator": (np.ones(n) for n in range(3)),
+    "map": map(np.ones, range(3)),
+    "zip": zip([1]),
+    "attributes of a list": with_attribute(type("Layers", (list,), {})()),
+    "attributes of a dict": with_attribute(Table(a=1)),
+    "attributes of a tuple": with_attribute(type("Row", (tuple,), {})((1, 2))),
+}
+
+
+@pytest.mark.parametrize("walker", WALKERS)
+@pytest.mark.parametrize("name", CLOSED)
+def test_arrays_where_nothing_finds_them(walker, name):
+    m = Node(w=np.ones(3), inner=[1, CLOSED[name]])
+    place = rf"arrays in .*the {type(CLOSED[name]).__name__} at \.inner\[1\] would be neither trained nor saved"
+    with pytest.raises(TypeError, match=place):
+        walker(m)
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {1, 2}, frozenset("ab"), deque([1.0, "x"], maxlen=3), {}.keys(), types.MappingProxyType({"a": 1}),
+        itertools.count(), Path("a"), Fraction(1, 3), Colour.RED, weakref.ref(Colour), np.random.default_rng(0),
+        threading.Lock(), re.compile("a"), datetime.date(2020, 1, 1), inspect.signature(len), with_attribute.__code__,
+        OrderedDict(), Table(a=1), np.dtype("f4"),
+    ],
+)  # fmt: skip
+def test_configuration_without_arrays(configuration):
+    m = Node(w=np.ones(2), setting=configuration)
+    assert [path for path, _ in tree.walk(m)] == [".w"]
+    assert tree.map(lambda a: a + 1, m).setting is configuration
+    assert flux.gradient(lambda m: np.sum(m.w), m).w.tolist() == [1, 1]
+    flux.setup(flux.Descent(), m)
 
 
 def test_a_subclass_of_list_keeps_its_attributes():

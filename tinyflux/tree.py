@@ -1,16 +1,18 @@
 """A model is a tree: its leaves are arrays, its nodes are tuples, lists, dicts and plain objects.
 
 Everything that concerns a whole model walks this tree: taking a gradient, stepping, counting, converting, saving.
-An object is a node by its attributes, so a layer needs no base class and no registration. Functions, strings,
-numbers and whatever holds no array are carried along as they are. Arrays that a class names in `buffers`
-(running means, say) belong to the tree but are no parameters: nothing differentiates or steps them.
+An object is a node by its attributes, in slots or not, so a layer needs no base class and no registration. Functions,
+strings, numbers and whatever holds no array are carried along as they are. Arrays in a set, a deque or the like are an
+error: nothing could put others in their places. Arrays that a class names in `buffers` (running means, say) belong to
+the tree but are no parameters: nothing differentiates or steps them.
 """
 
 from __future__ import annotations
 
 import copy
 import types
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -19,12 +21,19 @@ import numpy as np
 from .arrays import is_array, is_array_type
 
 _HEAP_TYPE = 1 << 9  # CPython's flag of classes that a Python `class` statement made
-LEAF, OPAQUE, SEQUENCE, MAPPING, OBJECT = range(5)
+LEAF, OPAQUE, SEQUENCE, MAPPING, OBJECT, CLOSED = range(6)
 _kinds: dict[type, int] = {np.ndarray: LEAF, types.FunctionType: OPAQUE, types.MethodType: OPAQUE}
+_slots: dict[type, tuple[str, ...]] = {}  # of the classes that have some
+_FLOATS = (float, np.floating)
+_NUMBERS = (int, float, complex, np.generic)
+_ONCE = (types.GeneratorType, map, filter, zip, enumerate, reversed)  # what they give can be had once
+_VIEWS: tuple[type, ...] = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 
 
 def _kind(cls: type) -> int:
     """What instances of `cls` are in a tree: a leaf, a kind of node, or something that is carried along unopened."""
+    if cls in _kinds:
+        return _kinds[cls]
     if is_array_type(cls):
         kind = LEAF
     elif issubclass(cls, (tuple, list)):
@@ -33,13 +42,61 @@ def _kind(cls: type) -> int:
         kind = MAPPING
     elif issubclass(cls, (types.ModuleType, partial, type, np.generic, np.ufunc)):
         kind = OPAQUE
+    elif issubclass(cls, (set, frozenset, deque, *_ONCE, *_VIEWS)):
+        kind = CLOSED
     else:
-        written = cls.__flags__ & _HEAP_TYPE and cls.__dictoffset__
-        bodies = [vars(base) for base in cls.__mro__]
-        if not written and any("__call__" in body for body in bodies) and any(body.get("__slots__") for body in bodies):
-            raise TypeError(f"{cls.__name__} can't be a layer: it has __slots__, which hide its arrays. Remove them.")
+        slots = tuple(dict.fromkeys(_slot_names(cls)))
+        if slots:
+            _slots[cls] = slots
+        written = cls.__flags__ & _HEAP_TYPE and (cls.__dictoffset__ or slots)
         kind = OBJECT if written or cls is types.SimpleNamespace else OPAQUE
     return _kinds.setdefault(cls, kind)
+
+
+def _slot_names(cls: type) -> Iterator[str]:
+    for base in reversed(cls.__mro__):
+        slots = vars(base).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__"):
+                private = name.startswith("__") and not name.endswith("__")
+                yield f"_{base.__name__.lstrip('_')}{name}" if private else name
+
+
+def carried_along(cls: type) -> type:
+    """A decorator of a class whose objects are no nodes, whatever they hold."""
+    _kinds[cls] = OPAQUE
+    return cls
+
+
+def attributes(node: Any) -> MutableMapping[str, Any]:
+    """The attributes of an object by their names, in slots or not: what is put there becomes its attribute."""
+    return _Attributes(node) if type(node) in _slots else node.__dict__
+
+
+class _Attributes(MutableMapping[str, Any]):
+    """The attributes of an object that has slots."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (name for name in _slots[type(self._node)] if name in self)
+        yield from getattr(self._node, "__dict__", ())
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return object.__getattribute__(self._node, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        object.__setattr__(self._node, name, value)  # also of a frozen dataclass
+
+    def __delitem__(self, name: str) -> None:
+        object.__delattr__(self._node, name)
 
 
 def is_parameter(x: Any) -> bool:
@@ -54,7 +111,14 @@ def children(node: Any) -> list[tuple[str, Any]]:
         return [(f"[{i}]", child) for i, child in enumerate(node)]
     if kind == MAPPING:
         return [(f"[{key!r}]", child) for key, child in node.items()]
-    return [(f".{name}", child) for name, child in vars(node).items()] if kind == OBJECT else []
+    return [(f".{name}", child) for name, child in attributes(node).items()] if kind == OBJECT else []
+
+
+def entries(node: Any) -> tuple[Any, list[Any]]:
+    """What the children of a node can be replaced in (None for a tuple), and their keys there, in order."""
+    kind = _kind(type(node))
+    inside = attributes(node) if kind == OBJECT else node if isinstance(node, (list, dict)) else None
+    return inside, list(range(len(node)) if kind == SEQUENCE else inside or ())
 
 
 def walk(tree: Any, buffers: bool = True) -> Iterator[tuple[str, Any]]:
@@ -70,8 +134,8 @@ def walk(tree: Any, buffers: bool = True) -> Iterator[tuple[str, Any]]:
     """
     try:
         yield from _walk(tree, buffers)
-    except RecursionError:
-        _refuse_cycle(tree)
+    except (RecursionError, _Closed):
+        _refuse(tree)
         raise
 
 
@@ -80,6 +144,7 @@ def _walk(tree: Any, buffers: bool) -> Iterator[tuple[str, Any]]:
         if buffers or is_parameter(tree):
             yield "", tree
         return
+    _look_into(tree)
     skip = () if buffers else [f".{name}" for name in getattr(type(tree), "buffers", ())]
     for step, child in children(tree):
         if step not in skip:
@@ -87,11 +152,34 @@ def _walk(tree: Any, buffers: bool) -> Iterator[tuple[str, Any]]:
                 yield step + path, array
 
 
-def _refuse_cycle(tree: Any) -> None:
-    """ValueError, with the place, for a tree in which a node stands below itself: it has no end."""
+class _Closed(TypeError):
+    """Something that can't be walked holds an array."""
+
+
+def _look_into(node: Any) -> None:
+    """_Closed for a node with arrays that nothing could replace: a set, a generator, a list with attributes."""
+    kind = _kind(type(node))
+    if kind == CLOSED:
+        inside = node.values() if isinstance(node, types.MappingProxyType) else node
+        if isinstance(node, _ONCE) or any(True for x in inside for _ in _walk(x, True)):
+            raise _Closed
+    elif kind in (SEQUENCE, MAPPING) and any(True for _ in _walk(getattr(node, "__dict__", None), True)):
+        raise _Closed
+
+
+def _refuse(tree: Any) -> None:
+    """The error, with the place, for a tree in which a node stands below itself, or arrays where nothing finds them."""
     todo: list[tuple[str, Any, tuple[int, ...]]] = [("", tree, ())]
     while todo:
         path, node, above = todo.pop()
+        try:
+            _look_into(node)
+        except _Closed:
+            where = f"the attributes of the {type(node).__name__}" if children(node) else f"the {type(node).__name__}"
+            raise TypeError(
+                f"arrays in {where} at {path or 'the root'} would be neither trained nor saved: what stands there "
+                "can't be walked. Keep them in a list, a tuple, a dict, or in attributes of an object."
+            ) from None
         if id(node) in above:
             raise ValueError(
                 f"a model must be a tree, but the {type(node).__name__} at {path} is a node that it stands in itself. "
@@ -147,25 +235,32 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any, buffers: bool = True) -> A
     """
     try:
         return _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, None if buffers else [])
-    except RecursionError:
-        _refuse_cycle(tree)
+    except (RecursionError, _Closed):
+        _refuse(tree)
         raise
 
 
-def map_parameters(f: Callable[[Any], Any], tree: Any) -> tuple[Any, list[tuple[Any, Any]]]:
-    """`map(f, tree, buffers=False)`, and the layers with buffers, each with its place in the new tree."""
+def map_differentiated(f: Callable[[Any], Any], tree: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+    """A tree with `f(x)` for all that a gradient is taken for, and the layers with buffers, each with its place in it.
+
+    That are the arrays but for the buffers, and floats in lists, tuples and dicts. Those of an object, or of what it
+    holds, are its configuration.
+    """
     stateful: list[tuple[Any, Any]] = []
     try:
-        return _map_one(f, tree, stateful), stateful
-    except RecursionError:
-        _refuse_cycle(tree)
+        return _map_one(f, tree, stateful, data=True), stateful
+    except (RecursionError, _Closed):
+        _refuse(tree)
         raise
 
 
-def _map_one(f: Callable[[Any], Any], node: Any, stateful: list[tuple[Any, Any]] | None) -> Any:
+def _map_one(f: Callable[[Any], Any], node: Any, stateful: list[tuple[Any, Any]] | None, data: bool = False) -> Any:
     """`map` over one tree; given a list, it passes over buffers, and notes the objects that have some.
 
-    Every gradient walks its model here, twice: the loops do without calls where they can.
+    Every gradient walks its model here: the loops do without calls where they can.
+
+    Arguments:
+        data: whether floats are leaves; they are none below an object.
     """
     cls = type(node)
     kind = _kinds.get(cls)
@@ -174,36 +269,97 @@ def _map_one(f: Callable[[Any], Any], node: Any, stateful: list[tuple[Any, Any]]
     if kind in (OBJECT, MAPPING):
         skip = () if stateful is None else getattr(cls, "buffers", ())
         changed = None
-        attributes = node.__dict__ if kind == OBJECT else node
-        for name, child in attributes.items():
+        if kind == OBJECT:
+            data = False
+            inside = node.__dict__ if cls not in _slots else attributes(node)
+        else:
+            inside = node
+            if cls is not dict:
+                _look_into(node)
+        for name, child in inside.items():
             below = _kinds.get(type(child))
-            if below == OPAQUE or name in skip:
+            if name in skip or (below == OPAQUE and not (data and isinstance(child, _FLOATS))):
                 continue
             if below == LEAF:
                 new = f(child)
             else:
-                new = _map_one(f, child, stateful)
+                new = _map_one(f, child, stateful, data)
             if new is not child:
                 if changed is None:
-                    changed = attributes.copy()
+                    changed = dict(inside)
                 changed[name] = new
         whole = node if changed is None else _rebuild(node, changed)
         if skip and kind == OBJECT and stateful is not None:
             stateful.append((node, whole))
         return whole
     if kind == SEQUENCE:
-        items = [_map_one(f, child, stateful) for child in node]
+        if cls is not tuple and cls is not list:
+            _look_into(node)
+        items = [_map_one(f, child, stateful, data) for child in node]
         for new, old in zip(items, node):
             if new is not old:
                 return _rebuild(node, items)
         return node
-    return f(node) if kind == LEAF else node
+    if kind == CLOSED:
+        _look_into(node)
+    return f(node) if kind == LEAF or (data and isinstance(node, _FLOATS)) else node
+
+
+def numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The floats of a tree that a gradient is taken for, each with its path."""
+    if isinstance(tree, _FLOATS):
+        yield path, tree
+    elif _kind(type(tree)) in (SEQUENCE, MAPPING):
+        for step, child in children(tree):
+            yield from numbers(child, path + step)
+
+
+def map_derivatives(f: Callable[[Any], Any], node: Any, data: bool = True) -> Any:
+    """A tree with `f(x)` in the place of every array, and None in that of numbers: what a gradient looks like.
+
+    Below an object only floats become None. Its other numbers (sizes, strides, switches) can't be taken for a
+    derivative; they stay, as functions and strings do.
+    """
+    cls = type(node)
+    kind = _kinds.get(cls)
+    if kind is None:
+        kind = _kind(cls)
+    if kind in (OBJECT, MAPPING):
+        if kind == OBJECT:
+            data = False
+            inside = node.__dict__ if cls not in _slots else attributes(node)
+        else:
+            inside = node
+        changed = None
+        for name, child in inside.items():
+            below = _kinds.get(type(child))
+            if below == LEAF:
+                new = f(child)
+            elif below == OPAQUE:
+                new = None if isinstance(child, _NUMBERS if data else _FLOATS) else child
+            else:
+                new = map_derivatives(f, child, data)
+            if new is not child:
+                if changed is None:
+                    changed = dict(inside)
+                changed[name] = new
+        return node if changed is None else _rebuild(node, changed)
+    if kind == SEQUENCE:
+        items = [map_derivatives(f, child, data) for child in node]
+        for new, old in zip(items, node):
+            if new is not old:
+                return _rebuild(node, items)
+        return node
+    if kind == LEAF:
+        return f(node)
+    return None if isinstance(node, _NUMBERS if data else _FLOATS) else node
 
 
 def _map_each(f: Callable[..., Any], node: Any, rest: tuple[Any, ...], buffers: bool) -> Any:
     """`map` over several trees at once."""
     if is_array(node):
         return f(node, *rest)
+    _look_into(node)
     pairs = children(node)
     if not pairs:
         return node
@@ -221,8 +377,7 @@ def _map_each(f: Callable[..., Any], node: Any, rest: tuple[Any, ...], buffers: 
     items = [c if s in skip else _map_each(f, c, tuple(o[s] for o in others), buffers) for s, c in pairs]
     if isinstance(node, (tuple, list)):
         return _rebuild(node, items)
-    names = node if isinstance(node, dict) else vars(node)
-    return _rebuild(node, dict(zip(names, items, strict=True)))
+    return _rebuild(node, dict(zip(entries(node)[1], items, strict=True)))
 
 
 def _rebuild(node: Any, items: Any) -> Any:
@@ -233,7 +388,7 @@ def _rebuild(node: Any, items: Any) -> Any:
     kind = _kinds[cls]
     if kind == OBJECT:
         new = cls.__new__(cls)
-        new.__dict__.update(items)
+        attributes(new).update(items)
         return new
     if kind == MAPPING and cls is not dict:
         new = copy.copy(node)

@@ -54,6 +54,8 @@ OTHERS = [
     Case("clip method", lambda x: x.clip(-1, 1), "ij"),
     Case("clip between", lambda x, low, d: np.clip(x, low, low + d * d), "ij j i1"),
     Case("slope of psi", lambda x: flux.pullback(special.psi, x)[1](np.ones_like(x)), "ij", 0.8, 3),
+    Case("real and imaginary parts", lambda x: np.real(x) * np.conj(x) + np.imag(x), "ij"),
+    Case("nextafter", lambda x: np.nextafter(x, 9), "ij"),
     Case("flat factors", lambda x: x * np.sign(x) + x * np.floor(x) * np.isfinite(x), "ij"),
 ]
 

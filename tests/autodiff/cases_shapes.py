@@ -212,6 +212,7 @@ SAMPLED = [
 ]
 
 CASES = [
+    Case("full_like", lambda x, v: x * np.full_like(x, v), "ij j"),
     *REARRANGED,
     *SAMPLED,
     *MADE,

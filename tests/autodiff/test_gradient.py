@@ -205,9 +205,58 @@ def test_none_where_nothing_flows():
     assert flux.gradient(lambda x: np.sum(np.sign(x)), X) is None
 
 
-def test_integers_in_a_tree_are_carried_along():
-    g = flux.gradient(lambda p: np.sum(p["x"][p["index"]]), {"x": X, "index": np.array([0, 0])})
-    assert g["x"].tolist() == [2, 0, 0]
+def test_numbers_in_a_tree():
+    """Floats are leaves; what can't be differentiated has None, never its value."""
+    assert flux.gradient(lambda p: np.sum(p["w"]) * p["b"], {"w": np.ones(2), "b": 0.5})["b"] == 2
+    tree = {
+        "x": X,
+        "index": np.array([0, 0]),
+        "n": 3,
+        "flag": True,
+        "name": "x",
+        "none": None,
+        "pair": (2.0, [np.float32(3)]),
+    }
+    f = lambda p: np.sum(p["x"][p["index"]]) * p["pair"][0] ** p["n"] * p["pair"][1][0]  # noqa: E731
+    g = flux.gradient(f, tree)
+    assert g["x"].tolist() == [48, 0, 0]
+    assert (g["index"], g["n"], g["flag"], g["name"], g["none"]) == (None, None, None, "x", None)
+    same(g["pair"][0], 2 * X[0] * 3 * 4 * 3)
+    np.testing.assert_allclose(g["pair"][1][0], 2 * X[0] * 8, rtol=1e-6)
+    assert (type(g["pair"][0]), type(g["pair"][1][0])) == (np.float64, np.float32)
+    assert flux.gradient(lambda p: p[0] * p[1], [2.0, 3.0]) == [3, 2]
+    assert flux.gradient(lambda p: p[0] * 2, [2.0, 3.0, 4]) == [2, None, None]
+    assert flux.withgradient(lambda p: p["a"] ** 2, {"a": 3.0}) == (9, {"a": 6})
+    assert flux.gradient(lambda p: flux.gradient(lambda q: q["a"] ** 3, p)["a"], {"a": 2.0}) == {"a": 12}
+    flux.gradcheck(f, tree | {"pair": (2.0, [3.0])})
+
+
+def test_floats_of_objects_are_configuration():
+    model = flux.Chain(flux.Dense(3, 2), flux.Dropout(0.5), Layer(np.ones((2, 2))))
+    model[2].running, model[2].rate, model[2].sizes, model[2].more = np.ones(2), 0.5, (2, 3), {"scale": 2.0}
+    seen = []
+
+    def f(m):
+        seen.append((m[1].p, m[2].rate, m[2].more["scale"]))
+        return np.sum(m[2].weight) * m[2].rate
+
+    g = flux.gradient(f, model)
+    assert seen == [(0.5, 0.5, 2.0)]
+    assert (g[2].weight == 0.5).all()
+    assert (g[1].p, g[2].rate, g[2].more, g[2].running) == (None, None, {"scale": None}, None)
+    assert (g[2].sizes, g[2].name) == ((2, 3), "layer")
+
+
+def test_floats_are_not_stepped():
+    model = {"w": [X.copy()], "b": 0.5}
+    with pytest.raises(
+        ValueError, match=r"setup: the number 0.5 at \['b'\] can't be changed in place.*np.array\(0.5\)"
+    ):
+        flux.setup(flux.Descent(), model)
+    model["b"] = np.array(0.5)
+    opt = flux.setup(flux.Descent(1.0), model)
+    flux.update(opt, model, flux.gradient(lambda m: np.sum(m["w"][0]) * m["b"], model))
+    same(model["b"], 0.5 - np.sum(X))
 
 
 def test_tied_arrays_have_a_gradient_at_each_place():

@@ -25,7 +25,7 @@ REFUSED = {
         np.select np.sinc np.trapezoid np.trim_zeros np.unwrap np.linalg.eig np.linalg.eigvals
     """,
     "for complex numbers": """
-        np.angle np.conjugate np.imag np.real np.real_if_close np.sort_complex
+        np.angle np.real_if_close np.sort_complex
     """,
     "for integers, bits and dates": """
         np.bitwise_and np.bitwise_count np.bitwise_or np.bitwise_xor np.gcd np.invert np.lcm np.left_shift

@@ -10,26 +10,7 @@ from tinyflux.compile.build import available
 PENDING = set(
     """
     a norm that is infinite in the last step
-    the magnitude of a complex product
-    a complex result
-    training with a complex loss, compile=False
-    training with a complex loss, compile='auto'
-    a Python float in a tree
-    integers in a tree
-    a NumPy number in a tree
-    a copy of what is differentiated, by copy.deepcopy
-    a copy of what is differentiated, by by_pickle
-    a cast to integers
-    a cast to booleans
-    full_like
-    a rule whose pullback returns another shape
-    an array that changes after it was used
-    a masked array
-    np.matrix
     training with a loss that has no gradient, compile='auto'
-    parameters in a deque
-    parameters in slots
-    slots are trained
     a layer that comes into the model after setup, update
     data that is a pair
     one callback

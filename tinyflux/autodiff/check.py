@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import tree
 from ..arrays import is_array
-from .gradient import pullback
+from .gradient import pullback, recorded_pullback
+from .tape import Tape
 
 # A central difference with step h is off by h²·f‴/6 from the curve and by u·f/h from rounding, u = 2.2e-16. Both are of
 # the order u^⅔ = 4e-11 at h = u^⅓; TOLERANCE leaves four digits for functions with large values or third derivatives.
@@ -39,7 +40,7 @@ def gradcheck(
 
     Arguments:
         f: a function written in NumPy that returns an array, smooth near the arguments (more than h away from kinks).
-        args: float64 arrays, Python floats, or trees of float64 arrays.
+        args: float64 arrays, Python floats, or trees of them.
         order: how many derivatives are checked.
         directions: how many directions are tried for each array.
         tolerance: the difference allowed, relative to 1 + the size of the derivative.
@@ -57,21 +58,22 @@ def gradcheck(
     tinyflux.autodiff.check.GradientError: gradcheck: the derivative (order 1) for argument 0 in direction 1 is ...
     """
     rng = np.random.default_rng(0) if rng is None else rng
-    boxed = tuple(np.array(x) if isinstance(x, (float, np.floating)) else x for x in args)
-    _check(_of_one_state(f), boxed, 1, order, directions, tolerance, rng)
+    arrays = tuple(tree.map_differentiated(lambda x: x if is_array(x) else np.array(x), x)[0] for x in args)
+    _check(_of_one_state(f), arrays, 1, order, directions, tolerance, rng)
 
 
 def _of_one_state(f: Callable[..., Any]) -> Callable[..., Any]:
     """`f`, after which the layers among its arguments are as they were."""
 
     def evaluated(*args: Any) -> Any:
-        before = [(layer, dict(vars(layer))) for layer, _ in tree.map_parameters(lambda x: x, args)[1]]
+        layers = [layer for layer, _ in tree.map_differentiated(lambda x: x, args)[1]]
+        before = [(tree.attributes(layer), dict(tree.attributes(layer))) for layer in layers]
         try:
             return f(*args)
         finally:
-            for layer, attributes in before:
-                layer.__dict__.clear()
-                layer.__dict__.update(attributes)
+            for attributes, values in before:
+                attributes.clear()
+                attributes.update(values)
 
     return evaluated
 
@@ -86,7 +88,7 @@ def _check(
     rng: np.random.Generator,
 ) -> None:
     names, arrays = _arrays(args)
-    y, back = pullback(f, *args)
+    y, back = recorded_pullback(f, args, Tape())
     if not np.allclose(y, f(*args), rtol=1e-9, atol=1e-9, equal_nan=True):
         raise GradientError(f"gradcheck: f is {f(*args)} outside a gradient, but {y} while one is being taken.")
     g = _drawn(rng, y)

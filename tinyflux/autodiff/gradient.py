@@ -11,7 +11,8 @@ import numpy as np
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
 from ..checks import shown, was_setting_an_element
-from .tape import Tape, Tracked, plain, sweep
+from .operands import REAL, foreign, is_foreign, thread
+from .tape import NotReal, Tape, Tracked, plain, sweep
 
 
 def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -33,18 +34,30 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
     >>> y, back(np.array([1.0, 10.0]))
     (array([1., 4.]), array([ 2., 40.]))
     """
-    tape, boxes, leaf_count, stateful = _boxed(args)
-    y = _called("pullback", f, boxes, args, tape, stateful)
+    return recorded_pullback(f, args, Tape(copies={}))
+
+
+def recorded_pullback(f: Callable[..., Any], args: tuple[Any, ...], tape: Tape) -> tuple[Any, Callable[[Any], Any]]:
+    """`pullback`, with a tape that may look at the very arrays that f was given."""
+    return _recorded("pullback", f, args, tape, _with_way_back, [])
+
+
+def _with_way_back(tape: Tape, boxes: list[Any], y: Any) -> tuple[Any, Callable[[Any], Any]]:
     value = _opened(y, tape)
-    if not is_array(value) and not isinstance(value, (np.generic, float)):
+    if not is_array(value) and not isinstance(value, (np.generic, float, complex)):
         raise TypeError(f"pullback: expected f to return an array, got {type(value).__name__}.")
+    _refuse_complex("pullback: f returned", value)
+    one = np.ones_like(value)
 
     def back(cotangent: Any) -> Any:
-        if np.shape(cotangent) != np.shape(value):
-            raise ValueError(f"back: expected a cotangent of shape {np.shape(value)}, got {np.shape(cotangent)}.")
-        return _gradients(tape, y, cotangent * np.ones_like(value), boxes, leaf_count, keep=True)
+        if is_foreign(cotangent):
+            raise TypeError(f"back: {foreign(type(cotangent))}")
+        if np.shape(cotangent) != np.shape(one):
+            raise ValueError(f"back: expected a cotangent of shape {np.shape(one)}, got {np.shape(cotangent)}.")
+        _refuse_complex("back: got", cotangent)
+        return _gradients(tape, y, cotangent * one, boxes, keep=True)
 
-    return value, back
+    return value if tape.copies is None or type(value) is not np.ndarray else value.copy(), back
 
 
 def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
@@ -69,9 +82,10 @@ def evaluated(f: Callable[..., Any], args: tuple[Any, ...], undo: list[tuple[Any
     Arguments:
         undo: an empty list, for functions with their arguments (see `interrupts.commit`).
     """
-    tape, boxes, leaf_count, stateful = _boxed(args)
-    undo += [_putting_back(layer.__dict__, *item) for layer, _, before in stateful for item in before.items()]
-    result = _called("gradient", f, boxes, args, tape, stateful)
+    return _recorded("gradient", f, args, Tape(), _with_gradient, undo)
+
+
+def _with_gradient(tape: Tape, boxes: list[Any], result: Any) -> tuple[Any, Any]:
     value = _opened(result, tape)
     loss, scalar = (result[0], value[0]) if type(result) is tuple else (result, value)
     other = isinstance(loss, (list, tuple, dict, str, type(None)))
@@ -82,8 +96,17 @@ def evaluated(f: Callable[..., Any], args: tuple[Any, ...], undo: list[tuple[Any
             f"gradient: expected f to return a scalar, got {got}. Reduce it, with np.sum or np.mean; "
             "for all derivatives of an array use flux.jacobian."
         )
-    one = type(scalar)(1) if isinstance(scalar, np.generic) else np.ones_like(scalar)
-    return value, _gradients(tape, loss, one, boxes, leaf_count, keep=False)
+    if isinstance(scalar, np.floating):
+        one: Any = type(scalar)(1)
+    else:
+        _refuse_complex("gradient: f returned", scalar)
+        one = np.ones_like(scalar)
+    return value, _gradients(tape, loss, one, boxes, keep=False)
+
+
+def _refuse_complex(what: str, x: Any) -> None:
+    if isinstance(x, complex) or getattr(getattr(x, "dtype", None), "kind", "") == "c":
+        raise TypeError(f"{what} {getattr(x, 'dtype', 'complex')} numbers, but {REAL}")
 
 
 def gradient(f: Callable[..., Any], *args: Any) -> Any:
@@ -173,43 +196,78 @@ def hessian(f: Callable[[Any], Any], x: Any) -> Any:
 
 Stateful = list[tuple[Any, Any, dict[str, Any]]]  # layers with buffers, their copies that hold boxes, what buffers were
 _ABSENT = object()
+_unlock = operator.methodcaller("setflags", write=True)
+READ_ONLY = (
+    "While a gradient is being taken, large arrays that the function has calculated with are read-only: the way back "
+    "looks at them again. Put the new values into another array, x = x + 1, or calculate with a copy, x.copy()."
+)
 
 
-def _boxed(args: tuple[Any, ...]) -> tuple[Tape, list[Any], int, Stateful]:
-    """A new tape, the arguments with every parameter in a box, how many boxes there are, the layers with buffers."""
-    tape = Tape()
+def _recorded(
+    caller: str,
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    tape: Tape,
+    finish: Callable[[Tape, list[Any], Any], Any],
+    undo: list[tuple[Any, ...]],
+) -> Any:
+    """Evaluate f at the arguments in boxes, and `finish` with what it returned.
+
+    No function is called where the thread's state is put back: Ctrl-C can't come in between.
+    """
+    within, thread.busy = thread.busy, True
+    try:
+        boxes, stateful = _boxed(args, tape)
+        for layer, _, before in stateful:
+            undo += [_putting_back(tree.attributes(layer), *item) for item in before.items()]
+        y = _called(caller, f, boxes, tape, stateful)
+        return finish(tape, boxes, y)
+    finally:
+        thread.busy = within
+        if not within and thread.locked:
+            locked, thread.locked = thread.locked, {}
+            list(map(_unlock, locked.values()))
+
+
+def _boxed(args: tuple[Any, ...], tape: Tape) -> tuple[list[Any], Stateful]:
+    """The arguments with all that is differentiated in boxes, and the layers with buffers."""
     boxes = []
     stateful: Stateful = []
     for i, x in enumerate(args):
-        if isinstance(x, (float, np.floating)):
-            boxes.append(tape.leaf(np.float64(x) if type(x) is float else x))
-            continue
         before = len(tape)
-        box, layers = tree.map_parameters(tape.leaf, x)
+        try:
+            box, layers = tree.map_differentiated(tape.leaf, x)
+        except NotReal as error:
+            path = next(path for path, array in tree.walk(x) if array is error.args[0])
+            raise TypeError(_undifferentiable(f"argument {i}{path}", error.args[0])) from None
         boxes.append(box)
         stateful += [(layer, copy, _buffers(copy)) for layer, copy in layers]
         if len(tape) == before:
-            raise TypeError(_undifferentiable(i, x))
-    return tape, boxes, len(tape), stateful
+            raise TypeError(_undifferentiable(f"argument {i}", x))
+    tape.leaf_count = len(tape)
+    return boxes, stateful
 
 
-def _called(
-    caller: str, f: Callable[..., Any], boxes: list[Any], args: tuple[Any, ...], tape: Tape, stateful: Stateful
-) -> Any:
+def _called(caller: str, f: Callable[..., Any], boxes: list[Any], tape: Tape, stateful: Stateful) -> Any:
     """`f(*boxes)`; where arrays of two devices meet in it, the error names the parameter."""
+    depth = thread.depth
     try:
-        with tape:
-            y = f(*boxes)
+        thread.depth = depth + 1
+        y = f(*boxes)
     except MixedDevices as error:
         if error.arrays:
-            error.args = (f"{caller}: {_meeting(error.arrays, args)}. {MOVE}",)
+            error.args = (f"{caller}: {_meeting(error.arrays, boxes)}. {MOVE}",)
             error.arrays = ()
         raise
     except ValueError as error:
         if was_setting_an_element(error) and "being differentiated" in str(error.__cause__):
             error.args = (f"{caller}: {_ELEMENT}",)
+        if thread.locked and ("read-only" in str(error) or "writable" in str(error)):
+            error.add_note(READ_ONLY)
         raise
     finally:
+        thread.depth = depth
+        tape.ended = True
         forked = _keep_state(stateful, tape)
     if forked:
         raise ValueError(f"{caller}: {forked}")
@@ -223,10 +281,11 @@ _ELEMENT = (
 
 
 def _buffers(layer: Any) -> dict[str, Any]:
-    return {name: vars(layer).get(name, _ABSENT) for name in type(layer).buffers}
+    inside = tree.attributes(layer)
+    return {name: inside.get(name, _ABSENT) for name in type(layer).buffers}
 
 
-def _putting_back(attributes: dict[str, Any], name: str, value: Any) -> tuple[Any, ...]:
+def _putting_back(attributes: Any, name: str, value: Any) -> tuple[Any, ...]:
     return (attributes.pop, name, None) if value is _ABSENT else (operator.setitem, attributes, name, value)
 
 
@@ -247,11 +306,11 @@ def _keep_state(stateful: Stateful, tape: Tape) -> str:
                     "several arrays. Make a layer for each place, or take its parameters out of it."
                 )
             changed.add((id(layer), name))
-            copy.__dict__[name] = layer.__dict__[name] = _opened(now, tape)
+            tree.attributes(copy)[name] = tree.attributes(layer)[name] = _opened(now, tape)
     return forked
 
 
-def _meeting(arrays: Sequence[Any], args: tuple[Any, ...]) -> str:
+def _meeting(arrays: Sequence[Any], args: Sequence[Any]) -> str:
     """Which arrays met, and where they lie; a parameter by its path."""
     named = {
         id(plain(x)): f"the parameter {path} of argument {i}" if path else f"argument {i}"
@@ -265,12 +324,14 @@ def _meeting(arrays: Sequence[Any], args: tuple[Any, ...]) -> str:
     return ", ".join(f"{named.get(id(x), f'an array of shape {x.shape}')} is {device_of(x)}" for x in met)
 
 
-def _undifferentiable(i: int, x: Any) -> str:
+def _undifferentiable(which: str, x: Any) -> str:
+    if is_foreign(x):
+        return f"gradient: {which}: {foreign(type(x))}"
     remedy = "Give floating-point numbers, for example x.astype(float), or take the argument into the function."
     if is_array(x) or isinstance(x, (int, complex, np.generic)):
         kind = getattr(x, "dtype", type(x).__name__)
-        return f"gradient: argument {i} is of {kind}; only real floating-point numbers can be differentiated. {remedy}"
-    return f"gradient: argument {i}, a {type(x).__name__}, holds no floating-point array to differentiate. {remedy}"
+        return f"gradient: {which} is of {kind}; only real floating-point numbers can be differentiated. {remedy}"
+    return f"gradient: {which}, a {type(x).__name__}, holds no floating-point array to differentiate. {remedy}"
 
 
 def _opened(y: Any, tape: Tape) -> Any:
@@ -282,18 +343,17 @@ def _opened(y: Any, tape: Tape) -> Any:
     return y
 
 
-def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], leaf_count: int, keep: bool) -> Any:
+def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], keep: bool) -> Any:
     """Sweep, and put what arrived at the leaves into the places of the boxes."""
-    if type(y) is Tracked and y.tape is tape:
-        found = sweep(tape, y.index, cotangent, leaf_count, keep)
+    found: list[Any] = [None] * tape.leaf_count
+    if type(y) is Tracked and y.tape is tape and y.dtype.kind == "f":
+        found = sweep(tape, y.index, cotangent, keep)
         _separate(found)
-    else:
-        found = [None] * leaf_count
 
     def take(box: Any) -> Any:
-        return found[box.index] if type(box) is Tracked and box.tape is tape else box
+        return found[box.index] if type(box) is Tracked and box.tape is tape else None
 
-    gradients = tuple([tree.map(take, box, buffers=False) for box in boxes])
+    gradients = tuple([tree.map_derivatives(take, box) for box in boxes])
     return gradients if len(gradients) > 1 else gradients[0]
 
 

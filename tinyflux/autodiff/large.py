@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import cores
+from .cotangents import unbroadcast
 
 LARGE = 1 << 17  # elements; below this, blocks cost more than they save
 BLOCK = 1 << 15  # elements of a block: with a few temporaries it stays in a core's cache
@@ -67,10 +68,11 @@ def _forward(function: Callable[..., Any], values: Sequence[Any], cut: list[int]
     return y
 
 
-def backward(pullback: Callable[..., Any], k: int, rows: Any, g: Any, y: Any, values: Sequence[Any]) -> Any:
-    """`pullback(g, y, *values)`, the cotangent of argument k, in blocks of rows."""
+def backward(rule: Any, k: int, g: Any, y: Any, values: Sequence[Any]) -> Any:
+    """The cotangent of argument k by its pullback, in blocks of rows."""
+    pullback = rule.pullbacks[k]
     blocks = _blocks(y.shape)
-    cut = aligned(rows, values, y.shape) if len(blocks) > 1 else []
+    cut = aligned(rule.rows, values, y.shape) if len(blocks) > 1 else []
     if not cut:
         return pullback(g, y, *values)
     if k in cut:
@@ -80,21 +82,12 @@ def backward(pullback: Callable[..., Any], k: int, rows: Any, g: Any, y: Any, va
     def work(some: Sequence[slice]) -> Any:
         total: Any = 0
         for block in some:
-            total = total + unbroadcast(pullback(g[block], y[block], *_pieces(values, cut, block)), shape)
+            part = y[block]
+            d = pullback(g[block], part, *_pieces(values, cut, block))
+            total = total + unbroadcast(rule.name, k, d, shape, part.shape)
         return total
 
     return cores.exclusively(lambda: sum(cores.share(work, blocks)))
-
-
-def unbroadcast(d: Any, shape: tuple[int, ...]) -> Any:
-    """Sum a cotangent over the axes along which an array of `shape` was broadcast."""
-    if d.shape == shape:
-        return d
-    extra = d.ndim - len(shape)
-    if d.ndim == 2 and extra == 1 and shape[0] == d.shape[1]:
-        return np.dot(np.ones_like(d[:, 0]), d)  # the sum over the rows of a batch, by BLAS
-    axes = tuple(range(extra)) + tuple(i for i, n in enumerate(shape, extra) if n == 1 and d.shape[i] != 1)
-    return np.sum(d, axis=axes).reshape(shape)
 
 
 def _pieces(values: Sequence[Any], cut: list[int], block: slice) -> list[Any]:

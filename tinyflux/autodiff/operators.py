@@ -112,11 +112,25 @@ class ArrayOperators:
 
     flatten = ravel
 
-    def astype(self, dtype: Any) -> Any:
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
         return self._apply(cast, (self,), {"dtype": dtype})
 
     def copy(self) -> Any:
         return self._apply(np.positive, (self,))
+
+    def __copy__(self) -> Any:
+        return self  # it can't be changed
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
+    real = property(lambda self: self)
+    imag = property(_unary(np.zeros_like))
+
+    def conj(self) -> Any:
+        return self
+
+    conjugate = conj
 
     def transpose(self, *axes: Any) -> Any:
         order = axes[0] if len(axes) == 1 else axes or None

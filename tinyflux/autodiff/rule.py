@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import refuse_non_arrays
+from .operands import REAL
 from .tape import Rule, Tracked, apply, compositions, constants, rules
 
 
@@ -57,7 +58,11 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
     def recorded(*args: Any, **kwargs: Any) -> Any:
         for x in args:
             if type(x) is Tracked:
-                return apply(recorded, args, kwargs)
+                y = apply(recorded, args, kwargs)
+                value = y.value if type(y) is Tracked else y
+                if getattr(getattr(value, "dtype", None), "kind", "c") == "c":
+                    raise _no_real_array(rules[recorded].name, value)
+                return y
         try:
             return function(*args, **kwargs)
         except (AttributeError, TypeError):
@@ -67,6 +72,12 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
     rules[recorded] = Rule(recorded, pullbacks, rows=rows)
     rules[recorded].function = function
     return recorded
+
+
+def _no_real_array(name: str, y: Any) -> TypeError:
+    if not hasattr(y, "dtype"):
+        return TypeError(f"{name}: expected the function of a rule to return an array, got {type(y).__name__}.")
+    return TypeError(f"{name}: returned {y.dtype} numbers, but {REAL}")
 
 
 def primitive(function: Any, *pullbacks: Any) -> None:

@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..arrays import MOVE, MixedDevices, differ, is_array
-from .large import LARGE, backward, forward, is_plain, unbroadcast
+from ..arrays import MOVE, MixedDevices, differ, is_array, on_gpu
+from .cotangents import fitted
+from .large import LARGE, backward, forward, is_plain
+from .operands import REAL, SIMPLE, is_foreign, kept, thread
 from .operators import ArrayOperators, changes, outer
 from .pieces import Pieces
 
 _ages = itertools.count()
-_recording = threading.local()
 
 
 class Tape(list[Any]):
@@ -34,39 +34,56 @@ class Tape(list[Any]):
     Attributes:
         age: tapes that were begun later have a higher one.
         ended: whether the function that is differentiated has returned.
+        copies: of large arrays, by their ids, where the sweep may come at any time; else None.
+        leaf_count: how many leaves there are.
     """
 
-    __slots__ = ("age", "ended")
+    __slots__ = ("age", "copies", "ended", "leaf_count")
 
-    def __init__(self) -> None:
+    def __init__(self, copies: dict[int, Any] | None = None) -> None:
         self.age = next(_ages)
         self.ended = False
-
-    def __enter__(self) -> Tape:
-        _recording.depth = getattr(_recording, "depth", 0) + 1
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        _recording.depth -= 1
-        self.ended = True
+        self.copies = copies
+        self.leaf_count = 0
 
     def leaf(self, value: Any) -> Any:
-        """A box for an array with respect to which this tape will be swept; integers stay as they are."""
-        if value.dtype.kind != "f":
-            return value
+        """A box for an array or number with respect to which this tape will be swept; integers stay as they are."""
+        if type(value) is not np.ndarray or value.dtype.kind != "f" or self.copies is not None:
+            value = np.float64(value) if type(value) is float else value
+            if value.dtype.kind in "cO" or (value.dtype.kind == "f" and is_foreign(value)):
+                raise NotReal(value)
+            if value.dtype.kind != "f":
+                return value
+            if self.copies is not None and not isinstance(value, ArrayOperators):
+                value = value.copy()
         self.append(None)
         return Tracked(value, self, len(self) - 1)
 
 
+class NotReal(TypeError):
+    """An array among the arguments that can't be differentiated; `args[0]` is it."""
+
+
 def is_recording() -> bool:
     """Whether a gradient is being taken in this thread; layers such as Dropout are active then."""
-    return getattr(_recording, "depth", 0) > 0
+    return thread.depth > 0
 
 
 class Rule:
     """How one function is differentiated: an entry of the table."""
 
-    __slots__ = ("arity", "call", "function", "keywords", "pullbacks", "rows", "sequence", "signature", "together")
+    __slots__ = (
+        "arity",
+        "call",
+        "function",
+        "keywords",
+        "name",
+        "pullbacks",
+        "rows",
+        "sequence",
+        "signature",
+        "together",
+    )
 
     def __init__(
         self,
@@ -83,6 +100,7 @@ class Rule:
         self.call = (lambda *arrays, **options: function(arrays, **options)) if sequence else function
         self.function = self.call  # the same for plain arrays, without looking for boxes
         self.arity: float = 0 if sequence else float("inf") if together else len(pullbacks)
+        self.name = name_of(function)
         self.signature = _signature(function)
         self.keywords = _options(together or next(filter(None, pullbacks), None))
 
@@ -104,6 +122,7 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
     tape = None
     nested = False
     links: list[tuple[int, int]] = []
+    others: list[int] = []
     values = list(args)
     k = 0
     for x in args:
@@ -121,6 +140,8 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
             values[k] = x = x.value
             if type(x) is Tracked:
                 nested = True
+        elif type(x) not in SIMPLE:
+            others.append(k)
         k += 1
     if tape is not None and tape.ended:
         return apply(function, [_left(x) for x in given[0]], given[1])
@@ -136,6 +157,10 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
         raise
     if tape is None:
         return y
+    if others:
+        eager = type(y) is np.ndarray or isinstance(plain(y), (np.ndarray, np.generic)) or on_gpu(plain(y))
+        for k in others:
+            values[k] = kept(rule.name, values[k], tape.copies, eager)
     tape.append((rule, links, y, values, kwargs))
     return Tracked(y, tape, len(tape) - 1)
 
@@ -244,7 +269,7 @@ def _left(x: Any) -> Any:
     return type(x)([_left(item) for item in x]) if type(x) in (list, tuple) else x
 
 
-def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool = False) -> list[Any]:
+def sweep(tape: Tape, output: int, cotangent: Any, keep: bool = False) -> list[Any]:
     """Carry `cotangent` of the record `output` back to the leaves.
 
     Arguments:
@@ -254,7 +279,7 @@ def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool =
     """
     cotangents: list[Any] = [None] * (output + 1)
     cotangents[output] = cotangent
-    for i in range(output, leaf_count - 1, -1):
+    for i in range(output, tape.leaf_count - 1, -1):
         g = cotangents[i]
         if g is None:
             continue
@@ -273,18 +298,22 @@ def sweep(tape: Tape, output: int, cotangent: Any, leaf_count: int, keep: bool =
             elif kwargs:
                 d = pullback(g, y, *values, **kwargs)
             elif y.size > LARGE and rule.rows and is_plain((g, *values)):
-                d = backward(pullback, k, rule.rows, g, y, values)
+                d = backward(rule, k, g, y, values)
             else:
                 d = pullback(g, y, *values)
-            if d.shape != x.shape:
-                d = d.reshape(x.shape) if d.size == x.size else unbroadcast(d, x.shape)
-            if d.dtype is not x.dtype and d.dtype != x.dtype:
-                d = d.astype(x.dtype)
+            try:
+                fits = d.shape == x.shape and d.dtype is x.dtype
+            except AttributeError:  # it is no array
+                fits = False
+            if not fits:
+                d = fitted(rule.name, k, d, x, y)
+                if d is None:
+                    continue
             before = cotangents[parent]
             cotangents[parent] = d if before is None else d.added_to(before) if type(d) is Pieces else before + d
         if not keep:
             tape[i] = None
-    return [g.whole() if type(g) is Pieces else g for g in cotangents[:leaf_count]]
+    return [g.whole() if type(g) is Pieces else g for g in cotangents[: tape.leaf_count]]
 
 
 class Tracked(ArrayOperators):
@@ -370,6 +399,17 @@ class Tracked(ArrayOperators):
 
     def tolist(self) -> Any:
         return self._constant("tolist").tolist()
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        kind = np.dtype(dtype).kind
+        if kind == "c":
+            raise TypeError(f"astype: complex numbers were asked for, but {REAL}")
+        if kind == "f":
+            return super().astype(dtype)
+        return plain(self).astype(dtype)  # whole numbers and booleans: steps, flat wherever they have a slope
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._constant("pickle").__reduce_ex__(protocol)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(_IN_PLACE.format("x[…] = …"))

@@ -362,19 +362,18 @@ def copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
     if tree.is_array(node):
         return arrays[id(node)]
     kind = tree._kind(type(node))
-    if kind == tree.OPAQUE:
+    if kind not in (tree.SEQUENCE, tree.MAPPING, tree.OBJECT):
         return node
     if id(node) not in copies:
         items = [copied(child, arrays, copies) for _, child in tree.children(node)]
-        names = node if kind == tree.MAPPING else vars(node) if kind == tree.OBJECT else ()
-        copies[id(node)] = tree._rebuild(node, items if kind == tree.SEQUENCE else dict(zip(names, items)))
+        keys = tree.entries(node)[1]
+        copies[id(node)] = tree._rebuild(node, items if kind == tree.SEQUENCE else dict(zip(keys, items)))
     return copies[id(node)]
 
 
 def _replace(node: Any, new: dict[int, Any]) -> None:
     """Put arrays in the places of others, which are known by their ids, all through a model."""
-    inside = node if isinstance(node, (list, dict)) else getattr(node, "__dict__", None)
-    keys = list(inside) if isinstance(inside, dict) else range(len(tree.children(node)))
+    inside, keys = tree.entries(node)
     for key, (_, child) in zip(keys, tree.children(node)):
         if id(child) in new and inside is not None:
             inside[key] = new[id(child)]

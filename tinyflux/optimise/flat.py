@@ -31,6 +31,7 @@ class Buffer:
     state: tuple[Any, ...]
 
 
+@tree.carried_along
 class Leaf:
     """How one parameter is stepped: what stands in its place in the optimiser's state.
 
@@ -228,10 +229,7 @@ def places(node: Any, path: str = "", container: Any = None, key: Any = None) ->
             yield Place(path, node, container, key)
         return
     skip = [f".{name}" for name in getattr(type(node), "buffers", ())]
-    inside = (
-        None if isinstance(node, tuple) else node if isinstance(node, (list, dict)) else getattr(node, "__dict__", None)
-    )
-    keys = list(inside) if isinstance(inside, dict) else range(len(tree.children(node)))
+    inside, keys = tree.entries(node)
     for (step, child), below in zip(tree.children(node), keys):
         if step not in skip:
             yield from places(child, path + step, inside, below)

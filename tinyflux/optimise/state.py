@@ -79,8 +79,9 @@ def setup(rule: Any, model: Any) -> OptimiserState:
 
     Returns: the state: a tree of the model's shape, to be given to `update`, `freeze`, `thaw`, `adjust`, `save`.
 
-    Errors: ValueError for a model without parameters, or one that holds a non-contiguous or read-only array in a tuple;
-    MixedDevices for a model with parameters in NumPy and on the GPU.
+    Errors: ValueError for a model without parameters, with a float in a list or dict (`gradient` takes it for a leaf),
+    or with a non-contiguous or read-only array in a tuple; MixedDevices for a model with parameters in NumPy and on the
+    GPU.
 
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2, flux.relu), flux.Dense(2, 1))
@@ -120,6 +121,11 @@ def check_trainable(caller: str, model: Any) -> None:
         raise TypeError(f"{caller}: expected a model, got {shown(model)}.{fix}")
     if not tree.parameters(model):
         raise ValueError(f"{caller}: {shown(model)} holds no floating-point array; there is nothing to train.")
+    for path, number in tree.numbers(model):
+        raise ValueError(
+            f"{caller}: the number {number} at {path} can't be changed in place. Make it an array to train it, "
+            f"np.array({number}); what is configuration belongs in an object, or outside of the model."
+        )
 
 
 def holds_state(node: Any) -> bool:

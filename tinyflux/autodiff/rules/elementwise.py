@@ -18,7 +18,11 @@ rule(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * np.floor_divide
 rule(np.fmod, lambda g, y, a, b: g, lambda g, y, a, b: -g * np.trunc(a / b))
 rule(np.negative, lambda g, y, x: -g)
 rule(np.positive, lambda g, y, x: g)
+rule(np.nextafter, lambda g, y, a, b: g, None)
 composed(np.copy, lambda a: np.positive(a))
+composed(np.real, lambda val: val)
+composed(np.imag, lambda val: np.zeros_like(val))
+composed(np.conjugate, lambda x: np.positive(x))
 rule(np.reciprocal, lambda g, y, x: -g * y * y)
 rule(np.square, lambda g, y, x: (g + g) * x)  # a sum of arrays is cheaper than a product with a number
 rule(np.sqrt, lambda g, y, x: 0.5 * g / y)
@@ -163,8 +167,8 @@ constant(
     np.sign, np.floor, np.ceil, np.trunc, np.rint, np.round, np.around, np.fix, np.floor_divide, np.signbit,
     np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal,
     np.logical_and, np.logical_or, np.logical_not, np.logical_xor,
-    np.isfinite, np.isnan, np.isinf, np.isclose, np.allclose, np.array_equal, np.spacing, np.nextafter,
+    np.isfinite, np.isnan, np.isinf, np.isclose, np.allclose, np.array_equal, np.spacing,
     np.any, np.all, np.argmax, np.argmin, np.argsort, np.nonzero, np.flatnonzero, np.count_nonzero, np.searchsorted,
-    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.result_type,
+    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type,
     np.can_cast, np.shares_memory, np.may_share_memory, np.iscomplexobj, np.isrealobj,
 )  # fmt: skip

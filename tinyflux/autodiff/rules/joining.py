@@ -14,7 +14,8 @@ def _concatenate(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: i
     lengths = [np.size(a) if axis is None else np.shape(a)[axis] for a in arrays]
     ends = list(itertools.accumulate(lengths))
     lead = (slice(None),) * (axis % g.ndim if axis else 0)
-    return (g[(*lead, slice(ends[k] - lengths[k], ends[k]))] for k in positions)
+    parts = ((k, g[(*lead, slice(ends[k] - lengths[k], ends[k]))]) for k in positions)
+    return (part.reshape(arrays[k].shape) if axis is None else part for k, part in parts)
 
 
 def _stack(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int = 0) -> Iterator[Any]:

@@ -99,7 +99,10 @@ def _contracted_back(
 
 
 def _einsum_of(k: int, g: Any, subscripts: str, operands: Sequence[Any], optimize: Any) -> Any:
-    """Swap the roles of the result and operand k; letters that operand k alone has are broadcast back."""
+    """Swap the roles of the result and operand k.
+
+    Letters that operand k alone has are broadcast back; those along which it was broadcast are summed over.
+    """
     inputs, output = _letters(subscripts, operands)
     mine, x = inputs[k - 1], operands[k - 1]
     others = [(s, o) for i, (s, o) in enumerate(zip(inputs, operands)) if i != k - 1]
@@ -109,8 +112,8 @@ def _einsum_of(k: int, g: Any, subscripts: str, operands: Sequence[Any], optimiz
             mine = mine[:i] + new + mine[i + 1 :]
             others.append((letter + new, identity_like(x, x.shape[i])))
     reachable = set(output).union(*(s for s, _ in others))
-    alone = [i for i, letter in enumerate(mine) if letter not in reachable]
-    kept = "".join(letter for letter in mine if letter in reachable)
+    alone = [i for i, letter in enumerate(mine) if letter not in reachable or x.shape[i] == 1]
+    kept = "".join(letter for i, letter in enumerate(mine) if i not in alone)
     swapped = ",".join([output, *(s for s, _ in others)]) + "->" + kept
     d = np.einsum(swapped, g, *(o for _, o in others), optimize=optimize)
     return d if d.shape == x.shape else np.expand_dims(d, tuple(alone)) * np.ones_like(x)

@@ -86,6 +86,7 @@ primitive(np.logaddexp.reduce, _shares)
 
 
 def _reduced(function: Any, a: Any, axis: Axis, keepdims: bool) -> Any:
+    axis = None if not a.ndim and axis in (0, -1) else axis  # NumPy allows it
     options = {} if axis is None and not keepdims else {"axis": axis, "keepdims": keepdims}
     return apply(function, (a,), options)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ..operators import cast, reshaped, transposed
+from ..operators import ArrayOperators, cast, reshaped, transposed
 from ..rule import composed, primitive, rule
 from ..tape import apply
 from .products import identity_like
@@ -23,6 +23,7 @@ rule(np.swapaxes, lambda g, y, x, axis1=0, axis2=1: np.swapaxes(g, axis1, axis2)
 rule(np.moveaxis, lambda g, y, x, source=0, destination=0: np.moveaxis(g, destination, source))
 rule(np.expand_dims, lambda g, y, x, axis=0: g.reshape(x.shape))
 rule(np.squeeze, lambda g, y, x, axis=None: g.reshape(x.shape))
+composed(np.full_like, lambda a, fill_value, dtype=None, shape=None: _full_like(a, fill_value, dtype, shape))
 rule(np.broadcast_to, lambda g, y, x, shape=(): g)
 rule(np.flip, lambda g, y, x, axis=None: np.flip(g, axis))
 composed(np.fliplr, lambda m: np.flip(m, 1))
@@ -77,6 +78,15 @@ def _resized(x: Any, shape: Any) -> Any:
     """The elements in order, again and again."""
     shape = tuple(np.atleast_1d(shape).tolist())
     return np.take(x, np.arange(math.prod(shape)) % x.size).reshape(shape) if x.size else np.zeros_like(x, shape=shape)
+
+
+def _full_like(a: Any, fill_value: Any, dtype: Any, shape: Any) -> Any:
+    """An array in no box, unless its value is in one: what flows back are the sums over all places."""
+    new = np.empty_like(a, dtype=dtype, shape=shape)
+    if isinstance(fill_value, ArrayOperators):
+        value: Any = fill_value
+        return np.broadcast_to(value, new.shape).astype(new.dtype)
+    return np.full_like(new, fill_value)
 
 
 def _inverse(axes: Sequence[int]) -> tuple[int, ...]:

@@ -135,8 +135,9 @@ testmode.__test__ = False  # type: ignore[attr-defined]  # pytest takes the name
 
 
 def _switch(node: Any, active: Any) -> None:
-    if "active" in getattr(node, "__dict__", ()):
-        node.active = active
+    inside, _ = tree.entries(node)
+    if inside is not None and not isinstance(node, (list, dict)) and "active" in inside:
+        inside["active"] = active
     for _, child in tree.children(node):
         _switch(child, active)
 

@@ -1,0 +1,107 @@
+"""What an operation is given besides boxes: real numbers, and arrays that stay as they are until the sweep.
+
+A pullback looks at the arguments of its operation long after that was done. An array in no box could have been changed
+in place by then: so the tape keeps a copy of a small one, and a large one is read-only until the gradient is there.
+"""
+
+from __future__ import annotations
+
+import threading
+import types
+from typing import Any
+
+import numpy as np
+
+from ..arrays import on_gpu
+
+SMALL = 256  # elements; a copy costs no more than locking does, and a loop over time may keep thousands
+REAL = "tinyflux differentiates real numbers. Write the real and the imaginary part as two arrays."
+
+# The classes of arguments that need no look: numbers, and what an index or an option may be.
+SIMPLE = frozenset(
+    {float, int, bool, str, type(None), slice, types.EllipsisType, np.dtype, type, np.bool_}
+    | {cls for cls in np.sctypeDict.values() if issubclass(cls, (np.floating, np.integer))}
+)
+
+
+class _Thread(threading.local):
+    """What is going on in a thread.
+
+    Attributes:
+        depth: how many functions are being recorded, each called by the one before.
+        busy: whether a gradient is being taken, which goes on when the function has been recorded.
+        locked: the arrays that are read-only so long, in the order of locking.
+    """
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.busy = False
+        self.locked: dict[int, Any] = {}
+
+
+thread = _Thread()
+
+
+def is_foreign(x: Any) -> bool:
+    """Whether an array is of a class that isn't NumPy's own: what it means by its operations is not known here."""
+    return isinstance(x, np.ndarray) and type(x) is not np.ndarray and type(x) is not np.memmap
+
+
+def foreign(cls: type) -> str:
+    """Why an array of such a class is refused, and what to do."""
+    fix = "x.filled(…), with numbers for what is masked" if issubclass(cls, np.ma.MaskedArray) else "np.asarray(x)"
+    return f"only NumPy's own arrays can be differentiated, got a {cls.__module__}.{cls.__qualname__}. Give {fix}."
+
+
+def kept(name: str, x: Any, copies: dict[int, Any] | None, eager: bool) -> Any:
+    """An argument in no box, as the tape keeps it.
+
+    Arguments:
+        name: the operation's, for errors.
+        x: what was given.
+        copies: None, or where copies of large arrays are collected for a sweep that nobody knows the time of.
+        eager: whether the operation calculates; one that is only recorded for a compiler needs its own arrays.
+
+    Errors: TypeError for complex numbers, and arrays of other classes than NumPy's.
+    """
+    cls = type(x)
+    if cls is np.ndarray and eager and x.dtype.kind != "c":
+        if x.size <= SMALL:
+            return x.copy("K")
+        return _locked(x) if copies is None else _copied(x, copies)
+    if cls is tuple or cls is list:
+        return cls([item if type(item) in SIMPLE else kept(name, item, copies, eager) for item in x])
+    if is_foreign(x):
+        raise TypeError(f"{name}: {foreign(cls)}")
+    if isinstance(x, complex) or getattr(getattr(x, "dtype", None), "kind", "") == "c":
+        raise TypeError(f"{name}: got {getattr(x, 'dtype', 'complex')} numbers, but {REAL}")
+    if not eager or not (isinstance(x, np.memmap) or on_gpu(x)):
+        return x
+    return kept(name, x.view(np.ndarray), copies, eager) if isinstance(x, np.memmap) else _on_gpu(x, copies)
+
+
+def _on_gpu(x: Any, copies: dict[int, Any] | None) -> Any:
+    """Arrays there can't be locked."""
+    return x.copy() if x.size <= SMALL or copies is not None else x
+
+
+def _copied(x: Any, copies: dict[int, Any]) -> Any:
+    """A copy of a large array; the same one as before, if it is as it was then."""
+    known = copies.get(id(x))
+    if known is None or known[1].tobytes() != x.tobytes():
+        copies[id(x)] = known = x, x.copy("K")
+    return known[1]
+
+
+def _locked(x: Any) -> Any:
+    """A large array, read-only until the thread's outermost gradient has been taken; so is what it is a view of."""
+    locked = thread.locked
+    flags, base = x.flags, x.base
+    if isinstance(base, np.ndarray):
+        _locked(base)
+        if flags.writeable and not base.flags.writeable and id(base) not in locked:
+            return x.copy("K")  # it could not be made writeable again
+    if flags.writeable:
+        locked[id(x)] = x
+        flags.writeable = False
+    return x
