@@ -93,6 +93,43 @@ def test_numbers_at_the_edge_of_what_steps_leave(tmp_path):
     assert everything(model, opt) == before
 
 
+@pytest.mark.parametrize(
+    ("rule", "squares"),
+    [
+        (flux.Adam(), (1,)),
+        (flux.AdaMax(), (1,)),
+        (flux.AMSGrad(), (1, 2)),
+        (flux.Padam(), (1, 2)),
+        (flux.RMSProp(centred=True), (0,)),
+        (flux.AdaGrad(), (0,)),
+        (flux.AdaDelta(), (0, 1)),
+        (flux.YellowFin(), (2,)),
+        (flux.OptimiserChain(flux.AccumGrad(2), flux.ClipNorm(1.0), flux.Adam()), (2,)),
+        (flux.RMSProp(flux.schedules.Step(0.1, 2)), (0,)),
+        (flux.Momentum(), ()),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_averages_that_no_step_leaves(rule, squares, tmp_path):
+    """NaN, and squares below 0; other averages may be below 0, and any may have overflown."""
+    path = tmp_path / "m.npz"
+    model, opt = saved(path, rule)
+    whole = path.read_bytes()
+    for k in range(len(flux.tree.leaves(list(opt[0].bias.state)))):
+        for value in (np.nan, -1.0, np.inf):
+            path.write_bytes(whole)
+            rewritten(path, lambda about, arrays: arrays[f"optimiser/1/{k}"].__setitem__(3, value))  # noqa: B023
+            if np.isnan(value) or (value < 0 and k in squares):
+                refused(
+                    r"as a training could have left it, at the parameter \.layers\[0\]\.bias: expected",
+                    path,
+                    model,
+                    opt,
+                )
+            else:
+                flux.load(path, model, opt)
+
+
 @dataclass(frozen=True)
 class Own:
     """A user's rule: it counts by halves, and knows the best so far."""

@@ -19,7 +19,7 @@ from .files import open_file, replacing
 from .optimise import OptimiserChain, schedules
 from .optimise.flat import Leaf
 from .optimise.modifiers import size_of_state
-from .optimise.rule import check_numbers, fields, is_rule, kind_of
+from .optimise.rule import check_arrays, check_numbers, fields, is_rule, kind_of
 from .optimise.state import OptimiserState, holds_state
 
 FORMAT = "tinyflux checkpoint"
@@ -110,11 +110,16 @@ def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
             )
         rules = _rules(archive, about, opt) if opt is not None else []
         arrays = archive.read(targets)
-        states = [archive.read(_named_state(i, leaf)) for i, (leaf, _, _) in enumerate(rules)]
+        states = [list(archive.read(_named_state(i, leaf)).values()) for i, (leaf, _, _) in enumerate(rules)]
+        for (leaf, rule, _), state in zip(rules, states):
+            try:
+                check_arrays(rule, tuple(state))
+            except ValueError as error:
+                raise archive.impossible(leaf, error) from error
     for name, target in targets.items():
         target[...] = np.asarray(arrays[name], like=target)
     for (leaf, rule, description), state in zip(rules, states):
-        leaf.fill(rule, tuple(description["numbers"]), description["frozen"], list(state.values()))
+        leaf.fill(rule, tuple(description["numbers"]), description["frozen"], state)
 
 
 class _Member(NamedTuple):
@@ -177,6 +182,11 @@ class _Archive:
             f"{name} is in the file alone" for name in self._infos if name.startswith(prefix) and name not in targets
         ]
 
+    def impossible(self, leaf: Leaf, error: Exception) -> CheckpointError:
+        """What to say of a leaf's rule or state that no training can have come to."""
+        reason = f"is not as a training could have left it, at the parameter {leaf.path}: {error}"
+        return CheckpointError(f"load: the {kind_of(leaf.rule)} in {self.path} {reason}.")
+
     def read(self, names: Iterable[str]) -> dict[str, Any]:
         with self._reading():
             return {name: self._array(self._member(name)) for name in names}
@@ -229,8 +239,7 @@ def _rules(archive: _Archive, about: dict[str, Any], opt: OptimiserState) -> lis
         try:
             rules.append((leaf, _checked_rule(leaf, description), description))
         except Exception as error:  # whatever a rule, or its schedules, think of what they are given
-            reason = f"is not as a training could have left it, at the parameter {leaf.path}: {error}"
-            raise CheckpointError(f"load: the {known} in {path} {reason}.") from error
+            raise archive.impossible(leaf, error) from error
     names = {name for i, leaf in enumerate(opt._leaves) for name in _named_state(i, leaf)}
     others = archive.others("optimiser/", names)
     if others:

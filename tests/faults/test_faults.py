@@ -27,14 +27,6 @@ PENDING = set(
     names in dir
     a state is shown
     a progress bar without a total
-    saves that were killed
-    a state with averages that are NaN
-    a run with the state of another
-    a run with settings of another rate
-    a run whose metrics hold nothing
-    a run whose metrics hold a line that is no JSON
-    a run whose metrics hold a NUL
-    a run whose metrics hold ends of lines of Windows
     """.strip().splitlines()
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class Averaging(Rule):
 
     def init(self, x: Any) -> State:
         return np.zeros_like(x), np.zeros_like(x), 1.0, 1.0
+
+    squares: ClassVar[tuple[int, ...]] = (1,)
 
     def accepts(self, given: State) -> bool:
         return all(is_rate(x) for x in given if isinstance(x, float))

@@ -37,6 +37,7 @@ class RMSProp(Rule):
     rho: float = 0.9
     epsilon: float = 1e-8
     centred: bool = False
+    squares = (0,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +77,7 @@ class AdaGrad(Rule):
     eta: float = 0.1
     epsilon: float = 1e-8
     initial: float | None = None
+    squares = (0,)
 
     def init(self, x: Any) -> State:
         return (np.full_like(x, self.epsilon if self.initial is None else self.initial),)
@@ -107,6 +109,7 @@ class AdaDelta(Rule):
 
     rho: float = 0.9
     epsilon: float = 1e-8
+    squares = (0, 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

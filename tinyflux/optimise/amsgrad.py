@@ -38,6 +38,7 @@ class AMSGrad(Averaging):
     beta: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     form: str = "flux"
+    squares = (1, 2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,6 +91,7 @@ class Padam(Averaging):
     epsilon: float = 1e-8
     p: float = 1 / 8
     form: str = "paper"
+    squares = (1, 2)
 
     def __post_init__(self) -> None:
         super().__post_init__()

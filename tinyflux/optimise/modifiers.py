@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .rule import Rule, State, applied, check_numbers, check_rule, inner_rules, kind_of, number
+from .rule import Rule, State, applied, check_arrays, check_numbers, check_rule, inner_rules, kind_of, number
 from .schedules import Scheduled, at
 
 
@@ -67,6 +67,12 @@ class OptimiserChain(Rule):
             after[0].extend(own[:count])
             after[1].extend(own[count:])
         return (*after[0], *after[1]), g
+
+    def check_arrays(self, given: State) -> None:
+        start = 0
+        for rule, (count, _) in zip(self.rules, self._counts):
+            check_arrays(rule, given[start : start + count])
+            start += count
 
     def check_numbers(self, given: State) -> None:
         start = 0

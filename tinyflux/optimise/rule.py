@@ -16,7 +16,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -95,6 +95,7 @@ class Rule:
     """The rules of the library: a keyword that a rule doesn't have is refused by name, a value by what was expected."""
 
     whole: str | None = None
+    squares: ClassVar[tuple[int, ...]] = ()  # which of the arrays in its state are never below 0
     init: Any
 
     def __new__(cls, *args: Any, **hyperparameters: Any) -> Any:
@@ -120,6 +121,14 @@ class Rule:
         if not self.accepts(given):
             raise ValueError(f"its state can't hold the numbers {', '.join(map(repr, given))}")
 
+    def check_arrays(self, given: State) -> None:
+        """Refuse, by ValueError, arrays that can't have come into the state by steps: NaN, and squares below 0."""
+        for i, x in enumerate(given):
+            if np.isnan(x).any():
+                raise ValueError("expected numbers in the averages of the state, got NaN")
+            if i in self.squares and (x < 0).any():
+                raise ValueError("expected averages of squares in the state, got numbers below 0")
+
     def accepts(self, given: State) -> bool:
         """Whether steps can have left these numbers in the state."""
         return True
@@ -130,6 +139,12 @@ def check_number(x: Any, count: bool = False) -> None:
     fits = type(x) is int and 0 <= x <= _MOST if count else type(x) is float and math.isfinite(x)
     if not fits:
         raise ValueError(f"expected {'a count of steps' if count else 'a finite number'} in the state, got {x!r}")
+
+
+def check_arrays(rule: Any, given: State) -> None:
+    """Refuse, by ValueError, arrays that can't have come into a rule's state; a user's rule may have any."""
+    if isinstance(rule, Rule):
+        rule.check_arrays(given)
 
 
 def check_numbers(rule: Any, given: State) -> None:

@@ -20,6 +20,7 @@ from .rule import (
     Rule,
     State,
     applied,
+    check_arrays,
     check_fields,
     check_number,
     check_numbers,
@@ -377,6 +378,9 @@ class Scheduled(Rule):
 
     def init(self, x: Any) -> State:
         return (*at(self.rule, 0).init(x), 0)  # the steps made
+
+    def check_arrays(self, given: State) -> None:
+        check_arrays(self.rule, given)
 
     def check_numbers(self, given: State) -> None:
         *own, t = given

@@ -45,6 +45,7 @@ class YellowFin(Rule):
     beta: float = 0.999
     window: int = 20
     whole = "model"
+    squares = (2,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
