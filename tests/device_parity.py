@@ -13,8 +13,9 @@ import cases_elementwise
 import cases_linalg
 import cases_reductions
 import cases_shapes
+import cases_special
 
-FILES = (cases_elementwise, cases_reductions, cases_shapes, cases_linalg)
+FILES = (cases_elementwise, cases_reductions, cases_shapes, cases_linalg, cases_special)
 SIZES = [{"i": 2, "j": 3, "k": 4, "m": 1, "n": 3}, {"i": 3, "j": 2, "k": 1, "m": 4, "n": 2}]
 
 # Cases that calculate with a NumPy array or a list of their own, beside the argument: an error on the device.
@@ -27,15 +28,17 @@ BROADCASTS = "cupy.linalg.solve does not broadcast stacks of matrices"
 NO_AXIS = "CuPy knows no axis 0 of an array without axes"
 REDUCE = "CuPy has ufunc.reduce for add and multiply alone"
 ACCUMULATE = "CuPy has ufunc.accumulate for add and multiply alone"
+MISSING = "CuPy has no such function"
 LIMITS = {  # the library writes nothing else than what CuPy lacks here
     "psi": ZETA,
     "slope of psi": ZETA,
+    "dawsn": MISSING,
     "solve inn nk": BROADCASTS,
     "solve nn ink": BROADCASTS,
     "solve i1nn jnk": BROADCASTS,
     **{f"{name}.accumulate": ACCUMULATE for name in ("maximum", "minimum", "logaddexp")},
 }
-SECOND_ORDER_LIMITS = {"gammaln": ZETA}
+SECOND_ORDER_LIMITS = dict.fromkeys(("gammaln", "gamma", "loggamma", "rgamma", "beta", "betaln"), ZETA)
 CASES = [c for file in FILES for c in file.CASES]
 
 UNRECORDED_LIMITS = {  # within a gradient they work, being composed of others there
@@ -43,6 +46,8 @@ UNRECORDED_LIMITS = {  # within a gradient they work, being composed of others t
     "dot with a float": "cupy.dot takes no numbers",
     "clip below": "cupy.clip does not know min=",
     "slogdet": "the result of cupy.linalg.slogdet has no names",
+    **{f"nanquantile {method}": MISSING for method in cases_reductions.METHODS_OF_QUANTILES},
+    **{f"nanpercentile axis={axis}": MISSING for axis in (None, 1, (0, 1))},
     "maximum.reduce": REDUCE,
     "minimum.reduce": REDUCE,
     **{

@@ -13,7 +13,35 @@ def _reduction(f, axis, keepdims):
     return lambda x: f(x, axis=axis, keepdims=keepdims)
 
 
+NAN_REDUCTIONS = {
+    np.nansum: 0, np.nanprod: 0, np.nanmean: 1, np.nanmax: 1, np.nanmin: 1, np.nanvar: 1, np.nanstd: 2, np.median: 1,
+    np.nanmedian: 1,
+}  # fmt: skip
+QUANTILES = [np.quantile, np.nanquantile]
+METHODS_OF_QUANTILES = [
+    "linear", "weibull", "hazen", "interpolated_inverted_cdf", "median_unbiased", "normal_unbiased", "lower", "higher",
+    "nearest", "midpoint",
+]  # fmt: skip
+
 CASES = [
+    *[
+        Case(f"{f.__name__} axis={axis}", lambda x, f=f, axis=axis: f(x, axis=axis, keepdims=axis == 1), "ij", least=n)
+        for f, n in NAN_REDUCTIONS.items()
+        for axis in (None, 0, 1)
+    ],
+    *[
+        Case(f"{f.__name__} {method}", lambda x, f=f, m=method: f(x, [0.1, 0.45, 1], axis=0, method=m), "ij", least=1)
+        for f in QUANTILES
+        for method in METHODS_OF_QUANTILES
+    ],
+    *[
+        Case(f"{f.__name__} axis={axis}", lambda x, f=f, axis=axis: f(x, 30, axis=axis, keepdims=True), "ij", least=1)
+        for f in (np.percentile, np.nanpercentile)
+        for axis in (None, 1, (0, 1))
+    ],
+    Case("average", lambda x: np.average(x) * np.average(x, axis=1), "ij", least=1),
+    Case("average by weights", lambda x, w: np.average(x, axis=0, weights=w), "ij i", 0.5, least=1),
+    Case("average by all weights", lambda x, w: np.average(x, weights=w, keepdims=True), "ij ij", 0.5, least=1),
     *[
         Case(f"{f.__name__} axis={axis} keepdims={keepdims}", _reduction(f, axis, keepdims), "ijk", least=least)
         for f, least in REDUCTIONS.items()

@@ -4,6 +4,7 @@ import cases_elementwise
 import cases_linalg
 import cases_reductions
 import cases_shapes
+import cases_special
 import pytest
 from cases import WatchedRules
 from hypothesis import given
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 
 import tinyflux as flux
 
-CASES = [*cases_elementwise.CASES, *cases_reductions.CASES, *cases_shapes.CASES, *cases_linalg.CASES]
+CASES = [
+    *cases_elementwise.CASES,
+    *cases_reductions.CASES,
+    *cases_shapes.CASES,
+    *cases_linalg.CASES,
+    *cases_special.CASES,
+]
 SIZES = st.fixed_dictionaries({letter: st.integers(0, 3) for letter in "ijkmn"})
 
 

@@ -69,6 +69,7 @@ class ArrayOperators:
     __truediv__, __rtruediv__ = _binary(np.divide), _reflected(np.divide)
     __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _reflected(np.floor_divide)
     __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
+    __divmod__, __rdivmod__ = _binary(np.divmod), _reflected(np.divmod)
     __matmul__, __rmatmul__ = _binary(np.matmul), _reflected(np.matmul)
     __rpow__ = _reflected(np.power)
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)

@@ -28,6 +28,7 @@ _LIBM = {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
     "absolute": "fabs", "fabs": "fabs", "copysign": "copysign", "float_power": "pow",
+    "gamma": "tgamma",
 }  # fmt: skip
 
 _OWN = (
@@ -55,6 +56,7 @@ REAL = {
     "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}", "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
     "isnan": "{0} != {0}", "isinf": "fabs{f}({0}) == INFINITY", "isfinite": "fabs{f}({0}) < INFINITY",
     "signbit": "signbit({0}) != 0", "gammaln": "{0} == -INFINITY ? {0} : lgamma{f}({0})",
+    "heaviside": "{0} != {0} ? {0} : {0} == 0 ? {1} : {0} > 0",
     "deg2rad": f"{{0}} * ({{t}}){math.pi / 180!r}", "rad2deg": f"{{0}} * ({{t}}){180 / math.pi!r}",
     **{name: f"{c}{{f}}({{0}}, {{1}})" if name in _TWO else f"{c}{{f}}({{0}})" for name, c in _LIBM.items()},
     **{name: f"{name}_{{s}}({{0}}, {{1}})" if name in _TWO else f"{name}_{{s}}({{0}})" for name in _OWN},

@@ -21,6 +21,8 @@ from . import (
     reductions,
     sampled,
     shapes,
+    special,
+    statistics,
 )
 
 __all__ = [
@@ -34,4 +36,6 @@ __all__ = [
     "reductions",
     "sampled",
     "shapes",
+    "special",
+    "statistics",
 ]

@@ -35,7 +35,12 @@ def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
     return g * b * a ** np.where((a == 0) & (b == 0), 1, b - 1)  # 0 * 0⁻¹ would be NaN
 
 
-rule(np.power, _power_base, lambda g, y, a, b: g * y * np.log(np.where(a == 0, 1, a)))
+def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return g * y * np.log(np.where(a == 0, 1, a))
+
+
+rule(np.power, _power_base, _power_exponent)
+rule(np.float_power, _power_base, _power_exponent)
 
 # Exponential, logarithmic.
 rule(np.exp, lambda g, y, x: g * y)
@@ -138,29 +143,67 @@ def _clip_whole(a: Any, low: Any, high: Any) -> Any:
 composed(np.clip, _clip)
 
 
-# scipy.special.
-def _expit(x: Any) -> Any:
-    """scipy.special.expit; many numbers go by NumPy's exp, which is vectorised where SciPy's is not."""
-    if type(x) is not np.ndarray or x.size < 1024:
-        return special.expit(x)
-    with np.errstate(over="ignore"):  # where e⁻ˣ is infinite the result is 0
-        return np.reciprocal(1 + np.exp(-x))
-
-
-rule(special.expit, lambda g, y, x: g * (y * (1 - y)))
-rules[special.expit].function = _expit
-rule(special.logit, lambda g, y, x: g / (x * (1 - x)))
-rule(special.erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
-rule(special.erfc, lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * np.exp(-x * x))
-rule(special.gammaln, lambda g, y, x: g * special.psi(x))
-_zeta: Any = rule(special.zeta, None, lambda g, y, s, x: -g * s * _zeta(s + 1.0, x))
-rule(special.psi, lambda g, y, x: g * _zeta(2.0, x))  # ψ⁽ⁿ⁾(x) = (−1)ⁿ⁺¹ n! ζ(n + 1, x)
+# Signs, remainders and parts.
+rule(np.copysign, lambda g, y, a, b: g * np.sign(a) * np.copysign(np.ones_like(a), b), None)
+rule(np.heaviside, None, lambda g, y, x, half: np.where(x == 0, g, 0))
+rule(np.ldexp, lambda g, y, x, exponent: np.ldexp(g, exponent), None)
 rule(
-    special.xlogy,
-    lambda g, y, a, b: g * special.xlogy(np.where((a == 0) & (b == 0), 0, np.ones_like(a)), b),
-    lambda g, y, a, b: g * (a / np.where((a == 0) & (b == 0), 1, b)),
+    np.logaddexp2,
+    lambda g, y, a, b: g * _share(a * math.log(2), b * math.log(2)),
+    lambda g, y, a, b: g * _share(b * math.log(2), a * math.log(2)),
 )
-rule(special.log_expit, lambda g, y, x: g * special.expit(-x))
+composed(np.divmod, lambda a, b: (np.floor_divide(a, b), np.remainder(a, b)))
+composed(
+    np.modf, lambda x: (np.where(np.isinf(x), 0 * np.sign(x), x - np.trunc(np.where(np.isinf(x), 0, x))), np.trunc(x))
+)
+
+
+def _sinc(x: Any) -> Any:
+    """sin πx / πx, near 0 by its series, which has derivatives of all orders there."""
+    t = math.pi * x
+    small = np.abs(t) < 1
+    square = np.where(small, t * t, 0)
+    series: Any = 0.0
+    for k in range(9, -1, -1):
+        series = series * square + (-1) ** k / math.factorial(2 * k + 1)
+    far = np.where(small, 1, t)
+    return np.where(small, series, np.sin(far) / far)
+
+
+def _nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+    largest = np.finfo(x.dtype).max
+    x = np.where(np.isnan(x), nan, x)
+    x = np.where(x == np.inf, largest if posinf is None else posinf, x)
+    return np.where(x == -np.inf, -largest if neginf is None else neginf, x)
+
+
+def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    if len(condlist) != len(choicelist):
+        raise ValueError(
+            f"np.select: expected as many choices as conditions, got {len(choicelist)} and {len(condlist)}."
+        )
+    for condition, choice in zip(condlist[::-1], choicelist[::-1], strict=True):
+        default = np.where(condition, choice, default)
+    return default
+
+
+def _unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * math.pi) -> Any:
+    """p and whole periods, which are constants."""
+    p = np.moveaxis(p, axis, -1)
+    jump = p[..., 1:] - p[..., :-1]
+    turns = np.floor((jump + period / 2) / period)
+    turns = np.where((jump > 0) & ((jump + period / 2) % period == 0), turns - 1, turns)
+    if discont is not None:
+        turns = np.where(np.abs(jump) < discont, 0, turns)
+    whole = np.concatenate([np.zeros_like(p[..., :1]), np.cumsum(turns, axis=-1)], axis=-1)
+    return np.moveaxis(p - period * whole, -1, axis)
+
+
+composed(np.sinc, _sinc)
+composed(np.nan_to_num, _nan_to_num)
+composed(np.select, _select)
+composed(np.unwrap, _unwrap)
+
 
 # Steps, tests and look-ups: flat wherever they have a slope.
 constant(

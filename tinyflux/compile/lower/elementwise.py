@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...autodiff import operators
+from ...autodiff.tape import compositions
 from .. import program
 from ..functions import known
 from ..program import Node
@@ -119,6 +120,13 @@ def _round(a: Any, decimals: int = 0) -> Any:
     if x.dtype.kind in "iu":
         return wrapped(cast(cast((np.rint(x / scale) * scale).node, np.int64), x.dtype))
     return np.rint(x * scale) / scale if decimals > 0 else np.rint(x / scale) * scale
+
+
+@lower(np.modf)
+def _modf(x: Any) -> Any:
+    if node_of(x).dtype.kind != "f":
+        raise NotCompilable("np.modf of whole numbers can't be compiled: x.astype(float) can.")
+    return compositions[np.modf](wrapped(node_of(x)))
 
 
 lower(np.fix)(lambda x: np.trunc(wrapped(node_of(x))))
