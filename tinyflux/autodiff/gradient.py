@@ -24,7 +24,8 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
             arrays.
 
     Returns: (y, back). `back(cotangent)`, for a cotangent of y's shape, is the gradient for the argument, or a tuple of
-    them for several; each has the shape of its argument, with None where nothing flows. It may be called many times.
+    them for several; each has the shape of its argument, with None where nothing flows. It may be called many times, at
+    any time: what it needs of the arguments and of other arrays are copies, so that these may change.
 
     Errors: TypeError for an argument of integers or complex numbers or without any floating-point array, and where f
     returns something else than an array; ValueError for a cotangent of another shape.
@@ -33,6 +34,11 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
     >>> y, back = flux.pullback(lambda x: x ** 2, np.array([1.0, 2.0]))
     >>> y, back(np.array([1.0, 10.0]))
     (array([1., 4.]), array([ 2., 40.]))
+    >>> x = np.array([1.0, 2.0])
+    >>> y, back = flux.pullback(lambda x: x ** 2, x)
+    >>> x[:] = 0
+    >>> back(np.ones(2))
+    array([2., 4.])
     """
     return recorded_pullback(f, args, Tape(copies={}))
 
@@ -116,8 +122,19 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
         f: returns a scalar, computed with NumPy functions and operators that have a rule (see `rule`).
         args: real floating-point arrays, Python floats, or trees of arrays: models, lists, dicts.
 
-    Returns: for one argument its gradient, for several a tuple. The gradient of a tree has the tree's shape; an array
-    that f does not depend on has None in its place.
+    Returns: for one argument its gradient, for several a tuple. The gradient of a tree has the tree's shape. An array
+    that f does not depend on has None in its place; so have integers, booleans and buffers. A float in a list, tuple or
+    dict is a leaf like an array; a float of an object, or of what it holds, is configuration, such as the p of a
+    Dropout: f gets it as it is, and in the gradient stands None. Functions, strings, and an object's integers stay.
+
+    What is no derivative is an error, or nothing flows: complex numbers and arrays of other classes than NumPy's own
+    (masked arrays, np.matrix) are an error where they are met; through a cast to integers or booleans nothing flows. A
+    copy of a model, as by copy.deepcopy, is differentiated like the model.
+
+    Arrays may be changed in place inside f, as long as the gradient stays that of the values that were used. Of those
+    that are no arguments, small ones are copied where they are used; large ones (above 256 elements) are read-only from
+    then on until the gradient has been taken, so that NumPy refuses the change. CuPy's arrays have no such flag, and
+    the arguments' own arrays are not watched: f must not change these.
 
     Errors: ValueError for a loss that is no scalar; TypeError for an argument of integers or complex numbers, or
     without any floating-point array; NotImplementedError, with the remedy, for an operation without a rule;
@@ -132,6 +149,16 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     array([0., 1.])
     >>> flux.gradient(lambda p, x: np.sum(p["w"] * x), {"w": np.ones(2), "b": np.ones(1)}, np.array([1.0, 2.0]))
     ({'w': array([1., 2.]), 'b': None}, array([1., 1.]))
+    >>> flux.gradient(lambda p: np.sum(p["w"]) * p["b"], {"w": np.ones(2), "b": 0.5, "n": 3})
+    {'w': array([0.5, 0.5]), 'b': np.float64(2.0), 'n': None}
+    >>> def f(x, buffer=np.ones(1000)):
+    ...     y = np.sum(x * buffer)
+    ...     buffer[:] = 2  # what flows back to x is the buffer as it was
+    ...     return y
+    >>> flux.gradient(f, np.ones(1000))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: assignment destination is read-only
+    While a gradient is being taken, large arrays that the function has calculated with are read-only: ...
     """
     return withgradient(f, *args)[1]
 

@@ -28,7 +28,10 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
 
     Returns: the function to call: NumPy's own, or for a function of yours one that records itself.
 
-    Errors: TypeError for a function of yours without pullbacks; ValueError for rows that are no positions.
+    Errors: TypeError for a function of yours without pullbacks; ValueError for rows that are no positions. When a
+    gradient is taken, a cotangent of another shape than its argument's is a ValueError with the function's name, unless
+    the argument was broadcast to the result's shape: then it is summed. One that is no array of real floating-point
+    numbers is a TypeError.
 
     >>> import tinyflux as flux
     >>> cube = flux.rule(lambda x: x * x * x, lambda g, y, x: 3 * g * x * x)
