@@ -25,6 +25,7 @@ from flux_mnist_helpers import (
 import tinyflux as flux
 from examples import models
 from examples.flux_mnist import grid, training
+from examples.flux_mnist.curve import Curve
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.progress import outcome
 
@@ -229,7 +230,7 @@ def resident():
 @needs_compiler
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
 def test_memory_does_not_grow(tmp_path, monkeypatch):
-    class Watched(training.Curve):
+    class Watched(Curve):
         def add(self, losses):
             before = int(self.count)
             super().add(losses)
@@ -237,7 +238,7 @@ def test_memory_does_not_grow(tmp_path, monkeypatch):
                 sizes.append((resident(), tracemalloc.get_traced_memory()[0]))
 
     sizes = []
-    monkeypatch.setattr(training, "Curve", Watched)
+    monkeypatch.setattr("examples.flux_mnist.state.Curve", Watched)
     tracemalloc.start()
     try:
         train(Folder(tmp_path, small("4LS", optimiser="Descent")), 140_000)
