@@ -28,7 +28,6 @@ RULED = [
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     monkeypatch.setattr(flat, "BLOCK_BYTES", BLOCK * 8)
-    monkeypatch.setattr(step, "HELD", 1)
     monkeypatch.setattr(step, "SHARED", 2)
     monkeypatch.setattr(step, "NATIVE", 4)
 

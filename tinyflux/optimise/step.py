@@ -11,8 +11,8 @@ does, and no waiting for the interpreter between its operations. The blocks are 
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Callable, Sequence
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,7 @@ from .flat import Block, Group, Head, Plan
 from .rule import applied, is_ours
 from .schedules import Scheduled, at
 
-HELD = 4  # blocks; the new values of so many at most are held until all are written
-SHARED = 16  # blocks; from so many on, several cores share a step
+SHARED = 16  # blocks; from so many on they are stepped in their places, and several cores share a step
 NATIVE = 64  # blocks, 16 MB; from so many on, compiling the step is soon made up for
 
 Change = tuple[Any, ...]  # a function and its arguments: see `commit`
@@ -44,7 +43,7 @@ def step_all(plan: Plan, gradients: Sequence[Any], native: bool, also: Sequence[
     for group in plan.groups:
         if group.kernel is not None:
             changes += group.kernel.calls_for([gradients[i] for i in group.indices])
-        elif len(group.blocks) > HELD and not group.whole and is_ours(group.rule):
+        elif len(group.blocks) >= SHARED and not group.whole and is_ours(group.rule):
             in_place.append(_stepping_in_place(group, gradients, native))
             changes.append((setattr, group, "moved", _moved(group)))
         else:
@@ -85,21 +84,27 @@ def _calculated(group: Group, gradients: Sequence[Any]) -> list[Change]:
     state: tuple[Any, ...] = ()
     rule, numbers = group.rule, group.numbers
     for blocks in [group.blocks] if group.whole else [[block] for block in group.blocks]:
-        xs, states, gathers = zip(*blocks)
-        x, arrays = _joined(xs), tuple(map(_joined, zip(*states)))
+        x, arrays, gather = blocks[0] if len(blocks) == 1 else _together(blocks)
         with subnormal.flushed(group.averages):
-            state, delta = applied(rule, (*arrays, *numbers), x, _joined([gather(gradients) for gather in gathers]))
+            state, delta = applied(rule, (*arrays, *numbers), x, gather(gradients))
             new = [_fitting(rule, value, old) for value, old in zip(state, arrays)]
-            new_x = None if delta is None else _fitting(rule, x - delta, x)
+            if delta is not None:
+                new.append(_fitting(rule, x - delta, x))
+        if len(blocks) == 1:
+            changes += [(setitem, old, ..., value) for old, value in zip((*arrays, x), new)]
+            continue
         start = 0
         for x, arrays, _ in blocks:
             piece = slice(start, start + x.size)
             start += x.size
-            changes += [(operator.setitem, old, ..., value[piece]) for old, value in zip(arrays, new)]
-            if new_x is not None:
-                changes.append((operator.setitem, x, ..., new_x[piece]))
+            changes += [(setitem, old, ..., value[piece]) for old, value in zip((*arrays, x), new)]
     changes.append((setattr, group, "moved", state[len(state) - len(numbers) :]))
     return changes
+
+
+def _together(blocks: Sequence[Block]) -> Block:
+    xs, states, gathers = zip(*blocks)
+    return _joined(xs), tuple(map(_joined, zip(*states))), lambda gradients: _joined([f(gradients) for f in gathers])
 
 
 def _joined(pieces: Sequence[Any]) -> Any:
@@ -135,8 +140,6 @@ def _stepping_in_place(group: Group, gradients: Sequence[Any], native: bool) -> 
     code = _native(group, rule, numbers) if native and len(group.blocks) >= NATIVE else None
     gradients = [g if g is None else g.reshape(-1) for g in gradients]  # once: a transposed gradient is copied here
     work = functools.partial(_step_blocks, group, rule, numbers, gradients, code)
-    if len(group.blocks) < SHARED:
-        return functools.partial(work, group.blocks)
     return functools.partial(cores.share, work, group.blocks)
 
 
