@@ -1,5 +1,7 @@
 """Every rule, modifier and schedule of the library, compiled: the same parameters, state and numbers as eager."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from training_cases import assert_same, eager, mse
@@ -115,15 +117,30 @@ def test_a_norm_over_many_rows():
     assert any(abs(np.linalg.norm(moved) - 0.1) < 1e-12 for moved in results[0])
 
 
-def test_a_norm_that_is_not_finite_shows_in_the_next_loss():
-    model, opt = prepared(Chain(flux.ClipNorm(1.0), flux.Descent(0.1)), np.float64)
-    x = np.full((8, 5), 1e200)
+@pytest.mark.parametrize("over", ["array", "model"])
+@pytest.mark.parametrize("rows", [8, 600])
+@pytest.mark.parametrize("how", ["step", "train", "plain"])
+def test_a_norm_that_is_not_finite(over, rows, how):
+    """As without a compiler: an error, before anything is changed, in the last iteration too. The losses are finite."""
 
-    def loss(m, x, y):
-        return np.mean(m(x * 1e-200) - y) + np.sum(m.layers[0].weight * 1e200 * 1e200)
+    def loss(m, x, scale):
+        return np.mean(m(x) * scale)
 
-    with np.errstate(over="ignore"), pytest.raises(flux.NonFiniteLoss):
-        flux.compile_training(loss, model, opt, 8)((x, np.zeros((8, 2))), np.zeros((3, 8), int))
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(3 * rows, 5)), np.repeat([1.0, 1.0, 1e200], rows)[:, None]
+    ends = []
+    for samples in (2 * rows, 3 * rows):
+        model, opt = prepared(Chain(flux.ClipNorm(1.0, over), flux.Adam(0.1)), np.float64)
+        batches = flux.DataLoader(tuple(x[:samples] for x in data), rows)
+        refused = pytest.raises(flux.NonFiniteNorm, match=r"norm of the gradient is .*inf.*; no parameter was changed")
+        with np.errstate(over="ignore"), refused if samples > 2 * rows else contextlib.nullcontext():
+            if how == "step":
+                flux.compile_training(loss, model, opt, rows)(data, np.arange(samples))
+            else:
+                flux.train(loss, model, batches, opt, compile=how == "train")
+        ends.append([*flux.leaves(model), *opt.layers[0].weight.state])
+    for before, after in zip(*ends, strict=True):
+        np.testing.assert_array_equal(before, after)
 
 
 def test_a_schedule_that_branches_is_refused():

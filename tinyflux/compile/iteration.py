@@ -67,12 +67,13 @@ class Iteration:
                 raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
         with no_draws(look().generators):
             with Recording() as again:  # first, for it is the other whose inputs `run` is to know
-                again_recorded = self._record(again, loss, model, data, size)
+                again_ends = _ends(again, *self._record(again, loss, model, data, size)[:2])
             surroundings = look()
             self.key, self.contents = surroundings.key, Contents(surroundings.arrays)
             with Recording() as recording:
                 total, results, order = self._record(recording, loss, model, data, size)
-                refuse_change(again, _ends(*again_recorded), recording, _ends(total, results, order))
+                ends = _ends(recording, total, results)
+                refuse_change(again, again_ends, recording, ends)
                 refuse_effects(surroundings, self.contents, look())
                 self._captured = [array for _, array in recording.captured]
                 self._captured_slots = [node.params for node, _ in recording.captured]
@@ -83,16 +84,16 @@ class Iteration:
                         "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
                         "Take them from the model that it is called with."
                     )
-                nodes = needed(_ends(total, results, order))
+                nodes = needed(ends)
                 plan = analysed(nodes, order) if size is not None and size > BLOCK else None
                 if plan is not None and any(r.node in plan.axis for r in results):
                     plan = None
                 self.program = "\n".join(written(nodes, [total]))
                 if total.op == "input" or total.op == "view":
                     total = program.elementwise("positive", [total], total.dtype)
-                schedule = planned(results, total, plan)
+                schedule = planned(results, total, plan, recording.demands)
                 schedule.ahead = ahead.found(schedule, order)
-                self.source = Source(schedule, recording.trusted, total, order)
+                self.source = Source(schedule, recording.trusted, total, order, recording.demands)
         self._library = Library(self.source)
         self._inputs = len(recording.inputs)
         self._known: tuple[list[Any], list[int], list[Any]] = ([], [], [])
@@ -350,8 +351,8 @@ def _pieces(joined: Any, arrays: Sequence[Any]) -> list[Any]:
     return [joined[start:stop].reshape(a.shape) for (start, stop), a in zip(bounds, arrays)]
 
 
-def _ends(total: Node, results: Sequence[Result], order: Node) -> list[Node]:
-    return [total, *[r.node for r in results]]
+def _ends(recording: Recording, total: Node, results: Sequence[Result]) -> list[Node]:
+    return [total, *[r.node for r in results], *recording.demands]
 
 
 def copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:

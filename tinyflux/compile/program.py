@@ -81,6 +81,7 @@ class Recording:
         self.captured: list[tuple[Node, Any]] = []  # arrays that the function took from its surroundings
         self._captured: dict[int, tuple[Node, Contents]] = {}
         self._overwritten = False  # whether a captured array was changed in place while the function ran
+        self.demands: dict[Node, tuple[type[Exception], str]] = {}  # what has to be true, and the error if it isn't
         self.trusted: set[Node] = set()  # inputs of indices that are checked before the program runs
 
     def __enter__(self) -> Recording:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .functions import cost
@@ -86,15 +86,18 @@ class Schedule:
     ahead: Ahead | None = None
 
 
-def planned(results: Sequence[Result], loss: Node | None = None, rows: RowPlan | None = None) -> Schedule:
+def planned(
+    results: Sequence[Result], loss: Node | None = None, rows: RowPlan | None = None, demands: Iterable[Node] = ()
+) -> Schedule:
     """Schedule a program.
 
     Arguments:
         results: what it is to calculate.
         loss: the node that is looked at before inputs are overwritten.
         rows: which nodes are calculated in blocks of rows.
+        demands: nodes that are looked at together with the loss.
     """
-    wanted = [loss] if loss is not None else []
+    wanted = [*([loss] if loss is not None else []), *demands]
     in_rows = [*rows.axis, *rows.sums] if rows is not None else []
     early = set(needed([r.node for r in results if r.overwrites is None] + wanted + in_rows))
     results = _separated(results, early)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +29,9 @@ MANY = 40  # kernels in one function: compilers take more than twice the time fo
 _APART = "__attribute__((noinline)) "
 
 
+Demands = Mapping[Node, tuple[type[Exception], str]]  # see Recording
+
+
 class Source:
     """A source text, and what there is to know about calling it.
 
@@ -39,7 +42,12 @@ class Source:
     """
 
     def __init__(
-        self, schedule: Schedule, trusted: set[Node], loss: Node | None = None, order: Node | None = None
+        self,
+        schedule: Schedule,
+        trusted: set[Node],
+        loss: Node | None = None,
+        order: Node | None = None,
+        demands: Demands | None = None,
     ) -> None:
         self.unit = Unit(schedule, trusted, order)
         self.schedule = schedule
@@ -47,7 +55,7 @@ class Source:
         parts = [self._part("after", AFTER), self._part("update", UPDATE)]
         if schedule.rows is not None:
             parts += [self._part("before", BEFORE), self._part("block", ROWS, ", int64_t row0, int64_t rows")]
-        parts.append(_CALL if loss is None else self._training(loss, order))
+        parts.append(_CALL if loss is None else self._training(loss, order, demands or {}))
         listing = "\n".join(written(schedule.nodes))
         self.text = "\n".join([f"/* The program:\n\n{listing}\n*/\n", *self._functions(), *parts])
         self.arena = max(self.unit.arena, 64)
@@ -86,12 +94,13 @@ class Source:
         body = ["    " + line for line in [*lines, "return 0;"]]
         return "\n".join([head, *self.unit.declarations(), *body, "}\n"])
 
-    def _training(self, loss: Node, order: Node | None) -> str:
+    def _training(self, loss: Node, order: Node | None, demands: Demands) -> str:
         """The loop over iterations, each with its own stretch of the order; it returns how many were completed."""
         assert order is not None
         name = self.unit.name(loss)
-        (declared,) = self.unit.declarations()
-        text = _FINISH.format(declared=declared.strip(), loss=f"{name}[0]")
+        looks = [f"if (!{self.unit.name(node)}[0]) return {self.unit.failure(*e)};" for node, e in demands.items()]
+        declared, demanded = "\n".join(self.unit.declarations()), "\n".join(f"    {line}" for line in looks)
+        text = _FINISH.format(declared=declared, loss=f"{name}[0]", demanded=demanded)
         rows = self.schedule.rows
         if rows is not None:
             zero, merge = ("\n    ".join(self._sums(template)) for template in (_ZERO, _MERGE))
@@ -142,13 +151,14 @@ _ZERO = "memset(arena + {0}, 0, {1} * sizeof({2}));"
 _MERGE = "for (int64_t i = 0; i < {1}; i++) (({2} *)(arena + {0}))[i] += (({2} *)(other + {0}))[i];"
 
 _FINISH = """\
-/* What follows the rows: the loss, and the update unless it is NaN or infinite. */
+/* What follows the rows: the loss, and the update unless it is NaN or infinite, or something else is wrong. */
 static int64_t finish(char *const *p, char *arena, double *losses) {{
     const int failed = after(p, arena);
     if (failed) return failed;
-    {declared}
+{declared}
     *losses = (double){loss};
     if (!(fabs(*losses) <= 1.7976931348623157e308)) return -1;
+{demanded}
     return update(p, arena);
 }}
 """

@@ -159,6 +159,10 @@ class Symbolic(ArrayOperators):
     size = property(lambda self: self.node.size)
     dtype = property(lambda self: self.node.dtype)
 
+    def demand_finite(self, kind: type[Exception], message: str) -> None:
+        """Have an iteration of training raise an error, and change nothing, where this number is NaN or infinite."""
+        program.recording().demands[program.elementwise("isfinite", [self.node], np.bool_)] = kind, message
+
     def __getattr__(self, name: str) -> Any:
         raise _NoAttribute(f"an array that is being compiled has no attribute {name}.")
 

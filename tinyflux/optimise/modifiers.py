@@ -155,6 +155,12 @@ class NonFiniteNorm(FloatingPointError):
     """The norm of a gradient that was to be clipped is NaN or infinite."""
 
 
+_NON_FINITE = (
+    "ClipNorm: the norm of the gradient is {}; no parameter was changed. Look for NaN in the data, or take a smaller "
+    "learning rate."
+)
+
+
 @dataclass(frozen=True)
 class ClipNorm(Rule):
     """A gradient whose norm is above ω, shortened to ω: g·min(1, ω/‖g‖).
@@ -164,8 +170,7 @@ class ClipNorm(Rule):
         over: "array" for the norm of each parameter's gradient, as in Flux; "model" for that of all together, as in
             PyTorch's clip_grad_norm_.
 
-    Errors: NonFiniteNorm for a norm that is NaN or infinite; nothing is changed then. (A compiled step can't raise it:
-    the parameters become NaN, and training stops at the NaN loss that follows.)
+    Errors: NonFiniteNorm for a norm that is NaN or infinite; nothing is changed then.
 
     Pascanu, Mikolov & Bengio, "On the difficulty of training recurrent neural networks", 2013.
 
@@ -192,10 +197,9 @@ class ClipNorm(Rule):
     def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
         norm = number(np.sqrt(np.sum(g.astype(np.float64) ** 2)))
         if isinstance(norm, float) and not math.isfinite(norm):
-            raise NonFiniteNorm(
-                f"ClipNorm: the norm of the gradient is {norm}; no parameter was changed. Look for NaN in the data, or "
-                "take a smaller learning rate."
-            )
+            raise NonFiniteNorm(_NON_FINITE.format(norm))
+        if hasattr(norm, "demand_finite"):
+            norm.demand_finite(NonFiniteNorm, _NON_FINITE.format("NaN or infinite"))
         shortened = np.where(norm > self.omega, self.omega / np.where(norm > 0, norm, 1.0), 1.0)
         return (), number(np.where(np.isfinite(norm), shortened, np.nan)) * g
 
