@@ -20,7 +20,8 @@ from .data.loader import is_plain_loader
 from .installed import pip_install
 from .interrupts import calls, exhaust
 from .nn import trainmode
-from .optimise.state import OptimiserState, check_known, check_state, check_trainable, planned, refuse_nothing
+from .optimise.checks import check_known, check_state, refuse_nothing
+from .optimise.state import OptimiserState, check_trainable, planned
 from .optimise.step import Change, step_all
 from .training_checks import check_training, checked_items
 from .tree import leaves
@@ -165,14 +166,14 @@ class _Gradient:
 
     Arguments:
         native: whether large updates may be made by native code.
-        working: called when a loss and its gradient have been calculated.
+        say_why_not: called after every update; it tells once why none is compiled.
     """
 
     def __init__(
-        self, loss: Callable[..., Any], model: Any, native: bool, working: Callable[[], Any] = lambda: None
+        self, loss: Callable[..., Any], model: Any, native: bool, say_why_not: Callable[[], Any] = lambda: None
     ) -> None:
         self._loss, self._model = loss, model
-        self.native, self._working = native, working
+        self.native, self.say_why_not = native, say_why_not
 
     def items(self, data: Iterable[Any]) -> Iterator[Any]:
         return checked_items(self._loss, self._model, data)
@@ -181,7 +182,6 @@ class _Gradient:
         batch = item if type(item) is tuple else (item,)
         found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
         check_loss(found[0])
-        self._working()
         return found
 
 
@@ -253,6 +253,7 @@ def _plain_updates(
                         step_all(*planned(opt, model, grads), gradient.native, [made])
             finally:
                 exhaust(putting_back)
+            gradient.say_why_not()
             del value, grads  # the next gradient finds their memory free: on the GPU, at the same addresses
             if losses:
                 yield losses

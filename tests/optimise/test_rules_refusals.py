@@ -272,3 +272,38 @@ def test_a_rule_that_is_no_record_is_not_saved(tmp_path):
     model = [np.zeros(2)]
     with pytest.raises(TypeError, match="save: a Plain can't be saved; make a rule of your own a dataclass"):
         flux.save(tmp_path / "m.npz", model, flux.setup(Plain(), model))
+
+
+class Given:
+    """A user's rule that gives what it is told to."""
+
+    def __init__(self, init, apply):
+        self.init, self.apply = init, apply
+
+
+ZERO = lambda x: (np.zeros_like(x),)  # noqa: E731
+WRONG = [
+    (ZERO, lambda s, x, g: (g, s), r"Given.apply: expected \(state, step\), .* got \(a ndarray, \(a ndarray\)\)"),
+    (ZERO, lambda s, x, g: (s[0], g), r"Given.apply: expected .* got \(a ndarray, a ndarray\)"),
+    (ZERO, lambda s, x, g: ([s[0]], g), r"Given.apply: expected .* got \(\[a ndarray\], a ndarray\)"),
+    (ZERO, lambda s, x, g: ((), g), r"Given.apply: expected .* a tuple of 1 as init gives"),
+    (ZERO, lambda s, x, g: g, r"Given.apply: expected .* got a ndarray"),
+    (ZERO, lambda s, x, g: (s, np.ones((3, 2))), r"Given.apply gives what doesn't fit"),
+    (ZERO, lambda s, x, g: (s, g * 1j), r"Given.apply gives what doesn't fit"),
+    (lambda x: np.zeros_like(x), lambda s, x, g: (s, g), r"Given.init: expected a tuple .* got a ndarray"),
+    (lambda x: None, lambda s, x, g: (s, g), r"Given.init: expected a tuple .* got a NoneType"),
+]
+
+
+@pytest.mark.parametrize(("init", "apply", "message"), WRONG)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_a_rule_of_ones_own_gives_back_is_named(init, apply, message, wrapped):
+    model, rule = [np.ones(3)], Given(init, apply)
+
+    def run():
+        opt = flux.setup(Chain(flux.WeightDecay(), rule) if wrapped else rule, model)
+        flux.update(opt, model, [np.ones(3)])
+
+    with pytest.raises((TypeError, ValueError), match=message.replace("Given.apply gives", r"\w+.apply gives")):
+        run()
+    np.testing.assert_array_equal(model[0], 1)

@@ -16,11 +16,12 @@ from ..arrays import on_gpu
 from ..autodiff import withgradient
 from ..autodiff.tape import plain
 from ..checks import check_loss
+from ..optimise.checks import check_known, gradients_of, refuse_nothing
 from ..optimise.flat import Head, Leaf, heads_of
 from ..optimise.modifiers import AccumGrad, split
-from ..optimise.rule import inner_rules, kind_of, number_like
+from ..optimise.rule import applied, inner_rules, kind_of, number_like
 from ..optimise.schedules import at
-from ..optimise.state import OptimiserState, gradients_of
+from ..optimise.state import OptimiserState
 from . import ahead, program
 from .contents import Contents
 from .draws import no_draws
@@ -59,6 +60,7 @@ class Iteration:
     ) -> None:
         self._opt = opt
         self.model: list[Any] = []
+        check_known("compile_training", opt, model)
         leaves = tree.leaves(model)
         for x in (*leaves, *tree.leaves(data)):
             if on_gpu(x):
@@ -155,6 +157,7 @@ class Iteration:
         results: list[Result] = []
         self._states: list[tuple[Leaf, int, int]] = []
         self._scalar_slots: list[int] = []
+        refuse_nothing("compile_training", self._opt, grads)
         totals = gradients_of(self._opt, grads)
         self._active = [leaf for leaf in self._opt._leaves if not leaf.frozen and totals[leaf] is not None]
         self._heads = [head.leaves for head in self._heads_now()]
@@ -223,9 +226,9 @@ class Iteration:
         gradients = [totals[leaf].reshape(x.shape) for leaf, x in zip(leaves, xs)]
         if getattr(rule, "whole", None) is None:
             (x,), (state,), (g,) = xs, states, gradients
-            new, delta = rule.apply((*state, *own), x, g)
+            new, delta = applied(rule, (*state, *own), x, g)
             return [(x, x - delta), *zip(state, new)], new[len(state) :]
-        new, delta = rule.apply((*map(_joined, zip(*states)), *own), _joined(xs), _joined(gradients))
+        new, delta = applied(rule, (*map(_joined, zip(*states)), *own), _joined(xs), _joined(gradients))
         changed = [(x, x - piece) for x, piece in zip(xs, _pieces(delta, xs))]
         for olds, now in zip(zip(*states), new):
             changed += zip(olds, _pieces(now, olds))

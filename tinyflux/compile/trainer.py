@@ -84,7 +84,7 @@ class Trainer:
         return variant
 
     def say_why_not(self) -> None:
-        """Say why there is no compiled code: once the plain path works, for a mistake in the loss it shows as it is."""
+        """Say why there is no compiled code: once an update has been made, for a mistake in the loss shows as it is."""
         if self._why_not:
             say_once(self._why_not)
             self._why_not = ""

@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import tree
 from ..arrays import to_numpy
-from ..optimise.state import OptimiserState, check_model, check_state
+from ..optimise.checks import check_model, check_state
+from ..optimise.state import OptimiserState
 from ..train import NonFiniteLoss
 from .guards import Guards
 from .iteration import Iteration

@@ -18,6 +18,7 @@ import numpy as np
 from .. import tree
 from ..arrays import MixedDevices, device_of, on_gpu
 from .modifiers import split
+from .rule import initial
 from .schedules import Scheduled
 
 BLOCK_BYTES = 1 << 18  # of one array stepped at once: what a rule needs of such blocks stays in the cache
@@ -160,7 +161,7 @@ class Keeper(Protocol):
 class Layout:
     """The leaves of a state, and the plan of a step: made when first needed and whenever something has changed.
 
-    The leaves' numbers move on where they are stepped, together with the parameters, and are fetched when asked for.
+    The leaves' numbers move on where parameters are stepped, and are fetched when somebody asks.
     """
 
     def __init__(self, leaves: list[Leaf]) -> None:
@@ -198,8 +199,7 @@ class Layout:
         if plan is None or plan.missing != missing:
             self.replan()
             plan = _planned(self.leaves, missing)
-            self._keepers = plan.groups
-            self._plan = plan
+            self._keepers, self._plan = plan.groups, plan
         self.moving()
         return plan
 
@@ -281,7 +281,7 @@ def buckets(found: list[Place], fixed: set[int]) -> Iterator[list[Place]]:
 def flatten(rule: Any, bucket: list[Place], fixed: bool) -> Iterator[tuple[Place, Any, Leaf]]:
     """Lay the arrays of a bucket into one buffer: for each its place, the view that is to stand there, and its leaf."""
     x = bucket[0].array.reshape(-1) if fixed else np.concatenate([place.array.reshape(-1) for place in bucket])
-    state = rule.init(x)
+    state = initial(rule, x)
     arrays = tuple(s for s in state if tree.is_array(s))
     numbers = state[len(arrays) :]
     if any(tree.is_array(s) for s in numbers):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .rule import Rule, State, applied, check_arrays, check_numbers, check_rule, inner_rules, kind_of, number
+from .rule import Rule, State, applied, check_arrays, check_numbers, check_rule, initial, inner_rules, kind_of, number
 from .schedules import Scheduled, at
 
 
@@ -53,7 +53,7 @@ class OptimiserChain(Rule):
         return next((scope for scope in ("model", "array") if scope in scopes), None)
 
     def init(self, x: Any) -> State:
-        states = [rule.init(x) for rule in self.rules]
+        states = [initial(rule, x) for rule in self.rules]
         arrays = [s for state, (count, _) in zip(states, self._counts) for s in state[:count]]
         return (*arrays, *[s for state, (count, _) in zip(states, self._counts) for s in state[count:]])
 
@@ -83,7 +83,7 @@ class OptimiserChain(Rule):
 
 def size_of_state(rule: Any) -> tuple[int, int]:
     """How many arrays a rule's state has, and how many numbers."""
-    state = rule.init(np.zeros(0))
+    state = initial(rule, np.zeros(0))
     arrays = sum(isinstance(s, np.ndarray) for s in state)
     return arrays, len(state) - arrays
 

@@ -191,6 +191,14 @@ def is_ours(rule: Any) -> bool:
     return type(rule).__module__.partition(".")[0] == "tinyflux" and all(map(is_ours, inner_rules(rule)))
 
 
+def initial(rule: Any, x: Any) -> State:
+    """`rule.init(x)`, or a TypeError that names the rule if that is no tuple."""
+    state = rule.init(x)
+    if type(state) is not tuple:
+        raise TypeError(f"{type(rule).__name__}.init: expected a tuple of arrays and numbers, got {_shown(state)}.")
+    return state
+
+
 def applied(rule: Any, state: State, x: Any, g: Any) -> tuple[State, Any]:
     """`rule.apply(state, x, g)`, or a TypeError that names the rule if what it gives is no state and step."""
     result = rule.apply(state, x, g)

@@ -26,6 +26,7 @@ from .rule import (
     check_numbers,
     check_rates,
     fields,
+    initial,
     is_rule,
     number,
     with_fields,
@@ -377,7 +378,7 @@ class Scheduled(Rule):
         return getattr(self.rule, "whole", None)
 
     def init(self, x: Any) -> State:
-        return (*at(self.rule, 0).init(x), 0)  # the steps made
+        return (*initial(at(self.rule, 0), x), 0)  # the steps made
 
     def check_arrays(self, given: State) -> None:
         check_arrays(self.rule, given)

@@ -8,13 +8,23 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import numbers
-import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import cores, tree
-from ..arrays import MOVE, MixedDevices, device_of, on_gpu
 from ..checks import as_array, is_foreign, shown
+from .checks import (
+    branches,
+    check_arrays,
+    check_form,
+    check_gradient,
+    check_model,
+    check_state,
+    form_of,
+    getter,
+    look_up,
+    summed,
+)
 from .flat import Layout, Leaf, Plan, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import size_of_state
 from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unknown, with_fields
@@ -38,7 +48,9 @@ class OptimiserState:
         self._leaves = leaves
         self._layout = Layout(leaves)
         self._paths = paths  # of every place in the model, with the number of the leaf that stands there
-        self._get = _getter([path for path, _ in paths])
+        self._get = getter([f"tree{path}" for path, _ in paths])
+        self._form: Callable[[Any], tuple[Any, ...]] = lambda model: ()
+        self._known_form: tuple[Any, ...] = ()
         self._views = [leaves[i].view for _, i in paths]
         self._shapes = [view.shape for view in self._views]
         self._kinds = [type(view) for view in self._views]
@@ -111,7 +123,10 @@ def setup(rule: Any, model: Any) -> OptimiserState:
         if place.movable:
             place.container[place.key] = views[id(place.array)]
     cores.keep_memory()  # every step to come makes arrays of the same sizes
-    return OptimiserState(mirror, leaves, paths)
+    opt = OptimiserState(mirror, leaves, paths)
+    opt._form = form_of(model)
+    opt._known_form = opt._form(model)
+    return opt
 
 
 def check_trainable(caller: str, model: Any) -> None:
@@ -156,12 +171,6 @@ def belongs(opt: OptimiserState, model: Any) -> bool:
     return True
 
 
-def check_state(caller: str, opt: Any) -> None:
-    """Refuse anything but a state: a rule, say, that was never set up for a model."""
-    if not isinstance(opt, OptimiserState):
-        raise TypeError(f"{caller}: expected the state opt = flux.setup(rule, model), got {shown(opt)}.")
-
-
 def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     """Step the parameters of a model in place: x ← x − Δ.
 
@@ -191,120 +200,19 @@ def planned(opt: OptimiserState, model: Any, grads: Any) -> tuple[Plan, Sequence
         arrays, gradients = opt._get(model), opt._get(grads)
     except (AttributeError, IndexError, KeyError, NameError, TypeError):
         check_state("update", opt)
-        arrays, gradients = _look_up(opt, model), _look_up(opt, grads, absent=None)
-    _check_arrays("update", opt, arrays)
+        arrays, gradients = look_up(opt, model), look_up(opt, grads, absent=None)
+    check_arrays("update", opt, arrays)
+    check_form(opt, model)
     missing: tuple[int, ...] = ()
     for i, (g, shape, kind) in enumerate(zip(gradients, opt._shapes, opt._kinds)):
         if g is None:
             missing = (*missing, i)
         elif type(g) is not kind or g.shape != shape:
-            _check_gradient(opt, i, g)
+            check_gradient(opt, i, g)
     if len(opt._leaves) < len(gradients):
-        gradients = tuple(_summed(opt, gradients))
+        gradients = tuple(summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
     return opt._layout.plan(missing), gradients
-
-
-def _check_gradient(opt: OptimiserState, i: int, g: Any) -> None:
-    """Refuse a gradient that doesn't fit the parameter in place i."""
-    name, view = opt._paths[i][0] or "the array", opt._views[i]
-    if not hasattr(g, "shape"):
-        raise TypeError(f"update: expected an array as the gradient of {name}, got a {type(g).__name__}.")
-    if g.shape != view.shape:
-        raise ValueError(f"update: the gradient of {name} has shape {g.shape}, the parameter {view.shape}.")
-    if on_gpu(g) != on_gpu(view):
-        where, there = device_of(g), device_of(view)
-        raise MixedDevices(f"update: the gradient of {name} is {where}, the parameter {there}. {MOVE}")
-
-
-def check_model(caller: str, opt: OptimiserState, model: Any) -> None:
-    """Refuse a model that holds other arrays than those that `opt` was set up for."""
-    try:
-        arrays = opt._get(model)
-    except (AttributeError, IndexError, KeyError, NameError, TypeError):
-        arrays = _look_up(opt, model)
-    _check_arrays(caller, opt, arrays)
-
-
-def check_known(caller: str, opt: OptimiserState, model: Any) -> None:
-    """Refuse a model with parameters that `opt` doesn't know: a layer that was appended after `setup`, say."""
-    known = {id(view) for view in opt._views}
-    for path, x in tree.walk(model, buffers=False):
-        if id(x) not in known:
-            check_model(caller, opt, model)  # if it stands in the place of another, this says so
-            raise ValueError(
-                f"{caller}: the optimiser's state doesn't know the parameter {path or 'array'}, which was not there "
-                "when setup was called. Call setup again, for the model as it is now."
-            )
-
-
-def refuse_nothing(caller: str, opt: OptimiserState, grads: Any) -> None:
-    """Refuse a gradient that is None for all parameters that are to be stepped, if any are."""
-    found = [(leaf.frozen, g is None) for leaf, g in gradients_of(opt, grads).items()]
-    stepped = [missing for frozen, missing in found if not frozen]
-    if stepped and all(stepped):
-        others = ", only by frozen ones" if (True, False) in found else ""
-        raise ValueError(
-            f"{caller}: the loss has no gradient by any of the parameters that are to be trained{others}. Either it "
-            "doesn't depend on them (does it take them from the model that it is called with?), or only in steps, as "
-            "an accuracy does: comparisons, argmax, rounding and casts to integers pass no gradient."
-        )
-
-
-def _check_arrays(caller: str, opt: OptimiserState, arrays: Sequence[Any]) -> None:
-    if not all(map(operator.is_, arrays, opt._views)):
-        stale = next(path for (path, _), a, view in zip(opt._paths, arrays, opt._views) if a is not view)
-        raise ValueError(f"{caller}: {_STALE.format(stale or 'array')}")
-
-
-_STALE = (
-    "the parameter {} is not the array that setup prepared. If it was replaced, write into the old one "
-    "instead, model.weight[...] = new, or call setup again; if this is a copy of the model, call setup for the copy."
-)
-
-
-def _getter(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """A function that fetches what stands at all `paths` of a tree: generated, for it runs in every step."""
-    getter: Callable[[Any], tuple[Any, ...]]
-    try:
-        getter = eval(f"lambda tree: ({' '.join(f'tree{path},' for path in paths)})", {})
-    except SyntaxError:  # a key whose repr is no Python: nothing is found, and `update` looks up step by step
-        getter = operator.itemgetter(object())
-    return getter
-
-
-def _look_up(opt: OptimiserState, node: Any, absent: Any = ...) -> tuple[Any, ...]:
-    """`_getter` step by step, for trees in which a whole branch may be None, and for the error message."""
-    found = dict(_branches(node, ""))
-    results = []
-    for path, _ in opt._paths:
-        if path in found:
-            results.append(found[path])
-        elif absent is None and any(found.get(path[:i], ...) is None for i in range(len(path))):
-            results.append(None)
-        else:
-            raise ValueError(f"update: expected a tree of the shape that setup was given; nothing stands at {path!r}.")
-    return tuple(results)
-
-
-def _branches(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    yield path, node
-    for step, child in tree.children(node):
-        yield from _branches(child, path + step)
-
-
-def gradients_of(opt: OptimiserState, grads: Any) -> dict[Leaf, Any]:
-    """For every leaf its gradient in the tree `grads`, None where there is none."""
-    return dict(zip(opt._leaves, _summed(opt, _look_up(opt, grads, absent=None)), strict=True))
-
-
-def _summed(opt: OptimiserState, gradients: Sequence[Any]) -> list[Any]:
-    """For every leaf the sum of the gradients from all its places."""
-    totals: list[Any] = [None] * len(opt._leaves)
-    for (_, i), g in zip(opt._paths, gradients, strict=True):
-        if g is not None:
-            totals[i] = g if totals[i] is None else totals[i] + g
-    return totals
 
 
 def freeze(opt: Any) -> None:
@@ -406,7 +314,7 @@ def _leaves(opt: Any, caller: str) -> list[Leaf]:
     if tree.parameters(opt) or is_rule(opt) or isinstance(opt, (str, bytes, type, numbers.Number)):
         got = f"{shown(opt)}{', which holds parameters' * bool(tree.parameters(opt))}"
         raise TypeError(f"{caller}: expected what setup returned or a part of it, such as opt.layers[0], got {got}.")
-    return [node for _, node in _branches(opt, "") if isinstance(node, Leaf)]
+    return [node for _, node in branches(opt, "") if isinstance(node, Leaf)]
 
 
 def _prepared(rule: Any) -> Any:

@@ -89,7 +89,8 @@ def _calculated(group: Group, gradients: Sequence[Any]) -> list[Change]:
             state, delta = applied(rule, (*arrays, *numbers), x, gather(gradients))
             new = [_fitting(rule, value, old) for value, old in zip(state, arrays)]
             if delta is not None:
-                new.append(_fitting(rule, x - delta, x))
+                step = delta if getattr(delta, "shape", ()) in (x.shape, ()) else _fitting(rule, delta, x)
+                new.append(_fitting(rule, x - step, x))
         if len(blocks) == 1:
             changes += [(setitem, old, ..., value) for old, value in zip((*arrays, x), new)]
             continue
@@ -118,7 +119,7 @@ def _fitting(rule: Any, new: Any, old: Any) -> Any:
     try:
         return np.broadcast_to(np.asarray(new, like=old), old.shape).astype(old.dtype, casting="same_kind")
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{type(rule).__name__}.apply gives what doesn't fit an array like x: {error}") from error
+        raise ValueError(f"{type(rule).__name__}.apply gives what doesn't fit an array like x: {error}") from error
 
 
 # What is stepped block by block in its place.

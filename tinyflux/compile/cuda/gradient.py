@@ -43,7 +43,7 @@ class Gradient(Shown):
         self._loss, self._model = loss, model
         self._required = required
         self._given_up = False
-        self._why_not = ""  # a mistake in the loss is no reason: CuPy shows it as it is
+        self._why_not = ""
         self._guards = Guards()
         self._programs: dict[Any, Program] = {}
         self._kind: Any = None  # of the latest item
@@ -62,10 +62,13 @@ class Gradient(Shown):
         batch = _batch(item.taken() if isinstance(item, Rows) else item)
         found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
         check_loss(found[0])
-        if self._why_not:  # it works by CuPy
+        return found
+
+    def say_why_not(self) -> None:
+        """Say why there are no kernels: once an update has been made, for a mistake in the loss CuPy shows as it is."""
+        if self._why_not:
             say_once(self._why_not)
             self._why_not = ""
-        return found
 
     def items(self, data: Iterable[Any]) -> Iterator[Any]:
         """One pass over the data. The batches of a shuffled DataLoader on the GPU are left to a kernel to take."""
