@@ -35,7 +35,7 @@ def tinyflux(cell: Cell, batches: Batches) -> Contender:
     def run(n: int) -> float:
         losses: list[float] = []
         for i, item in enumerate(islice(source, n)):
-            losses = updates.step(*gradient(item, same=i > 0), n) or losses
+            losses = updates.step(*gradient(item, same=i > 0, undo=[]), n) or losses
         return (updates.read() or losses)[-1]
 
     return run, lambda: flux.leaves(flux.cpu(model))

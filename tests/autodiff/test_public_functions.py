@@ -34,9 +34,6 @@ REFUSED = {
         np.setdiff1d np.setxor1d np.histogram np.histogram2d np.histogramdd np.isneginf np.isposinf np.array_equiv
         np.iscomplex np.isreal np.common_type np.min_scalar_type
     """,
-    "in place": """
-        np.copyto np.fill_diagonal np.place np.put np.put_along_axis np.putmask
-    """,
     "as text, and to files": """
         np.array2string np.array_repr np.array_str np.save np.savetxt np.savez np.savez_compressed
     """,
@@ -44,6 +41,8 @@ REFUSED = {
         np.apply_over_axes np.einsum_path
     """,
 }
+
+IN_PLACE = "np.copyto np.fill_diagonal np.place np.put np.put_along_axis np.putmask"  # refused, too: a TypeError
 
 # Of scipy.special the ufuncs are refused by name, too; its other functions are written in Python.
 SPECIAL = {
@@ -140,7 +139,7 @@ def named(categories, prefix=""):
 
 
 FUNCTIONS = public()
-LISTED = [*named(REFUSED), *named(SPECIAL, "special."), *named(BY_NATURE)]
+LISTED = [*named(REFUSED), *IN_PLACE.split(), *named(SPECIAL, "special."), *named(BY_NATURE)]
 IN_TABLES = {id(f) for f in [*tape.rules, *tape.compositions, *tape.constants]}
 
 
@@ -180,31 +179,42 @@ def calls(f, x):
 REFUSED_NAMES = [name for name in [*named(REFUSED), *named(SPECIAL, "special.")] if name in FUNCTIONS]
 
 
+def errors_of(f, kind):
+    """The messages of all errors of a kind that calls of a function come to, with boxes for arguments."""
+    messages = []
+
+    def attempt(x):
+        for box in (x, x * np.ones((2, 1))):
+            for args in calls(f, box):
+                try:
+                    f(*args)
+                except kind as error:
+                    messages.append(str(error))
+                except (TypeError, ValueError, IndexError, AttributeError, np.linalg.LinAlgError):
+                    pass
+        return np.sum(x)
+
+    flux.gradient(attempt, np.ones(2))
+    return messages
+
+
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:Converting input from bool:RuntimeWarning")
 @pytest.mark.parametrize("name", REFUSED_NAMES)
 def test_refused_by_name(name):
     """The function, given an array that is being differentiated, raises NotImplementedError with its name."""
     f = FUNCTIONS[name]
-    messages = []
-    for wide in (False, True):
-
-        def attempt(x, wide=wide):
-            box = x * np.ones((2, 2)) if wide else x * np.ones(2)
-            for args in calls(f, box):
-                try:
-                    f(*args)
-                except NotImplementedError as error:
-                    messages.append(str(error))
-                except (TypeError, ValueError, IndexError, AttributeError, np.linalg.LinAlgError):
-                    pass
-            return np.sum(box)
-
-        flux.gradient(attempt, 1.0)
+    messages = errors_of(f, NotImplementedError)
     first, _, last = tape.name_of(f).rpartition(".")
-    own = {f"{first}.{last} has", f"{first}._{last} has", f"scipy.special._{last} has"}  # some are called by others
+    own = (f"{first}.{last} has no", f"{first}._{last} has no", f"scipy.special._{last} has no")  # called by another
     assert messages, "it was never refused"
-    assert any(message.startswith(start) for message in messages for start in own), messages[0]
+    assert any(message.startswith(own) for message in messages), messages[0]
     assert all("flux.rule" in message for message in messages)
+
+
+@pytest.mark.parametrize("name", IN_PLACE.split())
+def test_refused_as_in_place(name):
+    messages = errors_of(FUNCTIONS[name], TypeError)
+    assert any(message.startswith(f"{name} would change an array in place") for message in messages)
 
 
 @pytest.mark.filterwarnings("ignore")

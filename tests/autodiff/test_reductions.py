@@ -71,7 +71,8 @@ OPTIONS = {
     np.maximum.reduce: [{"initial": 0.1}, {"where": MASK, "initial": -5, "axis": 1}],
     np.cumulative_sum: [{"axis": 1, "dtype": np.float32}, {"axis": 0, "include_initial": True}],
     np.cumulative_prod: [{"axis": 1, "include_initial": True}],
-    np.diff: [{"prepend": 1.0}, {"append": np.ones((3, 2)), "n": 2}, {"prepend": 0, "append": 2, "axis": 0}],
+    np.diff: [{"n": 0, "append": 1.0}, {"prepend": 1.0},
+              {"append": np.ones((3, 2)), "n": 2}, {"prepend": 0, "append": 2, "axis": 0}],
 }  # fmt: skip
 
 
@@ -96,3 +97,8 @@ def test_extremes_of_nothing_are_the_initial_value(f):
     x = np.zeros((2, 0), np.float32)
     check_same(lambda x: f(x, axis=1, initial=0.5), x)
     assert flux.gradient(lambda x: np.sum(f(x, axis=1, initial=0.5)), x).shape == (2, 0)
+
+
+@pytest.mark.parametrize(("ord", "shape"), [(np.inf, (0,)), (np.inf, (0, 3)), (1, (3, 0))])
+def test_norms_of_nothing_are_0(ord, shape):  # noqa: A002
+    check_same(lambda x: np.linalg.norm(x, ord), np.zeros(shape))

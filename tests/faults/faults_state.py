@@ -266,7 +266,6 @@ CHANGES = {
     "a rate that is text": f"{ABOUT_LEAF}['rule']['fields']['eta'] = '0.1'",
     "averages of another dtype": "arrays['optimiser/0/0'] = arrays['optimiser/0/0'].astype(np.float64)",
     "averages that are text": "arrays['optimiser/0/0'] = arrays['optimiser/0/0'].astype(str)",
-    "averages that are NaN": "arrays['optimiser/0/1'][...] = np.nan",
     "an optimiser that is a list of numbers": "about['optimiser'] = [1, 2]",
     "an optimiser that is no list": "about['optimiser'] = 'Adam'",
     "all of it a list": "return [1, 2]",

@@ -12,21 +12,8 @@ PENDING = set(
     a norm that is infinite in the last step
     training with a loss that has no gradient, compile='auto'
     a layer that comes into the model after setup, update
-    data that is a pair
-    one callback
-    epochs in a string
-    an empty batch
-    a loss with more results
-    a result that is put into a plain array
-    a learning rate by position
-    a negative learning rate
-    an infinite learning rate
-    an adjusted learning rate that is infinite
     a rule whose state is no tuple
     a gradient is shown
-    names in dir
-    a state is shown
-    a progress bar without a total
     """.strip().splitlines()
 )
 

@@ -137,7 +137,7 @@ def check_gradient(loss, model, *batch):
     """A compiled gradient beside NumPy's."""
     expected, slopes = flux.withgradient(lambda m: loss(m, *batch), model)
     there, moved = flux.gpu(model, batch)
-    value, found = gradient.Gradient(loss, there, required=True)(moved, False)
+    value, found = gradient.Gradient(loss, there, required=True)(moved, False, [])
     np.testing.assert_allclose(value.get(), expected, rtol=1e-4)
     for a, b in zip(flux.leaves(found), flux.leaves(slopes), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)

@@ -27,7 +27,7 @@ def check(loss, model, *batch, dtype=np.float32):
     compiled = gradient.Gradient(loss, there, required=True)
     for order in cuda_shim.ORDERS:
         cuda_shim.order = order
-        value, found = compiled(moved, False)
+        value, found = compiled(moved, False, [])
         assert (value.shape, value.dtype) == ((), expected.dtype)
         np.testing.assert_allclose(value._host, expected, rtol=TOLERANCE[dtype])
         pairs = list(zip(flux.leaves(found), flux.leaves(slopes), strict=True))
@@ -80,7 +80,7 @@ def test_the_calls_of_a_step():
     for _ in range(2):
         cuda_shim.launches.clear()
         cuda_shim.products.clear()
-        updates.step(*compiled(batch, same=True), 99)
+        updates.step(*compiled(batch, same=True, undo=[]), 99)
     assert (len(cuda_shim.products), len(cuda_shim.launches)) == (11, 13 + 1)
 
 
@@ -143,7 +143,7 @@ def test_a_parameter_without_a_gradient():
     p, q = arrays((4,), (3,))
     model, (x,) = flux.gpu({"p": p, "q": q}, arrays((4,)))
     compiled = gradient.Gradient(lambda m, x: np.sum(m["p"] * x), model, True)
-    assert compiled((x,), False)[1]["q"] is None
+    assert compiled((x,), False, [])[1]["q"] is None
 
 
 def test_memory_is_used_again():

@@ -111,7 +111,7 @@ def translated(monkeypatch):
     def source(loss, model, *batch):
         model, batch = flux.tree.map(DeviceArray, model), tuple(map(DeviceArray, batch))
         with pytest.raises(Refused) as refused:
-            Gradient(loss, model, required=True)(batch, False)
+            Gradient(loss, model, required=True)(batch, False, [])
         return refused.value.args[0]
 
     return source

@@ -237,3 +237,8 @@ def _(d, f):
 @recipe("np.linalg.tensorsolve")
 def _(d, f):
     return f"{f}(({symmetric(d)} + 20 * np.eye(3, dtype=f4)).reshape(3, 1, 3), {d.x(shape=(3, 1), whole=0)})"
+
+
+@recipe("np.polyval")
+def _(d, f):
+    return f"{f}({d.x(ndim=1, whole=0)}, {d.x(low=-1, high=1, whole=0)})"

@@ -102,6 +102,8 @@ composed(np.nancumprod, lambda a, axis=None, dtype=None: np.cumprod(np.where(np.
 def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     if n < 0:
         raise ValueError(f"np.diff: expected n to be at least 0, got {n}.")
+    if n == 0:  # nothing is put at the ends either
+        return a
     ends = [x if x is None or np.ndim(x) else _slice_of(x, a, axis) for x in (prepend, append)]
     parts = [x for x in (ends[0], a, ends[1]) if x is not None]
     a = np.moveaxis(np.concatenate(parts, axis=axis) if len(parts) > 1 else a, axis, -1)

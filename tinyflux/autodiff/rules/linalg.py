@@ -116,7 +116,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     if len(axes) == 2 and ord in (1, -1, np.inf, -np.inf):
         columns, rows = axes if abs(ord) == 1 else axes[::-1]
         sums = np.sum(np.abs(x), axis=columns, keepdims=True)
-        y = (np.max if ord > 0 else np.min)(sums, axis=rows, keepdims=True)
+        y = _extreme(ord, sums, rows, keepdims=True)
         return y if keepdims else np.squeeze(y, axis=axes)
     if len(axes) == 2 and ord in (2, -2, "nuc"):
         values = np.linalg.svd(np.moveaxis(x, axes, (-2, -1)), compute_uv=False)
@@ -131,8 +131,14 @@ def _vector_norm(x: Any, ord: float, axis: int, keepdims: bool) -> Any:  # noqa:
     if ord == 1:
         return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
     if ord in (np.inf, -np.inf):
-        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axis, keepdims=keepdims)
+        return _extreme(ord, np.abs(x), axis, keepdims)
     return root(np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims), ord)
+
+
+def _extreme(ord: float, x: Any, axis: int, keepdims: bool) -> Any:  # noqa: A002
+    """The largest number, or with a negative ord the smallest; the largest of none is 0."""
+    options: dict[str, Any] = {} if x.size or ord < 0 else {"initial": 0}
+    return (np.max if ord > 0 else np.min)(x, axis=axis, keepdims=keepdims, **options)
 
 
 def _norm_of_vectors(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:  # noqa: A002
