@@ -2,7 +2,8 @@
 
 from registry import RECIPES, recipe, text_of
 
-from cases_elementwise import BINARY, UNARY  # isort: skip  (registry makes it known)
+import cases_elementwise  # isort: skip  (registry makes them known)
+import cases_special  # isort: skip
 
 
 def _unary(f, low, high):
@@ -18,8 +19,37 @@ def _binary(f, low, high):
     return made
 
 
-RECIPES |= {text_of(f): _unary(text_of(f), *between) for f, between in UNARY.items()}
-RECIPES |= {text_of(f): _binary(text_of(f), *between) for f, between in BINARY.items()}
+for cases in (cases_elementwise, cases_special):
+    RECIPES |= {text_of(f): _unary(text_of(f), *between) for f, between in cases.UNARY.items()}
+    RECIPES |= {text_of(f): _binary(text_of(f), *between) for f, between in cases.BINARY.items()}
+
+
+@recipe("np.copysign", "np.nextafter", "np.heaviside")
+def _(d, f):
+    x = d.x()
+    return f"{f}({x}, {d.beside(x)})"
+
+
+@recipe("np.divmod")
+def _(d, f):
+    x = d.x()
+    return f"{f}({x}, {d.beside(x, low=0.5, high=2)})[{d.pick(0, 1)}]"
+
+
+@recipe("np.modf")
+def _(d, f):
+    return f"{f}({d.x()})[{d.pick(0, 1)}]"
+
+
+@recipe("special.boxcox", "special.boxcox1p", "special.inv_boxcox")
+def _(d, f):
+    return f"{f}({d.x(low=0.5, high=2)}, {d.pick(0.5, -0.5, 0.0, 1.5)})"
+
+
+@recipe("special.huber")
+def _(d, f):
+    x = d.x()
+    return f"{f}({d.pick('0.7', d.beside(x, low=0.3, high=2))}, {x})"
 
 
 @recipe("special.zeta")
