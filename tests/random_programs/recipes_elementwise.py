@@ -26,8 +26,9 @@ for cases in (cases_elementwise, cases_special):
 
 @recipe("np.copysign", "np.nextafter", "np.heaviside")
 def _(d, f):
-    x = d.x()
-    return f"{f}({x}, {d.beside(x)})"
+    x = d.x(low=0.1, high=2)
+    y = d.beside(x, low=0.1, high=2)
+    return f"{f}({x}, {y})" if d.flag() else f"{f}(-{x}, -{y})"  # apart from where it jumps
 
 
 @recipe("np.divmod")
@@ -101,8 +102,8 @@ def _(d, f):
 
 @recipe("np.full_like")
 def _(d, f):
-    x = d.x()
-    return f"{f}({x}, {d.beside(x)})"
+    fill = d.x(ndim=0)
+    return f"{f}({d.x()} * {fill}, {fill})"
 
 
 @recipe("np.ldexp")

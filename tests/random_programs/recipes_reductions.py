@@ -98,7 +98,7 @@ def _(d, f):
 def _(d, f):
     x = d.x(ndim=-1, least=1, low=-2, high=2, whole=0)
     if "nan" in f and d.chance(0.5):
-        x = f"np.where({x} > {x}.ravel()[-1], np.nan, {x})"
+        x = f"np.where({d.input(d.rng.random(x.shape) < 0.3, 'b')}, np.nan, {x})"
         return f"{f}({x}{d.pick('', ', keepdims=True')})"
     return f"{f}({x}, axis={d.axes(x)}, keepdims={d.flag()})"
 

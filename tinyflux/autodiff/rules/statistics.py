@@ -42,7 +42,7 @@ def _quantile(skip: bool, scale: float = 1) -> Callable[..., Any]:
         if method not in _ROUNDED and method not in _SHIFTED:
             known = ", ".join([*_ROUNDED, *_SHIFTED])
             raise TypeError(f"np.quantile: its gradient does not know method={method!r} (it knows: {known}).")
-        fractions = np.asarray(q, a.dtype if isinstance(q, (int, float)) else None) / scale
+        fractions = np.asarray(q, a.dtype if type(q) in (int, float) else None) / scale
         lines = np.sort(rows(a, axis), axis=-1)  # NaN comes last
         found = [_picked(lines, fraction, method, skip) for fraction in fractions.reshape(-1)]
         found = [restored(y, a, axis) for y in found] if keepdims else found
