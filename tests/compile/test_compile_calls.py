@@ -110,3 +110,14 @@ def test_functions_and_sets_among_the_arguments():
     signed = flux.compile(lambda x, options: np.arctan2(x, options[0]))
     assert signed(0.0, [0.0]) == 0
     assert signed(0.0, [-0.0]) == np.pi
+
+
+def test_gradients_of_compiled_functions_within_compiled_functions():
+    """Of such that were never called before."""
+    k = [1.0]
+    inner = flux.compile(lambda x: x**2 * k[0])
+    outer = flux.compile(lambda x: flux.gradient(lambda y: np.sum(inner(y)), x))
+    same(outer(X), 2 * X, 1e-15)
+    k[0] = 3.0
+    same(outer(X), 6 * X, 1e-15)
+    same(flux.gradient(lambda x: np.sum(outer(x)), X), np.full(3, 6.0), 1e-15)

@@ -67,7 +67,7 @@ class Compiled(Shown):
         for name, x in kwargs.items():
             form += [name, signature(x, leaves, others)]
         kinds = {type(x) for x in leaves}
-        if Symbolic in kinds:
+        if Symbolic in kinds or (Tracked in kinds and any(type(plain(x)) is Symbolic for x in leaves)):
             return self._f(*args, **kwargs)
         surroundings = self._guards(self._f, *others)
         if surroundings.traced:
