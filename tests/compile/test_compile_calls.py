@@ -24,6 +24,9 @@ def test_keyword_arguments():
         same(compiled(x, **kwargs), f(x, **kwargs), 1e-15)
         slopes = [flux.gradient(lambda x: np.sum(g(x, **kwargs)), x) for g in (compiled, f)]  # noqa: B023
         same(*slopes, 1e-15)
+    named = flux.compile(lambda x, a=1.0, b=2.0: x * a - b)
+    assert named(X, a=2.0).tolist() == (X * 2 - 2).tolist()
+    assert named(X, b=3.0).tolist() == (X - 3).tolist()
     assert compiled(x=x, scale=3.0).tolist() == (X * 3).tolist()
 
 

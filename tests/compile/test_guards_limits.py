@@ -122,16 +122,29 @@ def test_frames_and_globals_by_name_are_refused():
             flux.compile(f)(1.0)
 
 
-def test_attributes_of_trees_that_no_code_names():
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda net: flux.leaves(net)[0][0],
+        lambda net: next(iter(net.__dict__.values()))[0],
+        lambda net: next(iter(vars(net).values()))[0],
+        lambda net: next(iter(copy.copy(net).__dict__.values()))[0],
+        lambda net: next(getattr(net, name) for name in dir(net) if name.startswith("un"))[0],
+    ],
+    ids=["leaves", "dict", "vars", "copy", "getattr"],
+)
+def test_attributes_that_no_code_names(read):
     class Net:
         def __init__(self):
             self.unnamed = np.ones(1)
 
     net = Net()
-    compiled = flux.compile(lambda x: x * flux.leaves(net)[0][0])
+    compiled = flux.compile(lambda x: x * read(net))
     same(compiled(X), X, 0)
     net.unnamed[0] = 3
     same(compiled(X), X * 3, 0)
+    net.unnamed = np.array([4.0])
+    same(compiled(X), X * 4, 0)
 
 
 # What can't be watched.

@@ -272,7 +272,7 @@ def test_arrays_that_change_in_place_compile_once():
     assert step.count == 1
 
 
-@pytest.mark.parametrize("part", [lambda w: w, lambda w: w[1:3], lambda w: w.T, lambda w: w.reshape(-1)[:64]])
+@pytest.mark.parametrize("part", [lambda w: w, lambda w: w[1:3], lambda w: w.T], ids=["whole", "rows", "turned"])
 def test_data_that_is_a_parameter_is_refused(part):
     model = {"w": np.arange(512.0).reshape(8, 64) / 512}
     opt = flux.setup(flux.Descent(0.01), model)

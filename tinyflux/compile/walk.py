@@ -153,7 +153,6 @@ class Walk:
                 name = imported(name, dots, f.__globals__.get("__package__"))
                 self._watch(partial(sys.modules.get, name, MISSING), x := sys.modules.get(name, MISSING))
                 self._look(x, (None, name))
-            self._pullbacks(f, path)
 
     def _global(self, f: Any, chain: Chain) -> None:
         space, name = f.__globals__, chain[0]
