@@ -30,10 +30,10 @@ def renewed(x: Any, calculated: Iterator[Any]) -> Any:
     if isinstance(x, _KEPT):
         return x
     kind = tree._kind(type(x))
-    if kind == tree.OPAQUE:
+    if kind in (tree.OPAQUE, tree.CLOSED):
         return copy.copy(x)
     items = [renewed(child, calculated) for _, child in tree.children(x)]
-    names = x if kind == tree.MAPPING else vars(x) if kind == tree.OBJECT else ()
+    names = x if kind == tree.MAPPING else tree.attributes(x) if kind == tree.OBJECT else ()
     return tree._rebuild(x, items if kind == tree.SEQUENCE else dict(zip(names, items)))
 
 
@@ -41,7 +41,7 @@ def check_result(x: Any) -> None:
     """NotCompilable for what can't be given anew in every call: an iterator, say."""
     if isinstance(x, (ArrayOperators, np.ndarray, *_KEPT)):
         return
-    if tree._kind(type(x)) == tree.OPAQUE and not isinstance(x, _COPIED):
+    if tree._kind(type(x)) in (tree.OPAQUE, tree.CLOSED) and not isinstance(x, _COPIED):
         raise NotCompilable(f"a {type(x).__name__} in what a function returns can't be compiled. Return arrays.")
     if isinstance(x, _COPIED):
         for child in x:

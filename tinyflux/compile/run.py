@@ -204,9 +204,9 @@ def _recorded(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tupl
         if was_setting_an_element(error) and isinstance(error.__cause__, NotCompilable):
             raise error.__cause__ from error
         raise
+    check_result(result)
     found: list[Node] = []
     tree.map(lambda x: found.append(x.node) if type(x) is Symbolic else None, result)
-    check_result(result)
     return recording, result, found
 
 

@@ -86,13 +86,19 @@ class TrainingStep(Shown):
     def variant(self, data: Any, order: Any) -> Iteration:
         """The program for this kind of data, and for the model, the optimiser and the surroundings as they are now."""
         check_model("compile_training", self._opt, self._model)
-        self._refuse_parameters(data)
+        arrays: list[Any] = []
+
+        def sample(x: Any) -> Any:
+            arrays.append(x)
+            return x if order is None else x[:0]
+
+        samples = tree.map(sample, data)
+        self._refuse_parameters(arrays)
         rules = settings(self._opt)
         leaves: list[Any] = []
         others: list[Any] = [type(leaf.rule) for leaf in self._opt._leaves]
         others += [function for _, (_, schedules), _ in rules for function in schedules]
         size = None if order is None else order.shape[1]
-        samples = data if order is None else tree.map(lambda x: x[:0], data)
         form = (size, signature(samples, [], others, True), signature(self._model, leaves, others, True))
         roots = (self._loss, *others)
         surroundings = self._guards(*roots)
@@ -108,9 +114,8 @@ class TrainingStep(Shown):
         variant.model = variant.renewed(self._model, leaves)
         return variant
 
-    def _refuse_parameters(self, data: Any) -> None:
+    def _refuse_parameters(self, arrays: list[Any]) -> None:
         """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
-        arrays = tree.leaves(data)
         if len(arrays) == len(self._apart) and all(map(operator.is_, arrays, self._apart)):
             return
         changing = [*tree.leaves(self._model), *[leaf.buffer.x for leaf in self._opt._leaves]]
