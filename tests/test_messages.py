@@ -1,6 +1,7 @@
 """What was typed, and what the error has to say: the thing, what was expected, what was got, the fix."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -40,8 +41,12 @@ def check(typed, error, *said):
     (lambda: CHAIN([X, X]), TypeError, "Dense(2, 3): expected an array, got a list. Give np.stack(x)."),
     (lambda: MODEL(5), TypeError, "got 5"),
     (lambda: MODEL(None), TypeError, "Dense(2, 1): expected an array, got None."),
-    (lambda: MODEL(TENSOR), TypeError, "got a torch tensor of shape (4, 2). Give x.detach().cpu().numpy()."),
-    (lambda: MODEL(FRAME), TypeError, "got a pandas DataFrame of shape (4, 2). Give x.to_numpy()."),
+    (
+        lambda: MODEL(TENSOR),
+        TypeError,
+        "got a torch tensor of shape (4, 2). Give an array of NumPy's, x.detach",
+    ),
+    (lambda: MODEL(FRAME), TypeError, "DataFrame of shape (4, 2). Give an array of NumPy's, x.to_num"),
     (lambda: MODEL(X.astype(str)), TypeError, "Dense(2, 1): expected an array of numbers, got one of <U32."),
     (lambda: flux.trainmode(flux.Dropout(0.5))([1.0]), TypeError, "Dropout(0.5): expected an array, got a list."),
     (lambda: flux.flatten([[1.0]]), TypeError, "flatten: expected an array, got a list. Give np.array(x)."),
@@ -50,7 +55,7 @@ def check(typed, error, *said):
     (lambda: flux.logsumexp(TENSOR), TypeError, "logsumexp: expected an array, got a torch tensor"),
     (lambda: flux.elu([1.0]), TypeError, "elu: expected an array, got a list"),
     (lambda: flux.mse([1.0], [2.0]), TypeError, "mse: expected arrays as prediction and target, got a list."),
-    (lambda: flux.mse(X, FRAME), TypeError, "got a pandas DataFrame of shape (4, 2). Give x.to_numpy()."),
+    (lambda: flux.mse(X, FRAME), TypeError, "DataFrame of shape (4, 2). Give an array of NumPy's, x.to_num"),
     (lambda: flux.mse(MODEL, X), TypeError, "got a Dense. Give what the model returns, model(x)."),
     (lambda: flux.mse(X, 0.5), ValueError, "expected prediction and target of one shape, got (4, 2) and ()."),
     (lambda: flux.mae(X, X, "mean"), TypeError, "mae: expected agg to be a function, such as np.mean or np.sum, got"),
@@ -183,8 +188,7 @@ def test_layers(typed, error, said):
     (lambda: flux.setup(flux.Adam(), OPT), TypeError, "setup: expected a model, got an OptimiserState."),
     (lambda: flux.setup(flux.Adam(), TENSOR), TypeError, "expected a model, got a torch tensor of shape (4, 2). Give"),
     (lambda: flux.setup(flux.Adam(), flux.relu), ValueError, "setup: a function holds no floating-point array"),
-    (lambda: flux.adjust(OPT, 0.1), TypeError, "hyperparameters by name, got 0.1. Write flux.adjust(opt, eta=0.01)"),
-    (lambda: flux.adjust(OPT), TypeError, "expected hyperparameters by name, got none."),
+    (lambda: flux.adjust(OPT, 0.1), TypeError, "hyperparameters by name, got 0.1. Write flux.adjust(opt, eta=0.1)."),
     (lambda: flux.adjust(OPT, eta=-1), ValueError, "Descent: expected eta to be a finite number, at least 0, got -1."),
     (lambda: flux.adjust(flux.Adam(), eta=0.1), TypeError, "adjust: expected what setup returned or a part of it"),
     (lambda: flux.freeze(flux.Adam), TypeError, "freeze: expected what setup returned or a part of it"),
@@ -219,8 +223,16 @@ def test_the_state_shows_each_rule_once():
 @table(
     (lambda: flux.DataLoader([X, Y]), TypeError, "got a list. Give a tuple: DataLoader((x, y))."),
     (lambda: flux.DataLoader((X, Y.tolist())), TypeError, "expected data[1] to be an array"),
-    (lambda: flux.DataLoader(TENSOR), TypeError, "got a torch tensor of shape (4, 2). Give x.detach().cpu().numpy()."),
-    (lambda: flux.DataLoader((FRAME, Y)), TypeError, "got a pandas DataFrame of shape (4, 2). Give x.to_numpy()."),
+    (
+        lambda: flux.DataLoader(TENSOR),
+        TypeError,
+        "got a torch tensor of shape (4, 2). Give an array of NumPy's, x.detach",
+    ),
+    (
+        lambda: flux.DataLoader((FRAME, Y)),
+        TypeError,
+        "DataFrame of shape (4, 2). Give an array of NumPy's, x.to_num",
+    ),
     (lambda: flux.DataLoader(x for x in X), TypeError, "got a generator. Give np.stack(list(x)), or the batches"),
     (lambda: flux.DataLoader(X, Y), TypeError, "Give all arrays as one tuple: DataLoader((x, y))."),
     (lambda: flux.DataLoader(X, 0), ValueError, "DataLoader: expected batchsize to be an integer, at least 1, got 0."),
@@ -309,10 +321,32 @@ def test_a_tree_that_no_constructor_made_prints(f, text):
     assert "activation=identity)" in shown
 
 
-def test_what_a_gradient_holds_prints():
+def test_a_gradient_prints_with_norms_of_its_own():
+    """By hand: the slope of the sum of x·Wᵀ + b over 4 samples of ones is 4 by each number."""
+    model = flux.Chain(flux.Dense(2, 3), flux.Dropout(0.5), flux.SkipConnection(flux.Dense(3, 3), np.add))
+    grads = flux.gradient(lambda m: np.sum(m[0](X)), model)
+    assert repr(grads).splitlines()[1].split("  #") == ["  Dense(2, 3)," + " " * 41, " gradient of norm 12"]  # √(9·16)
+    assert "  Dropout(p=None)," in repr(grads)
+    assert repr(grads).splitlines()[-1].endswith("# gradient of norm 12 in all")
+    assert repr(grads[0]).endswith("  # gradient of norm 12")
+    assert "parameter" not in repr(grads)
+    assert repr(model).splitlines()[-1].endswith("# 21 parameters in all")
     bias = flux.gradient(lambda m: np.sum(m.bias), MODEL)
-    assert repr(bias).startswith("Dense(weight=None, bias=float32[1], activation=identity)")
-    assert repr(flux.gradient(lambda m: np.sum(m(X)), MODEL)).startswith("Dense(2, 1)")
+    assert repr(bias) == "Dense(weight=None, bias=float32[1], activation=identity)  # gradient of norm 1"
+
+
+def test_a_gradient_that_is_gone_is_not_remembered():
+    models = sys.modules["tinyflux.autodiff.gradient"]._models
+    before = len(models)
+    grads = flux.gradient(lambda m: np.sum(m(X)), MODEL)
+    assert len(models) == before + 1
+    del grads
+    assert len(models) == before
+
+
+@pytest.mark.parametrize("model", [flux.relu, {}, [], {"a": [1, [X]]}, flux.Chain(), flux.Dense, 5, OPT, None, TENSOR])
+def test_odd_models_are_summarised(model):
+    assert str(flux.summary(model)).splitlines()[0].startswith("layer")
 
 
 def written(z, index, value):

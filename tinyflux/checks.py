@@ -61,7 +61,9 @@ def as_array(x: Any) -> str:
         conversion = "np.stack(x)"
     elif isinstance(x, (list, tuple, numbers.Number)):
         conversion = "np.array(x)"
-    return f" Give {conversion}." if conversion else ""
+    return (
+        f" Give an array of NumPy's, {conversion}." if is_foreign(x) else f" Give {conversion}." if conversion else ""
+    )
 
 
 def not_an_array(owner: str, x: Any) -> TypeError:

@@ -40,7 +40,7 @@ def _checked(loss: Any, model: Any, data: Any) -> Iterator[Any]:
             if is_foreign(x):
                 raise TypeError(f"train: expected arrays in item {i} of the data, got {shown(x)}.{as_array(x)}")
         if arrays and not any(x.size for x in arrays):
-            raise ValueError(f"train: expected samples in item {i} of the data, got {', '.join(map(shown, arrays))}.")
+            raise ValueError(f"train: item {i} of the data holds no samples: {', '.join(map(shown, arrays))}.")
         if i == 0:
             _check_arguments(loss, model, item)
         yield item

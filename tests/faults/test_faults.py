@@ -13,7 +13,6 @@ PENDING = set(
     training with a loss that has no gradient, compile='auto'
     a layer that comes into the model after setup, update
     a rule whose state is no tuple
-    a gradient is shown
     """.strip().splitlines()
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -126,6 +127,7 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     that f does not depend on has None in its place; so have integers, booleans and buffers. A float in a list, tuple or
     dict is a leaf like an array; a float of an object, or of what it holds, is configuration, such as the p of a
     Dropout: f gets it as it is, and in the gradient stands None. Functions, strings, and an object's integers stay.
+    The gradient of a model prints as the model, with the norm of each layer's part.
 
     What is no derivative is an error, or nothing flows: complex numbers and arrays of other classes than NumPy's own
     (masked arrays, np.matrix) are an error where they are met; through a cast to integers or booleans nothing flows. A
@@ -381,7 +383,24 @@ def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], keep: bool)
         return found[box.index] if type(box) is Tracked and box.tape is tape else None
 
     gradients = tuple([tree.map_derivatives(take, box) for box in boxes])
+    for g in gradients:
+        if type(g).__hash__ is object.__hash__ and type(g).__weakrefoffset__:
+            _models.add(weakref.ref(g, _models.discard))
     return gradients if len(gradients) > 1 else gradients[0]
+
+
+_models: set[weakref.ref[Any]] = set()  # gradients of models that are still there
+
+
+def is_gradient(x: Any) -> bool:
+    """Whether the layer `x` is a gradient of a model, or a part of one: it has the model's class."""
+    todo = [model for reference in tuple(_models) if (model := reference()) is not None]
+    while todo:
+        node = todo.pop()
+        if node is x:
+            return True
+        todo += [child for _, child in tree.children(node)]
+    return False
 
 
 def _separate(gradients: list[Any]) -> None:

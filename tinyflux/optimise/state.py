@@ -264,9 +264,9 @@ def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
     >>> opt.weight.rule.eta, opt.bias.rule.eta
     (0.01, 0.001)
     """
-    if values or not hyperparameters:
-        given = ", ".join(map(shown, values)) or "none"
-        raise TypeError(f"adjust: expected hyperparameters by name, got {given}. Write flux.adjust(opt, eta=0.01).")
+    if values:
+        given = ", ".join(map(shown, values))
+        raise TypeError(f"adjust: expected hyperparameters by name, got {given}. Write flux.adjust(opt, eta={given}).")
     changed = [(leaf, _changed(leaf.rule, hyperparameters)) for leaf in _leaves(opt, "adjust")]
     for leaf, rule in changed:
         leaf.changing()

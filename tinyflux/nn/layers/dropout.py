@@ -88,7 +88,7 @@ class Dropout(Layer):
         return x * _beside(plain(x), mask.reshape(x.shape))
 
     def _parts(self) -> list[Any]:
-        return [str(self.p)]
+        return ["p=None" if self.p is None else str(self.p)]  # None in a gradient
 
 
 def trainmode(model: Model, mode: bool | str | None = True) -> Model:

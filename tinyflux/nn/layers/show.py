@@ -1,15 +1,22 @@
-"""How models print: as the code that builds them, with the number of parameters beside each layer."""
+"""How models print: as the code that builds them, with the number of parameters beside each layer.
+
+A gradient of a model has the model's classes, and prints alike, but with the norm of what is in each layer.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from scipy import special
 
 from ... import tree
 from ...arrays import is_array
+from ...autodiff.gradient import is_gradient
+from ...autodiff.tape import plain
 
 _COLUMN = 40  # where the notes begin, if the code leaves room
 
@@ -21,8 +28,8 @@ class Layer:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        rows = list(_rows(self, "", ""))
-        width = max(_COLUMN, *(len(code) + 2 for code, note in rows)) if len(rows) > 1 else _COLUMN
+        rows = list(_rows(self, "", "", _norm if is_gradient(self) else _count))
+        width = max(_COLUMN, *(len(code) + 2 for code, _ in rows))
         return "\n".join(f"{code:{width}}{note}".rstrip() for code, note in rows)
 
 
@@ -31,17 +38,28 @@ def attributes(layer: Layer) -> list[str]:
     return [f"{name}={f'{x.dtype}{list(x.shape)}' if is_array(x) else written(x)}" for name, x in vars(layer).items()]
 
 
-def _rows(x: Any, indent: str, comma: str) -> Iterator[tuple[str, str]]:
-    """Lines of code, each with a note of how many parameters it stands for."""
+def _count(x: Any) -> str:
     count = tree.parameter_count(x)
-    note = f"# {count:,} parameter{'s' * (count != 1)}" if count else ""
+    return f"# {count:,} parameter{'s' * (count != 1)}" if count else ""
+
+
+def _norm(x: Any) -> str:
+    """The Euclidean norm of all arrays of a gradient together."""
+    arrays = [plain(a) for a in tree.parameters(x)]
+    squares = [float(np.sum(np.square(a, dtype=np.float64))) for a in arrays]
+    return f"# gradient of norm {math.sqrt(sum(squares)):.4g}" if arrays else ""
+
+
+def _rows(x: Any, indent: str, comma: str, noted: Callable[[Any], str]) -> Iterator[tuple[str, str]]:
+    """Lines of code, each with a note of what it stands for."""
+    note = noted(x)
     parts = x._parts() if isinstance(x, Layer) else []
     if all(isinstance(part, str) for part in parts):
         yield f"{indent}{written(x)}{comma}", note
         return
     yield f"{indent}{type(x).__name__}(", ""
     for part in parts:
-        yield from _rows(part, indent + "  ", ",")
+        yield from _rows(part, indent + "  ", ",", noted)
     yield f"{indent}){comma}", note and f"{note} in all"
 
 
