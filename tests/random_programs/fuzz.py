@@ -32,12 +32,12 @@ def run(count, seed=0, native=True, tell=lambda program, failure: None, shrink=T
 
     Arguments:
         count: how many.
-        seed: program k of a seed is the same whatever the count, as long as the recipes are.
+        seed: program k of a seed is the same whatever the count, as long as the recipes and `native` are.
         native: whether to compile them, too.
         tell: called with each program that fails, and its failure.
         shrink: whether failing programs are made smaller first.
     """
-    report, recipes = Report(), chosen()
+    report, recipes = Report(), chosen(native)
 
     def failed(program, failure):
         report.counts[f"FAILED ({failure.kind})"] += 1

@@ -13,6 +13,15 @@ from registry import RECIPES, text_of
 
 from tinyflux.autodiff import tape
 
+# What the compiler refuses by name, most of it as there is no way to write it in C: seldom drawn where programs are to
+# be compiled.
+EAGER = """
+    np.bincount np.compress np.extract np.i0 np.ldexp np.linalg.eigh np.linalg.eigvalsh np.linalg.lstsq np.linalg.qr
+    np.linalg.svd np.partition special.beta special.betainc special.betaln special.boxcox special.boxcox1p special.dawsn
+    special.erfcinv special.erfcx special.erfinv special.exp1 special.expi special.gammainc special.gammaincc special.i0
+    special.i0e special.i1 special.i1e special.j0 special.j1 special.kl_div special.log_ndtr special.ndtri
+    special.pseudo_huber special.rgamma
+"""
 GENERAL = [name for name in RECIPES if "np." not in name and "special." not in name]
 
 
@@ -22,6 +31,12 @@ def table():
     return sorted(name for name in names if name.startswith(("np.", "special.")))
 
 
-def chosen():
-    """The recipes from which programs are made: those of the table's functions, and the general ones, these oftener."""
-    return [RECIPES[name] for name in table() if name in RECIPES] + [RECIPES[name] for name in GENERAL] * 3
+def chosen(native):
+    """The recipes from which programs are made: those of the table's functions, and the general ones, these oftener.
+
+    Arguments:
+        native: whether the programs are to be compiled.
+    """
+    weights = {name: 1 if name in EAGER.split() else 8 if native else 1 for name in table() if name in RECIPES}
+    weights |= {name: 3 * max(weights.values()) for name in GENERAL}
+    return [RECIPES[name] for name, weight in weights.items() for _ in range(weight)]
