@@ -250,8 +250,8 @@ HELPERS = {
 } | {"os": os, "stat": stat, "shutil": shutil, "zipfile": zipfile, "read_idx": read_idx}  # fmt: skip
 
 INTERRUPTED = [
-    Fault(f"trainings that are interrupted, compile={native}", f"torn({native})", exactly(0), HELPERS)
-    for native in (False, True)
+    Fault(f"trainings that are interrupted, compile={native}", f"torn({native!r})", exactly(0), HELPERS)
+    for native in (False, "auto")
 ]
 
 ABOUT_LEAF = "about['optimiser'][0]"

@@ -1,4 +1,4 @@
-"""The table of faults: each entry comes to what is expected."""
+"""The table of faults: each entry comes to what is expected; `python -m tests.faults` prints it."""
 
 import faults_compiled
 import pytest
@@ -6,20 +6,8 @@ from entries import ENTRIES
 
 from tinyflux.compile.build import available
 
-# Entries that are still to be mended; one that is fails here until it is taken out.
-PENDING = set(
-    """
-    """.strip().splitlines()
-)
 
-
-def pending(name):
-    if "interrupted" in name:  # what the moment decides
-        return [pytest.mark.xfail(strict=False)]
-    return [pytest.mark.xfail(strict=True)] if name in map(str.strip, PENDING) else []
-
-
-@pytest.mark.parametrize("entry", [pytest.param(e, id=e.name, marks=pending(e.name)) for e in ENTRIES])
+@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.name) for entry in ENTRIES])
 def test_entry(entry):
     if entry in faults_compiled.ENTRIES and not available():
         pytest.skip("there is no C compiler here")
