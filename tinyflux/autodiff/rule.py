@@ -63,8 +63,8 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
             if type(x) is Tracked:
                 y = apply(recorded, args, kwargs)
                 value = y.value if type(y) is Tracked else y
-                if getattr(getattr(value, "dtype", None), "kind", "c") == "c":
-                    raise _no_real_array(rules[recorded].name, value)
+                if type(value) is not np.ndarray or value.dtype.kind == "c":
+                    _check_real_array(rules[recorded].name, value)
                 return y
         try:
             return function(*args, **kwargs)
@@ -77,10 +77,11 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
     return recorded
 
 
-def _no_real_array(name: str, y: Any) -> TypeError:
+def _check_real_array(name: str, y: Any) -> None:
     if not hasattr(y, "dtype"):
-        return TypeError(f"{name}: expected the function of a rule to return an array, got {type(y).__name__}.")
-    return TypeError(f"{name}: returned {y.dtype} numbers, but {REAL}")
+        raise TypeError(f"{name}: expected the function of a rule to return an array, got {type(y).__name__}.")
+    if y.dtype.kind == "c":
+        raise TypeError(f"{name}: returned {y.dtype} numbers, but {REAL}")
 
 
 def primitive(function: Any, *pullbacks: Any) -> None:

@@ -126,7 +126,8 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
     values = list(args)
     k = 0
     for x in args:
-        if type(x) is Tracked:
+        cls = type(x)
+        if cls is Tracked:
             if x.tape is not tape:
                 if tape is not None:
                     nested = True
@@ -140,7 +141,7 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
             values[k] = x = x.value
             if type(x) is Tracked:
                 nested = True
-        elif type(x) not in SIMPLE:
+        elif cls not in SIMPLE:
             others.append(k)
         k += 1
     if tape is not None and tape.ended:
