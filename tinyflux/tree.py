@@ -9,116 +9,36 @@ the tree but are no parameters: nothing differentiates or steps them.
 
 from __future__ import annotations
 
-import copy
 import types
-from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .arrays import is_array, is_array_type
-
-_HEAP_TYPE = 1 << 9  # CPython's flag of classes that a Python `class` statement made
-LEAF, OPAQUE, SEQUENCE, MAPPING, OBJECT, CLOSED = range(6)
-_kinds: dict[type, int] = {np.ndarray: LEAF, types.FunctionType: OPAQUE, types.MethodType: OPAQUE}
-_slots: dict[type, tuple[str, ...]] = {}  # of the classes that have some
-_FLOATS = (float, np.floating)
-_NUMBERS = (int, float, complex, np.generic)
-_ONCE = (types.GeneratorType, map, filter, zip, enumerate, reversed)  # what they give can be had once
-_VIEWS: tuple[type, ...] = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
-
-
-def _kind(cls: type) -> int:
-    """What instances of `cls` are in a tree: a leaf, a kind of node, or something that is carried along unopened."""
-    if cls in _kinds:
-        return _kinds[cls]
-    if is_array_type(cls):
-        kind = LEAF
-    elif issubclass(cls, (tuple, list)):
-        kind = SEQUENCE
-    elif issubclass(cls, dict):
-        kind = MAPPING
-    elif issubclass(cls, (types.ModuleType, partial, type, np.generic, np.ufunc)):
-        kind = OPAQUE
-    elif issubclass(cls, (set, frozenset, deque, *_ONCE, *_VIEWS)):
-        kind = CLOSED
-    else:
-        slots = tuple(dict.fromkeys(_slot_names(cls)))
-        if slots:
-            _slots[cls] = slots
-        written = cls.__flags__ & _HEAP_TYPE and (cls.__dictoffset__ or slots)
-        kind = OBJECT if written or cls is types.SimpleNamespace else OPAQUE
-    return _kinds.setdefault(cls, kind)
-
-
-def _slot_names(cls: type) -> Iterator[str]:
-    for base in reversed(cls.__mro__):
-        slots = vars(base).get("__slots__", ())
-        for name in [slots] if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__"):
-                private = name.startswith("__") and not name.endswith("__")
-                yield f"_{base.__name__.lstrip('_')}{name}" if private else name
-
-
-def carried_along(cls: type) -> type:
-    """A decorator of a class whose objects are no nodes, whatever they hold."""
-    _kinds[cls] = OPAQUE
-    return cls
-
-
-def attributes(node: Any) -> MutableMapping[str, Any]:
-    """The attributes of an object by their names, in slots or not: what is put there becomes its attribute."""
-    return _Attributes(node) if type(node) in _slots else node.__dict__
-
-
-class _Attributes(MutableMapping[str, Any]):
-    """The attributes of an object that has slots."""
-
-    def __init__(self, node: Any) -> None:
-        self._node = node
-
-    def __iter__(self) -> Iterator[str]:
-        yield from (name for name in _slots[type(self._node)] if name in self)
-        yield from getattr(self._node, "__dict__", ())
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return object.__getattribute__(self._node, name)
-        except AttributeError:
-            raise KeyError(name) from None
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        object.__setattr__(self._node, name, value)  # also of a frozen dataclass
-
-    def __delitem__(self, name: str) -> None:
-        object.__delattr__(self._node, name)
+from .arrays import is_array
+from .nodes import (
+    CLOSED,
+    FLOATS,
+    LEAF,
+    MAPPING,
+    NUMBERS,
+    OBJECT,
+    ONCE,
+    OPAQUE,
+    SEQUENCE,
+    attributes,
+    children,
+    entries,
+    kinds,
+    node_kind,
+    rebuild,
+    slots_of,
+)  # fmt: skip
 
 
 def is_parameter(x: Any) -> bool:
     """Whether the array `x` can be differentiated: its dtype is real floating point."""
     return x.dtype.kind == "f"
-
-
-def children(node: Any) -> list[tuple[str, Any]]:
-    """The children of a node with the way to each as Python writes it: `.weight`, `[0]`, `['key']`."""
-    kind = _kind(type(node))
-    if kind == SEQUENCE:
-        return [(f"[{i}]", child) for i, child in enumerate(node)]
-    if kind == MAPPING:
-        return [(f"[{key!r}]", child) for key, child in node.items()]
-    return [(f".{name}", child) for name, child in attributes(node).items()] if kind == OBJECT else []
-
-
-def entries(node: Any) -> tuple[Any, list[Any]]:
-    """What the children of a node can be replaced in (None for a tuple), and their keys there, in order."""
-    kind = _kind(type(node))
-    inside = attributes(node) if kind == OBJECT else node if isinstance(node, (list, dict)) else None
-    return inside, list(range(len(node)) if kind == SEQUENCE else inside or ())
 
 
 def walk(tree: Any, buffers: bool = True) -> Iterator[tuple[str, Any]]:
@@ -158,10 +78,10 @@ class _Closed(TypeError):
 
 def _look_into(node: Any) -> None:
     """_Closed for a node with arrays that nothing could replace: a set, a generator, a list with attributes."""
-    kind = _kind(type(node))
+    kind = node_kind(type(node))
     if kind == CLOSED:
         inside = node.values() if isinstance(node, types.MappingProxyType) else node
-        if isinstance(node, _ONCE) or any(True for x in inside for _ in _walk(x, True)):
+        if isinstance(node, ONCE) or any(True for x in inside for _ in _walk(x, True)):
             raise _Closed
     elif kind in (SEQUENCE, MAPPING) and any(True for _ in _walk(getattr(node, "__dict__", None), True)):
         raise _Closed
@@ -263,22 +183,22 @@ def _map_one(f: Callable[[Any], Any], node: Any, stateful: list[tuple[Any, Any]]
         data: whether floats are leaves; they are none below an object.
     """
     cls = type(node)
-    kind = _kinds.get(cls)
+    kind = kinds.get(cls)
     if kind is None:
-        kind = _kind(cls)
+        kind = node_kind(cls)
     if kind in (OBJECT, MAPPING):
         skip = () if stateful is None else getattr(cls, "buffers", ())
         changed = None
         if kind == OBJECT:
             data = False
-            inside = node.__dict__ if cls not in _slots else attributes(node)
+            inside = node.__dict__ if cls not in slots_of else attributes(node)
         else:
             inside = node
             if cls is not dict:
                 _look_into(node)
         for name, child in inside.items():
-            below = _kinds.get(type(child))
-            if name in skip or (below == OPAQUE and not (data and isinstance(child, _FLOATS))):
+            below = kinds.get(type(child))
+            if name in skip or (below == OPAQUE and not (data and isinstance(child, FLOATS))):
                 continue
             if below == LEAF:
                 new = f(child)
@@ -288,7 +208,7 @@ def _map_one(f: Callable[[Any], Any], node: Any, stateful: list[tuple[Any, Any]]
                 if changed is None:
                     changed = dict(inside)
                 changed[name] = new
-        whole = node if changed is None else _rebuild(node, changed)
+        whole = node if changed is None else rebuild(node, changed)
         if skip and kind == OBJECT and stateful is not None:
             stateful.append((node, whole))
         return whole
@@ -298,18 +218,18 @@ def _map_one(f: Callable[[Any], Any], node: Any, stateful: list[tuple[Any, Any]]
         items = [_map_one(f, child, stateful, data) for child in node]
         for new, old in zip(items, node):
             if new is not old:
-                return _rebuild(node, items)
+                return rebuild(node, items)
         return node
     if kind == CLOSED:
         _look_into(node)
-    return f(node) if kind == LEAF or (data and isinstance(node, _FLOATS)) else node
+    return f(node) if kind == LEAF or (data and isinstance(node, FLOATS)) else node
 
 
 def numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The floats of a tree that a gradient is taken for, each with its path."""
-    if isinstance(tree, _FLOATS):
+    if isinstance(tree, FLOATS):
         yield path, tree
-    elif _kind(type(tree)) in (SEQUENCE, MAPPING):
+    elif node_kind(type(tree)) in (SEQUENCE, MAPPING):
         for step, child in children(tree):
             yield from numbers(child, path + step)
 
@@ -321,38 +241,38 @@ def map_derivatives(f: Callable[[Any], Any], node: Any, data: bool = True) -> An
     derivative; they stay, as functions and strings do.
     """
     cls = type(node)
-    kind = _kinds.get(cls)
+    kind = kinds.get(cls)
     if kind is None:
-        kind = _kind(cls)
+        kind = node_kind(cls)
     if kind in (OBJECT, MAPPING):
         if kind == OBJECT:
             data = False
-            inside = node.__dict__ if cls not in _slots else attributes(node)
+            inside = node.__dict__ if cls not in slots_of else attributes(node)
         else:
             inside = node
         changed = None
         for name, child in inside.items():
-            below = _kinds.get(type(child))
+            below = kinds.get(type(child))
             if below == LEAF:
                 new = f(child)
             elif below == OPAQUE:
-                new = None if isinstance(child, _NUMBERS if data else _FLOATS) else child
+                new = None if isinstance(child, NUMBERS if data else FLOATS) else child
             else:
                 new = map_derivatives(f, child, data)
             if new is not child:
                 if changed is None:
                     changed = dict(inside)
                 changed[name] = new
-        return node if changed is None else _rebuild(node, changed)
+        return node if changed is None else rebuild(node, changed)
     if kind == SEQUENCE:
         items = [map_derivatives(f, child, data) for child in node]
         for new, old in zip(items, node):
             if new is not old:
-                return _rebuild(node, items)
+                return rebuild(node, items)
         return node
     if kind == LEAF:
         return f(node)
-    return None if isinstance(node, _NUMBERS if data else _FLOATS) else node
+    return None if isinstance(node, NUMBERS if data else FLOATS) else node
 
 
 def _map_each(f: Callable[..., Any], node: Any, rest: tuple[Any, ...], buffers: bool) -> Any:
@@ -376,31 +296,8 @@ def _map_each(f: Callable[..., Any], node: Any, rest: tuple[Any, ...], buffers: 
     skip = () if buffers else [f".{name}" for name in getattr(type(node), "buffers", ())]
     items = [c if s in skip else _map_each(f, c, tuple(o[s] for o in others), buffers) for s, c in pairs]
     if isinstance(node, (tuple, list)):
-        return _rebuild(node, items)
-    return _rebuild(node, dict(zip(entries(node)[1], items, strict=True)))
-
-
-def _rebuild(node: Any, items: Any) -> Any:
-    """A node like `node` with other children: a sequence's items, or a dict of keys or attributes."""
-    cls: Any = type(node)
-    if cls is tuple or cls is list:
-        return cls(items)
-    kind = _kinds[cls]
-    if kind == OBJECT:
-        new = cls.__new__(cls)
-        attributes(new).update(items)
-        return new
-    if kind == MAPPING and cls is not dict:
-        new = copy.copy(node)
-        new.update(items)
-        return new
-    if kind == MAPPING:
-        return items
-    if isinstance(node, list):
-        new = copy.copy(node)  # with the attributes of a subclass
-        new[:] = items
-        return new
-    return cls(*items) if hasattr(cls, "_fields") else cls(items)
+        return rebuild(node, items)
+    return rebuild(node, dict(zip(entries(node)[1], items, strict=True)))
 
 
 def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -2,7 +2,8 @@
 
 from . import rules as _table  # noqa: F401  (fills the table)
 from .check import GradientError, gradcheck
-from .gradient import gradient, hessian, jacobian, pullback, withgradient
+from .gradient import gradient, pullback, withgradient
+from .jacobian import hessian, jacobian
 from .rule import rule
 
 __all__ = ["GradientError", "gradcheck", "gradient", "hessian", "jacobian", "pullback", "rule", "withgradient"]

@@ -1,4 +1,4 @@
-"""gradient, withgradient, pullback, jacobian, hessian."""
+"""gradient, withgradient, pullback."""
 
 from __future__ import annotations
 
@@ -163,64 +163,6 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     While a gradient is being taken, large arrays that the function has calculated with are read-only: ...
     """
     return withgradient(f, *args)[1]
-
-
-def jacobian(f: Callable[..., Any], *args: Any) -> Any:
-    """All first derivatives of an array-valued function.
-
-    Arguments:
-        f: a function of arrays that returns an array.
-        args: real floating-point arrays or Python floats.
-
-    Returns: for each argument x an array of shape y.shape + x.shape; one argument: its Jacobian, several: a tuple.
-
-    Errors: as for `pullback`; TypeError for an argument that is a tree.
-
-    >>> import numpy as np, tinyflux as flux
-    >>> flux.jacobian(lambda x: x ** 2, np.array([1.0, 2.0]))
-    array([[2., 0.],
-           [0., 4.]])
-    """
-    for i, x in enumerate(args):
-        if not is_array(x) and not isinstance(x, (float, np.floating)):
-            raise TypeError(f"jacobian: argument {i} is a {type(x).__name__}; expected an array. See flux.destructure.")
-    y, back = pullback(f, *args)
-    rows = []
-    for i in range(np.size(y)):
-        zeros = np.zeros_like(y)
-        unit = (np.arange(np.size(y), like=zeros) == i).astype(zeros.dtype)
-        found = back(unit.reshape(np.shape(y)))
-        rows.append(found if len(args) > 1 else (found,))
-    columns = []
-    for k, x in enumerate(args):
-        found = [row[k] if row[k] is not None else np.zeros_like(x) for row in rows]
-        shape = np.shape(y) + np.shape(x)
-        columns.append(np.stack(found).reshape(shape) if found else np.zeros(shape, like=np.zeros_like(x)))
-    return tuple(columns) if len(args) > 1 else columns[0]
-
-
-def hessian(f: Callable[[Any], Any], x: Any) -> Any:
-    """All second derivatives of a scalar function of one array.
-
-    Arguments:
-        f: returns a scalar.
-        x: a real floating-point array, or a Python float.
-
-    Returns: an array of shape x.shape + x.shape.
-
-    Errors: as for `gradient` and `jacobian`.
-
-    >>> import numpy as np, tinyflux as flux
-    >>> flux.hessian(lambda x: x[0] ** 2 * x[1], np.array([1.0, 3.0]))
-    array([[6., 2.],
-           [2., 0.]])
-    """
-
-    def slope(x: Any) -> Any:
-        found = gradient(f, x)
-        return np.zeros_like(x) if found is None else found
-
-    return jacobian(slope, x)
 
 
 Stateful = list[tuple[Any, Any, dict[str, Any]]]  # layers with buffers, their copies that hold boxes, what buffers were

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..checks import refuse_non_arrays
 from .operands import REAL
-from .tape import Rule, Tracked, apply, compositions, constants, rules
+from .table import Rule, compositions, constants, rules
+from .tape import Tracked, apply
 
 
 def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, rows: Sequence[int] = ()) -> Any:

@@ -24,6 +24,7 @@ from .large import LARGE, backward, forward, is_plain
 from .operands import REAL, SIMPLE, is_foreign, kept, thread
 from .operators import ArrayOperators, changes, outer
 from .pieces import Pieces
+from .table import Rule, by_name, compositions, constants, name_of, rules, signature_of, unknown_option
 
 _ages = itertools.count()
 
@@ -69,45 +70,6 @@ def is_recording() -> bool:
     return thread.depth > 0
 
 
-class Rule:
-    """How one function is differentiated: an entry of the table."""
-
-    __slots__ = (
-        "arity",
-        "call",
-        "function",
-        "keywords",
-        "name",
-        "pullbacks",
-        "rows",
-        "sequence",
-        "signature",
-        "together",
-    )
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        pullbacks: Sequence[Any],
-        sequence: bool = False,
-        rows: Sequence[int] = (),
-        together: Callable[..., Any] | None = None,
-    ) -> None:
-        self.pullbacks = pullbacks  # by position of the argument; None where no gradient flows
-        self.together = together  # or one for any number of arguments, which is told the positions of those it is for
-        self.sequence = sequence  # the first argument is a sequence of arrays
-        self.rows = rows or (isinstance(function, np.ufunc) and function.signature is None)  # see large.py
-        self.call = (lambda *arrays, **options: function(arrays, **options)) if sequence else function
-        self.function = self.call  # the same for plain arrays, without looking for boxes
-        self.arity: float = 0 if sequence else float("inf") if together else len(pullbacks)
-        self.name = name_of(function)
-        self.signature = _signature(function)
-        self.keywords = _options(together or next(filter(None, pullbacks), None))
-
-
-rules: dict[Any, Rule] = {}
-compositions: dict[Any, Callable[..., Any]] = {}  # functions differentiated as they are written in others
-constants: set[Any] = set()  # functions through which no gradient flows: comparisons, argmax, shape …
 _NO_OPTIONS: dict[str, Any] = {}
 
 
@@ -171,7 +133,7 @@ def _bind(
 ) -> tuple[Sequence[Any], dict[str, Any]]:
     """Arrays by position and options by name, however the caller wrote them; an unknown option is an error."""
     if rule.signature is not None and not rule.sequence and len(args) != rule.arity != float("inf"):
-        bound = list(_by_name(rule.signature, args, kwargs).items())
+        bound = list(by_name(rule.signature, args, kwargs).items())
         args, kwargs = [x for _, x in bound[: len(rule.pullbacks)]], dict(bound[len(rule.pullbacks) :])
     elif rule.sequence and len(args) > 1:
         args, kwargs = args[:1], {**dict(zip(rule.keywords, args[1:], strict=False)), **kwargs}
@@ -180,27 +142,10 @@ def _bind(
     }
     for name, option in kwargs.items():
         if name not in rule.keywords:
-            raise _unknown_option(function, name, option, rule.keywords)
+            raise unknown_option(function, name, option, rule.keywords)
         if type(option) is Tracked:
             raise TypeError(f"{name_of(function)}: no gradient flows through the option {name}; give it a plain value.")
     return (list(args[0]) if rule.sequence else args), kwargs
-
-
-def _by_name(signature: inspect.Signature, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What was given to a function, by the names of its parameters."""
-    given = dict(signature.bind(*args, **kwargs).arguments)
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            given.update(given.pop(parameter.name, {}))
-    return given
-
-
-def _unknown_option(function: Any, name: str, option: Any, known: Sequence[str]) -> TypeError:
-    shown = "…" if getattr(option, "ndim", 0) else repr(option)
-    return TypeError(
-        f"{name_of(function)}: its gradient does not know the option {name}={shown} "
-        f"(it knows: {', '.join(sorted(known)) or 'none'}). Write the option out in other NumPy functions."
-    )
 
 
 def _apply_unlisted(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -244,11 +189,11 @@ def _compose(function: Any, definition: Callable[..., Any], args: Sequence[Any],
             pass
         else:
             raise
-    signature = _signature(function)
-    given = _by_name(signature, args, kwargs) if signature else kwargs
+    signature = signature_of(function)
+    given = by_name(signature, args, kwargs) if signature else kwargs
     for name, option in given.items():
         if name not in parameters and option is not None and option is not np._NoValue:
-            raise _unknown_option(
+            raise unknown_option(
                 function, name, option, [p.name for p in parameters.values() if p.default is not p.empty]
             )
     return definition(**{name: option for name, option in given.items() if name in parameters})
@@ -425,28 +370,3 @@ _IN_PLACE = (
     "{} would change an array in place, and an array that is being differentiated cannot be changed. "
     "Make a new one: np.where, np.concatenate, np.stack, or x = x + …"
 )
-
-
-def name_of(function: Any) -> str:
-    """A function as users write it: `np.linalg.det`, `scipy.special.erf`."""
-    owner = getattr(function, "__self__", None)
-    if isinstance(owner, np.ufunc):
-        return f"{name_of(owner)}.{function.__name__}"
-    name = getattr(function, "__name__", None) or repr(function)
-    if isinstance(function, np.ufunc):
-        return f"np.{name}" if getattr(np, name, None) is function else f"scipy.special.{name}"
-    module = (getattr(function, "__module__", None) or "").replace("numpy", "np", 1)
-    return name if module in ("", "builtins", "_operator", "__main__") else f"{module}.{name}"
-
-
-def _signature(function: Any) -> inspect.Signature | None:
-    try:
-        return inspect.signature(function)
-    except (TypeError, ValueError):
-        return None
-
-
-def _options(pullback: Callable[..., Any] | None) -> tuple[str, ...]:
-    """The options that a pullback understands: its parameters with a default."""
-    parameters = inspect.signature(pullback).parameters.values() if pullback else ()
-    return tuple(p.name for p in parameters if p.default is not p.empty)

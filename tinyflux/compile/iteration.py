@@ -16,6 +16,7 @@ from ..arrays import on_gpu
 from ..autodiff import withgradient
 from ..autodiff.tape import plain
 from ..checks import check_loss
+from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
 from ..optimise.checks import check_known, gradients_of, refuse_nothing
 from ..optimise.flat import Head, Leaf, heads_of
 from ..optimise.modifiers import AccumGrad, split
@@ -365,13 +366,13 @@ def copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
     """
     if tree.is_array(node):
         return arrays[id(node)]
-    kind = tree._kind(type(node))
-    if kind not in (tree.SEQUENCE, tree.MAPPING, tree.OBJECT):
+    kind = node_kind(type(node))
+    if kind not in (SEQUENCE, MAPPING, OBJECT):
         return node
     if id(node) not in copies:
         items = [copied(child, arrays, copies) for _, child in tree.children(node)]
         keys = tree.entries(node)[1]
-        copies[id(node)] = tree._rebuild(node, items if kind == tree.SEQUENCE else dict(zip(keys, items)))
+        copies[id(node)] = rebuild(node, items if kind == SEQUENCE else dict(zip(keys, items)))
     return copies[id(node)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import tree
+from .. import nodes, tree
 from ..autodiff.operators import ArrayOperators
 from .symbolic import NotCompilable
 
@@ -29,19 +29,19 @@ def renewed(x: Any, calculated: Iterator[Any]) -> Any:
         return x.copy()
     if isinstance(x, _KEPT):
         return x
-    kind = tree._kind(type(x))
-    if kind in (tree.OPAQUE, tree.CLOSED):
+    kind = nodes.node_kind(type(x))
+    if kind in (nodes.OPAQUE, nodes.CLOSED):
         return copy.copy(x)
     items = [renewed(child, calculated) for _, child in tree.children(x)]
-    names = x if kind == tree.MAPPING else tree.attributes(x) if kind == tree.OBJECT else ()
-    return tree._rebuild(x, items if kind == tree.SEQUENCE else dict(zip(names, items)))
+    names = x if kind == nodes.MAPPING else nodes.attributes(x) if kind == nodes.OBJECT else ()
+    return nodes.rebuild(x, items if kind == nodes.SEQUENCE else dict(zip(names, items)))
 
 
 def check_result(x: Any) -> None:
     """NotCompilable for what can't be given anew in every call: an iterator, say."""
     if isinstance(x, (ArrayOperators, np.ndarray, *_KEPT)):
         return
-    if tree._kind(type(x)) in (tree.OPAQUE, tree.CLOSED) and not isinstance(x, _COPIED):
+    if nodes.node_kind(type(x)) in (nodes.OPAQUE, nodes.CLOSED) and not isinstance(x, _COPIED):
         raise NotCompilable(f"a {type(x).__name__} in what a function returns can't be compiled. Return arrays.")
     if isinstance(x, _COPIED):
         for child in x:

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..arrays import on_gpu
 from ..autodiff.operators import ArrayOperators, changes, outer
-from ..autodiff.tape import Tracked, apply, compositions, name_of
+from ..autodiff.table import compositions, name_of
+from ..autodiff.tape import Tracked, apply
 from . import program
 from .program import Node
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..arrays import is_array
 from ..autodiff.operators import ArrayOperators
-from ..autodiff.tape import name_of, rules
+from ..autodiff.table import name_of, rules
 from .layouts import LAYOUTS, MAPPINGS, MISSING, NUMBERS, SEQUENCES, Same, contents_of, has_code, in_c, slot_of
 from .reads import LOOKING, PRINTING, SCOPES, Chain, Reads, complaint, imported, looks_into, module_of, reads, trusted
 from .symbolic import NotCompilable

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .. import tree
+from .. import nodes, tree
 from ..arrays import MixedDevices, device_of, on_gpu
 from .modifiers import split
 from .rule import initial
@@ -32,7 +32,7 @@ class Buffer:
     state: tuple[Any, ...]
 
 
-@tree.carried_along
+@nodes.carried_along
 class Leaf:
     """How one parameter is stepped: what stands in its place in the optimiser's state.
 

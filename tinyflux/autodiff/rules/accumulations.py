@@ -7,7 +7,7 @@ import numpy as np
 
 from ..operators import ArrayOperators
 from ..rule import composed, primitive
-from ..tape import rules
+from ..table import rules
 from .reductions import masked
 
 

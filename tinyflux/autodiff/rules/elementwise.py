@@ -7,7 +7,7 @@ import numpy as np
 from scipy import special
 
 from ..rule import composed, constant, rule
-from ..tape import rules
+from ..table import rules
 
 # Arithmetic.
 rule(np.add, lambda g, y, a, b: g, lambda g, y, a, b: g)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import special
 
 from ..rule import composed, rule
-from ..tape import rules
+from ..table import rules
 
 
 # Logistic functions.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...autodiff import operators
-from ...autodiff.tape import compositions
+from ...autodiff.table import compositions
 from .. import program
 from ..functions import known
 from ..program import Node

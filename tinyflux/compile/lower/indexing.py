@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ...arrays import on_gpu
 from ...autodiff.pieces import scattered
 from ...autodiff.rules.indexing import added_windows
-from ...autodiff.tape import compositions, name_of
+from ...autodiff.table import compositions, name_of
 from .. import program
 from ..indexing import Map, sliced
 from ..program import Node

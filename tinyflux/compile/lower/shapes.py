@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ...autodiff import operators
-from ...autodiff.tape import compositions
+from ...autodiff.table import compositions
 from .. import program
 from ..indexing import dropped, sliced, transposing
 from ..program import Node

@@ -1,0 +1,92 @@
+"""The table of rules: how each function is differentiated, and what it is called with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Rule:
+    """How one function is differentiated: an entry of the table."""
+
+    __slots__ = (
+        "arity",
+        "call",
+        "function",
+        "keywords",
+        "name",
+        "pullbacks",
+        "rows",
+        "sequence",
+        "signature",
+        "together",
+    )
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        pullbacks: Sequence[Any],
+        sequence: bool = False,
+        rows: Sequence[int] = (),
+        together: Callable[..., Any] | None = None,
+    ) -> None:
+        self.pullbacks = pullbacks  # by position of the argument; None where no gradient flows
+        self.together = together  # or one for any number of arguments, which is told the positions of those it is for
+        self.sequence = sequence  # the first argument is a sequence of arrays
+        self.rows = rows or (isinstance(function, np.ufunc) and function.signature is None)  # see large.py
+        self.call = (lambda *arrays, **options: function(arrays, **options)) if sequence else function
+        self.function = self.call  # the same for plain arrays, without looking for boxes
+        self.arity: float = 0 if sequence else float("inf") if together else len(pullbacks)
+        self.name = name_of(function)
+        self.signature = signature_of(function)
+        self.keywords = options_of(together or next(filter(None, pullbacks), None))
+
+
+rules: dict[Any, Rule] = {}
+compositions: dict[Any, Callable[..., Any]] = {}  # functions differentiated as they are written in others
+constants: set[Any] = set()  # functions through which no gradient flows: comparisons, argmax, shape …
+
+
+def by_name(signature: inspect.Signature, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What was given to a function, by the names of its parameters."""
+    given = dict(signature.bind(*args, **kwargs).arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given.update(given.pop(parameter.name, {}))
+    return given
+
+
+def unknown_option(function: Any, name: str, option: Any, known: Sequence[str]) -> TypeError:
+    shown = "…" if getattr(option, "ndim", 0) else repr(option)
+    return TypeError(
+        f"{name_of(function)}: its gradient does not know the option {name}={shown} "
+        f"(it knows: {', '.join(sorted(known)) or 'none'}). Write the option out in other NumPy functions."
+    )
+
+
+def name_of(function: Any) -> str:
+    """A function as users write it: `np.linalg.det`, `scipy.special.erf`."""
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, np.ufunc):
+        return f"{name_of(owner)}.{function.__name__}"
+    name = getattr(function, "__name__", None) or repr(function)
+    if isinstance(function, np.ufunc):
+        return f"np.{name}" if getattr(np, name, None) is function else f"scipy.special.{name}"
+    module = (getattr(function, "__module__", None) or "").replace("numpy", "np", 1)
+    return name if module in ("", "builtins", "_operator", "__main__") else f"{module}.{name}"
+
+
+def signature_of(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def options_of(pullback: Callable[..., Any] | None) -> tuple[str, ...]:
+    """The options that a pullback understands: its parameters with a default."""
+    parameters = inspect.signature(pullback).parameters.values() if pullback else ()
+    return tuple(p.name for p in parameters if p.default is not p.empty)

@@ -1,0 +1,132 @@
+"""The nodes of a tree: what has children, where they stand, and a node like another with other children."""
+
+from __future__ import annotations
+
+import copy
+import types
+from collections import deque
+from collections.abc import Iterator, MutableMapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .arrays import is_array_type
+
+_HEAP_TYPE = 1 << 9  # CPython's flag of classes that a Python `class` statement made
+LEAF, OPAQUE, SEQUENCE, MAPPING, OBJECT, CLOSED = range(6)
+kinds: dict[type, int] = {np.ndarray: LEAF, types.FunctionType: OPAQUE, types.MethodType: OPAQUE}
+slots_of: dict[type, tuple[str, ...]] = {}  # of the classes that have some
+FLOATS = (float, np.floating)
+NUMBERS = (int, float, complex, np.generic)
+ONCE = (types.GeneratorType, map, filter, zip, enumerate, reversed)  # what they give can be had once
+_VIEWS: tuple[type, ...] = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
+
+
+def node_kind(cls: type) -> int:
+    """What instances of `cls` are in a tree: a leaf, a kind of node, or something that is carried along unopened."""
+    if cls in kinds:
+        return kinds[cls]
+    if is_array_type(cls):
+        kind = LEAF
+    elif issubclass(cls, (tuple, list)):
+        kind = SEQUENCE
+    elif issubclass(cls, dict):
+        kind = MAPPING
+    elif issubclass(cls, (types.ModuleType, partial, type, np.generic, np.ufunc)):
+        kind = OPAQUE
+    elif issubclass(cls, (set, frozenset, deque, *ONCE, *_VIEWS)):
+        kind = CLOSED
+    else:
+        slots = tuple(dict.fromkeys(_slot_names(cls)))
+        if slots:
+            slots_of[cls] = slots
+        written = cls.__flags__ & _HEAP_TYPE and (cls.__dictoffset__ or slots)
+        kind = OBJECT if written or cls is types.SimpleNamespace else OPAQUE
+    return kinds.setdefault(cls, kind)
+
+
+def _slot_names(cls: type) -> Iterator[str]:
+    for base in reversed(cls.__mro__):
+        slots = vars(base).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__"):
+                private = name.startswith("__") and not name.endswith("__")
+                yield f"_{base.__name__.lstrip('_')}{name}" if private else name
+
+
+def carried_along(cls: type) -> type:
+    """A decorator of a class whose objects are no nodes, whatever they hold."""
+    kinds[cls] = OPAQUE
+    return cls
+
+
+def attributes(node: Any) -> MutableMapping[str, Any]:
+    """The attributes of an object by their names, in slots or not: what is put there becomes its attribute."""
+    return _Attributes(node) if type(node) in slots_of else node.__dict__
+
+
+class _Attributes(MutableMapping[str, Any]):
+    """The attributes of an object that has slots."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (name for name in slots_of[type(self._node)] if name in self)
+        yield from getattr(self._node, "__dict__", ())
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return object.__getattribute__(self._node, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        object.__setattr__(self._node, name, value)  # also of a frozen dataclass
+
+    def __delitem__(self, name: str) -> None:
+        object.__delattr__(self._node, name)
+
+
+def children(node: Any) -> list[tuple[str, Any]]:
+    """The children of a node with the way to each as Python writes it: `.weight`, `[0]`, `['key']`."""
+    kind = node_kind(type(node))
+    if kind == SEQUENCE:
+        return [(f"[{i}]", child) for i, child in enumerate(node)]
+    if kind == MAPPING:
+        return [(f"[{key!r}]", child) for key, child in node.items()]
+    return [(f".{name}", child) for name, child in attributes(node).items()] if kind == OBJECT else []
+
+
+def entries(node: Any) -> tuple[Any, list[Any]]:
+    """What the children of a node can be replaced in (None for a tuple), and their keys there, in order."""
+    kind = node_kind(type(node))
+    inside = attributes(node) if kind == OBJECT else node if isinstance(node, (list, dict)) else None
+    return inside, list(range(len(node)) if kind == SEQUENCE else inside or ())
+
+
+def rebuild(node: Any, items: Any) -> Any:
+    """A node like `node` with other children: a sequence's items, or a dict of keys or attributes."""
+    cls: Any = type(node)
+    if cls is tuple or cls is list:
+        return cls(items)
+    kind = kinds[cls]
+    if kind == OBJECT:
+        new = cls.__new__(cls)
+        attributes(new).update(items)
+        return new
+    if kind == MAPPING and cls is not dict:
+        new = copy.copy(node)
+        new.update(items)
+        return new
+    if kind == MAPPING:
+        return items
+    if isinstance(node, list):
+        new = copy.copy(node)  # with the attributes of a subclass
+        new[:] = items
+        return new
+    return cls(*items) if hasattr(cls, "_fields") else cls(items)
