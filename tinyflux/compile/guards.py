@@ -24,10 +24,10 @@ from .walk import Walk, written_path
 class Guards:
     """Looks at what functions read from their surroundings: called with them, it returns a `Snapshot`.
 
-    >>> rate = 2
-    >>> f = lambda x: rate * x
+    >>> space = {"rate": 2}  # another module's names: those of tinyflux itself aren't looked at
+    >>> f = eval("lambda x: rate * x", space)
     >>> guards = Guards()
-    >>> before = guards(f).key; rate = 3; guards(f).key == before
+    >>> before = guards(f).key; space["rate"] = 3; guards(f).key == before
     False
     """
 
