@@ -162,7 +162,7 @@ def model(k):
     flux.adjust(opt, eta=float(k))
     return model, opt
 flux.save(path, *model(0))
-filled, opt = model(-1)
+filled, opt = model(1000)
 random.seed(0)
 unfinished, values = 0, set()
 for attempt in range(20):
