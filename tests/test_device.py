@@ -237,3 +237,13 @@ def test_a_state_without_its_model_is_refused(cupy):
             flux.gpu(*trees)
     with pytest.raises(ValueError, match=r"inside another tree; write model, opt = flux.cpu\(model, opt\)"):
         flux.cpu((model, opt))
+
+
+def test_what_lies_there_is_shown(cupy):
+    """By hand: the slope of x·Wᵀ + b, summed over 4 samples of ones, is 4 by each of three numbers."""
+    model = flux.gpu(flux.Dense(2, 1))
+    grads = flux.gradient(lambda m: np.sum(m(flux.gpu(np.ones((4, 2), np.float32)))), model)
+    assert repr(model).endswith("# 3 parameters")
+    assert repr(grads).endswith("# gradient of norm 6.928")  # √(3·16)
+    assert str(flux.summary(model)).endswith("total    3 parameters in 2 arrays, 12 bytes")
+    assert repr(flux.setup(flux.Descent(), model)).splitlines()[1] == "  Descent(eta=0.1):"
