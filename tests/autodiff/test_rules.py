@@ -23,9 +23,12 @@ SIZES = st.fixed_dictionaries({letter: st.integers(0, 3) for letter in "ijkmn"})
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name} [{case.shapes}]")
-@given(sizes=SIZES, seed=st.integers(0, 2**32 - 1))
-def test_gradient(case, sizes, seed):
-    case.check(sizes, seed)
+def test_gradient(case):
+    @given(sizes=SIZES, seed=st.integers(0, 2**32 - 1))  # made anew: hypothesis wraps the settings of one at each case
+    def check(sizes, seed):
+        case.check(sizes, seed)
+
+    check()
 
 
 def test_that_every_entry_of_the_table_is_tested(monkeypatch):
