@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -298,6 +299,12 @@ class Tracked(ArrayOperators):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         if self.tape.ended:
             return np.asarray(_left(self)).__array__(*args, **kwargs)
+        name = _caller_in_scipy(sys._getframe(1))
+        if name:
+            raise TypeError(
+                f"scipy's {name} makes plain arrays of what it is given, and the gradient would be lost. "
+                f"{INSTEAD.get(name, 'Write it in functions that have a gradient rule.')}"
+            )
         raise TypeError(
             "an array that is being differentiated cannot become a plain one: the gradient would be lost. Call NumPy's "
             "functions on it as it is; build arrays of such values with np.stack or np.concatenate, not np.array; "
@@ -359,6 +366,23 @@ class Tracked(ArrayOperators):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(_IN_PLACE.format("x[…] = …"))
+
+
+# Functions of SciPy's that are written in Python, and ask nobody.
+INSTEAD = {
+    "softmax": "Take flux.softmax.",
+    "log_softmax": "Take flux.logsoftmax.",
+    "logsumexp": "Take flux.logsumexp.",
+    "polygamma": "It is the derivative of order n of scipy.special.psi: take the gradient of that.",
+}
+
+
+def _caller_in_scipy(frame: Any) -> str:
+    """The function of SciPy's that the user has called, or nothing."""
+    name = ""
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("scipy."):
+        name, frame = frame.f_code.co_name, frame.f_back
+    return name
 
 
 _TO_NUMBER = (
