@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import mmap
+import pickle
 import sys
 import threading
 import tracemalloc
@@ -332,3 +334,38 @@ def test_interrupted_anywhere_nothing_stays_read_only():
         finally:
             sys.settrace(None)
     assert n > 10
+
+
+class Lent:
+    """Memory that NumPy knows by its address alone, as that of a torch tensor."""
+
+    def __init__(self):
+        self.owner = np.ones(1000)
+        self.__array_interface__ = self.owner.__array_interface__
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: pickle.loads(pickle.dumps(np.ones(1000), protocol=4)),
+        lambda: pickle.loads(pickle.dumps(np.ones(1000), protocol=5)),
+        lambda: np.asarray(Lent()),
+        lambda: np.frombuffer(bytearray(8000)),
+        lambda: np.ndarray(1000, buffer=mmap.mmap(-1, 8000)),
+        lambda: np.ones(1000),
+    ],
+    ids=["old pickle", "pickle", "address", "bytearray", "mmap", "own"],
+)
+@pytest.mark.parametrize("part", [slice(None), slice(0, 500)], ids=["whole", "part"])
+def test_memory_that_is_not_numpys_own(made, part):
+    array = made()[part]
+
+    def f(x):
+        y = np.sum(x * array)
+        with contextlib.suppress(ValueError):  # either it is locked, or there is a copy of it
+            array[:] = 7
+        return y
+
+    before = array.copy()
+    np.testing.assert_array_equal(flux.gradient(f, np.ones(array.shape)), before)
+    assert array.flags.writeable

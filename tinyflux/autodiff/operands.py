@@ -6,6 +6,7 @@ in place by then: so the tape keeps a copy of a small one, and a large one is re
 
 from __future__ import annotations
 
+import mmap
 import threading
 import types
 from typing import Any
@@ -16,6 +17,9 @@ from ..arrays import on_gpu
 
 SMALL = 256  # elements; a copy costs no more than locking does, and a loop over time may keep thousands
 REAL = "tinyflux differentiates real numbers. Write the real and the imaginary part as two arrays."
+
+# Whose memory NumPy makes writeable again: its own, and what Python lends; not that of a torch tensor or a pickle.
+_LENDERS = (type(None), memoryview, mmap.mmap)
 
 # The classes of arguments that need no look: numbers, and what an index or an option may be.
 SIMPLE = frozenset(
@@ -94,14 +98,17 @@ def _copied(x: Any, copies: dict[int, Any]) -> Any:
 
 
 def _locked(x: Any) -> Any:
-    """A large array, read-only until the thread's outermost gradient has been taken; so is what it is a view of."""
+    """A large array, read-only until the thread's outermost gradient has been taken; so is what it is a view of.
+
+    A copy of one that could not be made writeable again.
+    """
     locked = thread.locked
     flags, base = x.flags, x.base
     if isinstance(base, np.ndarray):
         _locked(base)
-        if flags.writeable and not base.flags.writeable and id(base) not in locked:
-            return x.copy("K")  # it could not be made writeable again
     if flags.writeable:
+        if id(base) not in locked and not isinstance(base, _LENDERS):
+            return x.copy("K")
         locked[id(x)] = x
         flags.writeable = False
     return x
