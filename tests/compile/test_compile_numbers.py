@@ -139,7 +139,7 @@ def test_the_hash_of_dropout():
     agree(_splitmix64, counts)
 
     def masked(state, x):
-        layer = flux.trainmode(flux.Dropout(0.4))
+        layer = flux.trainmode(flux.Dropout(0.4, seed=0))  # without one it would draw its key
         layer.state = state
         return layer(x), layer.state
 
@@ -211,7 +211,7 @@ def test_masks():
     mask, none = x > 0, np.zeros((0, 3), bool)
     agree(lambda x: [x[mask], x[mask[:, 0]], x[:, mask[0]], x[mask[0].tolist() == [] or [True, False]], x[:0][none]], x)
     agree(lambda x: flux.gradient(lambda x: np.sum(x[mask] ** 3) + np.sum(x[:, [True, False, True]]), x), x)
-    for f in (lambda x: x[x > 0], lambda x: x[0, x[0] > 0], lambda x: x[np.bool_(True)]):
+    for f in (lambda x: x[x > 0], lambda x: x[0, x[0] > 0]):
         with pytest.raises(NotCompilable, match=r"mask.*np\.where"):
             compile(f)(x)
 

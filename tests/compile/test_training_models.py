@@ -120,8 +120,6 @@ CASES = {
     ),
     "unused parameters": (lambda m, x, y: flux.mse(m[0](x), y), lambda: [dense(6, 3), dense(2, 2)], DATA),
     "unused data": (lambda m, x, y: np.sum(m["w"] ** 2), lambda: {"w": array(4)}, DATA),
-    "unused model": (lambda m, x, y: np.mean(x), lambda: {"w": array(4)}, DATA),
-    "a number": (lambda m, x, y: 1.0, lambda: {"w": array(4)}, DATA),
     "mean before": (mse, lambda: flux.Chain(Running(True), network()), DATA),
     "batch normalisation": (
         mse,

@@ -22,7 +22,7 @@ rule(np.nextafter, lambda g, y, a, b: g, None)
 composed(np.copy, lambda a: np.positive(a))
 composed(np.real, lambda val: val)
 composed(np.imag, lambda val: np.zeros_like(val))
-composed(np.conjugate, lambda x: np.positive(x))
+composed(np.conjugate, lambda x: x.astype(np.int8) if x.dtype == np.bool_ else np.positive(x))
 rule(np.reciprocal, lambda g, y, x: -g * y * y)
 rule(np.square, lambda g, y, x: (g + g) * x)  # a sum of arrays is cheaper than a product with a number
 rule(np.sqrt, lambda g, y, x: 0.5 * g / y)
