@@ -1,7 +1,7 @@
 """Products and linear algebra."""
 
 import numpy as np
-from cases import Case
+from cases import NUMPY, Case
 
 import tinyflux as flux
 
@@ -104,8 +104,6 @@ PRODUCTS = [
     Case("linalg.matrix_transpose", np.linalg.matrix_transpose, "ijk"),
     Case("vecdot", lambda a, b: np.vecdot(a, b) * np.linalg.vecdot(a, b), "ij j"),
     Case("vecdot along an axis", lambda a, b: np.linalg.vecdot(a, b, axis=0), "ij ij"),
-    *[Case(f"matvec {shapes}", np.matvec, shapes) for shapes in ("mn n", "imn n", "mn in")],
-    *[Case(f"vecmat {shapes}", np.vecmat, shapes) for shapes in ("m mn", "m imn", "im mn")],
     *[Case(f"{f.__name__}.outer", lambda a, b, f=f: f.outer(a, b), "ij k", 0.5)
       for f in (np.multiply, np.subtract, np.divide, np.power, np.maximum)],
     Case("add.outer of a number", lambda a, b: np.add.outer(a, b) * np.multiply.outer(b, a), ". i"),
@@ -147,7 +145,13 @@ DECOMPOSED = [
     Case("upper cholesky", lambda x: np.linalg.cholesky(definite(x), upper=True), "inn"),
 ]  # fmt: skip
 
+MATVEC = [  # functions from NumPy 2.2 on
+    *[Case(f"matvec {shapes}", lambda a, b: np.matvec(a, b), shapes) for shapes in ("mn n", "imn n", "mn in")],
+    *[Case(f"vecmat {shapes}", lambda a, b: np.vecmat(a, b), shapes) for shapes in ("m mn", "m imn", "im mn")],
+]
+
 CASES = [
+    *MATVEC * (NUMPY >= (2, 2)),
     *PRODUCTS,
     *DECOMPOSED,
     *[Case(f"matmul {shapes}", lambda a, b: a @ b, shapes) for shapes in MATMUL],

@@ -1,11 +1,12 @@
 """Reductions and accumulations over every kind of axis."""
 
 import numpy as np
-from cases import Case
+from cases import NUMPY, Case
 
 AXES = [None, 0, -1, 1, (0, 1), (-1, 0), ()]
 REDUCTIONS = {np.sum: 0, np.prod: 0, np.mean: 1, np.max: 1, np.min: 1, np.amax: 1, np.amin: 1, np.var: 1, np.std: 2}
 METHODS = ["sum", "prod", "mean", "max", "min", "var", "std"]
+CUMULATIVE = [np.cumulative_sum, np.cumulative_prod] if NUMPY >= (2, 1) else []
 UFUNCS = {np.add: 0, np.multiply: 0, np.maximum: 1, np.minimum: 1, np.logaddexp: 1}
 
 
@@ -80,10 +81,10 @@ CASES = [
     ],
     *[
         Case(f"{f.__name__} {options}", lambda x, f=f, o=options: f(x, **o), "ij")
-        for f in (np.cumulative_sum, np.cumulative_prod)
+        for f in CUMULATIVE
         for options in ({"axis": 0}, {"axis": -1, "include_initial": True})
     ],
-    Case("cumulative_sum of a line", lambda x: np.cumulative_sum(x, include_initial=True), "i"),
+    *[Case(f"{f.__name__} of a line", lambda x, f=f: f(x, include_initial=True), "i") for f in CUMULATIVE],
     Case("x.cumsum()", lambda x: x.cumsum() * x.cumsum(axis=None), "ij"),
     Case("x.cumprod(0)", lambda x: x.cumprod(0) ** 2, "ij"),
     Case("cumsum of a number", np.cumsum, "."),

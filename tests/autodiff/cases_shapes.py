@@ -1,7 +1,7 @@
 """Functions that rearrange, join, cut and index."""
 
 import numpy as np
-from cases import Case
+from cases import NUMPY, Case
 from numpy.lib.stride_tricks import sliding_window_view
 
 MASK = np.array([[True, False, True], [False, False, True]])
@@ -92,7 +92,7 @@ REARRANGED = [
     Case("x.repeat", lambda x: x.repeat(2) + x.repeat(2, axis=None), "ij"),
     Case("repeat a number", lambda x: np.repeat(x, 3), "."),
     *[Case(f"pad {width}", lambda x, width=width: np.pad(x, width), "ij")
-      for width in (1, (1, 2), ((1, 0), (0, 2)), {0: 2}, {-1: (1, 3)}, 0)],
+      for width in (1, (1, 2), ((1, 0), (0, 2)), 0, *[{0: 2}, {-1: (1, 3)}] * (NUMPY >= (2, 2)))],
     *[Case(f"pad by {mode} {width}", lambda x, m=mode, w=width: np.pad(x, w, m), "34")
       for mode, width in (("edge", 2), ("reflect", (1, 5)), ("symmetric", ((3, 1), (0, 7))),
                           ("wrap", ((0, 4), (2, 0))))],
@@ -164,7 +164,7 @@ JOINED = [
     Case("hsplit", lambda x: np.hsplit(x, 2)[1] * np.hsplit(x, [2])[0], "i4"),
     Case("hsplit of a vector", lambda x: np.hsplit(x, 2)[1], "4"),
     Case("vsplit, dsplit", lambda x: np.vsplit(x, 2)[0] * np.dsplit(x, 2)[1], "2j2"),
-    Case("unstack", lambda x: np.multiply(*np.unstack(x, axis=1)), "i2k"),
+    *[Case("unstack", lambda x: np.multiply(*np.unstack(x, axis=1)), "i2k")] * (NUMPY >= (2, 1)),
     Case("split", lambda x: np.concatenate([i * p for i, p in enumerate(np.split(x, 3))]), "3j"),
     Case("split at", lambda x: np.concatenate([i * p for i, p in enumerate(np.split(x, [1, 2], axis=1))], 1), "ij"),
     Case("split off nothing", lambda x: np.split(x, [0, 2], axis=-1)[1], "ij"),

@@ -56,7 +56,8 @@ SPECIAL = {
         voigt_profile wofz wright_bessel wrightomega y0 y1 yn yv yve zetac _zeta
     """,
     "distributions, and the inverses of distributions": """
-        bdtr bdtrc bdtri bdtrik bdtrin btdtria btdtrib chdtr chdtrc chdtri chdtriv chndtr chndtridf chndtrinc chndtrix
+        bdtr bdtrc bdtri bdtrik bdtrin btdtr btdtri btdtria btdtrib chdtr chdtrc chdtri chdtriv chndtr chndtridf
+        chndtrinc chndtrix
         fdtr fdtrc fdtri fdtridfd gdtr gdtrc gdtria gdtrib gdtrix kolmogi kolmogorov nbdtr nbdtrc nbdtri nbdtrik nbdtrin
         ncfdtr ncfdtri ncfdtridfd ncfdtridfn ncfdtrinc nctdtr nctdtridf nctdtrinc nctdtrit nrdtrimn nrdtrisd pdtr pdtrc
         pdtri pdtrik smirnov smirnovi stdtr stdtridf stdtrit
@@ -82,7 +83,7 @@ BY_NATURE = {
         np.bmat np.require np.lib.stride_tricks.as_strided
     """,
     "an old name of another": """
-        np.row_stack
+        np.in1d np.row_stack np.trapz
     """,
     "about types, settings, and Python": """
         np.base_repr np.binary_repr np.broadcast_shapes np.datetime_data np.format_float_positional

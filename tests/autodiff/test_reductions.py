@@ -69,11 +69,12 @@ OPTIONS = {
     np.add.reduce: [{"dtype": np.float32, "where": MASK}, {"initial": 3, "axis": None}],
     np.multiply.reduce: [{"dtype": np.float32, "where": MASK}, {"initial": 3, "axis": 1}],
     np.maximum.reduce: [{"initial": 0.1}, {"where": MASK, "initial": -5, "axis": 1}],
-    np.cumulative_sum: [{"axis": 1, "dtype": np.float32}, {"axis": 0, "include_initial": True}],
-    np.cumulative_prod: [{"axis": 1, "include_initial": True}],
     np.diff: [{"n": 0, "append": 1.0}, {"prepend": 1.0},
               {"append": np.ones((3, 2)), "n": 2}, {"prepend": 0, "append": 2, "axis": 0}],
 }  # fmt: skip
+if hasattr(np, "cumulative_sum"):  # from NumPy 2.1 on
+    OPTIONS[np.cumulative_sum] = [{"axis": 1, "dtype": np.float32}, {"axis": 0, "include_initial": True}]
+    OPTIONS[np.cumulative_prod] = [{"axis": 1, "include_initial": True}]
 
 
 @pytest.mark.parametrize("f", OPTIONS, ids=[f"{getattr(f, '__self__', f).__name__}.{f.__name__}" for f in OPTIONS])
@@ -101,4 +102,4 @@ def test_extremes_of_nothing_are_the_initial_value(f):
 
 @pytest.mark.parametrize(("ord", "shape"), [(np.inf, (0,)), (np.inf, (0, 3)), (1, (3, 0))])
 def test_norms_of_nothing_are_0(ord, shape):  # noqa: A002
-    check_same(lambda x: np.linalg.norm(x, ord), np.zeros(shape))
+    assert under_a_gradient(lambda x: np.linalg.norm(x, ord), np.zeros(shape)) == 0

@@ -4,11 +4,14 @@ A recipe is a function of a `Draw` that returns the text of a call. A rule that 
 works element by element on one or two arrays, an entry in UNARY or BINARY of tests/autodiff/cases_elementwise.py.
 """
 
+import operator
+
 import recipes_elementwise as _elementwise  # noqa: F401  (each fills the registry)
 import recipes_general as _general  # noqa: F401
 import recipes_products as _products  # noqa: F401
 import recipes_reductions as _reductions  # noqa: F401
 import recipes_shapes as _shapes  # noqa: F401
+from drawing import NAMES
 from registry import RECIPES, text_of
 
 from tinyflux.autodiff import tape
@@ -27,8 +30,16 @@ GENERAL = [name for name in RECIPES if "np." not in name and "special." not in n
 
 def table():
     """The functions of the table that users call, as programs write them; the library's own parts are none."""
-    names = {text_of(f) for f in [*tape.rules, *tape.compositions]} - {"special.zeta"}
-    return sorted(name for name in names if name.startswith(("np.", "special.")))
+    names = {text_of(f): f for f in [*tape.rules, *tape.compositions]}
+    return sorted(name for name, f in names.items() if name.startswith(("np.", "special.")) and _found(name) == f)
+
+
+def _found(name):
+    """What stands under a name, if anything."""
+    try:
+        return operator.attrgetter(name.partition(".")[2])(NAMES[name.partition(".")[0]])
+    except AttributeError:
+        return None
 
 
 def chosen(native):

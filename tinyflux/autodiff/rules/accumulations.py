@@ -93,8 +93,9 @@ def _cumulative(accumulate: Any, neutral: int) -> Callable[..., Any]:
 
 composed(np.cumsum, _flattened(np.add.accumulate))
 composed(np.cumprod, _flattened(np.multiply.accumulate))
-composed(np.cumulative_sum, _cumulative(np.add.accumulate, 0))
-composed(np.cumulative_prod, _cumulative(np.multiply.accumulate, 1))
+if hasattr(np, "cumulative_sum"):  # from NumPy 2.1 on
+    composed(np.cumulative_sum, _cumulative(np.add.accumulate, 0))
+    composed(np.cumulative_prod, _cumulative(np.multiply.accumulate, 1))
 composed(np.nancumsum, lambda a, axis=None, dtype=None: np.cumsum(np.where(np.isnan(a), 0, a), axis, dtype))
 composed(np.nancumprod, lambda a, axis=None, dtype=None: np.cumprod(np.where(np.isnan(a), 1, a), axis, dtype))
 
