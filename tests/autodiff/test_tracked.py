@@ -172,7 +172,7 @@ MISUSE = {
     "view": (lambda x: x.view(np.int64), AttributeError, "view"),
     "an element": (lambda x: np.zeros(2).__setitem__(0, x[0, 0]), ValueError, "written into a plain array"),
     "fromiter": (lambda x: np.fromiter(x[0], float), ValueError, "written into a plain array"),
-    "sparse": (lambda x: sparse.eye(2) @ x, TypeError, "being differentiated"),
+    "sparse": (lambda x: sparse.eye(2) @ x, TypeError, "scipy.s __matmul__ makes plain arrays"),
     "rule": (
         flux.rule(lambda x: 1.0, lambda g, y, x: g),
         TypeError,
