@@ -1,9 +1,15 @@
 """Roundabout ways of reading something are seen, and what can't be watched is refused by name."""
 
 import copy
+import datetime
+import logging
 import operator
+import sys
 import threading
 import types
+import warnings
+from decimal import Decimal
+from operator import call
 
 import numpy as np
 import pytest
@@ -11,6 +17,7 @@ from compile_helpers import same
 
 import tinyflux as flux
 from tinyflux.compile.build import available
+from tinyflux.compile.reads import LOOKING, reads
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -145,6 +152,105 @@ def test_attributes_that_no_code_names(read):
     same(compiled(X), X * 3, 0)
     net.unnamed = np.array([4.0])
     same(compiled(X), X * 4, 0)
+
+
+# What never changes, and what is only written to, may stand in a function or beside what it reads.
+
+log = logging.getLogger("test_guards_limits")
+
+
+class Run:
+    """A training's object, of which a loss reads the rate alone."""
+
+    def __init__(self):
+        self.rate, self.chosen = 2.0, "rate"
+        self.lock, self.rows, self.generator = threading.Lock(), iter([1.0]), np.random.RandomState(0)
+
+    def by_relu(self, x):
+        return flux.relu(x) * self.rate
+
+    def by_hasattr(self, x):
+        return x * (self.rate if hasattr(self, "rate") else 1.0) * getattr(self, "absent", 1.0)
+
+    def by_logging(self, x):
+        log.debug("an array of shape %s", x.shape)
+        warnings.warn(f"{x.shape}", stacklevel=2) if x.ndim > 8 else None
+        return x * self.rate
+
+    def by_name(self, x):
+        return x * getattr(self, self.chosen)
+
+
+@pytest.mark.parametrize("name", ["by_relu", "by_hasattr", "by_logging"])
+def test_what_is_not_read_may_be_anything(name):
+    run = Run()
+    f = getattr(run, name)
+    compiled = flux.compile(f)
+    for run.rate in (2.0, 3.0):
+        same(compiled(X), f(X), 1e-15)
+    with pytest.raises(flux.NotCompilable, match="can't be compiled"):  # any attribute may be meant there
+        flux.compile(run.by_name)(X)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, n: getattr(x, n),
+        lambda x, n: getattr(x, "a" + n),
+        lambda x, n: getattr(x, n, "a"),
+        lambda x, n: getattr(x, n or "a"),
+        lambda x, n: [*map(getattr, [x], [n])],
+        lambda x, n: call(getattr(*x), "a"),
+        lambda x, n: call(getattr(x, n), "a"),
+        lambda x, n: getattr(x if n else n, "a", 0),
+        lambda x, n: getattr(x, "a b"),
+        lambda x, n: [hasattr(x, f"{n}_a") for _ in x],
+    ],
+)
+def test_names_of_attributes_that_are_not_words(call):
+    assert not LOOKING.isdisjoint(reads(call.__code__).names)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: getattr(x, "a"),  # noqa: B009
+        lambda x: getattr(x, "a", None),
+        lambda x: hasattr(call(x, "a"), "b") and getattr(x[0].c, "b", x),
+        lambda x: call(getattr(getattr(x, "a"), "b"), "c"),  # noqa: B009
+    ],
+)
+def test_names_of_attributes_that_are_words(call):
+    assert LOOKING.isdisjoint(reads(call.__code__).names)
+
+
+def test_a_file_that_is_only_written_to_and_a_logger_with_handlers(tmp_path):
+    with open(tmp_path / "log", "w") as file:
+        logger = logging.getLogger(f"{__name__}.own")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(logging.StreamHandler(file))
+        settings = {
+            "file": file, "path": tmp_path, "when": datetime.datetime(2020, 1, 1), "rate": 2.0, "price": Decimal(1),
+        }  # fmt: skip
+
+        def f(x):
+            logger.info("%s", x.shape)
+            print(x.shape, file=sys.stderr)
+            return x * settings["rate"] if logger.isEnabledFor(logging.INFO) else x
+
+        compiled = flux.compile(f)
+        same(compiled(X), X * 2, 0)
+        settings["rate"] = 3.0
+        same(compiled(X), X * 3, 0)
+        logger.setLevel(logging.ERROR)
+        same(compiled(X), X, 0)
+        logger.setLevel(logging.INFO)
+        logging.disable(logging.CRITICAL)
+        same(compiled(X), X, 0)
+        logging.disable(logging.NOTSET)
+        same(compiled(X), X * 3, 0)
+    with open(tmp_path / "log") as settings["file"], pytest.raises(flux.NotCompilable, match=r"settings\['file'\]"):
+        flux.compile(f)(X)
 
 
 # What can't be watched.

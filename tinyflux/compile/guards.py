@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from operator import call, is_
 from typing import Any
 
-from .walk import Walk, written_path
+from .layouts import written_path
+from .walk import Walk
 
 
 class Guards:

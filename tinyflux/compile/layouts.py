@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import collections
+import datetime
+import decimal
 import functools
+import pathlib
 import types
 from typing import Any
 
-from .reads import trusted
+import numpy as np
+
+from .reads import Reads, trusted
 
 SEQUENCES = (list, tuple, set, frozenset, collections.deque, bytearray)
 MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, types.MappingProxyType)
 NUMBERS = (int, float, complex, str, bytes)  # classes of one's own may be built on them
 LAYOUTS = (object, types.SimpleNamespace, *SEQUENCES, *MAPPINGS, *NUMBERS)
 MISSING = type("MISSING", (), {"__repr__": lambda self: "MISSING"})()
+SIMPLE = (bool, int, str, bytes, type(None), type(...), type(NotImplemented), type(MISSING))
+AS_WRITTEN = (
+    range, np.dtype, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, pathlib.PurePath,
+)  # never change, and their text says all  # fmt: skip
+METHODS = (types.FunctionType, staticmethod, classmethod, property)
+C_FUNCTIONS = (np.ufunc, type(np.sum), types.MethodDescriptorType, types.WrapperDescriptorType,
+               types.ClassMethodDescriptorType, types.MemberDescriptorType, types.GetSetDescriptorType,
+               types.GenericAlias, types.UnionType, type(Reads.names))  # fmt: skip
+CYTHON = ("cython_function_or_method", "fused_cython_function", "fortran")  # a type of its own in each library
 
 
 class Same:
@@ -59,3 +73,24 @@ def slot_of(slot: Any, x: Any) -> Any:
         return slot.__get__(x)
     except AttributeError:
         return MISSING
+
+
+Path = tuple[Any, str]  # the path before, and a step
+
+
+def written_path(path: Path | None) -> str:
+    steps = []
+    while path is not None:
+        path, step = path
+        steps.append(step)
+    return "".join(reversed(steps))
+
+
+REMEDY = "Give what is needed of it as an argument."
+_DRAWING = ("RandomState", "Random", "SystemRandom", "PCG64", "MT19937")
+
+
+def complaint_of(cls: type) -> str:
+    if cls.__name__ in _DRAWING:
+        return "it draws random numbers. Draw them beforehand and give them as arguments or data."
+    return f"what it holds can't be watched. {REMEDY}"

@@ -24,6 +24,7 @@ SCOPES = {
     "_getframe", "f_globals", "f_locals", "f_back", "__globals__", "__closure__", "__builtins__", "cell_contents",
 }  # fmt: skip
 PRINTING = {"__repr__", "__str__", "__format__"}
+BY_NAME = {"getattr", "hasattr"}
 
 Chain = tuple[str, ...]
 
@@ -49,6 +50,8 @@ def reads(code: types.CodeType) -> Reads:
     found = {*code.co_names, *_strings(code.co_consts)}
     if found & _PRINTS or any(i.opname.startswith("FORMAT_") for i in dis.get_instructions(code)):
         found |= PRINTING
+    if found & BY_NAME and not _named(code):
+        found.add("__getattribute__")
     for inner in [reads(c) for c in code.co_consts if isinstance(c, types.CodeType)]:
         names |= set(inner.globals)
         cells |= set(inner.cells)
@@ -66,6 +69,31 @@ def _chains(code: types.CodeType, loads: tuple[str, ...]) -> Iterator[Chain]:
             if chain:
                 yield chain
             chain = (instruction.argval,) if instruction.opname in loads else ()
+
+
+def _named(code: types.CodeType) -> bool:
+    """Whether getattr and hasattr are only called, with the name of the attribute as a word: getattr(x, "rate", 0)."""
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "EXTENDED_ARG", "PRECALL")]
+    starts = [k for k, i in enumerate(instructions) if i.opname in _LOADS and i.argval in BY_NAME]
+    return all(_is_named_call(instructions[k + 1 :]) for k in starts)
+
+
+def _is_named_call(rest: list[dis.Instruction]) -> bool:
+    """The same of one function that was just loaded."""
+    rest = rest[rest[0].opname == "PUSH_NULL" :]
+    pushed = 0  # of what stands on the stack above the function
+    for k, i in enumerate(rest):
+        if i.opcode in dis.hasjrel or i.opcode in dis.hasjabs:
+            return False
+        pushed += dis.stack_effect(i.opcode, i.arg) - (i.arg or 0) * (i.opname == "CALL" and "PRECALL" in dis.opmap)
+        if pushed < 0:
+            name = rest[k - 1 - (i.arg == 3)]
+            return (
+                (i.opname, i.arg) in (("CALL", 2), ("CALL", 3))
+                and name.opname == "LOAD_CONST" and isinstance(name.argval, str) and name.argval.isidentifier()
+                and rest[k - 1].opname.startswith("LOAD_") and rest[k - 1].opname not in _ATTRIBUTES
+            )  # fmt: skip
+    return False
 
 
 def _imports(code: types.CodeType) -> Iterator[tuple[str, int]]:
@@ -137,7 +165,8 @@ _ON_VALUES = {
     "tuple", "type", "zip", "__build_class__",
 }  # fmt: skip
 _PACKAGES_ON_VALUES = {
-    "numpy", "scipy", "math", "cmath", "itertools", "functools", "operator", "collections", "abc", "typing",
+    "numpy", "scipy", "math", "cmath", "itertools", "functools", "operator", "collections", "abc", "typing", "enum",
+    "contextlib", "logging", "warnings",
 }  # fmt: skip
 
 
@@ -160,7 +189,7 @@ def looks_into(x: Any) -> bool:
     root = module.partition(".")[0]
     if root == "builtins":
         return name in vars(builtins) and name not in _ON_VALUES and not _is_exception(x)
-    ours = module.startswith((f"{_PACKAGE}.nn", f"{_PACKAGE}.compile"))
+    ours = module.startswith((f"{_PACKAGE}.nn", f"{_PACKAGE}.compile", f"{_PACKAGE}.autodiff.rule"))
     return name in LOOKING or not (ours or root.lstrip("_") in _PACKAGES_ON_VALUES)
 
 

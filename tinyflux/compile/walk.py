@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import functools
+import io
+import logging
 import operator
 import sys
 import types
@@ -18,25 +20,19 @@ import numpy as np
 from ..arrays import is_array
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.table import name_of, rules
-from .layouts import LAYOUTS, MAPPINGS, MISSING, NUMBERS, SEQUENCES, Same, contents_of, has_code, in_c, slot_of
-from .reads import LOOKING, PRINTING, SCOPES, Chain, Reads, complaint, imported, looks_into, module_of, reads, trusted
+from . import layouts
+from .layouts import MAPPINGS, MISSING, NUMBERS, REMEDY, SEQUENCES, SIMPLE, Path, Same, has_code, in_c, written_path
+from .reads import BY_NAME, LOOKING, PRINTING, SCOPES, Chain, complaint, imported, looks_into, module_of, reads, trusted
 from .symbolic import NotCompilable
 
 MANY = 10_000  # items of a container, which would be looked at one by one in every call
 TOO_MANY = 100_000  # places altogether
 
-_SIMPLE = (bool, int, str, bytes, type(None), type(...), type(NotImplemented), type(MISSING))
 _ITERATING = ("__iter__", "__len__", "keys", "values", "items")
-_AS_WRITTEN = (range, np.dtype)  # never change, and their text says all
-_METHODS = (types.FunctionType, staticmethod, classmethod, property)
 _RARE = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", *PRINTING}  # of special methods
 _PARTS = (
     "__self__", "__func__", "__wrapped__", "func", "args", "keywords", "fget", "fset", "start", "stop", "step"
 )  # fmt: skip
-_DRAWING = ("RandomState", "Random", "SystemRandom", "PCG64", "MT19937")
-
-
-Path = tuple[Any, str]  # the path before, and a step
 
 
 class Walk:
@@ -78,7 +74,7 @@ class Walk:
         while self._todo:
             self._visit(*self._todo.pop())
             if len(self.tokens) > TOO_MANY:
-                raise NotCompilable(f"{written_path(self.paths[-1])} is too large to look at in every call. {_REMEDY}")
+                raise NotCompilable(f"{written_path(self.paths[-1])} is too large to look at in every call. {REMEDY}")
         self.whole = self.whole or not LOOKING.isdisjoint(self.names)
 
     def _put(self, token: Any, path: Path | None) -> None:
@@ -94,7 +90,7 @@ class Walk:
 
     def _visit(self, x: Any, path: Path | None) -> None:
         kind = type(x)
-        if kind in _SIMPLE:
+        if kind in SIMPLE:
             return self._put((kind, x), path)
         if kind is float or kind is complex or (issubclass(kind, np.generic) and not x.dtype.hasobject):
             return self._put((kind, np.asarray(x).dtype.str, np.asarray(x).tobytes()), path)
@@ -142,7 +138,7 @@ class Walk:
                 self._space(f.__dict__, path, self.whole)
             found = reads(code)
             for name in found.names & SCOPES:
-                raise NotCompilable(f"{name} can't be compiled: what is found by it can't be watched. {_REMEDY}")
+                raise NotCompilable(f"{name} can't be compiled: what is found by it can't be watched. {REMEDY}")
             self.names |= found.names
             for chain in found.globals:
                 self._global(f, chain)
@@ -160,6 +156,8 @@ class Walk:
         if (id(space), name) not in self._globals:
             self._globals.add((id(space), name))
             self._watch(partial(space.get, name, MISSING), x)
+        if x is MISSING and name in BY_NAME:
+            return  # how it is called is seen in the code
         self._chain(f.__builtins__.get(name, MISSING) if x is MISSING else x, chain)
 
     def _cell(self, chain: Chain, cell: Any) -> None:
@@ -167,7 +165,7 @@ class Walk:
             x = cell.cell_contents
         except ValueError:
             x = MISSING
-        self._watch(partial(contents_of, cell) if x is MISSING else partial(getattr, cell, "cell_contents"), x)
+        self._watch(partial(layouts.contents_of, cell) if x is MISSING else partial(getattr, cell, "cell_contents"), x)
         self._chain(x, chain)
 
     def _chain(self, x: Any, chain: Chain) -> None:
@@ -198,9 +196,9 @@ class Walk:
         """A function, class or module that stays as it is."""
         why = complaint(x)
         if why:
-            raise NotCompilable(f"{_name(x)} can't be compiled: {why}. {_REMEDY}")
+            raise NotCompilable(f"{_name(x)} can't be compiled: {why}. {REMEDY}")
         self._put(Same(x), path)
-        if isinstance(x, (types.FunctionType, *_C_FUNCTIONS)):
+        if isinstance(x, (types.FunctionType, *layouts.C_FUNCTIONS)):
             self._pullbacks(x, path)
         self.whole = self.whole or (not isinstance(x, types.ModuleType) and looks_into(x))
 
@@ -244,11 +242,11 @@ class Walk:
         self._class_of(type(cls), path, made)
         for base in [base for base in cls.__mro__ if not trusted(base.__module__)]:
             if in_c(base):
-                raise NotCompilable(f"{base.__name__}, a class in C, can't be compiled. {_REMEDY}")
+                raise NotCompilable(f"{base.__name__}, a class in C, can't be compiled. {REMEDY}")
             found = [
                 name for name, x in vars(base).items()
                 if name in self.names or (self.whole and not name.startswith("_abc_") and name[:2] != "__")
-                or (name[:2] == "__" and (isinstance(x, _METHODS) or hasattr(type(x), "__get__"))
+                or (name[:2] == "__" and (isinstance(x, layouts.METHODS) or hasattr(type(x), "__get__"))
                     and (made or name not in _RARE))
             ]  # fmt: skip
             self._attributes(vars(base), [name for name in found if name not in ("__dict__", "__weakref__")], path)
@@ -289,7 +287,7 @@ class Walk:
         self._put((base, len(x)), path)
         for key, value in list(x.items()):
             self._look(key, path)
-            self._look(value, (path, f"[{key!r}]" if type(key) in _SIMPLE else "[…]"))
+            self._look(value, (path, f"[{key!r}]" if type(key) in SIMPLE else "[…]"))
         if base is collections.defaultdict:
             self._watch(partial(getattr, x, "default_factory"), x.default_factory)
             self._look(x.default_factory, path)
@@ -298,7 +296,7 @@ class Walk:
 
     def _count(self, x: Any, base: type, path: Path | None) -> None:
         if any(getattr(type(x), name) is not getattr(base, name) for name in _ITERATING if hasattr(base, name)):
-            raise NotCompilable(f"{written_path(path)}, a {type(x).__name__}, iterates in its own way. {_REMEDY}")
+            raise NotCompilable(f"{written_path(path)}, a {type(x).__name__}, iterates in its own way. {REMEDY}")
         if len(x) > MANY:
             raise NotCompilable(
                 f"{written_path(path)}, a {type(x).__name__} of {len(x):,} items, is too long to be looked at in every "
@@ -310,11 +308,13 @@ class Walk:
         cls = type(x)
         if trusted(cls.__module__) and cls.__dictoffset__ and "__wrapped__" in x.__dict__:
             return self._parts(x, path)
-        if cls.__name__ in _CYTHON:
+        if cls.__name__ in layouts.CYTHON:
             return self._builtin(x, path)
         layout = next(base for base in cls.__mro__ if in_c(base))
-        if layout not in LAYOUTS:
-            raise NotCompilable(f"{written_path(path)}, a {cls.__name__}, can't be compiled: {_complaint_of(cls)}")
+        if layout not in layouts.LAYOUTS:
+            raise NotCompilable(
+                f"{written_path(path)}, a {cls.__name__}, can't be compiled: {layouts.complaint_of(cls)}"
+            )
         if layout in NUMBERS:
             self._put(layout.__repr__(x), path)
         self._watch(partial(type, x), cls)
@@ -327,8 +327,8 @@ class Walk:
             self._space(get(), path, whole)
         for name, slot in [(name, slot) for base in bases for name, slot in vars(base).items()]:
             if isinstance(slot, types.MemberDescriptorType) and (whole or name in self.names):
-                value = slot_of(slot, x)
-                self._watch(partial(slot_of, slot, x), value)
+                value = layouts.slot_of(slot, x)
+                self._watch(partial(layouts.slot_of, slot, x), value)
                 self._look(value, (path, f".{name}"))
 
     def _reference(self, x: Any, path: Path | None) -> None:
@@ -351,35 +351,29 @@ class Walk:
         self._look(held, path)
 
     def _as_written(self, x: Any, path: Path | None) -> None:
+        if not trusted(type(x).__module__):
+            return self._instance(x, path)
         self._put((type(x), repr(x)), path)
 
+    def _logger(self, x: Any, path: Path | None) -> None:
+        """What is logged is an effect, as printing is; whether it is logged can be read."""
+        if not trusted(type(x).__module__):
+            return self._instance(x, path)
+        settings = (x.getEffectiveLevel, partial(getattr, x, "disabled"), partial(getattr, x.manager, "disable"))
+        self._put((Same(x), *[read() for read in settings]), path)
+        for read in settings:
+            self._watch(read, read())
 
-_C_FUNCTIONS = (np.ufunc, type(np.sum), types.MethodDescriptorType, types.WrapperDescriptorType,
-                types.ClassMethodDescriptorType, types.MemberDescriptorType, types.GetSetDescriptorType,
-                types.GenericAlias, types.UnionType, type(Reads.names))  # fmt: skip
-
-_CYTHON = ("cython_function_or_method", "fused_cython_function", "fortran")  # a type of its own in each library
-
-
-def _complaint_of(cls: type) -> str:
-    if cls.__name__ in _DRAWING:
-        return "it draws random numbers. Draw them beforehand and give them as arguments or data."
-    return f"what it holds can't be watched. {_REMEDY}"
-
-
-_REMEDY = "Give what is needed of it as an argument."
+    def _stream(self, x: Any, path: Path | None) -> None:
+        """A file: nothing comes from one that is only written to."""
+        standard = x is sys.stdout or x is sys.stderr
+        if not standard and (not trusted(type(x).__module__) or x.closed or x.readable()):
+            return self._instance(x, path)
+        self._put(Same(x), path)
 
 
 def _name(x: Any) -> str:
     return f"the module {x.__name__}" if isinstance(x, types.ModuleType) else name_of(x)
-
-
-def written_path(path: Path | None) -> str:
-    steps = []
-    while path is not None:
-        path, step = path
-        steps.append(step)
-    return "".join(reversed(steps))
 
 
 _VISITS: list[tuple[Any, Callable[[Walk, Any, Path | None], None]]] = [
@@ -388,11 +382,14 @@ _VISITS: list[tuple[Any, Callable[[Walk, Any, Path | None], None]]] = [
     (types.ModuleType, Walk._module),
     (SEQUENCES, Walk._sequence),
     (MAPPINGS, Walk._mapping),
-    (_C_FUNCTIONS, Walk._trust),
+    (layouts.C_FUNCTIONS, Walk._trust),
     ((types.BuiltinFunctionType, types.MethodWrapperType), Walk._builtin),
-    ((types.MethodType, partial, slice, *_METHODS, functools.cached_property, type(functools.cache(len))), Walk._parts),
+    ((types.MethodType, partial, slice, functools.cached_property, type(functools.cache(len))), Walk._parts),
+    (layouts.METHODS, Walk._parts),
     (np.random.Generator, Walk._generator),
     (weakref.ref, Walk._reference),
     ((operator.itemgetter, operator.attrgetter, operator.methodcaller), Walk._getter),
-    (_AS_WRITTEN, Walk._as_written),
+    (layouts.AS_WRITTEN, Walk._as_written),
+    (logging.Logger, Walk._logger),
+    (io.IOBase, Walk._stream),
 ]

@@ -93,7 +93,9 @@ def getter(expressions: Iterable[str]) -> Callable[[Any], tuple[Any, ...]]:
     """A function of `tree` that gives what all `expressions` are: generated, for it runs in every step."""
     found: Callable[[Any], tuple[Any, ...]]
     try:
-        found = eval(f"lambda tree: ({' '.join(f'{expression},' for expression in expressions)})", {})
+        found = eval(
+            f"lambda tree: ({' '.join(f'{expression},' for expression in expressions)})", {"__name__": __name__}
+        )
     except SyntaxError:  # a key whose repr is no Python: nothing is found, and `update` looks up step by step
         found = operator.itemgetter(object())
     return found
