@@ -90,7 +90,10 @@ class WatchedRules:
         if rule.together:  # it gets the positions of its arguments, then the cotangent
             new.together = self.noting(rule.together, (function, None), 1)
         else:
-            new.pullbacks = [p and self.noting(p, (function, k), 0) for k, p in enumerate(rule.pullbacks)]
+            new.pullbacks = [
+                p and (p if p.__name__ == "unknown" else self.noting(p, (function, k), 0))
+                for k, p in enumerate(rule.pullbacks)
+            ]
         return new
 
     def noting(self, pullback, key, place):

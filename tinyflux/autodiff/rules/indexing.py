@@ -103,7 +103,7 @@ def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     arr, axis = _flat(arr, axis)
     n, obj = arr.shape[axis], plain(obj)
     values = np.reshape(values, (1,) * (arr.ndim - np.ndim(values)) + np.shape(values))
-    if isinstance(obj, (int, np.integer)):
+    if not isinstance(obj, slice) and np.ndim(obj) == 0:
         values = np.moveaxis(values, 0, axis)
     places = len(np.insert(np.arange(n), obj, 0)) - n
     count = values.shape[axis] if places == 1 else places

@@ -62,9 +62,9 @@ composed(np.block, _block)
 
 def _split(cut: Callable[..., Any]) -> Callable[..., list[Any]]:
     def parts(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-        ends = np.cumsum([len(part) for part in cut(np.arange(ary.shape[axis]), plain(indices_or_sections))]).tolist()
+        places = cut(np.arange(ary.shape[axis]), plain(indices_or_sections))
         x = np.moveaxis(ary, axis, 0)
-        return [np.moveaxis(x[start:end], 0, axis) for start, end in zip([0, *ends], ends)]
+        return [np.moveaxis(x[part[0] : part[0] + len(part)] if len(part) else x[:0], 0, axis) for part in places]
 
     return parts
 

@@ -46,6 +46,11 @@ def masked(a: Any, where: Any, neutral: Any, dtype: Any = None) -> Any:
     return a if where is True else np.where(where, a, neutral)
 
 
+def _like(initial: Any, y: Any) -> Any:
+    """What a reduction begins with, in the dtype of its result."""
+    return initial.astype(y.dtype) if hasattr(initial, "dtype") else initial
+
+
 _add: Any = np.add.reduce
 
 
@@ -95,13 +100,14 @@ def _total(
     a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
     y = _reduced(_sum, masked(a, where, 0, dtype), axis, keepdims)
-    return y if initial is None else y + initial
+    return y if initial is None else y + _like(initial, y)
 
 
 def _average(a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
     if where is True:
         return _reduced(_mean, masked(a, True, 0, dtype), axis, keepdims)
-    return _total(a, axis, dtype, keepdims=keepdims, where=where) / _looked_at(a, axis, keepdims, where)
+    a = masked(a, True, 0, dtype)
+    return _total(a, axis, keepdims=keepdims, where=where) / _looked_at(a, axis, keepdims, where)
 
 
 def _looked_at(a: Any, axis: Axis, keepdims: bool, where: Any) -> Any:
@@ -113,9 +119,9 @@ def _looked_at(a: Any, axis: Axis, keepdims: bool, where: Any) -> Any:
 def _extreme(function: Any, against: Any, neutral: float) -> Callable[..., Any]:
     def reduction(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
         if initial is not None and not a.size:
-            return np.sum(a, axis=axis, keepdims=keepdims, dtype=a.dtype) + initial
+            return np.sum(a, axis=axis, keepdims=keepdims, dtype=a.dtype) + _like(initial, a)
         y = _reduced(function, masked(a, where, neutral), axis, keepdims)
-        return y if initial is None else against(y, initial)
+        return y if initial is None else against(y, _like(initial, y))
 
     return reduction
 
@@ -130,7 +136,7 @@ def _product(
         y = restored(y, a, axis) if keepdims else y
     else:
         y = np.sum(a, axis=axis, keepdims=keepdims) + 1
-    return y if initial is None else y * initial
+    return y if initial is None else y * _like(initial, y)
 
 
 def rows(a: Any, axis: Axis) -> Any:

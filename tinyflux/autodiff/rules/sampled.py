@@ -46,6 +46,9 @@ def _trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
     axes = tuple(range(f.ndim)) if axis is None else normalize_axis_tuple(axis, f.ndim)
     spacings = varargs * len(axes) if len(varargs) == 1 else varargs or (1.0,) * len(axes)
+    if edge_order not in (1, 2):
+        raise ValueError(f"np.gradient: expected edge_order to be 1 or 2, got {edge_order}.")
+    f = f if f.dtype.kind == "f" else f.astype(np.float64)
     if len(spacings) != len(axes):
         raise TypeError(f"np.gradient: expected a spacing for each of {len(axes)} axes, got {len(spacings)}.")
     slopes = [np.moveaxis(_slope(np.moveaxis(f, k, -1), h, edge_order), -1, k) for k, h in zip(axes, spacings)]
@@ -71,21 +74,24 @@ def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     differences = np.diff(np.ravel(ary))
     ends = [x if x is None else np.ravel(x) for x in (to_begin, to_end)]
     parts = [x for x in (ends[0], differences, ends[1]) if x is not None]
-    return np.concatenate(parts) if len(parts) > 1 else differences
+    return np.concatenate(parts).astype(differences.dtype) if len(parts) > 1 else differences
 
 
 def _cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Any:
-    x = _variables(m, rowvar)
+    x = _variables(m, rowvar or np.ndim(m) == 1)
     if y is not None:
-        x = np.concatenate([x, _variables(y, rowvar)], axis=0)
+        x = np.concatenate([x, _variables(y, rowvar or np.ndim(y) == 1 or np.shape(y)[0] == 1)], axis=0)
     x = x - np.mean(x, axis=1, keepdims=True)
-    return np.squeeze(x @ x.T / (x.shape[1] - ((not bias) if ddof is None else ddof)))
+    lost = (not bias) if ddof is None else ddof
+    return np.squeeze(x @ x.T / max(x.shape[1] - lost, 0))
 
 
 def _variables(m: Any, rowvar: bool) -> Any:
     """A row of observations for each variable."""
+    if np.ndim(m) > 2:
+        raise ValueError(f"np.cov: expected variables in rows or columns, got {np.ndim(m)} axes.")
     m = np.atleast_2d(_in_double(m))
-    return m if rowvar or m.shape[0] == 1 else m.T
+    return m if rowvar else m.T
 
 
 def _corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:

@@ -165,7 +165,8 @@ def _linspace(
 ) -> Any:
     t = _parts_of_one(start, stop, num, endpoint)
     y = np.moveaxis(start * (1 - t) + stop * t, 0, axis)
-    y = y if dtype is None else y.astype(dtype)
+    if dtype is not None:
+        y = (np.floor(y) if np.issubdtype(dtype, np.integer) else y).astype(dtype)
     return (y, (stop - start) * (t[1] - t[0] if num > 1 else np.nan)) if retstep else y
 
 
@@ -189,6 +190,8 @@ def _diagonal_matrix(v: Any, k: int) -> Any:
 
 
 def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"np.meshgrid: expected indexing to be 'xy' or 'ij', got {indexing!r}.")
     places = list(range(len(xi)))
     if indexing == "xy" and len(xi) > 1:
         places[:2] = [1, 0]

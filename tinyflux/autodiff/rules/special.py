@@ -1,6 +1,7 @@
 """Rules of scipy.special's functions."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,19 @@ rule(special.ndtr, lambda g, y, x: g * _DENSITY * np.exp(-0.5 * x * x))
 rule(special.log_ndtr, lambda g, y, x: g * _DENSITY * np.exp(-0.5 * x * x - y))
 rule(special.ndtri, lambda g, y, x: g / _DENSITY * np.exp(0.5 * y * y))
 
+
+def _unknown(name: str, parameter: str) -> Callable[..., Any]:
+    """The pullback of a parameter that there is a slope in, but no rule for."""
+
+    def unknown(*_: Any) -> Any:
+        raise NotImplementedError(
+            f"scipy.special.{name}: its gradient with respect to {parameter} isn't known. "
+            "Give it as a plain number, or write the function out in others."
+        )
+
+    return unknown
+
+
 # Logarithms and powers.
 rule(
     special.xlogy,
@@ -49,8 +63,8 @@ rule(
     lambda g, y, a, b: g * (a / np.where((a == 0) & (b == -1), 1, 1 + b)),
 )
 rule(special.exp10, lambda g, y, x: g * y * math.log(10))
-rule(special.boxcox, lambda g, y, x, p: g * x ** (p - 1), None)
-rule(special.boxcox1p, lambda g, y, x, p: g * (1 + x) ** (p - 1), None)
+rule(special.boxcox, lambda g, y, x, p: g * x ** (p - 1), _unknown("boxcox", "lmbda"))
+rule(special.boxcox1p, lambda g, y, x, p: g * (1 + x) ** (p - 1), _unknown("boxcox1p", "lmbda"))
 rule(special.exprel, lambda g, y, x: g * _exprel_slope(x))
 rule(special.cosm1, lambda g, y, x: -g * np.sin(x))
 
@@ -104,9 +118,14 @@ rule(
     lambda g, y, a, b: g * (special.psi(a) - special.psi(a + b)),
     lambda g, y, a, b: g * (special.psi(b) - special.psi(a + b)),
 )
-rule(special.gammainc, None, lambda g, y, a, x: g * _gamma_density(a, x))
-rule(special.gammaincc, None, lambda g, y, a, x: -g * _gamma_density(a, x))
-rule(special.betainc, None, None, lambda g, y, a, b, x: g * _beta_density(a, b, x))
+rule(special.gammainc, _unknown("gammainc", "a"), lambda g, y, a, x: g * _gamma_density(a, x))
+rule(special.gammaincc, _unknown("gammaincc", "a"), lambda g, y, a, x: -g * _gamma_density(a, x))
+rule(
+    special.betainc,
+    _unknown("betainc", "a"),
+    _unknown("betainc", "b"),
+    lambda g, y, a, b, x: g * _beta_density(a, b, x),
+)
 rule(special.expi, lambda g, y, x: g * np.exp(x) / x)
 rule(special.exp1, lambda g, y, x: -g * np.exp(-x) / x)
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..rule import composed, constant
-from .reductions import Axis, restored, rows
+from .reductions import Axis, in_single, restored, rows
 
 
 def _average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
@@ -14,11 +15,23 @@ def _average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fa
         y = np.mean(a, axis=axis, keepdims=keepdims)
         total = np.full_like(y, a.size // (y.size or 1))
     else:
-        if weights.ndim != a.ndim:  # one axis of weights
-            weights = np.reshape(weights, (-1,) + (1,) * (a.ndim - 1 - axis % a.ndim))
+        a, weights = (x if hasattr(x, "dtype") else np.asarray(x) for x in (a, weights))
+        if weights.shape != a.shape:
+            weights = _along(weights, a, axis)
         total = np.sum(weights + np.zeros_like(a), axis=axis, keepdims=keepdims)
         y = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
     return (y, total) if returned else y
+
+
+def _along(weights: Any, a: Any, axis: Axis) -> Any:
+    """Weights for some axes of an array, in a shape that broadcasts against it."""
+    if axis is None:
+        raise TypeError(f"np.average: expected axis with weights of shape {weights.shape} for {a.shape}.")
+    axes = normalize_axis_tuple(axis, a.ndim)
+    if weights.shape != tuple(a.shape[i] for i in axes):
+        raise ValueError(f"np.average: the shape {weights.shape} of weights doesn't fit axis={axis} of {a.shape}.")
+    weights = np.transpose(weights, sorted(range(len(axes)), key=axes.__getitem__))
+    return np.reshape(weights, [n if i in axes else 1 for i, n in enumerate(a.shape)])
 
 
 composed(np.average, _average)
@@ -31,6 +44,7 @@ _ROUNDED: dict[str, Callable[[Any], Any]] = {
     "nearest": np.rint,
     "midpoint": lambda place: 0.5 * (np.floor(place) + np.ceil(place)),
 }
+_PICKING = ("lower", "higher", "nearest")  # one of the elements
 _SHIFTED = {
     "weibull": (0, 0), "hazen": (0.5, 0.5), "interpolated_inverted_cdf": (0, 1), "median_unbiased": (1 / 3, 1 / 3),
     "normal_unbiased": (3 / 8, 3 / 8),
@@ -42,11 +56,16 @@ def _quantile(skip: bool, scale: float = 1) -> Callable[..., Any]:
         if method not in _ROUNDED and method not in _SHIFTED:
             known = ", ".join([*_ROUNDED, *_SHIFTED])
             raise TypeError(f"np.quantile: its gradient does not know method={method!r} (it knows: {known}).")
+        kind = a.dtype
+        a = a if kind.kind == "f" else a.astype(np.float64)
         fractions = np.asarray(q, a.dtype if type(q) in (int, float) else None) / scale
+        if np.any((fractions < 0) | (fractions > 1)):
+            raise ValueError(f"np.quantile: expected q to be in the range from 0 to {scale}, got {q}.")
         lines = np.sort(rows(a, axis), axis=-1)  # NaN comes last
         found = [_picked(lines, fraction, method, skip) for fraction in fractions.reshape(-1)]
         found = [restored(y, a, axis) for y in found] if keepdims else found
-        return np.reshape(np.stack(found), fractions.shape + found[0].shape) if fractions.shape else found[0]
+        y = np.reshape(np.stack(found), fractions.shape + found[0].shape) if fractions.shape else found[0]
+        return y.astype(kind) if method in _PICKING and kind.kind != "f" else y
 
     return quantile
 
@@ -62,7 +81,7 @@ def _picked(lines: Any, fraction: Any, method: str, skip: bool) -> Any:
     place = np.minimum(np.maximum(place, 0), np.maximum(count - 1, 0) if skip else max(count - 1, 0))
     below = np.floor(place)
     left, right = _elements(lines, below, skip), _elements(lines, np.ceil(place), skip)
-    y = left if method in ("lower", "higher", "nearest") else left + (place - below) * (right - left)
+    y = left if method in _PICKING else left + (place - below) * (right - left)
     return y if skip else np.where(np.isnan(lines[..., -1]), np.nan, y)
 
 
@@ -73,16 +92,24 @@ def _elements(lines: Any, places: Any, skip: bool) -> Any:
     return np.take_along_axis(lines, np.expand_dims(places.astype(np.int64), -1), -1)[..., 0]
 
 
-def _median(quantile: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda a, axis=None, *, keepdims=False: quantile(a, 0.5, axis, keepdims=keepdims)
+def _median(skip: bool) -> Callable[..., Any]:
+    """Half the sum of the two in the middle, which may be the same infinity."""
+
+    def median(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+        a = a if a.dtype.kind == "f" else a.astype(np.float64)
+        lines = np.sort(rows(a, axis), axis=-1)
+        y = (_picked(lines, 0.5, "lower", skip) + _picked(lines, 0.5, "higher", skip)) / 2
+        return restored(y, a, axis) if keepdims else y
+
+    return in_single(median)
 
 
 for _function, _skip, _scale in (
     (np.quantile, False, 1), (np.percentile, False, 100), (np.nanquantile, True, 1), (np.nanpercentile, True, 100),
 ):  # fmt: skip
     composed(_function, _quantile(_skip, _scale))
-composed(np.median, _median(_quantile(False)))
-composed(np.nanmedian, _median(_quantile(True)))
+composed(np.median, _median(False))
+composed(np.nanmedian, _median(True))
 
 
 # Reductions that skip NaN.
@@ -97,6 +124,8 @@ def _skipping(reduction: Any) -> Callable[..., Any]:
 
 def _skipping_extreme(reduction: Any) -> Callable[..., Any]:
     def reduced(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
+        if a.dtype.kind != "f":
+            return reduction(a, axis=axis, keepdims=keepdims, initial=initial, where=where)
         seen = ~np.isnan(a) & where
         y = reduction(a, axis=axis, keepdims=keepdims, initial=initial, where=seen)
         return y if initial is not None else np.where(np.any(seen, axis=axis, keepdims=keepdims), y, np.nan)
