@@ -369,3 +369,13 @@ def test_memory_that_is_not_numpys_own(made, part):
     before = array.copy()
     np.testing.assert_array_equal(flux.gradient(f, np.ones(array.shape)), before)
     assert array.flags.writeable
+
+
+def test_of_such_memory_no_more_is_copied_than_is_used():
+    part = pickle.loads(pickle.dumps(np.ones(1_000_000), protocol=4))[:500]
+    tracemalloc.start()
+    try:
+        flux.gradient(lambda x: np.sum(x * part), np.ones(500))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -72,7 +72,9 @@ def kept(name: str, x: Any, copies: dict[int, Any] | None, eager: bool) -> Any:
     if cls is np.ndarray and eager and x.dtype.kind != "c":
         if x.size <= SMALL:
             return x.copy("K")
-        return _locked(x) if copies is None else _copied(x, copies)
+        if copies is not None:
+            return _copied(x, copies)
+        return x if _locked(x) else x.copy("K")
     if cls is tuple or cls is list:
         return cls([item if type(item) in SIMPLE else kept(name, item, copies, eager) for item in x])
     if is_foreign(x):
@@ -97,18 +99,16 @@ def _copied(x: Any, copies: dict[int, Any]) -> Any:
     return known[1]
 
 
-def _locked(x: Any) -> Any:
-    """A large array, read-only until the thread's outermost gradient has been taken; so is what it is a view of.
+def _locked(x: Any) -> bool:
+    """Whether a large array is read-only now, until the thread's outermost gradient has been taken.
 
-    A copy of one that could not be made writeable again.
+    So is what it is a view of. It isn't where NumPy could not make it writeable again.
     """
     locked = thread.locked
     flags, base = x.flags, x.base
     if isinstance(base, np.ndarray):
         _locked(base)
-    if flags.writeable:
-        if id(base) not in locked and not isinstance(base, _LENDERS):
-            return x.copy("K")
+    if flags.writeable and (id(base) in locked or isinstance(base, _LENDERS)):
         locked[id(x)] = x
         flags.writeable = False
-    return x
+    return not flags.writeable
