@@ -109,3 +109,13 @@ def test_slopes_that_are_not_known_are_no_zeros(name):
     with pytest.raises(NotImplementedError, match=f"{name}: its gradient with respect to"):
         flux.gradient(lambda p: f(p, *others, 0.5) if first else f(0.5, p), 2.5)
     assert flux.gradient(lambda x: f(2.5, *others, x) if first else f(x, 2.5), 0.5) is not None
+
+
+def test_averages_of_whole_numbers_are_float64():
+    weights = np.array([1.5, 2, 0.5], np.float32)
+    for a in (np.array([True, False, True]), np.array([3, 1, 2], np.int8)):
+        y, slope = flux.withgradient(lambda w, a=a: np.average(a, weights=w), weights)
+        expected = np.average(a, weights=weights)
+        assert (y.dtype, y) == (expected.dtype, expected)
+        np.testing.assert_allclose(slope, (a - expected) / 4, rtol=1e-6)
+        assert slope.dtype == np.float32

@@ -146,3 +146,10 @@ def test_numbers_beyond_a_dtype():
     for f in (lambda x: x + 300, lambda x: -1 * x, lambda x: np.full_like(x, 256)):
         assert isinstance(attempted(f, x), OverflowError)
         assert isinstance(recorded(f, x), OverflowError)
+
+
+def test_booleans_stay_without_nan():
+    x = np.array([False, True])
+    got = compile(np.nan_to_num)(x)
+    assert got.dtype == bool
+    assert got.tolist() == [False, True]

@@ -172,7 +172,7 @@ def _sinc(x: Any) -> Any:
 
 def _nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
     if x.dtype.kind != "f":
-        return np.positive(x)
+        return np.logical_or(x, False) if x.dtype == np.bool_ else np.positive(x)
     largest = np.finfo(x.dtype).max
     x = np.where(np.isnan(x), nan, x)
     x = np.where(x == np.inf, largest if posinf is None else posinf, x)

@@ -16,6 +16,8 @@ def _average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fa
         total = np.full_like(y, a.size // (y.size or 1))
     else:
         a, weights = (x if hasattr(x, "dtype") else np.asarray(x) for x in (a, weights))
+        if a.dtype.kind != "f":
+            a = a.astype(np.float64)
         if weights.shape != a.shape:
             weights = _along(weights, a, axis)
         total = np.sum(weights + np.zeros_like(a), axis=axis, keepdims=keepdims)
