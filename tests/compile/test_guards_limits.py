@@ -17,7 +17,8 @@ from compile_helpers import same
 
 import tinyflux as flux
 from tinyflux.compile.build import available
-from tinyflux.compile.reads import LOOKING, reads
+from tinyflux.compile.reads import reads
+from tinyflux.compile.trust import LOOKING
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from operator import call, is_
 from typing import Any
 
+from ..nodes import kinds
 from .layouts import written_path
 from .walk import Walk
 
@@ -34,7 +35,7 @@ class Guards:
 
     def __init__(self) -> None:
         self._names: frozenset[str] = frozenset()
-        self._whole = False
+        self._whole = self._trees = False
         self._last: Snapshot | None = None
         self._keys: dict[Any, int] = {}
 
@@ -44,11 +45,11 @@ class Guards:
         if last is not None and len(roots) == len(last.roots) and all(map(is_, roots, last.roots)) and last.holds():
             return last
         while True:
-            walk = Walk(self._names, self._whole)
+            walk = Walk(self._names, self._whole, self._trees)
             walk.run(roots)
-            if walk.names == self._names and walk.whole == self._whole:
+            if (walk.names, walk.whole, walk.trees) == (self._names, self._whole, self._trees):
                 break
-            self._names, self._whole = frozenset(walk.names), walk.whole
+            self._names, self._whole, self._trees = frozenset(walk.names), walk.whole, walk.trees
         self._last = found = Snapshot(roots, walk, self._keys.setdefault(tuple(walk.tokens), len(self._keys)))
         return found
 
@@ -70,10 +71,13 @@ class Snapshot:
         self.generators = [(written_path(path), x) for x, path in walk.generators]
         self.traced = walk.traced
         self._walk = walk
+        self._known = len(kinds)
 
     def holds(self) -> bool:
         """Whether the same objects are still at all places."""
         walk = self._walk
+        if walk.trees and self._known != len(kinds):
+            return False  # objects of another class have been nodes of a tree
         try:
             return all(map(is_, map(call, walk.reads), walk.values)) and all(
                 [len(x) == len(items) and all(map(is_, x, items)) for x, items in walk.items]  # noqa: C419 (faster)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .reads import Reads, trusted
+from .reads import PRINTING, Reads
+from .trust import trusted
 
 SEQUENCES = (list, tuple, set, frozenset, collections.deque, bytearray)
 MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, types.MappingProxyType)
@@ -27,6 +28,11 @@ METHODS = (types.FunctionType, staticmethod, classmethod, property)
 C_FUNCTIONS = (np.ufunc, type(np.sum), types.MethodDescriptorType, types.WrapperDescriptorType,
                types.ClassMethodDescriptorType, types.MemberDescriptorType, types.GetSetDescriptorType,
                types.GenericAlias, types.UnionType, type(Reads.names))  # fmt: skip
+ITERATING = ("__iter__", "__len__", "keys", "values", "items")
+RARE = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", *PRINTING}  # of special methods
+PARTS = (
+    "__self__", "__func__", "__wrapped__", "func", "args", "keywords", "fget", "fset", "start", "stop", "step"
+)  # fmt: skip
 CYTHON = ("cython_function_or_method", "fused_cython_function", "fortran")  # a type of its own in each library
 
 

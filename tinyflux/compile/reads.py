@@ -1,15 +1,11 @@
-"""What code reads, as far as its instructions tell; and which code is taken as it is: Python's, NumPy's, ours."""
+"""What code reads, as far as its instructions tell."""
 
 from __future__ import annotations
 
-import builtins
 import dis
 import functools
 import importlib.util
-import os
 import re
-import sys
-import sysconfig
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -118,84 +114,3 @@ def _strings(constants: Iterable[Any]) -> Iterator[str]:
 def imported(name: str, dots: int, package: str | None) -> str:
     """The full name of a module that an import statement names."""
     return importlib.util.resolve_name("." * dots + name, package) if dots else name
-
-
-# Trust.
-
-_STDLIB = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib"))
-_INSTALLED = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("purelib", "platlib"))
-
-
-def trusted(module: Any) -> bool:
-    """Whether a module, by its name, belongs to Python, NumPy, SciPy or tinyflux: what these hold stays as it is."""
-    return isinstance(module, str) and _trusted(module.partition(".")[0])
-
-
-@functools.cache
-def _trusted(root: str) -> bool:
-    if root in ("numpy", "scipy", __name__.partition(".")[0]):
-        return True
-    if root not in sys.stdlib_module_names or root == "__main__":
-        return False
-    file = getattr(sys.modules.get(root), "__file__", None)  # a user's module may be called like one of Python's
-    return file is None or (file.startswith(_STDLIB) and not file.startswith(_INSTALLED))
-
-
-def module_of(x: Any) -> Any:
-    """The name of the module in which a function, class or module was written, or the class of something else."""
-    if isinstance(x, types.FunctionType):
-        return x.__globals__.get("__name__")
-    if isinstance(x, types.ModuleType):
-        return x.__name__
-    own = getattr(x, "__module__", None) if isinstance(x, (type, types.BuiltinFunctionType)) else None
-    return own or type(x).__module__
-
-
-_OUTSIDE = {"random", "secrets", "time", "datetime", "uuid", "os", "io", "socket", "subprocess", "urllib"}
-_OUTSIDE_OF_NUMPY = {
-    "load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "geterr", "geterrcall", "get_printoptions",
-}  # fmt: skip
-_OUTSIDE_BUILTINS = {"open", "input"}
-_FINDING = {"globals", "locals", "eval", "exec", "compile", "__import__", "breakpoint"}
-_ON_VALUES = {
-    "abs", "all", "any", "bin", "bool", "bytearray", "bytes", "callable", "chr", "classmethod", "complex", "dict",
-    "divmod", "enumerate", "filter", "float", "frozenset", "hash", "hex", "id", "int", "isinstance", "issubclass",
-    "iter", "len", "list", "map", "max", "memoryview", "min", "next", "object", "oct", "ord", "pow", "print",
-    "property", "range", "repr", "reversed", "round", "set", "slice", "sorted", "staticmethod", "str", "sum", "super",
-    "tuple", "type", "zip", "__build_class__",
-}  # fmt: skip
-_PACKAGES_ON_VALUES = {
-    "numpy", "scipy", "math", "cmath", "itertools", "functools", "operator", "collections", "abc", "typing", "enum",
-    "contextlib", "logging", "warnings",
-}  # fmt: skip
-
-
-def complaint(x: Any) -> str:
-    """Why a function, class or module of a trusted package can't be compiled, or nothing."""
-    module, name = str(module_of(x)), getattr(x, "__name__", "")
-    root = module.partition(".")[0]
-    if (root.lstrip("_") in _OUTSIDE and name != "sleep") or (root == "numpy" and name in _OUTSIDE_OF_NUMPY):
-        return "clocks, files, settings and random numbers can't be watched"
-    if root == "builtins" and name in _OUTSIDE_BUILTINS:
-        return "files can't be watched"
-    if (root == "builtins" and name in _FINDING) or root in ("inspect", "gc", "importlib"):
-        return "what is found by it can't be watched"
-    return ""
-
-
-def looks_into(x: Any) -> bool:
-    """Whether a trusted function may read attributes, of what it is given, that its caller doesn't name."""
-    module, name = str(module_of(x)), getattr(x, "__name__", "")
-    root = module.partition(".")[0]
-    if root == "builtins":
-        return name in vars(builtins) and name not in _ON_VALUES and not _is_exception(x)
-    ours = module.startswith((f"{_PACKAGE}.nn", f"{_PACKAGE}.compile", f"{_PACKAGE}.autodiff.rule"))
-    return name in LOOKING or not (ours or root.lstrip("_") in _PACKAGES_ON_VALUES)
-
-
-_PACKAGE = __name__.partition(".")[0]
-LOOKING = {"__dict__", "__getattribute__", "__getstate__", "__reduce__", "__reduce_ex__", "attrgetter", "methodcaller"}
-
-
-def _is_exception(x: Any) -> bool:
-    return isinstance(x, type) and issubclass(x, BaseException)

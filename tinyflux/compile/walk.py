@@ -17,22 +17,18 @@ from typing import Any
 
 import numpy as np
 
+from .. import nodes
 from ..arrays import is_array
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.table import name_of, rules
 from . import layouts
 from .layouts import MAPPINGS, MISSING, NUMBERS, REMEDY, SEQUENCES, SIMPLE, Path, Same, has_code, in_c, written_path
-from .reads import BY_NAME, LOOKING, PRINTING, SCOPES, Chain, complaint, imported, looks_into, module_of, reads, trusted
+from .reads import BY_NAME, SCOPES, Chain, imported, reads
 from .symbolic import NotCompilable
+from .trust import LOOKING, complaint, looks_into, module_of, trusted, walks_trees
 
 MANY = 10_000  # items of a container, which would be looked at one by one in every call
 TOO_MANY = 100_000  # places altogether
-
-_ITERATING = ("__iter__", "__len__", "keys", "values", "items")
-_RARE = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__", *PRINTING}  # of special methods
-_PARTS = (
-    "__self__", "__func__", "__wrapped__", "func", "args", "keywords", "fget", "fset", "start", "stop", "step"
-)  # fmt: skip
 
 
 class Walk:
@@ -41,15 +37,17 @@ class Walk:
     Attributes:
         names: the names of attributes that occur in code.
         whole: whether attributes may be read that no code names.
+        trees: whether they may be of objects that are nodes of trees, whose classes `nodes.kinds` then knows.
         tokens, paths: what was found, in a form that can be compared, and where.
         reads, values: functions without arguments, and what each has returned.
         items: things to iterate over, and what was in them.
         found: all objects by id.
     """
 
-    def __init__(self, names: Iterable[str], whole: bool) -> None:
+    def __init__(self, names: Iterable[str], whole: bool, trees: bool) -> None:
         self.names = set(names)
         self.whole = whole
+        self.trees = trees
         self.tokens: list[Any] = []
         self.paths: list[Path | None] = []
         self.reads: list[Callable[[], Any]] = []
@@ -201,6 +199,9 @@ class Walk:
         if isinstance(x, (types.FunctionType, *layouts.C_FUNCTIONS)):
             self._pullbacks(x, path)
         self.whole = self.whole or (not isinstance(x, types.ModuleType) and looks_into(x))
+        if not isinstance(x, types.ModuleType) and walks_trees(x):
+            self.trees = True
+            self.names.add("buffers")
 
     def _pullbacks(self, f: Any, path: Path | None) -> None:
         """Those of a rule of the user's."""
@@ -219,7 +220,7 @@ class Walk:
     def _parts(self, x: Any, path: Path | None) -> None:
         """What is held by a bound method, a partial, a property, compile(f) …"""
         self._put(type(x), path)
-        for name in _PARTS:
+        for name in layouts.PARTS:
             part = getattr(x, name, MISSING)
             if part is not MISSING:
                 self._look(part, path)
@@ -247,7 +248,7 @@ class Walk:
                 name for name, x in vars(base).items()
                 if name in self.names or (self.whole and not name.startswith("_abc_") and name[:2] != "__")
                 or (name[:2] == "__" and (isinstance(x, layouts.METHODS) or hasattr(type(x), "__get__"))
-                    and (made or name not in _RARE))
+                    and (made or name not in layouts.RARE))
             ]  # fmt: skip
             self._attributes(vars(base), [name for name in found if name not in ("__dict__", "__weakref__")], path)
 
@@ -295,7 +296,7 @@ class Walk:
             self._instance(x, path)
 
     def _count(self, x: Any, base: type, path: Path | None) -> None:
-        if any(getattr(type(x), name) is not getattr(base, name) for name in _ITERATING if hasattr(base, name)):
+        if any(getattr(type(x), name) is not getattr(base, name) for name in layouts.ITERATING if hasattr(base, name)):
             raise NotCompilable(f"{written_path(path)}, a {type(x).__name__}, iterates in its own way. {REMEDY}")
         if len(x) > MANY:
             raise NotCompilable(
@@ -320,7 +321,7 @@ class Walk:
         self._watch(partial(type, x), cls)
         self._class_of(cls, path, False)
         bases = [base for base in cls.__mro__ if base is not layout]
-        whole = self.whole or any(map(has_code, bases))
+        whole = self.whole or (self.trees and nodes.kinds.get(cls) == nodes.OBJECT) or any(map(has_code, bases))
         if cls.__dictoffset__:
             get = partial(object.__getattribute__, x, "__dict__")
             self._watch(get, get())
