@@ -170,7 +170,7 @@ def require(*packages: str) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """See before the training, not after it, whether the results can be written; remove what killed ones have left."""
+    """Check before training that the results can be written; remove what killed runs have left."""
     for left in folder.glob(f"{UNFINISHED}*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE:

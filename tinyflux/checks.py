@@ -77,7 +77,7 @@ def not_an_array(owner: str, x: Any) -> TypeError:
 
 
 def refuse_non_arrays(owner: str, args: tuple[Any, ...]) -> None:
-    """On the way of an error: what caused it, if an argument is Python's own or another library's and no array."""
+    """Explain an error on its way: a TypeError if an argument is no array, but Python's or another library's."""
     for x in args:
         if is_foreign(x) or isinstance(x, (list, tuple, str)) or (x is args[0] and type(x).__module__ == "builtins"):
             raise not_an_array(owner, x)
@@ -177,7 +177,7 @@ def check_loss(value: Any) -> None:
 
 
 def was_setting_an_element(error: ValueError) -> bool:
-    """Whether NumPy could not write an object into an array; why, its cause tells."""
+    """Whether the error says that NumPy could not write an object into an array; its cause tells why."""
     return error.__cause__ is not None and str(error).startswith("setting an array element with a sequence")
 
 

@@ -163,7 +163,7 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any, buffers: bool = True) -> A
 def map_differentiated(f: Callable[[Any], Any], tree: Any) -> tuple[Any, list[tuple[Any, Any]]]:
     """A tree with `f(x)` for all that a gradient is taken for, and the layers with buffers, each with its place in it.
 
-    That are the arrays but for the buffers, and floats in lists, tuples and dicts. Those of an object, or of what it
+    Those are the arrays except buffers, and floats in lists, tuples and dicts. An object's floats, and those in what it
     holds, are its configuration.
     """
     stateful: list[tuple[Any, Any]] = []

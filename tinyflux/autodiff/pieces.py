@@ -1,4 +1,4 @@
-"""Cotangents of parts of an array. They are put together when the array itself is come to, all in one array."""
+"""Cotangents of parts of an array, put together in one array when the sweep reaches it."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Compiled(Shown):
         return f"flux.compile({getattr(self._f, '__name__', self._f)})"
 
     def __reduce__(self) -> Any:
-        """By name, as functions are, if it has the name of the function; else with the function."""
+        """Pickle it by name where that name leads to it, as functions are; otherwise with the function."""
         found = sys.modules.get(getattr(self._f, "__module__", None) or "")
         for step in getattr(self._f, "__qualname__", "").split("."):
             found = getattr(found, step, None)

@@ -177,7 +177,7 @@ class Layout:
         self.hand_over(())
 
     def hand_over(self, keepers: Sequence[Keeper]) -> None:
-        """From now on the numbers lie with these, which hold them as they are, and not with the groups of a plan."""
+        """Keep the numbers in these objects from now on, and not in the groups of a plan."""
         self.fetch_numbers()
         self._plan = None
         self._keepers = keepers

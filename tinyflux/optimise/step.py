@@ -175,7 +175,7 @@ def _step_blocks(
     native: Native | None,
     blocks: Sequence[Block],
 ) -> None:
-    """Step some blocks of a group; overflows that the user wants to be errors are raised when all is done."""
+    """Step some blocks of a group; where overflows are to be errors, they are raised when all is done."""
     late: Exception | None = None
     with subnormal.flushed(group.averages):
         for x, arrays, gather in blocks:

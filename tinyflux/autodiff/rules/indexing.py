@@ -19,7 +19,7 @@ variadic(scattered, lambda positions, g, y, x, indices, *pieces: [g[indices[k - 
 
 # Windows that slide over an array, and windows added up where they overlap.
 def added_windows(g: Any, axes: Sequence[int]) -> Any:
-    """The array that sliding windows, g's last axes, are of; elements that several windows have are added up.
+    """Add up windows, the last axes of g, into the array that they slide over.
 
     Arguments:
         axes: for each of the windows' axes the one of the result along which they slide.

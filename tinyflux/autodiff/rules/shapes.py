@@ -81,7 +81,7 @@ def _resized(x: Any, shape: Any) -> Any:
 
 
 def _full_like(a: Any, fill_value: Any, dtype: Any, shape: Any) -> Any:
-    """An array in no box, unless its value is in one: what flows back are the sums over all places."""
+    """A constant array, unless its value is in a box: then the sum over all places flows back."""
     new = np.empty_like(a, dtype=dtype, shape=shape)
     if isinstance(fill_value, ArrayOperators):
         value: Any = fill_value

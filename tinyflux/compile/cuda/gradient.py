@@ -65,7 +65,7 @@ class Gradient(Shown):
         return found
 
     def say_why_not(self) -> None:
-        """Say why there are no kernels: once an update has been made, for a mistake in the loss CuPy shows as it is."""
+        """Report why there are no kernels, after the first update: a mistake in the loss has shown itself by then."""
         if self._why_not:
             say_once(self._why_not)
             self._why_not = ""

@@ -200,7 +200,7 @@ def _cholesky(a: Any, *, upper: bool = False) -> Node:
 
 @lower(singular)
 def _singular(a: Any) -> Node:
-    """Of a matrix with more columns than rows it is the transposed one's, with U and V exchanged."""
+    """A matrix with more columns than rows has the decomposition of its transpose, with U and V exchanged."""
     x = node_of(a)
     if x.shape[-2] < x.shape[-1]:
         both, rows, axis = _singular(_transposed(x)), x.shape[-1], x.ndim - 2
