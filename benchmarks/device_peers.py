@@ -23,8 +23,8 @@ WARMUP = 3  # steps before a capture, as PyTorch's documentation has it
 def tinyflux(cell: Cell, batches: Batches) -> Contender:
     """Steps as `train` makes them there."""
     import tinyflux as flux
-    from tinyflux.compile.cuda.gradient import Gradient
     from tinyflux.optimise.kernels.watch import WatchedUpdates
+    from tinyflux.training.cuda import Gradient
 
     model, opt = flux.gpu(*_tinyflux(cell))
     loss = getattr(flux, cell.loss)

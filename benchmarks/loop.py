@@ -24,7 +24,7 @@ from examples import datasets
 from examples.flux_mnist import grid, training
 from examples.flux_mnist.folder import Folder
 from examples.machine import processor
-from tinyflux.compile.training import TrainingStep
+from tinyflux.training.compiled import TrainingStep
 
 VARIANTS = ("stochastic", "minibatch")
 

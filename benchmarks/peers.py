@@ -342,7 +342,7 @@ PEERS: dict[str, tuple[str, Callable[[Cell, Batches], Contender]]] = {  # by nam
 
 
 def _has_compiler() -> Any:
-    from tinyflux.compile.build import available
+    from tinyflux.compile.backends.c.build import available
 
     return available()
 

@@ -11,7 +11,7 @@ from device_standin import DeviceArray, counted
 
 import tinyflux as flux
 from tinyflux import device
-from tinyflux.compile import trainer
+from tinyflux.training import native as trainer
 
 RULES = [flux.Descent(0.1), flux.Adam(0.01)]
 

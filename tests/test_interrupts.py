@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tinyflux.compile.compiler import available
+from tinyflux.compile.backends.c.compiler import available
 from tinyflux.interrupts import uninterrupted
 from tinyflux.optimise import flat, schedules, step
 

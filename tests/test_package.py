@@ -25,7 +25,10 @@ gpu cpu gpu_status
 """
 PUBLIC = {name: x for name, x in vars(flux).items() if not name.startswith("_") and not isinstance(x, types.ModuleType)}
 # Errors are shown where they are raised.
-NO_EXAMPLE = {"NonFiniteNorm", "NonFiniteLoss", "CheckpointError", "GradientError", "GPUNotAvailable", "MixedDevices"}
+NO_EXAMPLE = {
+    "NonFiniteNorm", "NonFiniteLoss", "CheckpointError", "GradientError", "GPUNotAvailable", "MixedDevices",
+    "CompilerNotFound", "CompilationFailed",
+}  # fmt: skip
 
 
 def imported(code):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 
 def accuracy(m, x):

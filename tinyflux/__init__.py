@@ -9,6 +9,7 @@ from .autodiff import GradientError, gradcheck, gradient, hessian, jacobian, pul
 from .checkpoint import CheckpointError, load, save
 from .data import DataLoader, onecold, onehot, onehotbatch
 from .device import GPUNotAvailable, cpu, gpu, gpu_status
+from .errors import CompilationFailed, CompilerNotFound, NonFiniteLoss, NotCompilable
 from .nn import (
     Chain,
     Dense,
@@ -83,11 +84,12 @@ from .optimise import (
     update,
 )
 from .summary import summary
-from .train import NonFiniteLoss, Progress, early_stopping, progress_bar, train
+from .training.loop import Progress, early_stopping, progress_bar, train
 from .tree import destructure, f32, f64, leaves, parameter_count, parameters
 
 if _TYPE_CHECKING:
-    from .compile import CompilationFailed, CompilerNotFound, NotCompilable, compile, compile_training  # noqa: A004
+    from .compile import compile  # noqa: A004
+    from .training.compiled import compile_training
 
 __version__ = "0.1.0"
 
@@ -205,7 +207,7 @@ __all__ = [
 ]
 
 
-_COMPILER = ("CompilationFailed", "CompilerNotFound", "NotCompilable", "compile", "compile_training")
+_COMPILER = {"compile": ".compile", "compile_training": ".training.compiled"}
 
 
 def __getattr__(name: str) -> _Any:
@@ -213,7 +215,7 @@ def __getattr__(name: str) -> _Any:
     if name in _COMPILER:
         from importlib import import_module
 
-        return getattr(import_module(".compile", __name__), name)
+        return getattr(import_module(_COMPILER[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

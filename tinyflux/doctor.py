@@ -10,6 +10,7 @@ import sys
 import tinyflux
 
 from . import installed  # all else only when it is asked for: where another project is called tinyflux, it can't be had
+from .errors import CompilerNotFound
 
 
 def report() -> str:
@@ -57,7 +58,7 @@ def _cupy() -> str:
 
 
 def _compiler() -> str:
-    from .compile.build import CompilerNotFound, find_compiler
+    from .compile.backends.c.build import find_compiler
 
     try:
         compiler = find_compiler()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import is_array
-from .nodes import (
+from .nodes import (  # fmt: skip
     CLOSED,
     FLOATS,
     LEAF,
@@ -33,7 +33,7 @@ from .nodes import (
     node_kind,
     rebuild,
     slots_of,
-)  # fmt: skip
+)
 
 
 def is_parameter(x: Any) -> bool:

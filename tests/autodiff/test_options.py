@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 import tinyflux as flux
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 sys.path.append(str(Path(__file__).parents[1] / "compile"))
 from compile_helpers import same

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 XP, FP = np.array([0.0, 1.0, 3.0]), np.array([1.0, 5.0, -1.0])
 X = np.array([-1, 0, 0.5, 1, 2, 3, 4, np.nan, np.inf, -np.inf])

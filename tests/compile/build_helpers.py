@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import tinyflux
-from tinyflux.compile import build as module
-from tinyflux.compile import compiler as compilers
-from tinyflux.compile.build import available, find_compiler
+from tinyflux.compile.backends.c import build as module
+from tinyflux.compile.backends.c import compiler as compilers
+from tinyflux.compile.backends.c.build import available, find_compiler
 
 REPOSITORY = Path(tinyflux.__file__).parents[1]
 SOURCE = "double twice(double x) { return 2 * x; }\n"
@@ -22,7 +22,7 @@ OTHER = "double twice(double x) { return 666; }\n"
 SCRIPT = """
 import ctypes, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job lacks
-from tinyflux.compile.build import build
+from tinyflux.compile.backends.c.build import build
 twice = build(sys.argv[1]).twice
 twice.argtypes, twice.restype = [ctypes.c_double], ctypes.c_double
 print(twice(1.5))

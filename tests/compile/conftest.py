@@ -2,9 +2,9 @@
 
 import pytest
 
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
-NEED_A_COMPILER = ("tinyflux.compile.run.compile", "tinyflux.compile.training.compile_training")
+NEED_A_COMPILER = ("tinyflux.compile.traced.compile", "tinyflux.training.compiled.compile_training")
 
 
 def pytest_collection_modifyitems(items):

@@ -14,9 +14,9 @@ from build_helpers import _cache as _cache  # a fixture
 from build_helpers import _fresh as _fresh  # a fixture
 from build_helpers import _wrap as _wrap  # a fixture
 
-from tinyflux.compile import build as module
-from tinyflux.compile import compiler as compilers
-from tinyflux.compile.build import build
+from tinyflux.compile.backends.c import build as module
+from tinyflux.compile.backends.c import compiler as compilers
+from tinyflux.compile.backends.c.build import build
 
 
 @needs_compiler
@@ -99,7 +99,7 @@ def test_a_child_forked_while_a_thread_builds_can_build(wrap, tmp_path):
     wrap(f"echo > {shlex.quote(str(tmp_path))}/begun; sleep 1")
     script = f"""
 import os, signal, sys, threading, time
-from tinyflux.compile.build import build
+from tinyflux.compile.backends.c.build import build
 thread = threading.Thread(target=build, args=(sys.argv[1],))
 thread.start()
 while not os.path.exists({str(tmp_path / "begun")!r}):

@@ -13,9 +13,10 @@ from build_helpers import _cache as _cache  # a fixture
 from build_helpers import _fresh as _fresh  # a fixture
 from build_helpers import _wrap as _wrap  # a fixture
 
-from tinyflux.compile import build as module
-from tinyflux.compile import compiler as compilers
-from tinyflux.compile.build import CompilationFailed, build, find_compiler
+from tinyflux.compile.backends.c import build as module
+from tinyflux.compile.backends.c import compiler as compilers
+from tinyflux.compile.backends.c.build import build, find_compiler
+from tinyflux.errors import CompilationFailed
 
 ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
 STRANGER = 65534

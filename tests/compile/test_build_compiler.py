@@ -14,8 +14,9 @@ from build_helpers import _cache as _cache  # a fixture
 from build_helpers import _fresh as _fresh  # a fixture
 from build_helpers import _wrap as _wrap  # a fixture
 
-from tinyflux.compile import compiler as compilers
-from tinyflux.compile.build import CompilationFailed, CompilerNotFound, available, build, find_compiler
+from tinyflux.compile.backends.c import compiler as compilers
+from tinyflux.compile.backends.c.build import available, build, find_compiler
+from tinyflux.errors import CompilationFailed, CompilerNotFound
 from tinyflux.installed import pip_install
 
 # Compilers that fail

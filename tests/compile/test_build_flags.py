@@ -12,7 +12,8 @@ from build_helpers import _fresh as _fresh  # a fixture
 from build_helpers import _wrap as _wrap  # a fixture
 from build_helpers import needs_compiler
 
-from tinyflux.compile.build import CompilationFailed, CompilerNotFound, build, find_compiler
+from tinyflux.compile.backends.c.build import build, find_compiler
+from tinyflux.errors import CompilationFailed, CompilerNotFound
 
 NUMBERS = """#include <math.h>
 int is_nan(double x) { return isnan(x) && x != x; }

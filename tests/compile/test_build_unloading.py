@@ -15,7 +15,7 @@ from build_helpers import _cache as _cache  # a fixture
 from build_helpers import _fresh as _fresh  # a fixture
 
 import tinyflux as flux
-from tinyflux.compile.build import build
+from tinyflux.compile.backends.c.build import build
 
 MAPS = Path("/proc/self/maps")
 pytestmark = [needs_compiler, pytest.mark.skipif(not MAPS.exists(), reason="Linux tells what is loaded")]
@@ -107,7 +107,7 @@ def test_threads_that_build_and_drop_the_same(cache):
 
 AT_EXIT = """
 import ctypes, os, sys, threading, time
-from tinyflux.compile.build import build
+from tinyflux.compile.backends.c.build import build
 library = build(sys.argv[1])
 if os.fork() == 0:
     assert library["waiting"](ctypes.byref(ctypes.c_int(1))) == 5

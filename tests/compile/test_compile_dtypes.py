@@ -7,9 +7,10 @@ from scipy import special
 
 import tinyflux as flux
 from tinyflux.compile import compile  # noqa: A004
-from tinyflux.compile.build import available
-from tinyflux.compile.program import Recording
-from tinyflux.compile.symbolic import NotCompilable, Symbolic
+from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.ir.program import Recording
+from tinyflux.compile.trace.symbolic import Symbolic
+from tinyflux.errors import NotCompilable
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

@@ -10,9 +10,9 @@ from compile_helpers import INF, NAN, SPECIAL, agree, rng, same
 import tinyflux as flux
 from tinyflux.autodiff import tape
 from tinyflux.compile import compile  # noqa: A004
-from tinyflux.compile.build import available
-from tinyflux.compile.program import Recording
-from tinyflux.compile.symbolic import Symbolic
+from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.ir.program import Recording
+from tinyflux.compile.trace.symbolic import Symbolic
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

@@ -8,8 +8,9 @@ from compile_helpers import same
 from scipy import special
 
 import tinyflux as flux
-from tinyflux.compile import NotCompilable, compile  # noqa: A004
-from tinyflux.compile.build import available
+from tinyflux.compile import compile  # noqa: A004
+from tinyflux.compile.backends.c.build import available
+from tinyflux.errors import NotCompilable
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

@@ -6,7 +6,7 @@ from compile_helpers import agree, rng
 
 import tinyflux as flux
 from tinyflux.compile import compile  # noqa: A004
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

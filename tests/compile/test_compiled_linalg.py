@@ -5,7 +5,7 @@ import pytest
 
 import tinyflux as flux
 from tinyflux.autodiff.rules.decompositions import singular
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

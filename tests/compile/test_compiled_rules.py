@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 import tinyflux as flux
 from tinyflux.autodiff import tape
-from tinyflux.compile import NotCompilable, compile  # noqa: A004
-from tinyflux.compile.build import available
-from tinyflux.compile.program import Recording
-from tinyflux.compile.symbolic import Symbolic
+from tinyflux.compile import compile  # noqa: A004
+from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.ir.program import Recording
+from tinyflux.compile.trace.symbolic import Symbolic
+from tinyflux.errors import NotCompilable
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "autodiff"))  # where the cases are
 

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyflux as flux
-from tinyflux.compile.build import available
-from tinyflux.compile.contents import Contents
-from tinyflux.compile.guards import Guards
+from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.guards.contents import Contents
+from tinyflux.compile.guards.guards import Guards
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

@@ -16,9 +16,9 @@ import pytest
 from compile_helpers import same
 
 import tinyflux as flux
-from tinyflux.compile.build import available
-from tinyflux.compile.reads import reads
-from tinyflux.compile.trust import LOOKING
+from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.guards.reads import reads
+from tinyflux.compile.guards.trust import LOOKING
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

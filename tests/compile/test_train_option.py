@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tinyflux.compile import trainer
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
+from tinyflux.training import native as trainer
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 RANDOM = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from training_cases import _seeded as _seeded  # a fixture
 from training_cases import assert_same, eager, mse
 
 import tinyflux as flux
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 from tinyflux.optimise import RULES
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")

@@ -34,8 +34,8 @@ from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
 from tinyflux import cores
-from tinyflux.compile.build import available
-from tinyflux.compile.rows import BLOCK
+from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.schedule.tiling import BLOCK
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

@@ -8,7 +8,7 @@ from training_cases import eager, orders
 import tinyflux as flux
 from benchmarks.models import BATCHSIZES, MODELS, OPTIMISERS, Cell, synthetic
 from benchmarks.peers import _tinyflux
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

@@ -31,7 +31,7 @@ from training_cases import (
 from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

@@ -9,7 +9,7 @@ from training_cases import DATA, MODEL, assert_same, check, dense, eager, mse, n
 from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler 
 def builds(monkeypatch):
     """The sources that were built, also those that had been built before."""
     sources = []
-    import tinyflux.compile.library as library
+    import tinyflux.compile.backends.c.library as library
 
     monkeypatch.setattr(library, "build", lambda text, original=library.build: sources.append(text) or original(text))
     return sources

@@ -14,8 +14,9 @@ from training_cases import DATA, MODEL, X, mse, orders, prepared
 from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
-from tinyflux.compile import build, iteration
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c import build
+from tinyflux.compile.backends.c.build import available
+from tinyflux.training import iteration
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 REPOSITORY = Path(flux.__file__).parents[1]

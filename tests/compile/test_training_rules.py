@@ -7,7 +7,7 @@ import pytest
 from training_cases import assert_same, eager, mse
 
 import tinyflux as flux
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 from tinyflux.optimise import MODIFIERS, RULES, schedules
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")

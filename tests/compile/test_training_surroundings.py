@@ -11,8 +11,8 @@ from training_cases import DATA, X, Y, dense, mse, prepared
 from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
-from tinyflux.compile.build import available
-from tinyflux.compile.guards import Guards
+from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.guards.guards import Guards
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

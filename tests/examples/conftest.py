@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from flux_mnist_helpers import LABELS, NO_COMPILER, PIXELS, TEST_PIXELS
 
 from examples import datasets
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 
 @pytest.fixture(name="few_images")

@@ -16,7 +16,7 @@ from examples.flux_mnist import training, workers
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import Run
 from examples.flux_mnist.progress import Display
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 DATASET = {"dataset": "digits", "data_sha256": "of no matter here"}
 PATIENCE = 300.0  # seconds for what takes a few, on a machine that is busy

@@ -60,9 +60,9 @@ def by_kernels(loss, parameter):
     sys.path[:0] = [path for path in (str(ROOT / "tests"), str(ROOT / "tests" / "kernels")) if path not in sys.path]
     import cuda_shim
 
-    from tinyflux.compile import trainer
-    from tinyflux.compile.cuda.gradient import Gradient
     from tinyflux.optimise.kernels import launch
+    from tinyflux.training import native as trainer
+    from tinyflux.training.cuda import Gradient
 
     with pytest.MonkeyPatch.context() as patch:
         cuda_shim.install(patch)

@@ -4,7 +4,7 @@ import faults_compiled
 import pytest
 from entries import ENTRIES
 
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 
 @pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.name) for entry in ENTRIES])

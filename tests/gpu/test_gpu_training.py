@@ -16,8 +16,8 @@ import program_cases
 
 import tinyflux as flux
 from examples import mnist, models
-from tinyflux.compile import trainer
-from tinyflux.compile.cuda import gradient
+from tinyflux.training import cuda as gradient
+from tinyflux.training import native as trainer
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)

@@ -4,8 +4,8 @@ import cuda_shim
 import pytest
 
 from tinyflux import device
-from tinyflux.compile import trainer
 from tinyflux.optimise.kernels import launch
+from tinyflux.training import native as trainer
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from program_cases import CASES, FUNCTIONS, arrays
 
 import tinyflux as flux
 from examples import models
-from tinyflux.compile.cuda import gradient, kernels
+from tinyflux.compile.backends.cuda import kernels
 from tinyflux.optimise.kernels import watch
+from tinyflux.training import cuda as gradient
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leakyrelu", "elu", "gelu", "swish", "softplus", "softmax"]
 LOSSES = ["mse", "mae", "huber", "crossentropy", "logitcrossentropy", "binarycrossentropy", "logitbinarycrossentropy"]

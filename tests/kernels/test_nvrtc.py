@@ -16,10 +16,10 @@ from program_cases import CASES, FUNCTIONS, arrays
 
 import tinyflux as flux
 from examples import models
-from tinyflux.compile.cuda.gradient import Gradient
 from tinyflux.installed import pip_install
 from tinyflux.optimise.kernels import source
 from tinyflux.optimise.schedules import Scheduled, at
+from tinyflux.training.cuda import Gradient
 
 ARCHITECTURES = ["sm_75", "sm_80", "sm_90"]
 OPTIONS = ["-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"]  # CuPy's, and a log

@@ -6,8 +6,8 @@ from program_cases import data, loss, network, trained
 from scipy import special
 
 import tinyflux as flux
-from tinyflux.compile import trainer
-from tinyflux.compile.cuda import gradient
+from tinyflux.training import cuda as gradient
+from tinyflux.training import native as trainer
 
 pytestmark = pytest.mark.usefixtures("compiling")
 

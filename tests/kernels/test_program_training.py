@@ -9,7 +9,7 @@ from device_standin import DeviceArray
 from program_cases import InOrder, check_trained, data, loss, network
 
 import tinyflux as flux
-from tinyflux.compile.cuda import gradient
+from tinyflux.training import cuda as gradient
 
 pytestmark = pytest.mark.usefixtures("compiling")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 MODIFIERS = [
     flux.WeightDecay(0.5),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tinyflux.compile import stepping
-from tinyflux.compile.compiler import available
+from tinyflux.compile.backends.c.compiler import available
 from tinyflux.optimise import MODIFIERS, RULES, flat, schedules, step
+from tinyflux.training import native_update as stepping
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 BLOCK = 64  # elements

@@ -9,7 +9,7 @@ import recipes
 from drawing import Draw
 from fuzz import run
 
-from tinyflux.compile.build import available
+from tinyflux.compile.backends.c.build import available
 
 MANY, SOME = 700, 240  # programs
 

@@ -1,22 +1,19 @@
-"""A training step, or any function written in NumPy, as native code.
+"""Functions written in NumPy as native code.
 
-    symbolic -> program -> schedule -> emit -> build -> run
+    trace -> ir -> schedule -> codegen -> backends
 
-`symbolic.py` records what NumPy is asked (`lower/` says what that means), `program.py` holds it as one list of
-operations, `schedule.py` decides what is stored and what is fused, `emit.py`, `loops.py` and `source.py` write C,
-`build.py` has it compiled and keeps it, `run.py` and `training.py` call it. For the GPU `cuda/` writes CUDA instead.
+`trace` records what NumPy is asked (`trace/lower` says what that means), `ir` holds it as one list of operations,
+`schedule` decides what is stored and what is fused, `codegen` writes what C and CUDA have in common, and a backend the
+rest. `guards` watches what a function reads from its surroundings; `traced.py` is flux.compile.
 """
 
 import sys
 import types
 from typing import Any
 
-from .build import CompilationFailed, CompilerNotFound
-from .run import compile  # noqa: A004
-from .symbolic import NotCompilable
-from .training import compile_training
+from .traced import compile  # noqa: A004
 
-__all__ = ["CompilationFailed", "CompilerNotFound", "NotCompilable", "compile", "compile_training"]
+__all__ = ["compile"]
 
 
 class _Package(types.ModuleType):

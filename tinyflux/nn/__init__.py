@@ -16,15 +16,7 @@ from .activations import (
 )
 from .initialisers import glorot_normal, glorot_uniform, kaiming_normal, kaiming_uniform, ones, zeros
 from .layers import Chain, Dense, Dropout, Parallel, SkipConnection, flatten, testmode, trainmode
-from .losses import (
-    binarycrossentropy,
-    crossentropy,
-    huber,
-    logitbinarycrossentropy,
-    logitcrossentropy,
-    mae,
-    mse,
-)
+from .losses import binarycrossentropy, crossentropy, huber, logitbinarycrossentropy, logitcrossentropy, mae, mse
 
 __all__ = [
     "Chain",

@@ -4,16 +4,7 @@ from . import schedules
 from .adam import ADAM, AdaBelief, Adam, AdaMax, AdamW, NAdam, OAdam, QHAdam, RAdam
 from .adaptive import AdaDelta, AdaGrad, RMSProp
 from .amsgrad import AMSGrad, Padam
-from .modifiers import (
-    AccumGrad,
-    ClipGrad,
-    ClipNorm,
-    Maximize,
-    NonFiniteNorm,
-    OptimiserChain,
-    SignDecay,
-    WeightDecay,
-)
+from .modifiers import AccumGrad, ClipGrad, ClipNorm, Maximize, NonFiniteNorm, OptimiserChain, SignDecay, WeightDecay
 from .momentum import ASGD, QHM, AggMo, Descent, Lion, Momentum, Nesterov
 from .state import adjust, freeze, setup, thaw, update
 from .yellowfin import YellowFin

@@ -149,8 +149,8 @@ Native = Callable[[Any, Sequence[Any], Any], bool]
 
 def _native(group: Group, rule: Any, own: tuple[Any, ...]) -> Native | None:
     """What steps a block of this step by native code, if it is one that the code is for: it says whether it has."""
-    from ..compile.rule_numbers import floats
-    from ..compile.stepping import native_step
+    from ..training.native_update import native_step
+    from .numbers import floats
 
     x, arrays, _ = max(group.blocks, key=lambda block: block[0].size)
     code = native_step(rule, (*arrays, *own), x)

@@ -1,0 +1,233 @@
+"""The whole C source of a program: its headers, its parts, and the functions that are called from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from ...codegen.expressions import Unit
+from ...codegen.functions import c_type
+from ...ir.program import Node, line_of, written
+from ...schedule import pipelining as ahead
+from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
+from . import loops
+
+
+@cache
+def header() -> str:
+    """What every source begins with: the functions that loops call."""
+    folder = Path(__file__).parent
+    texts = {
+        name: (folder / name).read_text(encoding="utf-8")
+        for name in ("elementary.h", "numbers.h", "scalar.h", "linalg.h", "matmul.h")
+    }
+    texts["matmul.h"] = texts["matmul.h"].replace('#include "matmul.h"', texts["matmul.h"])  # once for each dtype
+    return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts.values())
+
+
+MANY = 40  # kernels in one function: compilers take more than twice the time for one twice as long
+_APART = "__attribute__((noinline)) "
+
+
+Demands = Mapping[Node, tuple[type[Exception], str]]  # see Recording
+
+
+class Source:
+    """A source text, and what there is to know about calling it.
+
+    Attributes:
+        text: the source without its headers.
+        arena: how many bytes the program calculates in.
+        checks: what the number that a function returns says went wrong, from 1: an error's type and message.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        trusted: set[Node],
+        loss: Node | None = None,
+        order: Node | None = None,
+        demands: Demands | None = None,
+    ) -> None:
+        self.unit = Unit(schedule, trusted, order)
+        self.schedule = schedule
+        self._names = {node: f"%{i}" for node, i in self.unit.names.items()}
+        parts = [self._part("after", AFTER), self._part("update", UPDATE)]
+        if schedule.rows is not None:
+            parts += [self._part("before", BEFORE), self._part("block", ROWS, ", int64_t row0, int64_t rows")]
+        parts.append(_CALL if loss is None else self._training(loss, order, demands or {}))
+        listing = "\n".join(written(schedule.nodes))
+        self.text = "\n".join([f"/* The program:\n\n{listing}\n*/\n", *self._functions(), *parts])
+        self.arena = max(self.unit.arena, 64)
+        self.checks = self.unit.checks
+
+    def _functions(self) -> list[str]:
+        """The functions that the parts call, and BLAS where one of them does."""
+        functions = [_BLAS] if self.unit.blas else []
+        for (parameters, statement), name in self.unit.functions.items():
+            functions.append(f"static __attribute__((noinline)) void {name}({parameters}) {{\n    {statement}\n}}\n")
+        return functions
+
+    def _part(self, name: str, phase: int, more: str = "") -> str:
+        """A function that runs the kernels of a phase; if they are many, by functions for some of them each."""
+        kernels = [kernel for kernel in self.schedule.kernels if kernel.phase == phase]
+        if len(kernels) <= MANY:
+            return self._function(name, kernels, more)
+        pieces = [kernels[i : i + MANY] for i in range(0, len(kernels), MANY)]
+        functions = [self._function(f"{name}_{i}", piece, more, _APART) for i, piece in enumerate(pieces)]
+        given = "p, arena" + more.replace("int64_t ", "")
+        calls = [f"    if ((failed = {name}_{i}({given}))) return failed;" for i in range(len(pieces))]
+        head = f"static int {name}(char *const *p, char *arena{more}) {{"
+        return "\n".join([*functions, head, "    int failed;", *calls, "    return 0;", "}\n"])
+
+    def _function(self, name: str, kernels: Sequence[Kernel], more: str, attribute: str = "") -> str:
+        """A function that runs kernels, each with the lines of the program that it calculates."""
+        lines: list[str] = []
+        for kernel in kernels:
+            lines += [f"/* {line_of(node, self._names)} */" for node in kernel.nodes]
+            lines += ["{", *["    " + line for line in indented(loops.written(self.unit, kernel))], "}"]
+        return self._lines(name, lines, more, attribute)
+
+    def _lines(self, name: str, lines: Sequence[str], more: str = "", attribute: str = "") -> str:
+        """A function of lines, after the declarations of the arrays that they name."""
+        head = f"static {attribute}int {name}(char *const *p, char *arena{more}) {{"
+        body = ["    " + line for line in [*lines, "return 0;"]]
+        return "\n".join([head, *self.unit.declarations(), *body, "}\n"])
+
+    def _training(self, loss: Node, order: Node | None, demands: Demands) -> str:
+        """The loop over iterations, each with its own stretch of the order; it returns how many were completed."""
+        assert order is not None
+        name = self.unit.name(loss)
+        looks = [f"if (!{self.unit.name(node)}[0]) return {self.unit.failure(*e)};" for node, e in demands.items()]
+        declared, demanded = "\n".join(self.unit.declarations()), "\n".join(f"    {line}" for line in looks)
+        text = _FINISH.format(declared=declared, loss=f"{name}[0]", demanded=demanded)
+        rows = self.schedule.rows
+        if rows is not None:
+            zero, merge = ("\n    ".join(self._sums(template)) for template in (_ZERO, _MERGE))
+            text += _BLOCKS.format(block=rows.block, length=rows.length, zero=zero, merge=merge)
+        call = f"blocks(p, arena, 0, {rows.count})" if rows else "0"
+        numbers = {"given": self.unit.next, "order": order.params, "stretch": order.size * 8}
+        begin = look = ""
+        if self.schedule.ahead is not None:
+            text += "\n" + self._lines("begin", indented(ahead.begun(self.unit, self.schedule.ahead)))
+            begin, look = (template.format(**numbers) for template in (_BEGIN, _LOOK))
+        return text + _RUN.format(rows=call, begin=begin, look=look, pointers=self.unit.next + bool(begin), **numbers)
+
+    def _sums(self, template: str) -> list[str]:
+        """A statement for every sum over rows: its place, how many elements it has, their type."""
+        rows = self.schedule.rows
+        sums = {n: None for k in self.schedule.kernels for n in k.nodes if rows and n in rows.sums}
+        return [template.format(self.unit.offsets[n], n.size, c_type(n.dtype)) for n in sums]
+
+
+_CALL = """\
+int64_t call(char *const *p, char *arena) {
+    const int failed = after(p, arena);
+    return failed ? failed : update(p, arena);
+}
+"""
+
+_BLAS = """\
+/* BLAS as SciPy has it, by Fortran's conventions: c = op(a) op(b), plus c where add is 1; columns lie in one piece. */
+#define GEMM(T, s)                                                                                                    \\
+    static void (*blas_##s)(char *, char *, int *, int *, int *, T *, T *, int *, T *, int *, T *, T *, int *);       \\
+    static void gemm_##s(char op_a, char op_b, int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b,  \\
+                         int64_t ldb, int add, T *c, int64_t ldc) {                                                   \\
+        T one = 1, beta = add;                                                                                        \\
+        int sizes[] = {m, n, k, lda, ldb, ldc};                                                                       \\
+        blas_##s(&op_a, &op_b, sizes, sizes + 1, sizes + 2, &one, (T *)a, sizes + 3, (T *)b, sizes + 4, &beta, c,     \\
+                 sizes + 5);                                                                                          \\
+    }
+GEMM(float, s)
+GEMM(double, d)
+
+void link_blas(void *sgemm, void *dgemm) {
+    blas_s = sgemm;
+    blas_d = dgemm;
+}
+"""
+
+_ZERO = "memset(arena + {0}, 0, {1} * sizeof({2}));"
+_MERGE = "for (int64_t i = 0; i < {1}; i++) (({2} *)(arena + {0}))[i] += (({2} *)(other + {0}))[i];"
+
+_FINISH = """\
+/* What follows the rows: the loss, and the update unless it is NaN or infinite, or something else is wrong. */
+static int64_t finish(char *const *p, char *arena, double *losses) {{
+    const int failed = after(p, arena);
+    if (failed) return failed;
+{declared}
+    *losses = (double){loss};
+    if (!(fabs(*losses) <= 1.7976931348623157e308)) return -1;
+{demanded}
+    return update(p, arena);
+}}
+"""
+
+_BLOCKS = """
+/* The blocks of rows from `first` on, up to `end`. */
+static int64_t blocks(char *const *p, char *arena, int64_t first, int64_t end) {{
+    {zero}
+    int failed = before(p, arena);
+    for (int64_t i = first; i < end && !failed; i++) {{
+        const int64_t row0 = i * {block};
+        failed = block(p, arena, row0, {length} - row0 < {block} ? {length} - row0 : {block});
+    }}
+    return failed;
+}}
+
+/* The same for a thread that calculates in an arena of its own, and what is left to do when all have done so. */
+int64_t share(char *const *p, char *arena, int64_t first, int64_t end) {{
+    const unsigned mode = flush_subnormals();
+    const int64_t failed = blocks(p, arena, first, end);
+    restore_subnormals(mode);
+    return failed;
+}}
+
+void merge(char *restrict arena, const char *restrict other) {{
+    {merge}
+}}
+
+int64_t conclude(char *const *p, char *arena, double *losses) {{
+    const unsigned mode = flush_subnormals();
+    const int64_t failed = finish(p, arena, losses);
+    restore_subnormals(mode);
+    return failed;
+}}
+"""
+
+_BEGIN = """\
+    p[{given}] = p[{order}];
+    begin(p, arena);
+"""
+_LOOK = """\
+        p[{given}] = p[{order}] + (i + 1 < iterations ? {stretch} : 0);
+"""
+_RUN = """
+/* Returns how many iterations were completed, or -1 - what `finish` returns for an index out of bounds. */
+int64_t run(char *const *given, char *arena, int64_t iterations, double *losses) {{
+    char *p[{pointers}];
+    memcpy(p, given, {given} * sizeof *p);
+    const unsigned mode = flush_subnormals();
+    int64_t i = 0, failed = 0;
+{begin}    while (i < iterations && !failed) {{
+{look}        failed = {rows};
+        if (!failed) failed = finish(p, arena, losses + i);
+        p[{order}] += {stretch};
+        i += !failed;
+    }}
+    restore_subnormals(mode);
+    return failed > 0 ? -1 - failed : i;
+}}
+"""
+
+
+def indented(lines: list[str]) -> list[str]:
+    """Lines with the indentation that their braces call for."""
+    result = []
+    depth = 0
+    for line in lines:
+        depth -= line.startswith("}")
+        result.append("    " * depth + line)
+        depth += line.endswith("{")
+    return result

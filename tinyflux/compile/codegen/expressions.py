@@ -1,0 +1,273 @@
+"""C source: a program, as it is scheduled, written out as loops that a person can read."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ..ir.indexing import c_strides
+from ..ir.program import Node, literal_value
+from ..schedule.fuse import Kernel, Schedule, arena_size
+from . import functions
+from .functions import c_type
+
+Affine = tuple[int, tuple[tuple[str, int], ...]]  # an index in C: a number, and names with their factors
+ZERO: Affine = (0, ())
+
+
+def affine(index: Sequence[Affine], axis: tuple[int, tuple[tuple[int, int], ...]]) -> Affine:
+    """An index of a view, from the indices of its result."""
+    offset, terms = axis
+    return added(offset, [(index[a], stride) for a, stride in terms])
+
+
+def added(offset: int, terms: Sequence[tuple[Affine, int]]) -> Affine:
+    factors: dict[str, int] = {}
+    for (constant, names), stride in terms:
+        offset += stride * constant
+        for name, factor in names:
+            factors[name] = factors.get(name, 0) + stride * factor
+    return offset, tuple(sorted((name, f) for name, f in factors.items() if f))
+
+
+def text(index: Affine) -> str:
+    offset, terms = index
+    parts = [name if factor == 1 else f"{factor} * {name}" for name, factor in terms]
+    return " + ".join([*parts, *([str(offset)] if offset or not parts else [])])
+
+
+class Unit:
+    """What the functions of one source share: where every array lies, and how it is called."""
+
+    def __init__(self, schedule: Schedule, trusted: set[Node], order: Node | None) -> None:
+        self.schedule = schedule
+        self.trusted = trusted
+        self.names = {node: i for i, node in enumerate(schedule.nodes)}
+        for kernel in schedule.kernels:
+            for node in kernel.nodes:
+                self.names.setdefault(node, len(self.names))
+        self.pointers = {r.node: r.pointer for r in schedule.results}
+        self.offsets: dict[Node, int] = {}
+        self.arena = 0
+        for kernel in schedule.kernels:
+            for node in kernel.nodes:
+                if node not in self.pointers and node not in schedule.registers:
+                    self.offsets[node] = self.arena
+                    self.arena += arena_size(self.memory(node), node.dtype.itemsize)
+        self.ahead = self.arena  # where what is calculated ahead lies until its iteration
+        if schedule.ahead is not None:
+            (node,) = schedule.ahead.product.nodes
+            self.arena += arena_size(node.shape, node.dtype.itemsize)
+        inputs = [n.params for n in [*schedule.nodes, *([order] if order else [])] if n.op == "input"]
+        self.next = 1 + max([-1, *self.pointers.values(), *inputs])  # after the given pointers: the next order's
+        self.used: dict[str, tuple[Node, bool]] = {}
+        self.functions: dict[tuple[str, str], str] = {}
+        self.blas = False  # whether BLAS is called
+        self.checks: list[tuple[type[Exception], str]] = []
+
+    def memory(self, node: Node) -> tuple[int, ...]:
+        """The shape in which a node lies in memory: of a node with rows, one block of them."""
+        rows = self.schedule.rows
+        if rows is None or node not in rows.axis:
+            return node.shape
+        axis = rows.axis[node]
+        return (*node.shape[:axis], min(rows.block, rows.length), *node.shape[axis + 1 :])
+
+    def name(self, node: Node, write: bool = False) -> str:
+        """The name of the pointer to an array, which is then declared."""
+        while node.op == "reshape" and node not in self.schedule.stored:
+            node = node.args[0]
+        pointer = node.params if node.op == "input" else self.pointers.get(node)
+        name = f"p{pointer}" if pointer is not None else f"t{self.names[node]}"
+        self.used[name] = (node, write or self.used.get(name, (node, False))[1])
+        return name
+
+    def declarations(self) -> list[str]:
+        lines = []
+        rows = self.schedule.rows
+        for name, (node, write) in self.used.items():
+            const = "" if write else "const "
+            source = f"p[{name[1:]}]" if name[0] == "p" else f"(arena + {self.offsets[node]})"
+            line = f"{const}{c_type(node.dtype)} *restrict {name} = ({const}{c_type(node.dtype)} *){source}"
+            axis = rows.shifted.get(node) if rows else None
+            shift = f" + row0 * {c_strides(node.shape)[axis]}" if axis is not None else ""
+            lines.append(f"    {line}{shift};")
+        self.used = {}
+        return lines
+
+    def failure(self, kind: type[Exception], message: str) -> int:
+        """The number that a C function returns for an error."""
+        if (kind, message) not in self.checks:
+            self.checks.append((kind, message))
+        return self.checks.index((kind, message)) + 1
+
+    def lengths(self, shape: Sequence[int], row: int | None) -> list[str]:
+        """The lengths of loops; along the rows of a block it is a number only where all blocks have as many."""
+        rows = self.schedule.rows
+        of_rows = "rows" if rows is None or rows.length % rows.block else str(rows.block)
+        return [of_rows if i == row else str(n) for i, n in enumerate(shape)]
+
+    def function(self, kind: str, parameters: str, statement: str) -> str:
+        """The name of a function of the source's own; one of equal parameters and statement is made once."""
+        return self.functions.setdefault((parameters, statement), f"{kind}{len(self.functions)}")
+
+
+class Body:
+    """The statements inside a loop that calculate values, each once."""
+
+    def __init__(self, unit: Unit, kernel: Kernel) -> None:
+        self.unit = unit
+        self.kernel = kernel
+        self.counter = itertools.count()
+        self.outside: list[str] = []  # before the loops: what is the same in all of their rounds
+        self.lines: list[str] = []
+        self.known: dict[Any, str] = {}
+        self.checked = False  # whether it may leave the loop, for an index that is out of bounds
+        self.inside: set[str] = set()  # names that are declared in the loops
+        self.branches = 0  # how many branches the next line stands in
+
+    def place(self, expression: str) -> list[str]:
+        """Where an expression is to be calculated: in the loops, or before them if it is always the same."""
+        names = re.findall(r"\b[iv]\d+\b", expression)
+        varies = self.branches or any(name[0] == "i" or name in self.inside for name in names)
+        return self.lines if varies else self.outside
+
+    def declared(self, lines: list[str]) -> str:
+        """A new name, for a declaration in `lines`."""
+        name = f"v{next(self.counter)}"
+        if lines is self.lines:
+            self.inside.add(name)
+        return name
+
+    def keep(self, node: Node, index: tuple[Affine, ...], expression: str) -> str:
+        lines = self.place(expression)
+        name = self.declared(lines)
+        lines.append(f"const {c_type(node.dtype)} {name} = {expression};")
+        self.known[node, index] = name
+        return name
+
+    def value(self, node: Node, index: tuple[Affine, ...], calculate: bool = False) -> str:
+        """A name or number for one element of a node."""
+        number = literal_value(node)
+        if number is not None:
+            written = functions.number(number, node.dtype)
+            return f"({written})" if written.startswith("-") else written
+        found = self.known.get((node, index))
+        if found is not None:
+            return found
+        node = self.kernel.copies.get(node, node)
+        if not calculate and (node.op in ("input", "reshape") or node in self.unit.schedule.stored):
+            return self.keep(node, index, self.load(node, index))
+        return getattr(self, f"_{node.op}")(node, index)
+
+    def stores(self, at: tuple[Affine, ...]) -> list[str]:
+        """The statements that store what the kernel calculates for one element."""
+        stores = []
+        for node in self.kernel.nodes:
+            value = self.value(node, at, calculate=True)
+            self.known[node, at] = value
+            if node not in self.unit.schedule.registers:
+                stores.append(f"{self.unit.name(node, write=True)}[{text(self.offset(node, at))}] = {value};")
+        return stores
+
+    def load(self, node: Node, index: Sequence[Affine]) -> str:
+        if node in self.unit.schedule.registers:
+            raise AssertionError(f"{node} is in no register of this loop")
+        return f"{self.unit.name(node)}[{text(self.offset(node, index))}]"
+
+    def offset(self, node: Node, index: Sequence[Affine]) -> Affine:
+        return added(0, list(zip(index, c_strides(self.unit.memory(node)))))
+
+    def _view(self, node: Node, index: tuple[Affine, ...]) -> str:
+        return self.value(node.args[0], tuple(affine(index, axis) for axis in node.params))
+
+    def _reshape(self, node: Node, index: tuple[Affine, ...]) -> str:
+        return self.keep(node, index, f"{self.unit.name(node.args[0])}[{text(self.offset(node, index))}]")
+
+    def _iota(self, node: Node, index: tuple[Affine, ...]) -> str:
+        rows = self.unit.schedule.rows
+        shift = " + row0" if rows and node in rows.shifted else ""
+        return self.keep(node, index, f"{text(index[0])}{shift}")
+
+    def _map(self, node: Node, index: tuple[Affine, ...]) -> str:
+        args = [self.value(x, index) for x in node.args]
+        branch = node.args[1] if node.params == "where" else node.args[0]
+        return self.keep(node, index, functions.written(node.params, args, branch.dtype, node.dtype))
+
+    def _gather(self, node: Node, index: tuple[Affine, ...]) -> str:
+        return self.value(node.args[0], self.picked(node, node.args[0].shape, index))
+
+    def picked(self, node: Node, shape: Sequence[int], index: tuple[Affine, ...]) -> tuple[Affine, ...]:
+        """The indices of what a gather reads, or a scatter writes."""
+        axes, position = node.params[:2]
+        indices = node.args[1:]
+        at = index[position : position + indices[0].ndim] if indices else ()
+        result = []
+        for (kind, k), n in zip(axes, shape):
+            result.append(index[k] if kind == "axis" else self.within(indices[k], at, n))
+        return tuple(result)
+
+    def within(self, indices: Node, at: tuple[Affine, ...], length: int) -> Affine:
+        """An index that is read from an array, after a look at whether it is one."""
+        source = indices
+        while source.op == "view":
+            source = source.args[0]
+        number = literal_value(indices)
+        if number is not None:
+            if not -length <= number < length:
+                raise IndexError(f"index {number} is out of bounds for an axis of length {length}")
+            return (int(number) % length, ())
+        raw = self.value(indices, at)
+        if source in self.unit.trusted:
+            return (0, ((raw, 1),))
+        lines = self.place(raw)
+        self.checked = self.checked or lines is self.lines
+        code = self.unit.failure(IndexError, f"an index is out of bounds for an axis of length {length}")
+        name = self.declared(lines)
+        lines.append(f"if ({raw} < -{length}ll || {raw} >= {length}ll) return {code};")
+        lines.append(f"const int64_t {name} = {raw} < 0 ? {raw} + {length} : {raw};")
+        return (0, ((name, 1),))
+
+    def _join(self, node: Node, index: tuple[Affine, ...]) -> str:
+        axis = node.params
+        name = self.declared(self.lines)
+        self.lines.append(f"{c_type(node.dtype)} {name};")
+        self.branches += 1
+        start = 0
+        for i, piece in enumerate(node.args):
+            end = start + piece.shape[axis]
+            last = i == len(node.args) - 1
+            head = f"if ({text(index[axis])} < {end})" if not last else ""
+            self.lines.append(f"{'else ' if i else ''}{head} {{".strip().replace("  ", " "))
+            before = dict(self.known)
+            moved = tuple(added(-start, [(a, 1)]) if k == axis else a for k, a in enumerate(index))
+            self.lines.append(f"{name} = {self.value(piece, moved)};")
+            self.known = before
+            self.lines.append("}")
+            start = end
+        self.branches -= 1
+        self.known[node, index] = name
+        return name
+
+
+def loops(names: Sequence[tuple[str, str]], inner: list[str], pragma: str = "") -> list[str]:
+    """Nested loops, the innermost with a pragma; one of length 1 is none."""
+    open_ = [(v, n) for v, n in names if n != "1"]
+    lines = []
+    for i, (v, n) in enumerate(open_):
+        if pragma and i == len(open_) - 1:
+            lines.append(pragma)
+        lines.append(f"for (int64_t {v} = 0; {v} < {n}; {v}++) {{")
+    return [*lines, *inner, *["}"] * len(open_)]
+
+
+def indices(shape: Sequence[int]) -> tuple[Affine, ...]:
+    """The indices of an element in loops along all axes: i0, i1 …"""
+    return tuple(ZERO if n == 1 else (0, ((f"i{k}", 1),)) for k, n in enumerate(shape))
+
+
+def zeroed(name: str, shape: Sequence[int]) -> str:
+    return f"memset({name}, 0, {math.prod(shape)} * sizeof *{name});"

@@ -1,0 +1,101 @@
+"""Guards: what a function reads from its surroundings, and whether that is still the same.
+
+A program is a function as it was when it was recorded. So all that the function can read is looked at, from itself
+onwards: globals, closures, defaults, attributes by the names that occur in its code or in that of anything it can call,
+the items of containers, arrays. This gives
+
+*   a key, which is equal only if all is the same but for the arrays; numbers are compared by their bits;
+*   the arrays, of which `Contents` keeps copies;
+*   a list of places with the object found at each. While each holds the very same object nothing has changed, for
+    whatever can change inside an object has places of its own. Checking that is all that a call costs.
+
+What can change but can't be looked at (a generator, a file, a clock) is NotCompilable, by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import call, is_
+from typing import Any
+
+from ...nodes import kinds
+from .layouts import written_path
+from .walk import Walk
+
+
+class Guards:
+    """Looks at what functions read from their surroundings: called with them, it returns a `Snapshot`.
+
+    >>> space = {"rate": 2}  # another module's names: those of tinyflux itself aren't looked at
+    >>> f = eval("lambda x: rate * x", space)
+    >>> guards = Guards()
+    >>> before = guards(f).key; space["rate"] = 3; guards(f).key == before
+    False
+    """
+
+    def __init__(self) -> None:
+        self._names: frozenset[str] = frozenset()
+        self._whole = self._trees = False
+        self._last: Snapshot | None = None
+        self._keys: dict[Any, int] = {}
+
+    def __call__(self, *roots: Any) -> Snapshot:
+        """The surroundings of functions, of objects that are called, and of classes whose methods are."""
+        last = self._last
+        if last is not None and len(roots) == len(last.roots) and all(map(is_, roots, last.roots)) and last.holds():
+            return last
+        while True:
+            walk = Walk(self._names, self._whole, self._trees)
+            walk.run(roots)
+            if (walk.names, walk.whole, walk.trees) == (self._names, self._whole, self._trees):
+                break
+            self._names, self._whole, self._trees = frozenset(walk.names), walk.whole, walk.trees
+        self._last = found = Snapshot(roots, walk, self._keys.setdefault(tuple(walk.tokens), len(self._keys)))
+        return found
+
+
+class Snapshot:
+    """Surroundings as they were at one time.
+
+    Attributes:
+        key: equal to that of another snapshot of the same `Guards` only if all is the same but the arrays.
+        arrays: those that were found.
+        generators: those of random numbers that were found, with their places.
+        traced: where there is an array that a gradient or a recording goes through, or nothing.
+    """
+
+    def __init__(self, roots: Sequence[Any], walk: Walk, key: int) -> None:
+        self.roots = roots
+        self.key = key
+        self.arrays = [x for x, _ in walk.arrays]
+        self.generators = [(written_path(path), x) for x, path in walk.generators]
+        self.traced = walk.traced
+        self._walk = walk
+        self._known = len(kinds)
+
+    def holds(self) -> bool:
+        """Whether the same objects are still at all places."""
+        walk = self._walk
+        if walk.trees and self._known != len(kinds):
+            return False  # objects of another class have been nodes of a tree
+        try:
+            return all(map(is_, map(call, walk.reads), walk.values)) and all(
+                [len(x) == len(items) and all(map(is_, x, items)) for x, items in walk.items]  # noqa: C419 (faster)
+            )
+        except (ValueError, RuntimeError):  # a cell that became empty, a dict that another thread changes
+            return False
+
+    def has(self, wanted: set[int]) -> bool:
+        """Whether one of some objects, by their ids, was found; or an array that is a view of one."""
+        return not wanted.isdisjoint(self._walk.found) or any(
+            id(getattr(x, "base", None)) in wanted for x in self.arrays
+        )
+
+    def difference(self, other: Snapshot) -> str:
+        """Where another snapshot differs, as Python writes it."""
+        one, two = self._walk, other._walk
+        places = zip(one.tokens, two.tokens, one.paths)
+        return written_path(next((path for a, b, path in places if a != b), (one.paths or [None])[-1]))
+
+    def path(self, array: Any) -> str:
+        return written_path(next((path for x, path in self._walk.arrays if x is array), None))

@@ -1,0 +1,1 @@
+"""What is calculated into memory, in which loops, and in which order."""

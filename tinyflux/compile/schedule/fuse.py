@@ -1,0 +1,330 @@
+"""The schedule: what is calculated into memory, in which loops, and in which order.
+
+A node that is not `stored` is calculated anew wherever it is read, inside the loop of its reader (it is fused into it).
+That costs nothing if every element is read once, and little if it is cheap; everything else is stored. Stored maps of
+one shape share a loop (a `Kernel`) where what they read allows it; what only their own loop reads lies in registers.
+
+Results may overwrite inputs (parameters, an optimiser's state): whoever else reads such an input does so before, or
+reads a copy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..codegen.functions import cost
+from ..ir.indexing import Map, composed, identity, is_identity
+from ..ir.program import Node, needed
+from .contraction import Product, recognised
+from .tiling import RowPlan
+
+if TYPE_CHECKING:
+    from .pipelining import Ahead
+
+ALWAYS = ("reduce", "scan", "scatter", "call")  # what can't be calculated one element at a time
+STORE = 3  # multiplications: what it costs to write an element and read it again
+LONG = 200  # the cost from which an expression is cut in two
+DEEP = 100  # the same for its depth, as it is written by recursion
+CROWDED = 1000  # the cost up to which nodes share a loop: the compiler's time grows with the square of it
+
+BEFORE, ROWS, AFTER, UPDATE = range(4)  # see rows.py; an update overwrites inputs, after the loss has been looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A node whose value is wanted, and where: in the memory of the input `overwrites`, or in that of a pointer."""
+
+    node: Node
+    pointer: int
+    overwrites: Node | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class Kernel:
+    """A loop, and the nodes that it stores.
+
+    Attributes:
+        kind: map, or the kind of its one node, or `product` for a product of matrices.
+        shape: the lengths of its loops.
+        weight: what one round of the loop costs.
+        copies: for inputs that are overwritten before this kernel reads them, reshaped or not, the copies to read.
+    """
+
+    kind: str
+    phase: int
+    shape: tuple[int, ...]
+    nodes: list[Node]
+    product: Product | None = None
+    weight: int = 0
+    copies: dict[Node, Node] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Schedule:
+    """What `planned` returns.
+
+    Attributes:
+        nodes: the program.
+        kernels: in the order in which they run.
+        stored: the nodes that lie in memory, or in the registers of their kernel.
+        registers: those of them that lie in registers alone.
+        results: where results go.
+        rows: how the rows of a large batch are cut into blocks, or None.
+        ahead: the product that is calculated for the next iteration, or None.
+    """
+
+    nodes: list[Node]
+    kernels: list[Kernel]
+    stored: set[Node]
+    registers: set[Node]
+    results: list[Result]
+    rows: RowPlan | None
+    ahead: Ahead | None = None
+
+
+def planned(
+    results: Sequence[Result], loss: Node | None = None, rows: RowPlan | None = None, demands: Iterable[Node] = ()
+) -> Schedule:
+    """Schedule a program.
+
+    Arguments:
+        results: what it is to calculate.
+        loss: the node that is looked at before inputs are overwritten.
+        rows: which nodes are calculated in blocks of rows.
+        demands: nodes that are looked at together with the loss.
+    """
+    wanted = [*([loss] if loss is not None else []), *demands]
+    in_rows = [*rows.axis, *rows.sums] if rows is not None else []
+    early = set(needed([r.node for r in results if r.overwrites is None] + wanted + in_rows))
+    results = _separated(results, early)
+    roots = [r.node for r in results] + wanted
+    nodes = needed(roots)
+    stored = _stored(nodes, roots)
+    early |= {r.node for r in results if r.overwrites is None}
+    writers = {r.node for r in results if r.overwrites is not None}
+
+    def phase(node: Node) -> int:
+        if rows is not None and rows.phase(node) != AFTER:
+            return rows.phase(node)
+        return AFTER if node in early and node not in writers else UPDATE
+
+    kernels: list[Kernel] = []
+    place: dict[Node, int] = {}
+    late = set(writers)  # and what is calculated of their new values
+    for node in nodes:
+        if any(x in late for x in node.args):
+            late.add(node)
+    for node in sorted(stored - late, key=lambda n: (phase(n), n.number)):
+        _put(node, phase(node), kernels, place, stored)
+    for node in sorted(stored & late, key=lambda n: n.number):
+        first = _earliest(node, results, kernels, stored) if node in writers else 0
+        _put(node, UPDATE, kernels, place, stored, first)
+    kernels = _sunk(kernels, stored, set(roots))
+    place = {node: i for i, kernel in enumerate(kernels) for node in kernel.nodes}
+    _protect(nodes, kernels, results, place, stored)
+    registers = _registers(kernels, place, stored, set(roots))
+    return Schedule(nodes, kernels, stored, registers, results, rows)
+
+
+def _separated(results: Sequence[Result], early: set[Node]) -> list[Result]:
+    """Every result a node of its own that a loop can write; what overwrites is a map that nobody needs early."""
+    seen: set[Node] = set()
+    separated: list[Result] = []
+    for r in results:
+        node = r.node
+        kinds = ("map", *ALWAYS) if r.overwrites is None else ("map",)
+        if node in seen or node.op not in kinds or (r.overwrites is not None and node in early):
+            node = Node("map", (node,), "positive", node.shape, node.dtype, node.weak, 10**9 + len(separated))
+        seen.add(node)
+        separated.append(dataclasses.replace(r, node=node))
+    return separated
+
+
+def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> set[Node]:
+    """Decide for every node whether it is stored, from how often its elements are read and what they cost."""
+    stored = {n for n in nodes if n.op in ALWAYS or n in roots}
+    costs: dict[Node, int] = {}
+    depths: dict[Node, int] = {}
+    for n in nodes:
+        inlined = sum(costs[x] for x in n.args)
+        depth = 1 + max((depths[x] for x in n.args), default=0)
+        own = {"map": cost(n.params) if n.op == "map" else 0, "join": 2, "view": 0, "gather": 1}
+        if n.op in ("map", "join") and (own[n.op] + inlined > LONG or depth > DEEP):
+            stored.add(n)
+        depths[n] = 0 if n in stored else depth
+        costs[n] = own[n.op] + inlined if n.op in own and n not in stored else 0
+    reads: dict[Node, float] = defaultdict(float)
+    for n in reversed(nodes):
+        if n.op in ("map", "join") and n not in stored:
+            again = reads[n] / max(n.size, 1) - 1
+            if costs[n] > 0 if n.size == 1 else again * costs[n] > STORE:
+                stored.add(n)
+        if n in stored:
+            reads[n] = n.args[0].size if n.op in ALWAYS else n.size
+        for x in n.args:
+            reads[x] += reads[n] * (x.size / max(n.size, 1) if n.op == "join" else 1)
+            if n.op == "reshape" or n.op == "call" or (n.op == "gather" and x is n.args[0]):
+                _force(x, stored)
+    return stored
+
+
+def _force(x: Node, stored: set[Node]) -> None:
+    """See to it that a node lies in memory."""
+    if x.op not in ("input", "reshape"):
+        stored.add(x)
+
+
+def bases(node: Node, stored: set[Node]) -> Iterator[tuple[Node, Map | None]]:
+    """What is read in the calculation of one element of a stored node.
+
+    Yields: an input or stored node, and the map that leads from the element's indices to those of what is read, or
+    None where that isn't affine, or isn't by elements.
+    """
+    todo: list[tuple[Node, Map | None, bool]] = [(node, identity(node.ndim), True)]
+    seen = set()
+    while todo:
+        n, at, top = todo.pop()
+        if (n, at) in seen:
+            continue
+        seen.add((n, at))
+        if not top and (n.op == "input" or n in stored):
+            yield n, at
+        elif n.op == "reshape":
+            todo.append((n.args[0], None, False))
+        elif n.op == "view":
+            todo.append((n.args[0], None if at is None else composed(n.params, at), False))
+        elif n.op == "map":
+            todo += [(x, at, False) for x in n.args]
+        else:
+            todo += [(x, None, False) for x in n.args]
+
+
+def _put(
+    node: Node, phase: int, kernels: list[Kernel], place: dict[Node, int], stored: set[Node], first: int = 0
+) -> None:
+    """Enter a stored node into the first kernel that can take it, or into a new one."""
+    product = recognised(node, stored) if node.op == "reduce" else None
+    kind = "product" if product else node.op if node.op in ALWAYS else "map"
+    weight = _weight(node, stored)
+    if kind == "map":
+        apart: dict[Node, bool] = {}
+        for x, at in bases(node, stored):
+            if x in place:
+                same = at is not None and is_identity(at, x.shape, node.shape)
+                apart[x] = apart.get(x, False) or not same
+        for x, other in apart.items():
+            first = max(first, place[x] + other)
+        for i in range(first, len(kernels)):
+            k = kernels[i]
+            if k.kind == "map" and k.shape == node.shape and k.phase == phase and k.weight + weight <= CROWDED:
+                k.nodes.append(node)
+                k.weight += weight
+                place[node] = i
+                return
+    place[node] = len(kernels)
+    kernels.append(Kernel(kind, phase, node.shape, [node], product, weight))
+
+
+def _weight(node: Node, stored: set[Node]) -> int:
+    """What the calculation of one element costs."""
+    seen = {node}
+    todo = [node]
+    total = 0
+    while todo:
+        n = todo.pop()
+        total += cost(n.params) if n.op == "map" else 1
+        inlined = [x for x in n.args if x not in stored and x not in seen]
+        seen.update(inlined)
+        todo += inlined
+    return total
+
+
+def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], stored: set[Node]) -> int:
+    """The first kernel in which an input may be overwritten: after all that read it otherwise than at its place."""
+    target = next(r.overwrites for r in results if r.node is writer)
+    first = 0
+    for i, kernel in enumerate(kernels):
+        for node in kernel.nodes:
+            for x, at in bases(node, stored):
+                if x is target:
+                    first = max(first, i + (at is None or not is_identity(at, x.shape, writer.shape)))
+    return first
+
+
+def _sunk(kernels: list[Kernel], stored: set[Node], kept: set[Node]) -> list[Kernel]:
+    """Move what a single later loop of the same shape reads, element by element, into that loop."""
+    readers: dict[Node, set[tuple[int, bool]]] = defaultdict(set)  # by node: the kernel, whether at the same element
+    for i, kernel in reversed(list(enumerate(kernels))):
+        for node in sorted(kernel.nodes, key=lambda n: -n.number):
+            j, same = next(iter(readers[node])) if len(readers[node]) == 1 else (i, False)
+            if (
+                same
+                and node not in kept
+                and kernel.kind == kernels[j].kind == "map"
+                and kernels[j].phase == kernel.phase
+                and kernels[j].weight + _weight(node, stored) <= CROWDED
+            ):
+                kernels[j].weight += _weight(node, stored)
+                kernel.nodes.remove(node)
+                kernels[j].nodes.append(node)
+                kernels[j].nodes.sort(key=lambda n: n.number)
+            else:
+                j = i
+            for x, at in bases(node, stored):
+                readers[x].add((j, at is not None and is_identity(at, x.shape, kernel.shape)))
+    return [k for k in kernels if k.nodes]
+
+
+def _protect(
+    nodes: Sequence[Node],
+    kernels: list[Kernel],
+    results: Sequence[Result],
+    place: dict[Node, int],
+    stored: set[Node],
+) -> None:
+    """Have kernels that would read an input after it was overwritten read a copy."""
+    overwritten = {r.overwrites: place[r.node] for r in results if r.overwrites is not None}
+    copies: dict[Node, Node] = {}
+    for i, kernel in enumerate(kernels):
+        for node in kernel.nodes:
+            for x, at in bases(node, stored):
+                if x not in overwritten or i < overwritten[x]:
+                    continue
+                if i == overwritten[x] and at is not None and is_identity(at, x.shape, kernel.shape):
+                    continue
+                if x not in copies:
+                    copies[x] = Node("map", (x,), "positive", x.shape, x.dtype, x.weak, -1 - len(copies))
+                kernel.copies[x] = copies[x]
+    first = next((i for i, k in enumerate(kernels) if k.phase == UPDATE), len(kernels))
+    for node in nodes:
+        if node.op == "reshape" and node.args[0] in copies:
+            reshaped = Node("reshape", (copies[node.args[0]],), None, node.shape, node.dtype, node.weak, node.number)
+            for kernel in kernels:
+                if node.args[0] in kernel.copies:
+                    kernel.copies[node] = reshaped
+    for copy in copies.values():
+        stored.add(copy)
+        kernels.insert(first, Kernel("map", UPDATE, copy.shape, [copy]))
+    place.clear()
+    place.update({node: i for i, kernel in enumerate(kernels) for node in kernel.nodes})
+
+
+def _registers(kernels: list[Kernel], place: dict[Node, int], stored: set[Node], kept: set[Node]) -> set[Node]:
+    """Stored nodes that only their own kernel reads, element by element."""
+    outside = set(kept)
+    for i, kernel in enumerate(kernels):
+        for node in kernel.nodes:
+            for x, at in bases(node, stored):
+                if x in place and (place[x] != i or at is None or not is_identity(at, x.shape, kernel.shape)):
+                    outside.add(x)
+        outside.update(kernel.copies.values())
+    return {n for k in kernels if k.kind == "map" for n in k.nodes if n not in outside}
+
+
+def arena_size(shape: Sequence[int], itemsize: int) -> int:
+    """What an array occupies, in bytes: whole cache lines."""
+    return -(-math.prod(shape) * itemsize // 64) * 64

@@ -1,0 +1,158 @@
+"""Functions that reduce and accumulate along axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from ....autodiff.rules.accumulations import recurrence
+from ...ir import program
+from ...ir.program import Node
+from ..symbolic import lower, node_of, wrapped
+from .elementwise import cast, loop, promoted
+
+
+def axes_of(x: Node, axis: Any) -> tuple[int, ...]:
+    """The axes that are reduced; a number has the axes 0 and -1, as NumPy has it."""
+    if axis is None or (x.ndim == 0 and axis in (0, -1)):
+        return tuple(range(x.ndim))
+    return tuple(normalize_axis_tuple(axis, x.ndim))
+
+
+def reduced(function: str, x: Node, axis: Any, keepdims: Any, dtype: Any = None) -> Node:
+    axes = axes_of(x, axis)
+    y = program.reduce(function, x, axes, dtype)
+    if keepdims is True:
+        y = program.reshape(y, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
+    return y
+
+
+def _accumulated_dtype(x: Node, dtype: Any) -> Any:
+    """Sums and products of small integers are large ones."""
+    if dtype is not None:
+        return np.dtype(dtype)
+    return x.dtype if x.dtype.kind == "f" or x.dtype.itemsize == 8 else np.dtype("u8" if x.dtype.kind == "u" else "i8")
+
+
+def _seen(x: Node, where: Any, neutral: Any) -> Node:
+    """What a reduction looks at: the neutral element in the place of what is masked."""
+    return x if where is True else node_of(np.where(where, wrapped(x), x.dtype.type(neutral)))
+
+
+def _total(function: str, ufunc: Any, first_axis: bool) -> Any:
+    default = 0 if first_axis else None
+
+    def lowering(
+        a: Any, axis: Any = default, dtype: Any = None, out: None = None, keepdims: Any = False, initial: Any = None,
+        where: Any = True,
+    ) -> Any:  # fmt: skip
+        x = node_of(a)
+        x = _seen(cast(x, _accumulated_dtype(x, dtype)), where, ufunc.identity)
+        y = reduced(function, x, axis, keepdims)
+        return y if initial is None else ufunc(wrapped(y), wrapped(cast(node_of(initial), y.dtype)))
+
+    return lowering
+
+
+for _first, _add, _multiply in ((True, np.add.reduce, np.multiply.reduce), (False, np.sum, np.prod)):
+    lower(_add)(_total("sum", np.add, _first))
+    lower(_multiply)(_total("product", np.multiply, _first))
+
+
+@lower(np.mean)
+def _mean(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False, *, where: Any = True
+) -> Any:
+    x = node_of(a)
+    x = cast(x, dtype or (x.dtype if x.dtype.kind == "f" else np.float64))  # sums of integers could overflow
+    count: Any = math.prod(x.shape[i] for i in axes_of(x, axis))
+    if where is not True:
+        count = np.sum(np.broadcast_to(wrapped(node_of(where)), x.shape), axis=axis, dtype=x.dtype, keepdims=keepdims)
+    y = wrapped(reduced("sum", _seen(x, where, 0), axis, keepdims)) / count
+    return cast(y.node, x.dtype)
+
+
+def _extremum(function: str, ufunc: Any, first_axis: bool) -> Any:
+    def lowering(
+        a: Any, axis: Any = 0 if first_axis else None, out: None = None, keepdims: Any = False, initial: Any = None,
+        where: Any = True,
+    ) -> Any:  # fmt: skip
+        x = node_of(a)
+        if initial is None and any(x.shape[i] == 0 for i in axes_of(x, axis)):
+            raise ValueError(f"{function} of no elements has no value")
+        lowest, highest = (0, 1) if x.dtype.kind == "b" else (-np.inf, np.inf)
+        if x.dtype.kind in "iu":
+            lowest, highest = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
+        y = reduced(function, _seen(x, where, lowest if ufunc is np.maximum else highest), axis, keepdims)
+        return y if initial is None else ufunc(wrapped(y), wrapped(cast(node_of(initial), y.dtype)))
+
+    return lowering
+
+
+lower(np.max, np.amax)(_extremum("maximum", np.maximum, False))
+lower(np.min, np.amin)(_extremum("minimum", np.minimum, False))
+lower(np.maximum.reduce)(_extremum("maximum", np.maximum, True))
+lower(np.minimum.reduce)(_extremum("minimum", np.minimum, True))
+
+
+def _logical(function: str) -> Any:
+    def lowering(a: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
+        return reduced(function, cast(node_of(a), np.bool_), axis, keepdims)
+
+    return lowering
+
+
+lower(np.all)(_logical("minimum"))
+lower(np.any)(_logical("maximum"))
+lower(np.count_nonzero)(
+    lambda a, axis=None, *, keepdims=False: reduced("sum", cast(cast(node_of(a), np.bool_), np.int64), axis, keepdims)
+)
+
+
+def _position(function: str) -> Any:
+    def lowering(a: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
+        x = node_of(a)
+        if any(x.shape[i] == 0 for i in axes_of(x, axis)):
+            raise ValueError(f"{function} of no elements has no value")
+        if axis is None:
+            y = program.reduce(function, program.reshape(x, (x.size,)), (0,), np.int64)
+            return program.reshape(y, (1,) * x.ndim) if keepdims is True else y
+        return reduced(function, x, normalize_axis_index(axis, x.ndim), keepdims, np.int64)
+
+    return lowering
+
+
+lower(np.argmax)(_position("argmax"))
+lower(np.argmin)(_position("argmin"))
+
+
+@lower(np.logaddexp.reduce)
+def _logsumexp(array: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
+    x = node_of(array)
+    return reduced("logaddexp", cast(x, dtype or loop(np.logaddexp, [x, x])[-1]), axis, keepdims)
+
+
+def _scan(function: str, dtype_of: Any) -> Any:
+    def lowering(array: Any, axis: int = 0, dtype: Any = None) -> Node:
+        x = node_of(array)
+        return program.scan(function, [cast(x, dtype_of(x, dtype))], normalize_axis_index(axis, x.ndim))
+
+    return lowering
+
+
+lower(np.add.accumulate)(_scan("sum", _accumulated_dtype))
+lower(np.multiply.accumulate)(_scan("product", _accumulated_dtype))
+lower(np.maximum.accumulate)(_scan("maximum", lambda x, dtype: dtype or x.dtype))
+lower(np.minimum.accumulate)(_scan("minimum", lambda x, dtype: dtype or x.dtype))
+lower(np.logaddexp.accumulate)(_scan("logaddexp", lambda x, dtype: dtype or loop(np.logaddexp, [x, x])[-1]))
+
+
+@lower(recurrence)
+def _recurrence(a: Any, b: Any) -> Node:
+    x, y = node_of(a), node_of(b)
+    dtype = promoted([x, y])
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    return program.scan("recurrence", [program.broadcast(cast(n, dtype), shape) for n in (x, y)], len(shape) - 1)

@@ -1,0 +1,209 @@
+"""Symbolic arrays: they have a shape and a dtype, and record what NumPy asks of them.
+
+A function that is called with symbolic arrays runs once, as it is written, in Python; every NumPy function that it
+calls becomes nodes of the program. `lowerings` says how: it holds, for a NumPy function, one that takes the same
+arguments and makes nodes of them. Functions that are differentiated as they are written in others are compiled so, too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...arrays import on_gpu
+from ...autodiff.operators import ArrayOperators, changes, outer
+from ...autodiff.table import compositions, name_of
+from ...autodiff.tape import Tracked, apply
+from ...errors import NotCompilable
+from ..ir import program
+from ..ir.program import Node
+
+
+class _NoAttribute(NotCompilable, AttributeError):
+    pass
+
+
+lowerings: dict[Any, Callable[..., Any]] = {}
+
+
+def lower(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a function into `lowerings`: called with what NumPy's is called with, it returns nodes."""
+
+    def enter(lowering: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            lowerings[function] = lowering
+        return lowering
+
+    return enter
+
+
+def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> Any:
+    """What becomes of a call of a NumPy function with symbolic arrays among its arguments."""
+    kwargs = {name: x for name, x in (kwargs or {}).items() if x is not np._NoValue}
+    if any(type(x) is Tracked or (type(x) in (list, tuple) and any(type(y) is Tracked for y in x)) for x in args):
+        return apply(function, args, kwargs)  # a gradient is being taken: it opens its boxes first
+    lowering = lowerings.get(function)
+    if lowering is not None:
+        try:
+            return wrapped(lowering(*args, **kwargs))
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error) and "positional argument" not in str(error):
+                raise
+            raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {error}.") from error
+    if function in compositions and function not in _VALUES:
+        return _composed(function, args, kwargs)
+    if isinstance(function, np.ufunc) and function.signature is None and function.nout == 1:
+        from .lower.elementwise import ufunc
+
+        return wrapped(ufunc(function, args, kwargs))
+    if changes(function):
+        raise NotCompilable(_IN_PLACE.format(name_of(function)))
+    if function in _VALUES:
+        raise NotCompilable(
+            f"{name_of(function)} can't be compiled: the shape of its result depends on values. Call it outside of the "
+            "compiled function, or write what follows with np.where."
+        )
+    raise NotCompilable(
+        f"{name_of(function)} can't be compiled: there is no way to write it in C. Write it in other NumPy functions, "
+        "or call it outside of the compiled function."
+    )
+
+
+_VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.trim_zeros, np.bincount}
+
+
+def _composed(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """A function that is written in others, which may lack some of its options."""
+    try:
+        return compositions[function](*args, **kwargs)
+    except TypeError as error:
+        try:
+            inspect.signature(compositions[function]).bind(*args, **kwargs)
+        except TypeError as unknown:
+            raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {unknown}.") from error
+        raise
+
+
+def wrapped(result: Any) -> Any:
+    if isinstance(result, Node):
+        return Symbolic(result)
+    if isinstance(result, tuple) and hasattr(result, "_fields"):
+        return type(result)(*map(wrapped, result))
+    return type(result)(map(wrapped, result)) if type(result) in (list, tuple) else result
+
+
+def node_of(x: Any) -> Node:
+    """The node that stands for an array or a number."""
+    if isinstance(x, Symbolic):
+        return x.node
+    if isinstance(x, np.generic):  # np.float64 is a float, too
+        return program.literal(x.item(), supported(x.dtype))
+    if isinstance(x, (bool, int, float)):
+        if isinstance(x, int) and not -(2**63) <= x < 2**64:
+            raise NotCompilable(f"the number {x} can't be compiled: it has more than 64 bits. Write it as a float.")
+        return program.literal(x, np.bool_ if isinstance(x, bool) else None, weak=not isinstance(x, bool))
+    if isinstance(x, Node):
+        return x
+    there = on_gpu(x)
+    if there or type(x) is np.ndarray:
+        if there != program.recording().gpu:
+            raise NotCompilable(ON_GPU if there else IN_NUMPY)
+        supported(x.dtype)
+        return program.recording().capture(x)
+    if isinstance(x, (list, tuple)) and not any(isinstance(item, Symbolic) for item in x):
+        return node_of(np.asarray(x))
+    if isinstance(x, (list, tuple)):
+        return node_of(np.stack([wrapped(node_of(item)) for item in x]))
+    raise NotCompilable(f"a {type(x).__name__} among the arguments of a NumPy function can't be compiled.")
+
+
+def supported(dtype: Any) -> Any:
+    """The dtype, or NotCompilable."""
+    if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype == np.float16:
+        raise NotCompilable(f"arrays of {dtype} can't be compiled; real numbers of 4 or 8 bytes and integers can.")
+    if not dtype.isnative:
+        raise NotCompilable(f"arrays of {dtype}, with swapped bytes, can't be compiled: x.astype(x.dtype.name) can.")
+    return dtype
+
+
+class Symbolic(ArrayOperators):
+    """An array of which only shape and dtype are known, and how it is calculated: a node of the program."""
+
+    __slots__ = ("node",)
+    _apply = staticmethod(record)
+    __hash__ = None  # type: ignore[assignment]  # as arrays are
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is not None:
+            raise NotCompilable(_IN_PLACE.format(f"np.{ufunc.__name__}(…, out=…) or an operator such as +="))
+        if method == "outer":
+            return record(ufunc, outer(*inputs), kwargs)
+        return record(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return record(function, args, kwargs)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotCompilable("np.asarray of an array that is being compiled: its values are not known yet.")
+
+    shape = property(lambda self: self.node.shape)
+    ndim = property(lambda self: self.node.ndim)
+    size = property(lambda self: self.node.size)
+    dtype = property(lambda self: self.node.dtype)
+
+    def demand_finite(self, kind: type[Exception], message: str) -> None:
+        """Have an iteration of training raise an error, and change nothing, where this number is NaN or infinite."""
+        program.recording().demands[program.elementwise("isfinite", [self.node], np.bool_)] = kind, message
+
+    def __getattr__(self, name: str) -> Any:
+        raise _NoAttribute(f"an array that is being compiled has no attribute {name}.")
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without axes")
+        return int(self.shape[0])
+
+    def __repr__(self) -> str:
+        return f"Symbolic({self.node!r}, {self.dtype}, {self.shape})"
+
+    def __bool__(self) -> bool:
+        raise NotCompilable("a branch that depends on an array's values can't be compiled. Write it with np.where.")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise NotCompilable(_IN_PLACE.format("x[…] = …"))
+
+    def _changed(self, other: Any) -> Any:
+        """x += y and the like: it is x = x + y for numbers, but an array would be changed for all that hold it."""
+        if self.ndim:
+            raise NotCompilable(_IN_PLACE.format("An operator such as += (write x = x + …)"))
+        return NotImplemented
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = __ipow__ = __imatmul__ = _changed
+    __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _changed
+
+    def _number(self, *args: Any) -> Any:
+        raise NotCompilable(
+            "float, int or item of an array that is being compiled: its values are not known yet. For z[0] = x[0] "
+            "write np.stack([x[0], …])."
+        )
+
+    __float__ = __int__ = __complex__ = __index__ = item = tolist = _number
+
+
+ON_GPU = (
+    "an array on the GPU can't be compiled: what flux.compile and flux.compile_training make runs on the CPU. Leave "
+    "the function as it is, to CuPy; or bring model and data back by flux.cpu(…). flux.train compiles for the GPU."
+)
+IN_NUMPY = (
+    "an array in NumPy, of the loss, or of what it calls (an active Dropout), can't be compiled with those on the GPU."
+    " Move it by flux.gpu(…)."
+)
+_IN_PLACE = "{} changes an array in place, which can't be compiled. Make a new array."
+
+from . import lower as _lowerings  # noqa: E402, F401  (fills the table)

@@ -1,0 +1,22 @@
+"""The errors that several parts of tinyflux raise."""
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became NaN or infinite; the update it would have led to was not applied."""
+
+
+class NotCompilable(TypeError):
+    """What a function does can't be recorded and compiled: it has to run as plain NumPy.
+
+    >>> import tinyflux as flux
+    >>> issubclass(flux.NotCompilable, TypeError)
+    True
+    """
+
+
+class CompilerNotFound(RuntimeError):
+    """There is no C compiler here, or $CC names none that can be used."""
+
+
+class CompilationFailed(RuntimeError):
+    """The compiler rejected a source, was stopped, or left a library that can't be loaded."""

@@ -1,0 +1,161 @@
+"""flux.compile_training: whole iterations of training as native code."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..arrays import to_numpy
+from ..compile.guards.guards import Guards
+from ..compile.traced import Shown, signature
+from ..errors import NonFiniteLoss, NotCompilable
+from ..optimise.checks import check_model, check_state
+from ..optimise.numbers import settings
+from ..optimise.state import OptimiserState
+from .iteration import Iteration
+
+
+class TrainingStep(Shown):
+    """What `compile_training` returns."""
+
+    def __init__(self, loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int) -> None:
+        check_state("compile_training", opt)
+        if isinstance(batchsize, bool) or not isinstance(batchsize, (int, np.integer)) or batchsize < 1:
+            raise ValueError(f"compile_training: expected batchsize to be a number from 1 on, got {batchsize!r}.")
+        self._loss = loss
+        self._model = model
+        self._opt = opt
+        self._batchsize = int(batchsize)
+        self._guards = Guards()
+        self._apart: list[Any] = []  # the arrays of data that were found to lie in memory of their own
+        self._variants: dict[Any, list[Iteration]] = {}
+
+    def __call__(self, data: Any, order: Any) -> Any:
+        """Make an iteration for each batch of the order.
+
+        Arguments:
+            data: an array, or a tuple or dict of arrays, whose first axis is that of samples; as for DataLoader.
+            order: the numbers of samples, integers of shape (iterations, batchsize), or in one line. An empty one makes
+                the program ready, and nothing else.
+
+        Returns: the loss of each iteration, from before its update, float64 of shape (iterations,).
+
+        Errors: NonFiniteLoss for a loss that is NaN or infinite: the iterations before it stand, its own update is not
+        applied. IndexError for a number that is no sample's; ValueError for an order that isn't whole batches.
+        """
+        order = self._checked(order, min((len(x) for x in tree.leaves(data)), default=0))
+        losses = self.iterate(data, order)
+        if len(losses) and not np.isfinite(losses[-1]):
+            raise NonFiniteLoss(
+                f"compile_training: the loss is {losses[-1]} at iteration {len(losses) - 1}. That update was not "
+                "applied. Look for NaN in the data, or take a smaller learning rate."
+            )
+        return losses
+
+    def iterate(self, data: Any, order: Any, variant: Iteration | None = None) -> Any:
+        """The same for an order that is known to be right, of shape (iterations, size), or None: all of the data, once.
+
+        Returns: the losses; the last one is NaN or infinite where that has stopped it.
+        """
+        variant = variant or self.variant(data, order)
+        losses = np.empty(1 if order is None else len(order))
+        if not len(losses):
+            return losses
+        made = variant.run(tree.leaves(data), order, losses)
+        return losses[: made + 1]
+
+    def _checked(self, order: Any, samples: int) -> Any:
+        order = np.asarray(to_numpy(order))
+        if order.dtype.kind not in "iu" or order.size % self._batchsize:
+            raise ValueError(
+                f"compile_training: expected the order to hold integers, whole batches of {self._batchsize}, got "
+                f"{order.dtype} of shape {order.shape}."
+            )
+        if order.size and not (order.min() >= 0 and order.max() < samples):
+            raise IndexError(
+                f"compile_training: the order has numbers from {order.min()} to {order.max()}, the data {samples:,} "
+                "samples, numbered from 0 on."
+            )
+        return np.ascontiguousarray(order.reshape(-1, self._batchsize), np.int64)
+
+    def variant(self, data: Any, order: Any) -> Iteration:
+        """The program for this kind of data, and for the model, the optimiser and the surroundings as they are now."""
+        check_model("compile_training", self._opt, self._model)
+        arrays: list[Any] = []
+
+        def sample(x: Any) -> Any:
+            arrays.append(x)
+            return x if order is None else x[:0]
+
+        samples = tree.map(sample, data)
+        self._refuse_parameters(arrays)
+        rules = settings(self._opt)
+        leaves: list[Any] = []
+        others: list[Any] = [type(leaf.rule) for leaf in self._opt._leaves]
+        others += [function for _, (_, schedules), _ in rules for function in schedules]
+        size = None if order is None else order.shape[1]
+        form = (size, signature(samples, [], others, True), signature(self._model, leaves, others, True))
+        roots = (self._loss, *others)
+        surroundings = self._guards(*roots)
+        key = (*form, _tied(leaves), rules, surroundings.key)
+        variants = self._variants.setdefault(key, [])
+        variant = next((v for v in variants if v.fits()), None)
+        if variant is None or not variant.contents.same(surroundings.arrays):
+            if variant is not None:
+                variants.remove(variant)
+            look = lambda: self._guards(*roots)  # noqa: E731
+            variant = self._last = Iteration(self._loss, look, self._model, self._opt, data, size)
+            self._variants.setdefault((*key[:-1], variant.key), []).append(variant)
+        variant.model = variant.renewed(self._model, leaves)
+        return variant
+
+    def _refuse_parameters(self, arrays: list[Any]) -> None:
+        """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
+        if len(arrays) == len(self._apart) and all(map(operator.is_, arrays, self._apart)):
+            return
+        changing = [*tree.leaves(self._model), *[leaf.buffer.x for leaf in self._opt._leaves]]
+        if any(np.may_share_memory(x, y) for x in arrays for y in changing):
+            raise NotCompilable("the data is a parameter of the model, or a view of one, which changes: copy it.")
+        self._apart = arrays
+
+    @property
+    def count(self) -> int:
+        """How many programs were compiled."""
+        return sum(map(len, self._variants.values()))
+
+
+def compile_training(loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int = 1) -> TrainingStep:
+    """Whole iterations of training as native code: gradient and update, recorded once, run without Python.
+
+    Arguments:
+        loss: called as `loss(model, *batch)` for data that is a tuple, else as `loss(model, batch)`; returns a scalar.
+        model: its arrays are changed in place, so that compiled and other steps can alternate.
+        opt: what `setup(rule, model)` returned. Its numbers (η, the powers of β …) are read in every call.
+        batchsize: how many samples an iteration takes.
+
+    Returns: a function, called as `step(data, order)`: see `TrainingStep.__call__`. `print(step.program)` and
+    `print(step.source)` show what was recorded, and the C source made of it.
+
+    Errors: NotCompilable, in a call, with the name of an operation that can't be compiled; CompilerNotFound where there
+    is no C compiler.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.seed(0)
+    >>> x = np.linspace(-1, 1, 64, dtype=np.float32).reshape(-1, 1); y = 3 * x + 1
+    >>> model = flux.Dense(1, 1); opt = flux.setup(flux.Descent(0.1), model)
+    >>> step = flux.compile_training(lambda m, x, y: flux.mse(m(x), y), model, opt, batchsize=16)
+    >>> losses = step((x, y), np.random.default_rng(0).integers(64, size=(500, 16)))
+    >>> model.weight.round(2).item(), model.bias.round(2).item()
+    (3.0, 1.0)
+    """
+    return TrainingStep(loss, model, opt, batchsize)
+
+
+def _tied(leaves: Sequence[Any]) -> tuple[int, ...]:
+    """For each array of a model the first place where it stands."""
+    first: dict[int, int] = {}
+    return tuple([first.setdefault(id(x), i) for i, x in enumerate(leaves)])

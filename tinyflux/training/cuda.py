@@ -1,0 +1,268 @@
+"""The loss of a batch and its gradient on the GPU, as a list of launches."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import tree
+from ..arrays import on_gpu
+from ..autodiff import withgradient
+from ..autodiff.gradient import evaluated
+from ..checks import check_loss
+from ..compile.backends.cuda.kernels import THREADS, Launch, Translation
+from ..compile.backends.cuda.memory import shared_out
+from ..compile.guards.contents import Contents
+from ..compile.guards.guards import Guards, Snapshot
+from ..compile.ir import program
+from ..compile.ir.program import Node, Recording, needed, written
+from ..compile.schedule.fuse import Result, planned
+from ..compile.trace.draws import no_draws
+from ..compile.trace.symbolic import Symbolic, node_of, supported
+from ..compile.traced import Shown, refuse_change, refuse_effects, signature
+from ..data.loader import is_plain_loader
+from ..errors import NotCompilable
+from .checks import checked_items
+from .iteration import copied, parts
+from .native import MANY, reason, say_once
+
+STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
+
+
+class Gradient(Shown):
+    """What `withgradient` gives for the batches of a training, by kernels as far as that can be compiled.
+
+    Arguments:
+        loss, model: as `train` takes them; the model lies on the GPU.
+        required: raise where something can't be compiled; otherwise say so once, and leave it to CuPy.
+    """
+
+    def __init__(self, loss: Callable[..., Any], model: Any, required: bool) -> None:
+        self._loss, self._model = loss, model
+        self._required = required
+        self._given_up = False
+        self._why_not = ""
+        self._guards = Guards()
+        self._programs: dict[Any, Program] = {}
+        self._kind: Any = None  # of the latest item
+
+    def __call__(self, item: Any, same: bool, undo: list[Any]) -> tuple[Any, Any]:
+        """The loss of an item of the data, and its gradient; both are overwritten by the next ones.
+
+        Arguments:
+            same: whether nobody has had a chance to change the model, or what the loss takes from its surroundings,
+                since the call before.
+            undo: takes what puts the state of layers back: see `evaluated`.
+        """
+        program = None if self._given_up else self._program(item, same)
+        if program is not None:
+            return program(tree.leaves(item))
+        batch = _batch(item.taken() if isinstance(item, Rows) else item)
+        found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
+        check_loss(found[0])
+        return found
+
+    def say_why_not(self) -> None:
+        """Report why there are no kernels, after the first update: a mistake in the loss has shown itself by then."""
+        if self._why_not:
+            say_once(self._why_not)
+            self._why_not = ""
+
+    def items(self, data: Iterable[Any]) -> Iterator[Any]:
+        """One pass over the data. The batches of a shuffled DataLoader on the GPU are left to a kernel to take."""
+        if not is_plain_loader(data) or not data.shuffle or not all(map(_takeable, tree.leaves(data.data))):
+            return checked_items(self._loss, self._model, data)
+        order = data.order()
+        return (Rows(data.data, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
+
+    def _program(self, item: Any, same: bool) -> Program | None:
+        """The program for items of this kind, or None: then it is left to CuPy for good."""
+        others: list[Any] = []
+        kind = signature(item, [], others, True)
+        if same and self._kind == kind:
+            return self._last
+        try:
+            arrays: list[Any] = []
+            form = (kind, signature(self._model, arrays, others, True), tuple(map(id, arrays)))
+            roots = (self._loss, *others)
+            surroundings = self._guards(*roots)
+            program = self._programs.get((*form, surroundings.key))
+            if program is None or not program.contents.same(surroundings.arrays):
+                if len(self._programs) == MANY and not self._required:
+                    changing = "shapes, settings or constants of the loss change again and again"
+                    raise NotCompilable(f"{changing}; {MANY} programs were compiled.")
+                program = Program(self._loss, lambda: self._guards(*roots), self._model, item)
+                self._programs[*form, program.key] = program
+        except Exception as error:
+            if self._required:
+                raise
+            self._given_up = True
+            self._programs.clear()
+            self._why_not = f"tinyflux: training runs by CuPy: {reason(error)}"
+            return None
+        say_once(STARTED)
+        self._kind, self._last = kind, program
+        return self._last
+
+
+def _takeable(x: Any) -> bool:
+    """Whether kernels can take rows of an array where it lies: a copy would not see what becomes of the array."""
+    return on_gpu(x) and bool(x.flags.c_contiguous)
+
+
+class Rows(NamedTuple):
+    """A batch that was not taken yet: the data, and the numbers of the batch's samples, on the GPU."""
+
+    data: Any
+    numbers: Any
+
+    def taken(self) -> Any:
+        """The batch itself."""
+        return tree.map(lambda x: x[self.numbers], self.data)
+
+
+def _batch(item: Any) -> tuple[Any, ...]:
+    """What the loss is called with after the model."""
+    return item if type(item) is tuple else (item,)
+
+
+class Program:
+    """The loss and its gradient for one kind of item, and for the arrays that a model holds.
+
+    Attributes:
+        program: what was recorded, as text.
+        source: the CUDA source that was made of it.
+    """
+
+    def __init__(self, loss: Callable[..., Any], look: Callable[[], Snapshot], model: Any, item: Any) -> None:
+        own, given = tree.leaves(model), tree.leaves(item)
+        if not all(map(on_gpu, [*own, *given])):
+            raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
+        with no_draws(look().generators):
+            with Recording(gpu=True) as again:
+                ends = _recorded(again, loss, model, item)[1]
+            surroundings = look()
+            if surroundings.has(parts(model)):
+                raise NotCompilable("the loss reads the model from its surroundings; take it from its first argument.")
+            self.key, self.contents = surroundings.key, Contents(surroundings.arrays)
+            with Recording(gpu=True) as recording:
+                grads, found = _recorded(recording, loss, model, item)
+                refuse_change(again, ends, recording, found)
+                refuse_effects(surroundings, self.contents, look())
+        self.program = "\n".join(written(needed(found), found[: 1 + len(tree.leaves(grads))]))
+        results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
+        translation = Translation(planned(results), recording.trusted)
+        self.source = translation
+        with own[0].device:
+            fixed = {f"p{i}": x for i, x in enumerate(own)} | {f"p{n.params}": x for n, x in recording.captured}
+            there = _memory(translation, results) | {name: x for name, x in fixed.items() if x.flags.c_contiguous}
+            copied_each_time = [name for name in fixed if name not in there]
+            self._others = [fixed[name] for name in copied_each_time]
+            self._memory = there  # products know no more of it than addresses
+            self._device = own[0].device
+            names = [*(f"p{len(own) + i}" for i in range(len(given))), *copied_each_time]
+            self._data = {name: i for i, name in enumerate(names)}
+            self._patches: list[tuple[list[Any], int, int, bool]] = []  # where the arrays of an item go
+            self._bind(translation, there)
+        self._loss, *gradients = (there[f"p{r.pointer}"] for r in results)
+        rest = iter(gradients)
+        self._grads = tree.map(lambda _: next(rest), grads)
+
+    def _bind(self, translation: Translation, there: dict[str, Any]) -> None:
+        """Compile, and make of every step a function with its arguments."""
+        import cupy
+
+        module = cupy.RawModule(code=translation.text, options=("-std=c++17",))
+        handle = cupy.cuda.device.get_cublas_handle()
+        gemm = {"float32": cupy.cuda.cublas.sgemm, "float64": cupy.cuda.cublas.dgemm}
+        self._numbers = {name: (np.ones(1, name), np.zeros(1, name)) for name in gemm}
+        self._steps: list[tuple[Any, list[Any]]] = []
+        for step in translation.steps:
+            if isinstance(step, Launch):
+                arguments = [there.get(name) for name in step.arrays]
+                self._patch(arguments, step.arrays, False)
+                self._steps.append((module.get_function(step.kernel), [(step.blocks,), (THREADS,), arguments]))
+                continue
+            # cuBLAS takes a matrix for its transposed: outᵀ = rightᵀ leftᵀ
+            (m, k), (_, n) = step.left.shape, step.right.shape
+            one, zero = (x.ctypes.data for x in self._numbers[step.dtype.name])
+            left, right, out = (there.get(x.array) for x in (step.left, step.right, step.out))
+            a, b, c = (0 if x is None else x.data.ptr for x in (left, right, out))
+            turns = int(step.right.transposed), int(step.left.transposed)
+            ldb, lda = (k if step.right.transposed else n), (m if step.left.transposed else k)
+            arguments = [handle, *turns, n, m, k, one, b, ldb, a, lda, zero, c, n]
+            self._patch(arguments, [*[""] * 7, step.right.array, "", step.left.array], True)
+            self._steps.append((gemm[step.dtype.name], arguments))
+
+    def _patch(self, arguments: list[Any], names: Sequence[str], address: bool) -> None:
+        self._patches += [
+            (arguments, i, self._data[name], address) for i, name in enumerate(names) if name in self._data
+        ]
+
+    def __call__(self, given: Sequence[Any]) -> tuple[Any, Any]:
+        """Launch all steps for the arrays of an item, in the current stream; nothing is waited for."""
+        arrays = list(map(contiguous, (*given, *self._others)))
+        for arguments, i, k, address in self._patches:
+            arguments[i] = arrays[k].data.ptr if address else arrays[k]
+        with self._device:
+            for function, arguments in self._steps:
+                function(*arguments)
+        return self._loss, self._grads
+
+
+def contiguous(x: Any) -> Any:
+    """The array itself where a kernel can read it, or a copy."""
+    return x if x.flags.c_contiguous else x.copy()
+
+
+def _memory(translation: Translation, results: Sequence[Result]) -> dict[str, Any]:
+    """Arrays on the current device for what is calculated, by their names."""
+    import cupy
+
+    used = [step.arrays for step in translation.steps]
+    sizes = {name: n * dtype.itemsize for name, (n, dtype) in translation.arrays.items()}
+    places, lengths = shared_out(used, sizes)
+    pieces = [cupy.empty(length, np.uint8) for length in lengths]
+    arrays = {name: pieces[k][: sizes[name]].view(translation.arrays[name][1]) for name, k in places.items()}
+    return arrays | {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results}
+
+
+def _recorded(recording: Recording, loss: Any, model: Any, item: Any) -> tuple[Any, list[Node]]:
+    """Record the loss of an item and its gradient.
+
+    Returns: the tree of the gradient; and the nodes of the loss, of the gradient, and of a batch taken from data.
+    """
+    symbols: dict[int, Symbolic] = {}
+    for a in tree.leaves(model):
+        node = recording.input(a.shape, supported(a.dtype))
+        symbols.setdefault(id(a), Symbolic(node))
+    network = copied(model, symbols, {})
+    constants: list[Any] = []
+    before = signature(network, [], constants, True)
+    data = item.data if isinstance(item, Rows) else item
+    items = tree.map(lambda x: Symbolic(recording.input(x.shape, supported(x.dtype))), data)
+    taken: list[Node] = []
+    if isinstance(item, Rows):
+        order = recording.input(item.numbers.shape, item.numbers.dtype)
+        recording.trusted.add(order)
+        items = tree.map(lambda x: _taken(x[Symbolic(order)].node, taken), items)
+    value, grads = withgradient(lambda m: loss(m, *_batch(items)), network)
+    after: list[Any] = []
+    now: list[Any] = []
+    changed = signature(network, after, now, True) != before or list(map(id, now)) != list(map(id, constants))
+    if changed or not all(map(operator.is_, after, [symbols[id(a)] for a in tree.leaves(model)])):
+        raise NotCompilable("the model changes itself, as layers with a state do, which can't be compiled for the GPU.")
+    check_loss(value)
+    total = node_of(value)
+    if total.dtype.kind != "f":
+        raise TypeError(f"train: expected the loss to be a floating-point number, got {total.dtype}.")
+    return grads, [total, *[node_of(g) for g in tree.leaves(grads)], *taken]
+
+
+def _taken(rows: Node, taken: list[Node]) -> Symbolic:
+    """Rows of the data, which are copied once, wherever they are read."""
+    taken.append(program.elementwise("positive", [rows], rows.dtype))
+    return Symbolic(taken[-1])

@@ -1,0 +1,62 @@
+"""A rule's step as native code, for blocks of large parameters: `update` uses it where there is a compiler."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..compile.backends.c.library import Library, address
+from ..compile.backends.c.source import Source
+from ..compile.ir.program import Recording
+from ..compile.schedule.fuse import planned
+from ..compile.trace.symbolic import Symbolic, node_of, supported
+from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
+from ..optimise.numbers import constants, floats, with_numbers
+from ..optimise.rule import is_ours
+from .iteration import overwriting
+
+_built: dict[Any, NativeStep | None] = {}  # by what the code depends on
+
+
+def native_step(rule: Any, state: Sequence[Any], x: Any) -> NativeStep | None:
+    """A rule's step of blocks such as x; None where it can't be compiled, there is no compiler, or it is a user's rule.
+
+    (A user's may do anything in Python that a recording would freeze.)
+    """
+    arrays = [s for s in state if isinstance(s, np.ndarray)]
+    key = repr(constants(rule)), x.dtype, x.size, len(arrays), len(state)
+    if key not in _built:
+        _built[key] = None
+        if is_ours(rule):
+            with contextlib.suppress(CompilationFailed, CompilerNotFound, NotCompilable, OSError):
+                _built[key] = NativeStep(rule, len(arrays), len(state) - len(arrays), x.dtype, x.size)
+    return _built[key]
+
+
+class NativeStep:
+    """A rule's step of blocks of `size` elements, in one pass: x and the arrays of the state are changed in place."""
+
+    def __init__(self, rule: Any, arrays: int, numbers: int, dtype: Any, size: int) -> None:
+        with Recording() as recording:
+            x, g, *state = [Symbolic(recording.input((size,), supported(dtype))) for _ in range(arrays + 2)]
+            rates = [Symbolic(recording.input((), np.float64, weak=True)) for _ in floats(rule)]
+            own = [Symbolic(recording.input((), np.float64, weak=True)) for _ in range(numbers)]
+            new, delta = with_numbers(rule, iter(rates)).apply((*state, *own), x, g)
+            results = [overwriting(old.node, node_of(now)) for old, now in [(x, x - delta), *zip(state, new)]]
+            if recording.captured:
+                raise NotCompilable("an array among the hyperparameters of a rule is left to NumPy.")
+            self.source = Source(planned(results), recording.trusted)
+        self._library = Library(self.source)
+        self.size = size
+
+    def __call__(self, x: Any, arrays: Sequence[Any], g: Any, numbers: Any) -> None:
+        """Step a block by the gradient g; `numbers` are those of the rule, then those of the state, in float64."""
+        first = address(numbers)
+        addresses = [*map(address, (x, g, *arrays)), *range(first, first + 8 * numbers.size, 8)]
+        arena = self._library.arena()
+        self._library.call((ctypes.c_void_p * len(addresses))(*addresses), address(arena))
+        self._library.done(arena)
