@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
@@ -339,6 +341,22 @@ PEERS: dict[str, tuple[str, Callable[[Cell, Batches], Contender]]] = {  # by nam
     "autograd": ("autograd", autograd_numpy),
     "hand-written C": ("cc", hand_written),
 }
+
+
+class Before:
+    """tinyflux as it is in another folder, a checkout of an earlier commit, say; for a process of its own."""
+
+    def __init__(self, name: str, folder: str) -> None:
+        self.name, self.folder = name, os.path.abspath(folder)
+
+    def __call__(self, cell: Cell, batches: Batches) -> Contender:
+        if sys.path[0] != self.folder:
+            sys.path.insert(0, self.folder)
+        import tinyflux
+
+        if not tinyflux.__file__.startswith(self.folder):
+            raise ImportError(f"expected a package tinyflux in {self.folder}, got the one of {tinyflux.__file__}.")
+        return PEERS[self.name][1](cell, batches)
 
 
 def _has_compiler() -> Any:

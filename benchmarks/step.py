@@ -26,7 +26,7 @@ import numpy as np
 from examples.machine import processor
 
 from .models import BATCHSIZES, MODELS, OPTIMISERS, POOL, Cell, data
-from .peers import PEERS, installed
+from .peers import PEERS, Before, installed
 from .worker import Worker
 
 TOLERANCE = 1e-4  # relative, of losses
@@ -115,6 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batchsizes", nargs="+", type=int, default=list(BATCHSIZES))
     parser.add_argument("--optimisers", nargs="+", choices=OPTIMISERS, default=list(OPTIMISERS))
     parser.add_argument("--peers", nargs="*", choices=PEERS, help="beside tinyflux; by default all that are installed")
+    parser.add_argument(
+        "--before", metavar="FOLDER", help="a checkout of another commit, whose tinyflux takes part, too"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.2, help="the length of a stretch")
     parser.add_argument("--patience", type=float, default=0, help="seconds in which to repeat disturbed stretches")
@@ -130,10 +133,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         print(f"not installed, left out: {', '.join(missing)}")
     print(flush=True)
-    workers = {name: Worker(PEERS[name][1], x, y) for name in names}
-    print(line(["model", "batch", "rule", *names], options.markdown))
+    contenders = {name: PEERS[name][1] for name in names}
+    if options.before:
+        ours = [name for name in names if name in OURS]
+        contenders |= {f"{name}, before": Before(name, options.before) for name in ours}
+    workers = {name: Worker(make, x, y) for name, make in contenders.items()}
+    print(line(["model", "batch", "rule", *workers], options.markdown))
     if options.markdown:
-        print(line(["---"] * (len(names) + 3), markdown=True))
+        print(line(["---"] * (len(workers) + 3), markdown=True))
     for model in options.models:
         for batchsize in options.batchsizes:
             for optimiser in options.optimisers:

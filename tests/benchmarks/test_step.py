@@ -2,14 +2,17 @@
 
 import itertools
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import expit
 
+import tinyflux
 from benchmarks import memory, models, step, worker
 from benchmarks.models import EPSILON, MODELS, OPTIMISERS, Cell
-from benchmarks.peers import COMPILERS, PEERS, installed, looped
+from benchmarks.peers import COMPILERS, PEERS, Before, installed, looped
 
 CELLS = [Cell(model, batchsize, rule) for model in MODELS for batchsize in (1, 128) for rule in OPTIMISERS]
 COMPILE_FOR_SECONDS = ("torch.compile", "JAX lax.scan")  # these do a few of the cells
@@ -179,11 +182,25 @@ def test_command_prints_a_table(capsys, few):
     head, descent, adam = out.splitlines()[-3:]
     assert head.split() == ["model", "batch", "rule", "tinyflux", "Fake"]
     for text, rule in [(descent, "Descent"), (adam, "ADAM")]:
-        number = r"([\d.]+) µs"
-        found = re.fullmatch(rf"2LR +1 +{rule} +{number}(?: ±\d+%)? +{number} \(([\d.]+)×\)(?: ±\d+%)?", text)
+        time = r"([\d.]+ [µm]s)"
+        found = re.fullmatch(rf"2LR +1 +{rule} +{time}(?: ±\d+%)? +{time} \(([\d.]+)×\)(?: ±\d+%)?", text)
         assert found, text
-        ours, theirs, ratio = map(float, found.groups())
-        assert ratio == pytest.approx(theirs / ours, abs=0.02)
+        *times, ratio = found.groups()
+        ours, theirs = (float(t.split()[0]) * (1000 if t.endswith("ms") else 1) for t in times)
+        rounding = sum(0.05 / float(t.split()[0]) for t in times)  # one decimal
+        assert float(ratio) == pytest.approx(theirs / ours, rel=rounding, abs=0.005)
+
+
+def test_an_earlier_checkout_takes_part(capsys, few, tmp_path):
+    (tmp_path / "tinyflux").symlink_to(Path(tinyflux.__file__).parent)
+    out = cli(capsys, "--peers", "--optimisers", "ADAM", "--before", str(tmp_path))
+    assert out.splitlines()[-2].split("  ")[-1].strip() == "tinyflux, before"
+
+
+def test_a_folder_without_the_package_is_no_earlier_checkout(tmp_path):
+    with pytest.raises(ImportError, match=f"expected a package tinyflux in {tmp_path}, got the one of"):
+        Before("tinyflux", str(tmp_path))(Cell("2LR", 1, "ADAM"), [])
+    sys.path.remove(str(tmp_path))
 
 
 def test_command_prints_markdown(capsys, few):
