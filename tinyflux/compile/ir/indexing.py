@@ -7,7 +7,11 @@ where i is the index along that axis of the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 Axis = tuple[int, tuple[tuple[int, int], ...]]
 Map = tuple[Axis, ...]
@@ -34,12 +38,6 @@ def composed(inner: Map, outer: Map) -> Map:
                 strides[axis] = strides.get(axis, 0) + stride * s
         axes.append((offset, tuple(sorted((a, s) for a, s in strides.items() if s))))
     return tuple(axes)
-
-
-def transposing(order: Sequence[int]) -> Map:
-    """Axis i of the result is axis order[i] of the source."""
-    back = {source: i for i, source in enumerate(order)}
-    return tuple((0, ((back[k], 1),)) for k in range(len(order)))
 
 
 def broadcasting(source: tuple[int, ...], shape: tuple[int, ...]) -> Map:
@@ -80,25 +78,31 @@ def reshaping(source: tuple[int, ...], shape: tuple[int, ...]) -> Map | None:
     return tuple(axes)
 
 
-def sliced(shape: tuple[int, ...], index: Sequence[int | slice | None]) -> tuple[Map, tuple[int, ...]]:
-    """The map and the shape of an array that is indexed by integers, slices and None, one for each axis."""
-    axes: list[Axis] = []
-    result: list[int] = []
-    k = 0
-    for item in index:
-        if item is None:
-            result.append(1)
-        elif isinstance(item, slice):
-            start, stop, step = item.indices(shape[k])
-            axes.append((start, ((len(result), step),)))
-            result.append(len(range(start, stop, step)))
-            k += 1
-        else:
-            if not -shape[k] <= item < shape[k]:
-                raise IndexError(f"index {item} is out of bounds for axis {k} of length {shape[k]}")
-            axes.append((item % shape[k], ()))
-            k += 1
-    return tuple(axes), tuple(result)
+def view_of(shape: Sequence[int], function: Callable[[Any], Any]) -> tuple[Map, tuple[int, ...]]:
+    """The map and the shape of the view that a function of NumPy's makes of an array of some shape.
+
+    NumPy itself is asked, with an array whose strides tell its axes apart, and whose elements lie nowhere: the function
+    must read none.
+    """
+    strides = c_strides([2 * max(n, 1) + 1 for n in shape])  # the strides of a view are −n to n times these
+    probe = as_strided(_BYTE, shape, strides)
+    y = function(probe)
+    offsets = _digits(y.__array_interface__["data"][0] - probe.__array_interface__["data"][0], strides)
+    terms = [_digits(stride if n != 1 else 0, strides) for n, stride in zip(y.shape, y.strides)]
+    axes = [(offset, tuple((i, t[k]) for i, t in enumerate(terms) if t[k])) for k, offset in enumerate(offsets)]
+    return tuple(axes), y.shape
+
+
+_BYTE = np.zeros(1, np.uint8)
+
+
+def _digits(number: int, places: Sequence[int]) -> list[int]:
+    """How many times each place value is in a number, in the nearest multiples."""
+    digits = []
+    for place in places:
+        digits.append((2 * number + place) // (2 * place))
+        number -= digits[-1] * place
+    return digits
 
 
 def c_strides(shape: Sequence[int]) -> list[int]:

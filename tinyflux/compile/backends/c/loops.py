@@ -214,7 +214,7 @@ def _scatter(unit: Unit, kernel: Kernel) -> list[str]:
     at = indices(g.shape)
     body = Body(unit, kernel)
     value = body.value(g, at)
-    lengths = [0] * len(axes)
+    lengths = [1] * len(axes)  # an axis of length 1 need not be in the map
     for (_, terms), n in zip(inner, node.shape):
         for a, _ in terms:
             lengths[a] = n

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ....arrays import on_gpu
@@ -18,7 +17,7 @@ from ....autodiff.rules.indexing import added_windows
 from ....autodiff.table import compositions, name_of
 from ....errors import NotCompilable
 from ...ir import program
-from ...ir.indexing import Map, sliced
+from ...ir.indexing import Map, view_of
 from ...ir.program import Node
 from ..symbolic import Symbolic, lower, node_of
 from .elementwise import cast
@@ -36,7 +35,8 @@ def planned(shape: tuple[int, ...], index: Any) -> tuple[Map, tuple[int, ...], l
         items = [_fixed(x, shape[i]) if isinstance(x, int) else x for x, i in zip(items, axes_before)]
     arrays = [k for k, item in enumerate(items) if isinstance(item, Node)]
     together = not arrays or arrays[-1] - arrays[0] + 1 == len(arrays)
-    inner, middle = sliced(shape, [slice(None) if k in arrays else item for k, item in enumerate(items)])
+    slices = [slice(None) if k in arrays else item for k, item in enumerate(items)]
+    inner, middle = view_of(shape, lambda a: a[(*slices, ...)])  # with the dots it is never a number
     kept = [k for k, item in enumerate(items) if not isinstance(item, int)]
     positions = [kept.index(k) for k in arrays]
     nodes = [items[k] for k in arrays]
@@ -184,26 +184,13 @@ def _placed(shape: tuple[int, ...], index: Any, g: Node) -> Node:
     return program.scatter(values, indices, axes, shape, position, inner)
 
 
-# Sliding windows: a view in which an axis of the array is the sum of two or more axes.
-
-
-@lower(sliding_window_view)
-def _windows(x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False) -> Node:
-    node = node_of(x)
-    shape = sliding_window_view(np.broadcast_to(0, node.shape), window_shape, axis).shape
-    axes = range(node.ndim) if axis is None else normalize_axis_tuple(axis, node.ndim, allow_duplicate=True)
-    return program.view(node, _sliding(node.ndim, axes), shape)
-
-
 @lower(added_windows)
 def _added_windows(g: Any, axes: Sequence[int]) -> Node:
     node = node_of(g)
     ndim = node.ndim - len(axes)
     shape = list(node.shape[:ndim])
-    for axis, size in zip(axes, node.shape[ndim:]):
+    sizes = node.shape[ndim:]
+    for axis, size in zip(axes, sizes):
         shape[axis] += size - 1
-    return program.scatter(node, [], [("axis", i) for i in range(node.ndim)], shape, 0, _sliding(ndim, axes))
-
-
-def _sliding(ndim: int, axes: Sequence[int]) -> Map:
-    return tuple((0, ((k, 1), *((ndim + i, 1) for i, axis in enumerate(axes) if axis == k))) for k in range(ndim))
+    inner, _ = view_of(shape, lambda a: sliding_window_view(a, sizes, tuple(axes)))
+    return program.scatter(node, [], [("axis", i) for i in range(node.ndim)], shape, 0, inner)

@@ -18,7 +18,7 @@ from ...ir import program
 from ...ir.program import Node
 from ..symbolic import lower, node_of, wrapped
 from .elementwise import cast, eye, loop, promoted
-from .shapes import part, transpose
+from .shapes import part, view
 
 
 def contract(inputs: Sequence[str], operands: Sequence[Node], output: str) -> Node:
@@ -213,7 +213,7 @@ def _singular(a: Any) -> Node:
 
 
 def _transposed(x: Node) -> Node:
-    return transpose(x, [*range(x.ndim - 2), x.ndim - 1, x.ndim - 2])
+    return view(x, np.matrix_transpose)
 
 
 @lower(np.linalg.svd)

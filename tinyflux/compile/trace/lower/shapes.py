@@ -2,50 +2,56 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_index
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ....autodiff import operators
 from ....autodiff.table import compositions
 from ....errors import NotCompilable
 from ...ir import program
-from ...ir.indexing import dropped, sliced, transposing
+from ...ir.indexing import view_of
 from ...ir.program import Node
 from ..symbolic import Symbolic, lower, node_of, wrapped
 from .elementwise import cast, promoted
 
+# Views.
+
+
+def view(x: Node, function: Callable[[Any], Any]) -> Node:
+    """The view that a function of NumPy's makes of an array."""
+    return program.view(x, *view_of(x.shape, function))
+
+
+def _as_view(function: Any) -> Any:
+    name = next(iter(inspect.signature(function).parameters))
+
+    def lowering(*args: Any, **options: Any) -> Node:
+        x, *rest = args or [options.pop(name)]
+        return view(node_of(x), lambda a: function(a, *rest, **options))
+
+    return lowering
+
+
+for _function in (
+    np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.flip, np.diagonal,
+    sliding_window_view,
+):  # fmt: skip
+    lower(_function)(_as_view(_function))
+lower(operators.transposed)(_as_view(np.transpose))
+
+
+def part(x: Node, axis: int, start: int, stop: int) -> Node:
+    """The slice start:stop along one axis."""
+    return view(x, lambda a: a[(*[slice(None)] * axis, slice(start, stop))])
+
+
 # Rearranging.
-
-
-def transpose(x: Node, order: Sequence[int]) -> Node:
-    return program.view(x, transposing(order), [x.shape[i] for i in order])
-
-
-@lower(np.transpose, operators.transposed)
-def _transpose(a: Any, axes: Any = None) -> Node:
-    x = node_of(a)
-    return transpose(x, range(x.ndim)[::-1] if axes is None else [i % x.ndim for i in axes])
-
-
-@lower(np.swapaxes)
-def _swapaxes(a: Any, axis1: int, axis2: int) -> Node:
-    order = list(range(node_of(a).ndim))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
-    return transpose(node_of(a), order)
-
-
-@lower(np.moveaxis)
-def _moveaxis(a: Any, source: Any, destination: Any) -> Node:
-    x = node_of(a)
-    sources, destinations = normalize_axis_tuple(source, x.ndim), normalize_axis_tuple(destination, x.ndim)
-    order = [i for i in range(x.ndim) if i not in sources]
-    for to, axis in sorted(zip(destinations, sources)):
-        order.insert(to, axis)
-    return transpose(x, order)
 
 
 @lower(np.reshape, operators.reshaped)
@@ -64,39 +70,6 @@ def _reshape(a: Any, shape: Any, order: str = "C", copy: Any = None) -> Any:
 lower(np.ravel)(lambda a, order="C": _reshape(a, -1, order))
 
 
-@lower(np.expand_dims)
-def _expand_dims(a: Any, axis: Any) -> Node:
-    x = node_of(a)
-    axes = normalize_axis_tuple(axis, x.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1))
-    rest = iter(x.shape)
-    return program.reshape(x, tuple(1 if i in axes else next(rest) for i in range(x.ndim + len(axes))))
-
-
-@lower(np.squeeze)
-def _squeeze(a: Any, axis: Any = None) -> Node:
-    x = node_of(a)
-    axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else normalize_axis_tuple(axis, x.ndim)
-    if any(x.shape[i] != 1 for i in axes):
-        raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
-    return program.view(x, dropped(x.ndim, axes), [n for i, n in enumerate(x.shape) if i not in axes])
-
-
-@lower(np.broadcast_to)
-def _broadcast_to(array: Any, shape: Any) -> Node:
-    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    x = node_of(array)
-    if np.broadcast_shapes(x.shape, shape) != shape:
-        raise ValueError(f"cannot broadcast an array of shape {x.shape} to shape {shape}")
-    return program.broadcast(x, shape)
-
-
-@lower(np.flip)
-def _flip(m: Any, axis: Any = None) -> Node:
-    x = node_of(m)
-    axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
-    return basic(x, [slice(None, None, -1 if i in axes else 1) for i in range(x.ndim)])
-
-
 @lower(np.roll)
 def _roll(a: Any, shift: Any, axis: Any = None) -> Node:
     x = node_of(a)
@@ -108,16 +81,6 @@ def _roll(a: Any, shift: Any, axis: Any = None) -> Node:
         cut = -int(step) % max(x.shape[k], 1)
         x = program.join([part(x, k, cut, x.shape[k]), part(x, k, 0, cut)], k)
     return x
-
-
-def basic(x: Node, index: Sequence[int | slice | None]) -> Node:
-    """Indexing by integers, slices and None, one for each axis."""
-    return program.view(x, *sliced(x.shape, index))
-
-
-def part(x: Node, axis: int, start: int, stop: int) -> Node:
-    """The slice start:stop along one axis."""
-    return basic(x, [slice(start, stop) if i == axis else slice(None) for i in range(x.ndim)])
 
 
 def _triangle(m: Any, k: int, comparison: str) -> Node:
@@ -166,7 +129,7 @@ def _concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Node:
 
 @lower(np.stack)
 def _stack(arrays: Any, axis: int = 0) -> Node:
-    return _concatenate([Symbolic(_expand_dims(x, axis)) for x in arrays], axis)
+    return _concatenate([Symbolic(view(node_of(x), lambda a: np.expand_dims(a, axis))) for x in arrays], axis)
 
 
 @lower(np.argsort)
@@ -175,14 +138,12 @@ def _argsort(a: Any, axis: int | None = -1, kind: Any = None, stable: Any = None
     if axis is None:
         x, axis = program.reshape(x, (x.size,)), 0
     axis = normalize_axis_index(axis, x.ndim)
-    order = [*(i for i in range(x.ndim) if i != axis), axis]
-    rows = transpose(x, order)
+    rows = view(x, lambda a: np.moveaxis(a, axis, -1))
     if x.dtype.kind != "f":
         rows = cast(rows, np.uint64 if x.dtype.kind == "u" else np.int64)
     n = rows.shape[-1]
     both = program.call("argsort", [rows], (*rows.shape[:-1], 2, n), np.int64, n)  # the second half is for calculating
-    found = basic(both, [*[slice(None)] * (x.ndim - 1), 0, slice(None)])
-    return transpose(found, np.argsort(order).tolist())
+    return view(both, lambda a: np.moveaxis(a[..., 0, :], -1, axis))
 
 
 @lower(np.searchsorted)
