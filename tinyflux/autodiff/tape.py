@@ -299,10 +299,10 @@ class Tracked(ArrayOperators):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         if self.tape.ended:
             return np.asarray(_left(self)).__array__(*args, **kwargs)
-        name = _caller_in_scipy(sys._getframe(1))
+        name = _caller_in_library(sys._getframe(1))
         if name:
             raise TypeError(
-                f"scipy's {name} makes plain arrays of what it is given, and the gradient would be lost. "
+                f"{name} makes plain arrays of what it is given, and the gradient would be lost. "
                 f"{INSTEAD.get(name, 'Write it in functions that have a gradient rule.')}"
             )
         raise TypeError(
@@ -368,20 +368,21 @@ class Tracked(ArrayOperators):
         raise TypeError(_IN_PLACE.format("x[…] = …"))
 
 
-# Functions of SciPy's that are written in Python, and ask nobody.
+# Functions that are written in Python, and ask nobody.
 INSTEAD = {
-    "softmax": "Take flux.softmax.",
-    "log_softmax": "Take flux.logsoftmax.",
-    "logsumexp": "Take flux.logsumexp.",
-    "polygamma": "It is the derivative of order n of scipy.special.psi: take the gradient of that.",
+    "scipy's softmax": "Take flux.softmax.",
+    "scipy's log_softmax": "Take flux.logsoftmax.",
+    "scipy's logsumexp": "Take flux.logsumexp.",
+    "scipy's polygamma": "It is the derivative of order n of scipy.special.psi: take the gradient of that.",
+    "numpy's select": "It doesn't ask its default: write np.where(condition, choice, default).",
 }
 
 
-def _caller_in_scipy(frame: Any) -> str:
-    """The function of SciPy's that the user has called, or nothing."""
+def _caller_in_library(frame: Any) -> str:
+    """The function of NumPy's or SciPy's, written in Python, that the user has called, or nothing."""
     name = ""
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("scipy."):
-        name, frame = frame.f_code.co_name, frame.f_back
+    while frame is not None and (module := frame.f_globals.get("__name__", "")).startswith(("numpy.", "scipy.")):
+        name, frame = f"{module.partition('.')[0]}'s {frame.f_code.co_name}", frame.f_back
     return name
 
 

@@ -1,4 +1,4 @@
-"""Functions of SciPy's that are written in Python and ask nobody: the error names what to take in their place."""
+"""Functions of NumPy's and SciPy's that are written in Python and ask nobody: the error names what to take instead."""
 
 import re
 
@@ -10,21 +10,24 @@ import tinyflux as flux
 from tinyflux.autodiff.tape import INSTEAD
 
 X = np.array([0.5, 1.5])
+Y = np.array([2.5, 3.5])
+ABOVE = np.array([True, False])
 FUNCTIONS = {
-    "softmax": (special.softmax, flux.softmax),
-    "log_softmax": (special.log_softmax, flux.logsoftmax),
-    "logsumexp": (special.logsumexp, flux.logsumexp),
-    "polygamma": (
+    "scipy's softmax": (special.softmax, flux.softmax),
+    "scipy's log_softmax": (special.log_softmax, flux.logsoftmax),
+    "scipy's logsumexp": (special.logsumexp, flux.logsumexp),
+    "scipy's polygamma": (
         lambda x: special.polygamma(1, x),
         lambda x: flux.gradient(lambda x: np.sum(special.psi(x)), x),
     ),
+    "numpy's select": (lambda x: np.select([ABOVE], [Y], x), lambda x: np.where(ABOVE, Y, x)),
 }
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_error_names_what_to_take(name):
     f, instead = FUNCTIONS[name]
-    with pytest.raises(TypeError, match=f"scipy's {name} makes plain arrays.*{re.escape(INSTEAD[name])}"):
+    with pytest.raises(TypeError, match=f"{name} makes plain arrays.*{re.escape(INSTEAD[name])}"):
         flux.gradient(lambda x: np.sum(f(x)), X)
     np.testing.assert_allclose(instead(X), f(X), rtol=1e-13)
     flux.gradcheck(lambda x: np.sum(np.sin(instead(x))), X)
