@@ -55,7 +55,7 @@ def _dot(a: Any, b: Any) -> Any:
     return np.tensordot(a, b, axes=([-1], [max(b.ndim - 2, 0)]))
 
 
-def _tensordot_axes(a: Any, b: Any, axes: Any) -> tuple[tuple[int, ...], ...]:
+def tensordot_axes(a: Any, b: Any, axes: Any) -> tuple[tuple[int, ...], ...]:
     """The axes that are summed over, of a and of b, and those that are left."""
     if isinstance(axes, int):
         axes = range(a.ndim - axes, a.ndim), range(axes)
@@ -68,14 +68,14 @@ def _without(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 
 
 def _tensordot_left(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
-    left, right, rows, columns = _tensordot_axes(a, b, axes)
+    left, right, rows, columns = tensordot_axes(a, b, axes)
     summed = tuple(range(len(rows), g.ndim))
     d = np.tensordot(g, b, axes=(summed, columns))  # its axes: rows, then what is left of b, in order
     return np.transpose(d, np.argsort([*rows, *(left[i] for i in np.argsort(right))]).tolist())
 
 
 def _tensordot_right(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
-    left, right, rows, columns = _tensordot_axes(a, b, axes)
+    left, right, rows, columns = tensordot_axes(a, b, axes)
     summed = tuple(range(len(rows)))
     d = np.tensordot(a, g, axes=(rows, summed))  # its axes: what is left of a, in order, then columns
     return np.transpose(d, np.argsort([*(right[i] for i in np.argsort(left)), *columns]).tolist())
@@ -103,7 +103,7 @@ def _einsum_of(k: int, g: Any, subscripts: str, operands: Sequence[Any], optimiz
 
     Letters that operand k alone has are broadcast back; those along which it was broadcast are summed over.
     """
-    inputs, output = _letters(subscripts, operands)
+    inputs, output = letters_of(subscripts, operands)
     mine, x = inputs[k - 1], operands[k - 1]
     others = [(s, o) for i, (s, o) in enumerate(zip(inputs, operands)) if i != k - 1]
     for i, letter in enumerate(mine):
@@ -124,7 +124,7 @@ def identity_like(x: Any, n: int) -> Any:
     return np.tril(np.triu(np.ones_like(x, shape=(n, n))))
 
 
-def _letters(subscripts: str, operands: Any) -> tuple[list[str], str]:
+def letters_of(subscripts: str, operands: Any) -> tuple[list[str], str]:
     """The subscripts of every operand and of the result, with an ellipsis written out in letters of its own."""
     subscripts = subscripts.replace(" ", "")
     left, arrow, output = subscripts.partition("->")

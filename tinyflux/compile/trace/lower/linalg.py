@@ -10,9 +10,7 @@ import numpy as np
 
 from ....autodiff.rules.decompositions import singular
 from ....autodiff.rules.linalg import SlogdetResult
-from ....autodiff.rules.products import _letters as letters_of
-from ....autodiff.rules.products import _tensordot_axes as tensordot_axes
-from ....autodiff.rules.products import spelled
+from ....autodiff.rules.products import letters_of, spelled, tensordot_axes
 from ....errors import NotCompilable
 from ...ir import program
 from ...ir.program import Node
