@@ -13,8 +13,6 @@ os.environ.setdefault("TINYFLUX_CACHE", _cache.name)
 settings.register_profile("tinyflux", derandomize=True, deadline=None, max_examples=10, database=None)
 settings.load_profile("tinyflux")
 
-collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no doctests, and modules of one name collide
-
 
 def pytest_itemcollected(item):
     """A test has the same name in every process: with an address in it, pytest-xdist can't share it out."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from test_checkpoint import chain, everything, refused, rewritten, train
 
 import tinyflux as flux
+from tests.test_checkpoint import chain, everything, refused, rewritten, train
 
 
 def saved(path, rule, steps=3):

@@ -3,12 +3,12 @@
 import subprocess
 import sys
 
-import device_standin as standin
 import numpy as np
 import pytest
-from device_standin import DeviceArray
 
 import tinyflux as flux
+from tests.support import device_standin as standin
+from tests.support.device_standin import DeviceArray
 from tinyflux import device, doctor
 from tinyflux.installed import pip_install
 

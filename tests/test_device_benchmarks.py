@@ -12,17 +12,16 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import device_standin as standin
 import numpy as np
 import pytest
-
-sys.path.insert(0, ROOT := str(Path(__file__).parents[1]))
 
 import tinyflux as flux
 from benchmarks import device, device_peers, device_training, device_update, models, peers, step
 from benchmarks.models import Cell
+from tests.support import device_standin as standin
 from tinyflux import device as flux_device
 
+ROOT = Path(__file__).parents[1]
 BENCHMARKS = {"device": device, "device_update": device_update, "device_training": device_training}
 CELLS = [Cell("4LS", 1, "ADAM"), Cell("3LS", 128, "Descent"), Cell("2LR", 128, "ADAM"), Cell("2LR", 4096, "Descent")]
 

@@ -2,12 +2,12 @@
 
 import sys
 
-import device_standin as standin
 import numpy as np
 import pytest
-from device_standin import DeviceArray, counted
 
 import tinyflux as flux
+from tests.support import device_standin as standin
+from tests.support.device_standin import DeviceArray, counted
 from tinyflux import device
 
 X, Y = np.arange(30.0).reshape(10, 3), np.arange(10)

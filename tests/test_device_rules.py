@@ -3,13 +3,13 @@
 import json
 import sys
 
-import device_parity as parity
-import device_standin as standin
 import numpy as np
 import pytest
-from device_standin import DeviceArray, counted
 
 import tinyflux as flux
+from tests.support import device_parity as parity
+from tests.support import device_standin as standin
+from tests.support.device_standin import DeviceArray, counted
 
 ACTIVATIONS = [
     "identity", "sigmoid", "tanh", "relu", "leakyrelu", "elu", "gelu", "swish", "softplus", "softmax", "logsoftmax",
@@ -184,7 +184,8 @@ def test_the_list_of_functions_is_cupys(monkeypatch):
     pytest.importorskip("cupy", exc_type=ImportError)
     import cupy
     import cupyx.scipy.special
-    from record.record_cupy import FILE, recorded
+
+    from tests.record.record_cupy import FILE, recorded
 
     if cupy.__version__ == standin.CAN["version"]:
         assert recorded(cupy, cupyx.scipy.special) == json.loads(FILE.read_text())

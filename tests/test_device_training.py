@@ -3,13 +3,13 @@
 import math
 import sys
 
-import device_parity as parity
-import device_standin as standin
 import numpy as np
 import pytest
-from device_standin import DeviceArray, counted
 
 import tinyflux as flux
+from tests.support import device_parity as parity
+from tests.support import device_standin as standin
+from tests.support.device_standin import DeviceArray, counted
 from tinyflux import device
 from tinyflux.training import native as trainer
 

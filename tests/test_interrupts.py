@@ -2,20 +2,16 @@
 
 import dataclasses
 import random
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinyflux as flux
+from tests.support.interruptions import interrupted, shot, state_of
 from tinyflux.compile.backends.c.compiler import available
 from tinyflux.interrupts import uninterrupted
 from tinyflux.optimise import flat, schedules, step
-
-sys.path.insert(0, str(Path(__file__).parent / "optimise"))
-from interruptions import interrupted, shot, state_of
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 Chain = flux.OptimiserChain

@@ -4,9 +4,9 @@ import sys
 
 import numpy as np
 import pytest
-from test_messages import FRAME, TENSOR, X, Y, check, table
 
 import tinyflux as flux
+from tests.test_messages import FRAME, TENSOR, X, Y, check, table
 
 MODEL = flux.Dense(2, 1)
 OPT = flux.setup(flux.Descent(), MODEL)

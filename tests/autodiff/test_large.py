@@ -3,14 +3,11 @@
 import subprocess
 import sys
 
-import cases_elementwise
-import cases_linalg
-import cases_reductions
-import cases_shapes
 import numpy as np
 import pytest
 
 import tinyflux as flux
+from tests.support import cases_elementwise, cases_linalg, cases_reductions, cases_shapes
 from tinyflux import cores
 from tinyflux.autodiff import large, tape
 

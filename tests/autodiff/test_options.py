@@ -1,17 +1,12 @@
 """Options, infinities and whole numbers: under a gradient, and compiled, functions have NumPy's value and dtype."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import special
 
 import tinyflux as flux
+from tests.support.compiling import same
 from tinyflux.compile.backends.c.build import available
-
-sys.path.append(str(Path(__file__).parents[1] / "compile"))
-from compile_helpers import same
 
 A = np.array([[0.3, -1.2, 2.5, 0.7], [1.1, 0.2, -0.4, 3.0], [-2.0, 0.9, 1.6, -0.1]])
 SINGLE = A.astype(np.float32)

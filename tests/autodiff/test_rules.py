@@ -1,16 +1,12 @@
 """Every rule of the table: value and derivatives of first and second order, on drawn shapes."""
 
-import cases_elementwise
-import cases_linalg
-import cases_reductions
-import cases_shapes
-import cases_special
 import pytest
-from cases import WatchedRules
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyflux as flux
+from tests.support import cases_elementwise, cases_linalg, cases_reductions, cases_shapes, cases_special
+from tests.support.cases import WatchedRules
 
 CASES = [
     *cases_elementwise.CASES,

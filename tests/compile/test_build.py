@@ -9,11 +9,21 @@ import sys
 import threading
 
 import pytest
-from build_helpers import OTHER, REPOSITORY, SOURCE, answer, assert_clean, libraries, needs_compiler, start, twice
-from build_helpers import _cache as _cache  # a fixture
-from build_helpers import _fresh as _fresh  # a fixture
-from build_helpers import _wrap as _wrap  # a fixture
 
+from tests.support.building import (
+    OTHER,
+    REPOSITORY,
+    SOURCE,
+    answer,
+    assert_clean,
+    libraries,
+    needs_compiler,
+    start,
+    twice,
+)
+from tests.support.building import _cache as _cache  # a fixture
+from tests.support.building import _fresh as _fresh  # a fixture
+from tests.support.building import _wrap as _wrap  # a fixture
 from tinyflux.compile.backends.c import build as module
 from tinyflux.compile.backends.c import compiler as compilers
 from tinyflux.compile.backends.c.build import build

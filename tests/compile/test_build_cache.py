@@ -8,11 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from build_helpers import OTHER, SOURCE, answer, assert_clean, libraries, needs_compiler, start, twice, world_writable
-from build_helpers import _cache as _cache  # a fixture
-from build_helpers import _fresh as _fresh  # a fixture
-from build_helpers import _wrap as _wrap  # a fixture
 
+from tests.support.building import (
+    OTHER,
+    SOURCE,
+    answer,
+    assert_clean,
+    libraries,
+    needs_compiler,
+    start,
+    twice,
+    world_writable,
+)
+from tests.support.building import _cache as _cache  # a fixture
+from tests.support.building import _fresh as _fresh  # a fixture
+from tests.support.building import _wrap as _wrap  # a fixture
 from tinyflux.compile.backends.c import build as module
 from tinyflux.compile.backends.c import compiler as compilers
 from tinyflux.compile.backends.c.build import build, find_compiler

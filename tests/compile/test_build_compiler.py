@@ -9,11 +9,21 @@ import time
 from pathlib import Path
 
 import pytest
-from build_helpers import OTHER, SOURCE, assert_clean, libraries, needs_compiler, start, twice, wait_for, world_writable
-from build_helpers import _cache as _cache  # a fixture
-from build_helpers import _fresh as _fresh  # a fixture
-from build_helpers import _wrap as _wrap  # a fixture
 
+from tests.support.building import (
+    OTHER,
+    SOURCE,
+    assert_clean,
+    libraries,
+    needs_compiler,
+    start,
+    twice,
+    wait_for,
+    world_writable,
+)
+from tests.support.building import _cache as _cache  # a fixture
+from tests.support.building import _fresh as _fresh  # a fixture
+from tests.support.building import _wrap as _wrap  # a fixture
 from tinyflux.compile.backends.c import compiler as compilers
 from tinyflux.compile.backends.c.build import available, build, find_compiler
 from tinyflux.errors import CompilationFailed, CompilerNotFound

@@ -7,11 +7,11 @@ import shutil
 import threading
 
 import pytest
-from build_helpers import _cache as _cache  # a fixture
-from build_helpers import _fresh as _fresh  # a fixture
-from build_helpers import _wrap as _wrap  # a fixture
-from build_helpers import needs_compiler
 
+from tests.support.building import _cache as _cache  # a fixture
+from tests.support.building import _fresh as _fresh  # a fixture
+from tests.support.building import _wrap as _wrap  # a fixture
+from tests.support.building import needs_compiler
 from tinyflux.compile.backends.c.build import build, find_compiler
 from tinyflux.errors import CompilationFailed, CompilerNotFound
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build_helpers import OTHER, REPOSITORY, SOURCE, needs_compiler, twice, wait_for
-from build_helpers import _cache as _cache  # a fixture
-from build_helpers import _fresh as _fresh  # a fixture
 
 import tinyflux as flux
+from tests.support.building import OTHER, REPOSITORY, SOURCE, needs_compiler, twice, wait_for
+from tests.support.building import _cache as _cache  # a fixture
+from tests.support.building import _fresh as _fresh  # a fixture
 from tinyflux.compile.backends.c.build import build
 
 MAPS = Path("/proc/self/maps")

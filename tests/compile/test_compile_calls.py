@@ -5,9 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
-from compile_helpers import same
 
 import tinyflux as flux
+from tests.support.compiling import same
 from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")

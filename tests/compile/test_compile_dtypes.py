@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from compile_helpers import agree, same
 from scipy import special
 
 import tinyflux as flux
+from tests.support.compiling import agree, same
 from tinyflux.compile import compile  # noqa: A004
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.ir.program import Recording

@@ -5,9 +5,9 @@ import weakref
 
 import numpy as np
 import pytest
-from compile_helpers import INF, NAN, SPECIAL, agree, rng, same
 
 import tinyflux as flux
+from tests.support.compiling import INF, NAN, SPECIAL, agree, rng, same
 from tinyflux.autodiff import tape
 from tinyflux.compile import compile  # noqa: A004
 from tinyflux.compile.backends.c.build import available

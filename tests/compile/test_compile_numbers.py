@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from compile_helpers import INF, NAN, SPECIAL, agree, rng, same
 from scipy import special
 
 import tinyflux as flux
+from tests.support.compiling import INF, NAN, SPECIAL, agree, rng, same
 from tinyflux.compile import compile  # noqa: A004
 from tinyflux.compile.backends.c.build import available
 from tinyflux.errors import NotCompilable

@@ -4,10 +4,10 @@ import random
 
 import numpy as np
 import pytest
-from compile_helpers import same
 from scipy import special
 
 import tinyflux as flux
+from tests.support.compiling import same
 from tinyflux.compile import compile  # noqa: A004
 from tinyflux.compile.backends.c.build import available
 from tinyflux.errors import NotCompilable

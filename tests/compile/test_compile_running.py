@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from compile_helpers import agree, rng
 
 import tinyflux as flux
+from tests.support.compiling import agree, rng
 from tinyflux.compile import compile  # noqa: A004
 from tinyflux.compile.backends.c.build import available
 

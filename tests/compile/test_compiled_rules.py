@@ -3,30 +3,20 @@
 A compilation costs much more than what is compiled, so many cases are compiled as one function.
 """
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 import tinyflux as flux
+from tests.support import cases_elementwise, cases_linalg, cases_reductions, cases_shapes, cases_special
+from tests.support.cases import WatchedRules
 from tinyflux.autodiff import tape
 from tinyflux.compile import compile  # noqa: A004
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.ir.program import Recording
 from tinyflux.compile.trace.symbolic import Symbolic
 from tinyflux.errors import NotCompilable
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "autodiff"))  # where the cases are
-
-import cases_elementwise
-import cases_linalg
-import cases_reductions
-import cases_shapes
-import cases_special
-from cases import WatchedRules
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 

@@ -11,11 +11,11 @@ import types
 
 import numpy as np
 import pytest
-from compile_helpers import same
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyflux as flux
+from tests.support.compiling import same
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.guards.contents import Contents
 from tinyflux.compile.guards.guards import Guards

@@ -13,9 +13,9 @@ from operator import call
 
 import numpy as np
 import pytest
-from compile_helpers import same
 
 import tinyflux as flux
+from tests.support.compiling import same
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.guards.reads import reads
 from tinyflux.compile.guards.trust import LOOKING

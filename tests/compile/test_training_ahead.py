@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_training_rules import DEMON, FORMS, MODIFIED
-from training_cases import _seeded as _seeded  # a fixture
-from training_cases import assert_same, eager, mse
 
 import tinyflux as flux
+from tests.compile.test_training_rules import DEMON, FORMS, MODIFIED
+from tests.support.training_cases import _seeded as _seeded  # a fixture
+from tests.support.training_cases import assert_same, eager, mse
 from tinyflux.compile.backends.c.build import available
 from tinyflux.optimise import RULES
 

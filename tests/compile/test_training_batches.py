@@ -4,7 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-from training_cases import (
+
+import tinyflux as flux
+from tests.support.training_cases import (
     DATA,
     LABELS,
     OTHER_WIDE,
@@ -30,9 +32,7 @@ from training_cases import (
     orders,
     prepared,
 )
-from training_cases import _seeded as _seeded  # a fixture
-
-import tinyflux as flux
+from tests.support.training_cases import _seeded as _seeded  # a fixture
 from tinyflux import cores
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.schedule.tiling import BLOCK

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from training_cases import _seeded as _seeded  # a fixture
-from training_cases import eager, orders
 
 import tinyflux as flux
 from benchmarks.models import BATCHSIZES, MODELS, OPTIMISERS, Cell, synthetic
 from benchmarks.peers import _tinyflux
+from tests.support.training_cases import _seeded as _seeded  # a fixture
+from tests.support.training_cases import eager, orders
 from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")

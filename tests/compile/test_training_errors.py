@@ -5,10 +5,23 @@ import re
 
 import numpy as np
 import pytest
-from training_cases import DATA, LABELS, MODEL, N, Running, X, Y, assert_same, eager, mse, network, prepared
-from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
+from tests.support.training_cases import (
+    DATA,
+    LABELS,
+    MODEL,
+    N,
+    Running,
+    X,
+    Y,
+    assert_same,
+    eager,
+    mse,
+    network,
+    prepared,
+)
+from tests.support.training_cases import _seeded as _seeded  # a fixture
 from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")

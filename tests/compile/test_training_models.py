@@ -8,7 +8,9 @@ import types
 
 import numpy as np
 import pytest
-from training_cases import (
+
+import tinyflux as flux
+from tests.support.training_cases import (
     BYTES,
     DATA,
     LABELS,
@@ -28,9 +30,7 @@ from training_cases import (
     normalised,
     prepared,
 )
-from training_cases import _seeded as _seeded  # a fixture
-
-import tinyflux as flux
+from tests.support.training_cases import _seeded as _seeded  # a fixture
 from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")

@@ -5,10 +5,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from training_cases import DATA, MODEL, assert_same, check, dense, eager, mse, network, orders, prepared
-from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
+from tests.support.training_cases import DATA, MODEL, assert_same, check, dense, eager, mse, network, orders, prepared
+from tests.support.training_cases import _seeded as _seeded  # a fixture
 from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_cases import DATA, MODEL, X, mse, orders, prepared
-from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
+from tests.support.training_cases import DATA, MODEL, X, mse, orders, prepared
+from tests.support.training_cases import _seeded as _seeded  # a fixture
 from tinyflux.compile.backends.c import build
 from tinyflux.compile.backends.c.build import available
 from tinyflux.training import iteration

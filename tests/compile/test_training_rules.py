@@ -4,9 +4,9 @@ import contextlib
 
 import numpy as np
 import pytest
-from training_cases import assert_same, eager, mse
 
 import tinyflux as flux
+from tests.support.training_cases import assert_same, eager, mse
 from tinyflux.compile.backends.c.build import available
 from tinyflux.optimise import MODIFIERS, RULES, schedules
 

@@ -7,10 +7,10 @@ import weakref
 
 import numpy as np
 import pytest
-from training_cases import DATA, X, Y, dense, mse, prepared
-from training_cases import _seeded as _seeded  # a fixture
 
 import tinyflux as flux
+from tests.support.training_cases import DATA, X, Y, dense, mse, prepared
+from tests.support.training_cases import _seeded as _seeded  # a fixture
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.guards.guards import Guards
 

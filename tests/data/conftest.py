@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pooch
 import pytest
-from mnist_files import HTML, flipped, idx, module
+
+from tests.support.mnist_files import HTML, flipped, idx, module
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mnist_files import HTML, IMAGES, LABELS, check, fill, flipped, idx, module
 
+from tests.support.mnist_files import HTML, IMAGES, LABELS, check, fill, flipped, idx, module
 from tinyflux.data import DataError, DataUnavailable, mnist
 from tinyflux.installed import pip_install
 

@@ -9,8 +9,8 @@ import time
 
 import pooch
 import pytest
-from mnist_files import HTML, IMAGES, check, fill, module
 
+from tests.support.mnist_files import HTML, IMAGES, check, fill, module
 from tinyflux.data import DataError, DataUnavailable, mnist
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

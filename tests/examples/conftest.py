@@ -1,15 +1,9 @@
-"""The examples are imported from the folder that holds them, wherever pytest was started; fixtures of their tests."""
-
-import sys
-from pathlib import Path
+"""Fixtures of the tests of the examples."""
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from flux_mnist_helpers import LABELS, NO_COMPILER, PIXELS, TEST_PIXELS
-
 from examples import datasets
+from tests.support.flux_mnist import LABELS, NO_COMPILER, PIXELS, TEST_PIXELS
 from tinyflux.compile.backends.c.build import available
 
 

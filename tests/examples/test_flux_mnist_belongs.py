@@ -6,10 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
-from flux_mnist_helpers import NO_COMPILER, came_to, small, train
 
 from examples.flux_mnist.folder import Folder, Refused, replaced
 from examples.flux_mnist.table import Table
+from tests.support.flux_mnist import NO_COMPILER, came_to, small, train
 
 pytestmark = pytest.mark.usefixtures("few_images", "numpy")
 CHECKPOINT = {"iteration": 500, "accuracy": 0.5, "loss": 0.1, "mean_loss": 0.1, "seconds": 1.0}

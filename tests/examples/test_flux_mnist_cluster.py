@@ -11,7 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from flux_mnist_helpers import (
+
+from examples.flux_mnist import cluster
+from examples.flux_mnist.__main__ import main
+from examples.flux_mnist.folder import Folder, Refused
+from tests.support.flux_mnist import (
     PATIENCE,
     came_to,
     events,
@@ -25,10 +29,6 @@ from flux_mnist_helpers import (
     train_all,
     wait_for,
 )
-
-from examples.flux_mnist import cluster
-from examples.flux_mnist.__main__ import main
-from examples.flux_mnist.folder import Folder, Refused
 from tinyflux.installed import pip_install
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")

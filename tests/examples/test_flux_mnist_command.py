@@ -7,7 +7,13 @@ import termios
 import threading
 
 import pytest
-from flux_mnist_helpers import (
+
+from examples import models
+from examples.flux_mnist.__main__ import main
+from examples.flux_mnist.folder import Folder
+from examples.flux_mnist.grid import LONGEST
+from examples.flux_mnist.state import State
+from tests.support.flux_mnist import (
     NO_COMPILER,
     PATIENCE,
     came_to,
@@ -22,12 +28,6 @@ from flux_mnist_helpers import (
     train,
     wait_for,
 )
-
-from examples import models
-from examples.flux_mnist.__main__ import main
-from examples.flux_mnist.folder import Folder
-from examples.flux_mnist.grid import LONGEST
-from examples.flux_mnist.state import State
 from tinyflux.installed import pip_install
 
 COMMON = ["run", "quick", "--dataset", "digits", "--optimisers", "ADAM", "--batchsize", "32"]

@@ -5,7 +5,6 @@ import itertools
 
 import numpy as np
 import pytest
-from flux_mnist_helpers import small
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from examples.flux_mnist import curve as module
 from examples.flux_mnist import grid, training
 from examples.flux_mnist.curve import EARLY, WINDOW, Curve
 from examples.flux_mnist.grid import LONGEST
+from tests.support.flux_mnist import small
 
 LOSSES = np.random.default_rng(0).random(6_789) ** 4
 

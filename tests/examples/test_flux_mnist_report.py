@@ -9,11 +9,11 @@ import subprocess
 
 import numpy as np
 import pytest
-from flux_mnist_results import AGREEING, changed, leave, table
 
 from examples.flux_mnist import __main__ as command
 from examples.flux_mnist import report
 from examples.flux_mnist.table import Table, article
+from tests.support.flux_mnist_results import AGREEING, changed, leave, table
 
 FALLING = 1 / np.sqrt(np.arange(1, 6_001))
 

@@ -4,7 +4,12 @@ import os
 import signal
 
 import pytest
-from flux_mnist_helpers import (
+
+import tinyflux as flux
+from examples import datasets
+from examples.flux_mnist import grid, training
+from examples.flux_mnist.folder import Folder, Refused
+from tests.support.flux_mnist import (
     DATASET,
     GOAL,
     NO_COMPILER,
@@ -26,11 +31,6 @@ from flux_mnist_helpers import (
     undisturbed,
     wait_for,
 )
-
-import tinyflux as flux
-from examples import datasets
-from examples.flux_mnist import grid, training
-from examples.flux_mnist.folder import Folder, Refused
 
 pytestmark = pytest.mark.usefixtures("few_images")
 

@@ -5,7 +5,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from flux_mnist_helpers import (
+
+import tinyflux as flux
+from examples import models
+from examples.flux_mnist import grid, training
+from examples.flux_mnist.curve import Curve
+from examples.flux_mnist.folder import Folder
+from examples.flux_mnist.progress import outcome
+from tests.support.flux_mnist import (
     DATASET,
     GOAL,
     LABELS,
@@ -21,13 +28,6 @@ from flux_mnist_helpers import (
     state,
     train,
 )
-
-import tinyflux as flux
-from examples import models
-from examples.flux_mnist import grid, training
-from examples.flux_mnist.curve import Curve
-from examples.flux_mnist.folder import Folder
-from examples.flux_mnist.progress import outcome
 
 pytestmark = pytest.mark.usefixtures("few_images")
 

@@ -5,7 +5,11 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from flux_mnist_helpers import (
+
+from examples.flux_mnist import workers
+from examples.flux_mnist.folder import Folder
+from examples.flux_mnist.grid import LONGEST
+from tests.support.flux_mnist import (
     PATIENCE,
     came_to,
     count,
@@ -21,10 +25,6 @@ from flux_mnist_helpers import (
     train_all,
     wait_for,
 )
-
-from examples.flux_mnist import workers
-from examples.flux_mnist.folder import Folder
-from examples.flux_mnist.grid import LONGEST
 
 LONG = 400_000  # iterations that take a second or more
 SLOW = small("4LS")

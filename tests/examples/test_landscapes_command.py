@@ -8,12 +8,12 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
-from run_script import refused, script
 
 from examples import pictures
 from examples.landscapes import __main__ as command
 from examples.landscapes import figures
 from examples.landscapes.functions import LANDSCAPES
+from tests.support.scripts import refused, script
 
 LINE = np.linspace(0, 1, 41)[:, None]
 PATHS = {

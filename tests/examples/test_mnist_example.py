@@ -13,12 +13,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from device_standin import DeviceArray, cupy_module
-from run_script import SCRIPT, environment, result, script, without_the_word_on_compiling
 from scipy.special import expit
 
 import tinyflux as flux
 from examples import mnist, models, pictures
+from tests.support.device_standin import DeviceArray, cupy_module
+from tests.support.scripts import SCRIPT, environment, result, script, without_the_word_on_compiling
 from tinyflux import device
 
 FILES = {"model.npz", "results.json", "summary.txt", "learning.png", "digits.png"}

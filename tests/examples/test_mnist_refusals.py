@@ -10,9 +10,9 @@ import sys
 
 import numpy as np
 import pytest
-from run_script import SCRIPT, after, environment, refused, result, script, without_the_word_on_compiling
 
 from examples import datasets, mnist, pictures
+from tests.support.scripts import SCRIPT, after, environment, refused, result, script, without_the_word_on_compiling
 from tinyflux.installed import pip_install
 
 

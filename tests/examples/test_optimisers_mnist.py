@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from flux_mnist_helpers import NO_COMPILER, finish, kill, needs_compiler, never, start_python, wait_for
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
@@ -19,6 +18,7 @@ from examples.flux_mnist.training import Stopped
 from examples.optimisers_mnist import contest, job, timing, training
 from examples.optimisers_mnist.__main__ import main
 from examples.optimisers_mnist.contest import ADAM, CONTESTANTS, ENTRIES, PADAM
+from tests.support.flux_mnist import NO_COMPILER, finish, kill, needs_compiler, never, start_python, wait_for
 
 DATASET = {"dataset": "digits", "data_sha256": "of no matter here"}
 ITERATIONS = 12

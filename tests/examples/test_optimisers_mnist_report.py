@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
-from flux_mnist_helpers import NO_COMPILER
 from scipy import stats
 
 import tinyflux as flux
@@ -20,6 +19,7 @@ from examples.optimisers_mnist.contest import ADAM, CONTESTANTS, ENTRIES, PADAM
 from examples.optimisers_mnist.job import Job, Task
 from examples.optimisers_mnist.report import report
 from examples.optimisers_mnist.table import Table, spread
+from tests.support.flux_mnist import NO_COMPILER
 
 DATASET = {"dataset": "digits", "data_sha256": "0123456789abcdef0123"}
 EVENT = {"event": "begun", "time": "2026-01-02T03:04:05+00:00", "versions": {"tinyflux": "1.2.3"}}

@@ -7,11 +7,8 @@ With words, only entries with one of them in their names are run. It needs what 
 
 import sys
 import textwrap
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # the modules of tests are no packages
-
-from entries import ENTRIES
+from tests.faults.entries import ENTRIES
 
 WIDTHS = 64, 36, 48
 

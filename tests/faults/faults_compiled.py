@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fault import Fault, error, exactly, near, same, that
 
 import tinyflux as flux
+from tests.faults.fault import Fault, error, exactly, near, same, that
 from tinyflux import device
 
 REFUSED = error(flux.NotCompilable)
@@ -57,9 +57,7 @@ def libraries():
 
 def by_kernels(loss, parameter):
     """The gradient of a loss by kernels made for the GPU, which g++ compiles for the CPU (see tests/kernels)."""
-    sys.path[:0] = [path for path in (str(ROOT / "tests"), str(ROOT / "tests" / "kernels")) if path not in sys.path]
-    import cuda_shim
-
+    from tests.support import cuda_shim
     from tinyflux.optimise.kernels import launch
     from tinyflux.training import native as trainer
     from tinyflux.training.cuda import Gradient

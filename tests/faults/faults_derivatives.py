@@ -3,9 +3,9 @@
 import time
 
 import numpy as np
-from fault import Fault, error, exactly, near, same, that
 
 import tinyflux as flux
+from tests.faults.fault import Fault, error, exactly, near, same, that
 
 WRONG = (TypeError, ValueError)
 

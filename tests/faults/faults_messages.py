@@ -4,9 +4,9 @@ import contextlib
 import io
 
 import numpy as np
-from fault import Fault, error, exactly, that
 
 import tinyflux as flux
+from tests.faults.fault import Fault, error, exactly, that
 
 WRONG = (TypeError, ValueError)
 

@@ -15,9 +15,9 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from fault import Fault, error, exactly, that
 
 import tinyflux as flux
+from tests.faults.fault import Fault, error, exactly, that
 from tinyflux.data.idx import DataError, read_idx
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -184,7 +184,6 @@ def fifos():
 
 def flux_mnist_run(goal=600, seed=0):
     """The folder of a run on the digits, trained for a moment."""
-    sys.path[:0] = [str(ROOT)] * (str(ROOT) not in sys.path)
     from examples import datasets
     from examples.flux_mnist import training
     from examples.flux_mnist.folder import Folder

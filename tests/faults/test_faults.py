@@ -1,9 +1,9 @@
 """The table of faults: each entry comes to what is expected; `python -m tests.faults` prints it."""
 
-import faults_compiled
 import pytest
-from entries import ENTRIES
 
+from tests.faults import faults_compiled
+from tests.faults.entries import ENTRIES
 from tinyflux.compile.backends.c.build import available
 
 

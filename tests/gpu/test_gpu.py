@@ -1,16 +1,10 @@
 """The same numbers on a GPU as in NumPy: `pytest -m gpu`, skipped with the reason where no GPU can be used."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import tinyflux as flux
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import device_parity as parity
+from tests.support import device_parity as parity
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)

@@ -1,13 +1,9 @@
 """The contenders of the benchmarks of the GPU do the same work there; how fast they are is not tested."""
 
 import importlib.util
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import tinyflux as flux
 from benchmarks import device_peers, device_training, device_update, models, peers, step

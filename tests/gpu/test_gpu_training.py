@@ -1,21 +1,13 @@
 """Training on a GPU: rules step as in NumPy, the loader's data and order lie there, and the loop keeps its word."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
-
-import kernel_cases
-import program_cases
-
 import tinyflux as flux
 from examples import mnist, models
+from tests.support import kernel_cases, program_cases
 from tinyflux.training import cuda as gradient
 from tinyflux.training import native as trainer
 

@@ -1,8 +1,8 @@
 """The stand-in for CuPy, with kernels that g++ compiles; without g++ the tests that need it are skipped."""
 
-import cuda_shim
 import pytest
 
+from tests.support import cuda_shim
 from tinyflux import device
 from tinyflux.optimise.kernels import launch
 from tinyflux.training import native as trainer

@@ -1,15 +1,15 @@
 """Losses and gradients by kernels made for them, run on the CPU by g++: the numbers of NumPy."""
 
-import cuda_shim
 import numpy as np
 import pytest
-from device_standin import DeviceArray, root
 from hypothesis import given
 from hypothesis import strategies as st
-from program_cases import CASES, FUNCTIONS, arrays
 
 import tinyflux as flux
 from examples import models
+from tests.support import cuda_shim
+from tests.support.device_standin import DeviceArray, root
+from tests.support.program_cases import CASES, FUNCTIONS, arrays
 from tinyflux.compile.backends.cuda import kernels
 from tinyflux.optimise.kernels import watch
 from tinyflux.training import cuda as gradient

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cuda_shim
 import pytest
-from cuda_shim import ShimError
-from kernel_cases import CHAINS, compare, compare_nonfinite, plant
 
 import tinyflux as flux
+from tests.support import cuda_shim
+from tests.support.cuda_shim import ShimError
+from tests.support.kernel_cases import CHAINS, compare, compare_nonfinite, plant
 
 SIZES, BEFORE = [5, 0, 1, 1026, 9000, 2], 3  # misaligned leaves, several blocks, a beginning and a tail
 DIVISION = "(sqrt(v * scale) + epsilon)"
@@ -95,8 +95,9 @@ def test_a_lost_nan_is_found(function, monkeypatch):
 
 
 SANITIZED = """
-import cuda_shim, pytest
-from kernel_cases import RULES, Comparison, plant
+import pytest
+from tests.support import cuda_shim
+from tests.support.kernel_cases import RULES, Comparison, plant
 
 patch = pytest.MonkeyPatch()
 cuda_shim.extra_flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -127,14 +128,13 @@ def test_address_sanitizer(fault, report):
     library = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     if not Path(library).is_absolute():
         pytest.skip("g++ has no AddressSanitizer here")
-    here = Path(__file__).parent
     result = subprocess.run(
         [sys.executable, "-c", SANITIZED.format(fault=fault)],
         env={
             **os.environ,
             "LD_PRELOAD": str(Path(library).resolve()),
             "ASAN_OPTIONS": "detect_leaks=0",
-            "PYTHONPATH": os.pathsep.join([str(here), str(here.parent), *filter(None, sys.path)]),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         },
         capture_output=True,
         text=True,

@@ -4,14 +4,14 @@ import subprocess
 import sys
 import types
 
-import cuda_shim
 import numpy as np
 import pytest
-from cuda_shim import ShimError
-from device_standin import DeviceArray, counted
-from kernel_cases import RULES, Comparison
 
 import tinyflux as flux
+from tests.support import cuda_shim
+from tests.support.cuda_shim import ShimError
+from tests.support.device_standin import DeviceArray, counted
+from tests.support.kernel_cases import RULES, Comparison
 from tinyflux.optimise.kernels import kernel_step, launch, source
 from tinyflux.optimise.schedules import Scheduled
 

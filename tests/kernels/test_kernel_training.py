@@ -1,12 +1,12 @@
 """Models on the device, trained by the kernels: the numbers of NumPy, through all that changes the plan of a step."""
 
-import cuda_shim
 import numpy as np
 import pytest
-from device_standin import counted
-from kernel_cases import CHAINS, RULES
 
 import tinyflux as flux
+from tests.support import cuda_shim
+from tests.support.device_standin import counted
+from tests.support.kernel_cases import CHAINS, RULES
 from tinyflux import device
 
 SCHEDULED = flux.OptimiserChain(flux.ClipGrad(0.1), flux.Adam(flux.schedules.Cosine(0.1, over=10)))

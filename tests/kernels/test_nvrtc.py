@@ -7,15 +7,15 @@ import re
 import sys
 from pathlib import Path
 
-import device_standin
 import numpy as np
 import pytest
-from device_standin import DeviceArray
-from kernel_cases import CHAINS, RULES
-from program_cases import CASES, FUNCTIONS, arrays
 
 import tinyflux as flux
 from examples import models
+from tests.support import device_standin
+from tests.support.device_standin import DeviceArray
+from tests.support.kernel_cases import CHAINS, RULES
+from tests.support.program_cases import CASES, FUNCTIONS, arrays
 from tinyflux.installed import pip_install
 from tinyflux.optimise.kernels import source
 from tinyflux.optimise.schedules import Scheduled, at

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from program_cases import data, loss, network, trained
 from scipy import special
 
 import tinyflux as flux
+from tests.support.program_cases import data, loss, network, trained
 from tinyflux.training import cuda as gradient
 from tinyflux.training import native as trainer
 

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from device_standin import DeviceArray
-from program_cases import InOrder, check_trained, data, loss, network
 
 import tinyflux as flux
+from tests.support.device_standin import DeviceArray
+from tests.support.program_cases import InOrder, check_trained, data, loss, network
 from tinyflux.training import cuda as gradient
 
 pytestmark = pytest.mark.usefixtures("compiling")

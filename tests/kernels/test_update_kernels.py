@@ -1,11 +1,11 @@
 """The update kernels, run on the CPU, give what the NumPy form of each rule gives."""
 
-import cuda_shim
 import numpy as np
 import pytest
-from device_standin import DeviceArray
-from kernel_cases import CHAINS, RULES, Comparison, compare, compare_nonfinite
 
+from tests.support import cuda_shim
+from tests.support.device_standin import DeviceArray
+from tests.support.kernel_cases import CHAINS, RULES, Comparison, compare, compare_nonfinite
 from tinyflux.optimise import modifiers
 from tinyflux.optimise.kernels import source
 

@@ -1,16 +1,11 @@
 """Interrupts in training on the GPU: an update by kernels is launched whole or not at all."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import tinyflux as flux
+from tests.support.interruptions import interrupted, state_of
 from tinyflux import device
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "optimise"))
-from interruptions import interrupted, state_of
 
 RULES = [
     flux.Adam(flux.schedules.Step(0.1, every=1, gamma=0.5)),

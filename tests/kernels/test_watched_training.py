@@ -3,13 +3,13 @@
 import contextlib
 import math
 
-import cuda_shim
 import numpy as np
 import pytest
-from device_standin import counted
-from kernel_cases import plant
 
 import tinyflux as flux
+from tests.support import cuda_shim
+from tests.support.device_standin import counted
+from tests.support.kernel_cases import plant
 from tinyflux import device
 from tinyflux.optimise.kernels import watch
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from reference import REFERENCE, agrees, derivatives
 from scipy import special
 
 import tinyflux as flux
+from tests.support.reference import REFERENCE, agrees, derivatives
 
 TABLE = REFERENCE["activations"]["elu"]["inputs"][0]
 ELEMENTWISE = ["identity", "sigmoid", "tanh", "relu", "leakyrelu", "elu", "gelu", "swish", "softplus"]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from reference import REFERENCE, agrees, derivatives
 
 import tinyflux as flux
+from tests.support.reference import REFERENCE, agrees, derivatives
 
 LOSSES = [
     flux.mse,

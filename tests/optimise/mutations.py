@@ -1,6 +1,6 @@
 """Change the optimisers line by line, and see whether the tests notice.
 
-Run by hand: python tests/optimise/mutations.py [words], where only mutations with one of the words in their file, class
+Run by hand: python -m tests.optimise.mutations [words], where only mutations with one of the words in their file, class
 or line are made. Every mutation is made in a copy of the tree, where the tests that bear the name of the rule run on it
 in a process of their own. A table of what was caught goes to stdout, then the mutations that survived. Those that can't
 be seen, since the changed line means the same, stand below with the reason.
@@ -224,7 +224,7 @@ def copy_tree(folder: Path) -> Path:
     """The library and the tests of the optimisers."""
     shutil.copytree(ROOT / "tinyflux", folder / "tinyflux")
     shutil.copytree(ROOT / "tests" / "optimise", folder / "tests" / "optimise")
-    for name in ("pyproject.toml", "README.md", "tests/conftest.py"):
+    for name in ("pyproject.toml", "README.md", "tests/__init__.py", "tests/conftest.py"):
         shutil.copy(ROOT / name, folder / name)
     return folder
 

@@ -11,9 +11,6 @@ import os
 import sys
 import tempfile
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))  # the modules of tests are no packages
 
 
 def tell(program, failure):
@@ -33,7 +30,7 @@ def checked():
     parser.add_argument("--seed", type=int, default=0, help="which ones (%(default)s)")
     parser.add_argument("--eager", action="store_true", help="compile nothing")
     options = parser.parse_args()
-    from fuzz import run
+    from tests.random_programs.fuzz import run
 
     start = time.perf_counter()
     report = run(options.count, options.seed, not options.eager, tell)

@@ -9,9 +9,9 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from drawing import EXACT, Program
 
 import tinyflux as flux
+from tests.random_programs.drawing import EXACT, Program
 
 STEP = 1e-5  # of finite differences
 

@@ -4,9 +4,10 @@ import collections
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from comparisons import Checked, Failure, Skip, compare_compiled, quietly
-from drawing import NAMES, drawn
-from recipes import chosen
+
+from tests.random_programs.comparisons import Checked, Failure, Skip, compare_compiled, quietly
+from tests.random_programs.drawing import NAMES, drawn
+from tests.random_programs.recipes import chosen
 
 TOGETHER = 24  # programs compiled as one: compilers take more than twice the time for a function twice as long
 

@@ -1,19 +1,18 @@
 """How calls of each function of the table are drawn: the recipes of all files.
 
 A recipe is a function of a `Draw` that returns the text of a call. A rule that is added needs one, or, if its function
-works element by element on one or two arrays, an entry in UNARY or BINARY of tests/autodiff/cases_elementwise.py.
+works element by element on one or two arrays, an entry in UNARY or BINARY of tests/support/cases_elementwise.py.
 """
 
 import operator
 
-import recipes_elementwise as _elementwise  # noqa: F401  (each fills the registry)
-import recipes_general as _general  # noqa: F401
-import recipes_products as _products  # noqa: F401
-import recipes_reductions as _reductions  # noqa: F401
-import recipes_shapes as _shapes  # noqa: F401
-from drawing import NAMES
-from registry import RECIPES, text_of
-
+from tests.random_programs import recipes_elementwise as _elementwise  # noqa: F401  (each fills the registry)
+from tests.random_programs import recipes_general as _general  # noqa: F401
+from tests.random_programs import recipes_products as _products  # noqa: F401
+from tests.random_programs import recipes_reductions as _reductions  # noqa: F401
+from tests.random_programs import recipes_shapes as _shapes  # noqa: F401
+from tests.random_programs.drawing import NAMES
+from tests.random_programs.registry import RECIPES, text_of
 from tinyflux.autodiff import tape
 
 # What the compiler refuses by name, most of it as there is no way to write it in C: seldom drawn where programs are to

@@ -1,9 +1,7 @@
 """Functions of numbers."""
 
-from registry import RECIPES, recipe, text_of
-
-import cases_elementwise  # isort: skip  (registry makes them known)
-import cases_special  # isort: skip
+from tests.random_programs.registry import RECIPES, recipe, text_of
+from tests.support import cases_elementwise, cases_special
 
 
 def _unary(f, low, high):

@@ -1,8 +1,7 @@
 """What has no rule of its own: operators, methods, constants, casts, and the library's own functions."""
 
-from registry import recipe
-
 import tinyflux as flux
+from tests.random_programs.registry import recipe
 
 
 @recipe("operators")

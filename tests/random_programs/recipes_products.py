@@ -1,6 +1,6 @@
 """Products, and linear algebra."""
 
-from registry import recipe
+from tests.random_programs.registry import recipe
 
 
 @recipe("np.matmul", "np.linalg.matmul")

@@ -1,6 +1,6 @@
 """Functions that reduce or accumulate along axes."""
 
-from registry import recipe
+from tests.random_programs.registry import recipe
 
 
 def more(d, f, x):

@@ -1,6 +1,6 @@
 """Functions that rearrange, join, cut and index arrays."""
 
-from registry import recipe
+from tests.random_programs.registry import recipe
 
 
 @recipe("np.reshape")

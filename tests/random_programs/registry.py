@@ -1,11 +1,6 @@
 """Where recipes are kept."""
 
-import sys
-from pathlib import Path
-
 from tinyflux.autodiff import tape
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "autodiff"))  # where domains of elementwise functions are
 
 # By the name of the function: what makes the text of a call, given a Draw.
 RECIPES = {}

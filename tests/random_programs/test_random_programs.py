@@ -5,10 +5,10 @@
 
 import numpy as np
 import pytest
-import recipes
-from drawing import Draw
-from fuzz import run
 
+from tests.random_programs import recipes
+from tests.random_programs.drawing import Draw
+from tests.random_programs.fuzz import run
 from tinyflux.compile.backends.c.build import available
 
 MANY, SOME = 700, 240  # programs

@@ -1,4 +1,4 @@
-"""Write down what CuPy can do: `python tests/record/record_cupy.py` writes tests/cupy_functions.json; needs no GPU.
+"""Write down what CuPy can do; needs no GPU: `python -m tests.record.record_cupy` writes cupy_functions.json.
 
 For every function of NumPy's that arrays can take over, the parameters of CuPy's function of that name; for ufuncs,
 the names. The stand-in for CuPy in the tests refuses what is not listed.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-FILE = Path(__file__).parents[1] / "cupy_functions.json"
+FILE = Path(__file__).parents[1] / "support" / "cupy_functions.json"
 LIKE = ["arange", "array", "asarray", "empty", "eye", "full", "identity", "ones", "tri", "zeros"]
 MODULES = {"": np, "linalg.": np.linalg, "lib.stride_tricks.": np.lib.stride_tricks}
 

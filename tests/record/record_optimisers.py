@@ -1,6 +1,6 @@
 """Record the paths of parameters under all optimisers, in float64.
 
-Run by hand where torch is installed (recorded with torch 2.13): python tests/record/record_optimisers.py. It writes
+Run by hand where torch is installed (recorded with torch 2.13): python -m tests.record.record_optimisers. It writes
 tests/optimise/reference.json, which the tests compare with; they need no torch. What torch.optim defines in the same
 way is recorded from there, all else from the formulas in transcriptions.py; these are checked against torch where it
 can be done, and nothing is written if they differ. A rule is recorded under the expression that makes it in tinyflux.
@@ -15,7 +15,7 @@ import math
 from functools import partial
 from pathlib import Path
 
-import transcriptions
+from tests.record import transcriptions
 
 TARGET = Path(__file__).parent.parent / "optimise" / "reference.json"
 SHAPES = {"scalar": [], "one": [1], "vector": [5], "matrix": [2, 3]}

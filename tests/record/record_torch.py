@@ -1,6 +1,6 @@
 """Record values of activations and losses, with first and second derivatives, from PyTorch in float64.
 
-Run by hand where torch is installed (recorded with torch 2.13): python tests/record/record_torch.py. It writes
+Run by hand where torch is installed (recorded with torch 2.13): python -m tests.record.record_torch. It writes
 tests/nn/reference.json, which the tests compare with; they need no torch. For a function f of x the derivatives are
 those of Σ w·f(x): `first` is its gradient, `second` the gradient of Σ v·first, with fixed weights w and v.
 """

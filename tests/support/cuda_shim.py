@@ -16,10 +16,10 @@ import tempfile
 import types
 from pathlib import Path
 
-import device_standin
 import numpy as np
-from device_standin import DeviceArray
 
+from tests.support import device_standin
+from tests.support.device_standin import DeviceArray
 from tinyflux.optimise.kernels import launch
 
 GXX = shutil.which("g++")

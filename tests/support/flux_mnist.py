@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 import pytest
-from run_script import ROOT, environment
 
 from examples.flux_mnist import training, workers
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import Run
 from examples.flux_mnist.progress import Display
+from tests.support.scripts import ROOT, environment
 from tinyflux.compile.backends.c.build import available
 
 DATASET = {"dataset": "digits", "data_sha256": "of no matter here"}

@@ -1,19 +1,9 @@
 """What has to come out on the device as it does in NumPy; for the stand-in, and for a GPU where there is one."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 
 import tinyflux as flux
-
-sys.path.insert(0, str(Path(__file__).parent / "autodiff"))  # where the cases are
-
-import cases_elementwise
-import cases_linalg
-import cases_reductions
-import cases_shapes
-import cases_special
+from tests.support import cases_elementwise, cases_linalg, cases_reductions, cases_shapes, cases_special
 
 FILES = (cases_elementwise, cases_reductions, cases_shapes, cases_linalg, cases_special)
 SIZES = [{"i": 2, "j": 3, "k": 4, "m": 1, "n": 3}, {"i": 3, "j": 2, "k": 1, "m": 4, "n": 2}]

@@ -1,7 +1,8 @@
 """Reductions and accumulations over every kind of axis."""
 
 import numpy as np
-from cases import NUMPY, Case
+
+from tests.support.cases import NUMPY, Case
 
 AXES = [None, 0, -1, 1, (0, 1), (-1, 0), ()]
 REDUCTIONS = {np.sum: 0, np.prod: 0, np.mean: 1, np.max: 1, np.min: 1, np.amax: 1, np.amin: 1, np.var: 1, np.std: 2}

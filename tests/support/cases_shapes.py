@@ -1,8 +1,9 @@
 """Functions that rearrange, join, cut and index."""
 
 import numpy as np
-from cases import NUMPY, Case
 from numpy.lib.stride_tricks import sliding_window_view
+
+from tests.support.cases import NUMPY, Case
 
 MASK = np.array([[True, False, True], [False, False, True]])
 ROWS, COLUMNS = np.array([0, 1, 1, 0]), np.array([2, -1, -1, 0])

@@ -1,9 +1,9 @@
 """Products and linear algebra."""
 
 import numpy as np
-from cases import NUMPY, Case
 
 import tinyflux as flux
+from tests.support.cases import NUMPY, Case
 
 MATMUL = ["n n", "mn n", "n nm", "mn nk", "1n nk", "m1 1k", "imn nk", "imn ink", "i1mn jnk", "n ink", "imn n", "mn ink"]
 DOT = [". .", ". ij", "ij .", "n n", "mn n", "n nk", "mn nk", "imn n", "n ink", "imn jnk"]

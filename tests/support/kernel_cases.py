@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import cuda_shim
 import numpy as np
-from device_standin import DeviceArray
 
+from tests.support import cuda_shim
+from tests.support.device_standin import DeviceArray
 from tinyflux.optimise import adam, adaptive, amsgrad, modifiers, momentum
 from tinyflux.optimise.kernels import kernel_step, source
 

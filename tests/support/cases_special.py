@@ -1,10 +1,10 @@
 """Functions of scipy.special, at arguments of all broadcasting shapes."""
 
 import numpy as np
-from cases import Case
 from scipy import special
 
 import tinyflux as flux
+from tests.support.cases import Case
 
 UNARY = {
     special.expit: (-3, 3), special.log_expit: (-3, 3), special.logit: (0.1, 0.9),

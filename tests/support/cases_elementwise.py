@@ -1,7 +1,8 @@
 """Elementwise functions, at arguments of all broadcasting shapes."""
 
 import numpy as np
-from cases import NUMPY, Case
+
+from tests.support.cases import NUMPY, Case
 
 UNARY = {
     np.negative: (-2, 2), np.positive: (-2, 2), np.copy: (-2, 2), np.reciprocal: (0.5, 2), np.square: (-2, 2),

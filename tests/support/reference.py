@@ -7,7 +7,7 @@ import numpy as np
 
 import tinyflux as flux
 
-REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "nn" / "reference.json").read_text())
 
 
 def derivatives(f, *inputs):
