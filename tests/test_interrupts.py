@@ -11,7 +11,8 @@ import tinyflux as flux
 from tests.support.interruptions import interrupted, shot, state_of
 from tinyflux.compile.backends.c.compiler import available
 from tinyflux.interrupts import uninterrupted
-from tinyflux.optimise import flat, schedules, step
+from tinyflux.optimise import plan, schedules
+from tinyflux.optimise.kernels import native as native_kernel
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 Chain = flux.OptimiserChain
@@ -123,9 +124,9 @@ def test_every_line_of_an_update(rule):
 @pytest.mark.parametrize("native", [False, pytest.param(True, marks=needs_compiler)])
 @pytest.mark.parametrize("shared", [4, 1000])
 def test_every_line_of_an_update_in_blocks(native, shared, monkeypatch):
-    monkeypatch.setattr(flat, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(step, "SHARED", shared)
-    monkeypatch.setattr(step, "NATIVE", 4 if native else 1000)
+    monkeypatch.setattr(plan, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(plan, "IN_PLACE", shared)
+    monkeypatch.setattr(native_kernel, "NATIVE", 4 if native else 1000)
 
     def make():
         model = [np.ones(100), np.ones(3)]
@@ -173,8 +174,8 @@ class Failing(Own):
 
 @pytest.mark.parametrize("shared", [1, 1000])
 def test_a_rule_that_fails(shared, monkeypatch):
-    monkeypatch.setattr(flat, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(step, "SHARED", shared)
+    monkeypatch.setattr(plan, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(plan, "IN_PLACE", shared)
     model = [np.ones(30), np.ones(3, np.float32), np.full(30, 100.0)]
     opt = flux.setup(Failing(), model)
     before = state_of(model, opt)
@@ -186,11 +187,11 @@ def test_a_rule_that_fails(shared, monkeypatch):
 @pytest.mark.parametrize("kind", ["raise", "warn"])
 def test_an_overflow_that_is_to_be_an_error(kind, monkeypatch):
     """In large groups the step is completed first, in small ones it isn't made."""
-    monkeypatch.setattr(flat, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(plan, "BLOCK_BYTES", 64)
     g = np.ones(40)
     g[20] = 1e200
     for shared, steps in ((2, 1), (1000, 0)):
-        monkeypatch.setattr(step, "SHARED", shared)
+        monkeypatch.setattr(plan, "IN_PLACE", shared)
         model = [np.ones(40)]
         opt = flux.setup(flux.Adam(0.1), model)
         with np.errstate(over=kind), pytest.raises((FloatingPointError, RuntimeWarning), match="overflow"):
@@ -246,8 +247,8 @@ def test_signals_in_training():
 
 
 def test_signals_in_updates_of_large_parameters(monkeypatch):
-    monkeypatch.setattr(step, "NATIVE", 16)
-    sizes = (16 * flat.BLOCK_BYTES // 4 + 5, 7)
+    monkeypatch.setattr(native_kernel, "NATIVE", 16)
+    sizes = (16 * plan.BLOCK_BYTES // 4 + 5, 7)
 
     def make():
         model = [np.ones(n, np.float32) for n in sizes]

@@ -83,6 +83,7 @@ from .optimise import (
     thaw,
     update,
 )
+from .optimise.kernels.native import use_compiler as _use_compiler
 from .summary import summary
 from .training.loop import Progress, early_stopping, progress_bar, train
 from .tree import destructure, f32, f64, leaves, parameter_count, parameters
@@ -208,6 +209,15 @@ __all__ = [
 
 
 _COMPILER = {"compile": ".compile", "compile_training": ".training.compiled"}
+
+
+def _native_step(*kind: _Any) -> _Any:
+    from .training.native_update import native_step
+
+    return native_step(*kind)
+
+
+_use_compiler(_native_step)
 
 
 def __getattr__(name: str) -> _Any:

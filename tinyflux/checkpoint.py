@@ -17,8 +17,8 @@ from . import tree
 from .arrays import to_numpy
 from .files import open_file, replacing
 from .optimise import OptimiserChain, schedules
-from .optimise.flat import Leaf
 from .optimise.modifiers import size_of_state
+from .optimise.plan import Leaf
 from .optimise.rule import check_arrays, check_numbers, fields, is_rule, kind_of
 from .optimise.state import OptimiserState, holds_state
 

@@ -5,7 +5,8 @@ import pytest
 
 import tinyflux as flux
 from tinyflux.compile.backends.c.compiler import available
-from tinyflux.optimise import MODIFIERS, RULES, flat, schedules, step
+from tinyflux.optimise import MODIFIERS, RULES, plan, schedules
+from tinyflux.optimise.kernels import native as kernel
 from tinyflux.training import native_update as stepping
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
@@ -27,9 +28,9 @@ RULED = [
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr(flat, "BLOCK_BYTES", BLOCK * 8)
-    monkeypatch.setattr(step, "SHARED", 2)
-    monkeypatch.setattr(step, "NATIVE", 4)
+    monkeypatch.setattr(plan, "BLOCK_BYTES", BLOCK * 8)
+    monkeypatch.setattr(plan, "IN_PLACE", 2)
+    monkeypatch.setattr(kernel, "NATIVE", 4)
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_what_stays_with_numpy(rule, dtype, calls):
 
 
 def test_small_models_are_not_compiled(calls, monkeypatch):
-    monkeypatch.setattr(step, "NATIVE", 1000)
+    monkeypatch.setattr(kernel, "NATIVE", 1000)
     stepped(flux.Adam(), native=True)
     assert calls == []
 

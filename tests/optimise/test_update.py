@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyflux as flux
-from tinyflux.optimise import flat
+from tinyflux.optimise import plan
 
 Pair = namedtuple("Pair", "left right")
 SHAPES = [(), (0,), (1,), (5,), (3, 4), (2, 0, 3), (2, 3, 2), (40,)]
@@ -84,7 +84,7 @@ def test_a_step_is_the_rule_on_every_array(drawn, pool, seed, block_bytes, rule)
     states = [rule.init(x) for x in xs]
     model = built(drawn, arrays)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flat, "BLOCK_BYTES", block_bytes)
+        patch.setattr(plan, "BLOCK_BYTES", block_bytes)
         opt = flux.setup(rule, model)
         for _ in range(4):
             collected = {}
@@ -117,7 +117,7 @@ def numbers(node):
 @pytest.mark.parametrize("neighbours", [(), (1,), (15,), (16, 3), (7, 8, 40)])
 def test_edges_of_blocks(size, neighbours, monkeypatch):
     """Blocks of 16 numbers; every element is stepped exactly once, and so is the count."""
-    monkeypatch.setattr(flat, "BLOCK_BYTES", 16 * 8)
+    monkeypatch.setattr(plan, "BLOCK_BYTES", 16 * 8)
     model = [np.zeros(n) for n in (*neighbours, size, 5)]
     opt = flux.setup(flux.Adam(1.0, (0.5, 0.5), 0.0), model)
     for t in range(1, 4):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
 from ..checks import shown
-from .flat import Leaf
+from .plan import Leaf
 
 if TYPE_CHECKING:
     from .state import OptimiserState

@@ -200,16 +200,39 @@ def initial(rule: Any, x: Any) -> State:
 
 
 def applied(rule: Any, state: State, x: Any, g: Any) -> tuple[State, Any]:
-    """`rule.apply(state, x, g)`, or a TypeError that names the rule if what it gives is no state and step."""
+    """`rule.apply(state, x, g)`, its step of the shape of x, or a number, or None where the rule makes none yet.
+
+    Errors: TypeError that names the rule if what it gives is no state and step; ValueError for a step that doesn't fit.
+    """
     result = rule.apply(state, x, g)
-    if type(result) is tuple and len(result) == 2:
-        new, delta = result
-        if type(new) is tuple and len(new) == len(state) and not isinstance(delta, (tuple, list)):
-            return new, delta
-    raise TypeError(
-        f"{type(rule).__name__}.apply: expected (state, step), a tuple of {len(state)} as init gives and an array, got "
-        f"{_shown(result)}."
-    )
+    if type(result) is not tuple or len(result) != 2 or not _fits(result, state):
+        raise TypeError(
+            f"{type(rule).__name__}.apply: expected (state, step), a tuple of {len(state)} as init gives and an array, "
+            f"got {_shown(result)}."
+        )
+    new, delta = result
+    if getattr(delta, "shape", ()) not in (x.shape, ()):
+        try:
+            delta = np.broadcast_to(delta, x.shape)
+        except ValueError as error:
+            raise doesnt_fit(rule, error) from error
+    return new, delta
+
+
+def stepped(rule: Any, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    """The state and x after a step of a rule on one array: x − Δ, or x itself where the rule makes no step yet."""
+    new, delta = applied(rule, state, x, g)
+    return new, x if delta is None else x - delta
+
+
+def _fits(result: tuple[Any, Any], state: State) -> bool:
+    new, delta = result
+    return type(new) is tuple and len(new) == len(state) and not isinstance(delta, (tuple, list))
+
+
+def doesnt_fit(rule: Any, error: Exception) -> ValueError:
+    """An error that names the rule whose `apply` gave what can't be written into its arrays."""
+    return ValueError(f"{type(rule).__name__}.apply gives what doesn't fit an array like x: {error}")
 
 
 def _shown(x: Any) -> str:

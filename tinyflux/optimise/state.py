@@ -25,8 +25,9 @@ from .checks import (
     look_up,
     summed,
 )
-from .flat import Layout, Leaf, Plan, buckets, flatten, places, refuse_overlaps, refuse_two_devices
+from .flat import buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import size_of_state
+from .plan import Layout, Leaf, Plan
 from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unknown, with_fields
 from .schedules import Scheduled, at, scheduled
 from .step import step_all
@@ -226,7 +227,7 @@ def freeze(opt: Any) -> None:
     (Leaf(Descent(eta=0.1), frozen), Leaf(Descent(eta=0.1)))
     """
     for leaf in _leaves(opt, "freeze"):
-        leaf.changing()
+        leaf.invalidate_plan()
         leaf.frozen = True
 
 
@@ -241,7 +242,7 @@ def thaw(opt: Any) -> None:
     (Leaf(Descent(eta=0.1), frozen), Leaf(Descent(eta=0.1)))
     """
     for leaf in _leaves(opt, "thaw"):
-        leaf.changing()
+        leaf.invalidate_plan()
         leaf.frozen = False
 
 
@@ -269,7 +270,7 @@ def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
         raise TypeError(f"adjust: expected hyperparameters by name, got {given}. Write flux.adjust(opt, eta={given}).")
     changed = [(leaf, _changed(leaf.rule, hyperparameters)) for leaf in _leaves(opt, "adjust")]
     for leaf, rule in changed:
-        leaf.changing()
+        leaf.invalidate_plan()
         before, after = isinstance(leaf.rule, Scheduled), isinstance(rule, Scheduled)
         if before != after:  # a schedule counts from the adjustment that brings it
             leaf.numbers = (*leaf.numbers, 0) if after else leaf.numbers[:-1]

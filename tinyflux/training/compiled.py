@@ -14,9 +14,9 @@ from ..compile.guards.guards import Guards
 from ..compile.traced import Shown, signature
 from ..errors import NonFiniteLoss, NotCompilable
 from ..optimise.checks import check_model, check_state
-from ..optimise.numbers import settings
 from ..optimise.state import OptimiserState
 from .iteration import Iteration
+from .recorded_update import settings
 
 
 class TrainingStep(Shown):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import operator
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,29 +29,12 @@ from ..compile.trace.symbolic import ON_GPU, Symbolic, node_of, supported
 from ..compile.traced import refuse_change, refuse_effects, signature
 from ..errors import NotCompilable
 from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
-from ..optimise.checks import check_known, gradients_of, refuse_nothing
-from ..optimise.flat import Head, Leaf, heads_of
-from ..optimise.modifiers import AccumGrad, split
-from ..optimise.numbers import alike, grouped, numbers_of, numbers_of_head, with_numbers
-from ..optimise.rule import applied, inner_rules, kind_of, number_like
-from ..optimise.schedules import at
+from ..optimise.checks import check_known
 from ..optimise.state import OptimiserState
+from .recorded_update import RecordedUpdate, overwriting
 
-ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
 SHARED = 8  # blocks of rows; from so many on, several cores share an iteration
 STRETCH = 0.05  # seconds that the C code runs without a look at whether Ctrl-C was pressed
-
-
-class Moving(NamedTuple):
-    """The numbers of the state of some leaves, where a program moves them on: see `Layout.hand_over`."""
-
-    leaves: list[Leaf]
-    before: tuple[Any, ...]
-    now: Any
-
-    @property
-    def numbers(self) -> tuple[Any, ...]:
-        return tuple([number_like(old, x) for old, x in zip(self.before, self.now.tolist())])
 
 
 class Iteration:
@@ -143,7 +125,8 @@ class Iteration:
                 "be compiled. Hold what changes in an array."
             )
         results = self._changed(after, [symbols[id(a)] for a in leaves])
-        results += self._stepped(recording, grads, symbols)
+        self._update = RecordedUpdate(recording, self._opt, grads, symbols)
+        results += self._update.results
         return total, results, order
 
     def _changed(self, after: list[Any], before: list[Symbolic]) -> list[Result]:
@@ -155,93 +138,9 @@ class Iteration:
                 raise NotCompilable("an array of the model stands in several places, and would become several arrays.")
         return [r for r in results.values() if r.node is not r.overwrites]
 
-    def _stepped(self, recording: Recording, grads: Any, symbols: dict[int, Symbolic]) -> list[Result]:
-        """Results for parameters and the optimiser's state."""
-        results: list[Result] = []
-        self._states: list[tuple[Leaf, int, int]] = []
-        self._scalar_slots: list[int] = []
-        refuse_nothing("compile_training", self._opt, grads)
-        totals = gradients_of(self._opt, grads)
-        self._active = [leaf for leaf in self._opt._leaves if not leaf.frozen and totals[leaf] is not None]
-        self._heads = [head.leaves for head in self._heads_now()]
-        results += self._through_heads(recording, totals, symbols)
-        self._groups = grouped(self._active)
-        for leaves in self._groups:
-            _refuse_waiting(leaves[0].rule)
-            group = [Symbolic(recording.input((), np.float64, weak=True)) for _ in numbers_of(leaves[0])]
-            self._scalar_slots += [x.node.params for x in group]
-            rule = with_numbers(split(leaves[0].rule)[1], iter(group))
-            own = group[len(group) - len(leaves[0].numbers) :]
-            after: Any = ()
-            whole = getattr(rule, "whole", None)
-            for together in [leaves] if whole == "model" else [[leaf] for leaf in leaves]:
-                known = len(recording.nodes)
-                inputs, after = self._applied(recording, rule, own, together, symbols, totals)
-                if whole is None and any(
-                    n.op not in ELEMENTWISE for n in itertools.islice(recording.nodes.values(), known, None)
-                ):
-                    raise NotCompilable(
-                        f"{kind_of(leaves[0].rule)} brings the elements of an array together, which a rule must say: "
-                        'class … : whole = "array". Otherwise update steps neighbouring parameters together, and large '
-                        "ones piece by piece."
-                    )
-                results += [overwriting(old.node, program.broadcast(node_of(new), old.shape)) for old, new in inputs]
-            for old, now in zip(own, after):
-                if node_of(now) is not old.node:
-                    results.append(overwriting(old.node, node_of(now)))
-        return results
-
-    def _heads_now(self) -> list[Head]:
-        """The heads of the rules, with their numbers as they are; whether there are any is a matter of the program."""
-        return heads_of([*enumerate(self._active)])
-
-    def _through_heads(
-        self, recording: Recording, totals: dict[Leaf, Any], symbols: dict[int, Symbolic]
-    ) -> list[Result]:
-        """Record what the heads of rules make of the gradients, which they bring together; their steps count on."""
-        results = []
-        for head in self._heads_now():
-            numbers = [Symbolic(recording.input((), np.float64, weak=True)) for _ in numbers_of_head(head)]
-            self._scalar_slots += [x.node.params for x in numbers]
-            rule = with_numbers(head.rule, iter(numbers))
-            if head.t is not None:
-                rule = at(rule, numbers[-1])
-                results.append(overwriting(numbers[-1].node, node_of(numbers[-1] + 1)))
-            xs = [symbols[id(leaf.view)] for leaf in head.leaves]
-            _, g = rule.apply((), _joined(xs), _joined([totals[leaf] for leaf in head.leaves]))
-            for leaf, x, piece in zip(head.leaves, xs, _pieces(g, xs)):
-                totals[leaf] = piece.astype(x.dtype)
-        return results
-
-    def _applied(
-        self, recording: Recording, rule: Any, own: Any, leaves: list[Leaf], symbols: Any, totals: Any
-    ) -> tuple[list[tuple[Symbolic, Any]], Any]:
-        """Record a rule's step of parameters, joined if several: the inputs that change, each with what it becomes.
-
-        The numbers of the rule's state, as they are afterwards, come second.
-        """
-        xs = [symbols[id(leaf.view)] for leaf in leaves]
-        states: list[list[Symbolic]] = []
-        for leaf in leaves:
-            arrays = leaf.state[: len(leaf.state) - len(leaf.numbers)]
-            states.append([Symbolic(recording.input(a.shape, supported(a.dtype))) for a in arrays])
-            self._states += [(leaf, i, a.node.params) for i, a in enumerate(states[-1])]
-        gradients = [totals[leaf].reshape(x.shape) for leaf, x in zip(leaves, xs)]
-        if getattr(rule, "whole", None) is None:
-            (x,), (state,), (g,) = xs, states, gradients
-            new, delta = applied(rule, (*state, *own), x, g)
-            return [(x, x - delta), *zip(state, new)], new[len(state) :]
-        new, delta = applied(rule, (*map(_joined, zip(*states)), *own), _joined(xs), _joined(gradients))
-        changed = [(x, x - piece) for x, piece in zip(xs, _pieces(delta, xs))]
-        for olds, now in zip(zip(*states), new):
-            changed += zip(olds, _pieces(now, olds))
-        return changed, new[len(states[0]) :]
-
     def fits(self) -> bool:
         """Whether parameters that the program steps alike are still to be stepped alike."""
-        if self._heads and [head.leaves for head in self._heads_now()] != self._heads:
-            return False
-        return all(alike(leaves[0], leaf) for leaves in self._groups for leaf in leaves)
+        return self._update.fits()
 
     def renewed(self, model: Any, leaves: list[Any]) -> list[Any]:
         """The model's arrays, those that it changes itself (the state of layers) replaced, where they stand, by copies.
@@ -258,30 +157,15 @@ class Iteration:
         order = np.zeros((1, 1), np.int64) if order is None else order
         addresses, held = self._addresses(arrays)
         table = (ctypes.c_void_p * len(addresses))(*addresses)
-        numbers = [x for head in (self._heads_now() if self._heads else ()) for x in numbers_of_head(head)]
-        first = len(numbers)  # of the groups' numbers
-        numbers += [x for leaves in self._groups for x in numbers_of(leaves[0])]
-        scalars = np.array(numbers, np.float64)
-        for i, slot in enumerate(self._scalar_slots):
-            table[slot] = address(scalars) + i * scalars.itemsize
-        self._opt._layout.hand_over(self._keepers(scalars[first:]))
+        numbers = self._update.numbers()
+        for i, slot in enumerate(self._update.slots):
+            table[slot] = address(numbers) + i * numbers.itemsize
         memory = self._library.arena()
         try:
             return self._iterate(table, address(memory), order, losses)
         finally:
             self._library.done(memory)
             del held
-
-    def _keepers(self, scalars: Any) -> list[Moving]:
-        """What holds the numbers of the optimiser's state from now on: the program moves them on, in these scalars."""
-        keepers = []
-        position = 0
-        for leaves in self._groups:
-            position += len(numbers_of(leaves[0]))
-            own = leaves[0].numbers
-            if own:
-                keepers.append(Moving(leaves, own, scalars[position - len(own) : position]))
-        return keepers
 
     def _addresses(self, data: Sequence[Any]) -> tuple[list[int], list[Any]]:
         """The addresses of all inputs but the scalars, found anew only for other arrays; and what has to stay alive."""
@@ -294,8 +178,8 @@ class Iteration:
             addresses = [0] * self._inputs
             for slot, x in zip(slots, arrays):
                 addresses[slot] = address(x)
-            for leaf, i, slot in self._states:
-                addresses[slot] = address(leaf.state[i])
+            for leaf, i, slot in self._update.states:
+                addresses[slot] = address(leaf.arrays[i])
             copied = any(x is not y for x, y in zip(arrays, given))
             self._known = ([] if copied else given), addresses, arrays
         return addresses, arrays
@@ -339,24 +223,6 @@ class Iteration:
         return -1 - failed if failed > 0 else 1 + failed
 
 
-def _refuse_waiting(rule: Any) -> None:
-    if isinstance(rule, AccumGrad):
-        raise NotCompilable("AccumGrad can't be compiled: it makes no step while it gathers gradients.")
-    for part in inner_rules(rule):
-        _refuse_waiting(part)
-
-
-def _joined(arrays: Sequence[Any]) -> Any:
-    """Arrays in one line, one after another, as `update` gives them to a rule that brings elements together."""
-    return arrays[0].reshape(-1) if len(arrays) == 1 else np.concatenate([a.reshape(-1) for a in arrays])
-
-
-def _pieces(joined: Any, arrays: Sequence[Any]) -> list[Any]:
-    """`_joined` undone, for arrays of these shapes."""
-    bounds = itertools.pairwise(itertools.accumulate([a.size for a in arrays], initial=0))
-    return [joined[start:stop].reshape(a.shape) for (start, stop), a in zip(bounds, arrays)]
-
-
 def _ends(recording: Recording, total: Node, results: Sequence[Result]) -> list[Node]:
     return [total, *[r.node for r in results], *recording.demands]
 
@@ -386,13 +252,6 @@ def _replace(node: Any, new: dict[int, Any]) -> None:
             inside[key] = new[id(child)]
         else:
             _replace(child, new)
-
-
-def overwriting(old: Node, new: Node) -> Result:
-    """The result that an input's memory is to hold from now on."""
-    if new.shape != old.shape:
-        raise ValueError(f"compile_training: a state of shape {old.shape} would become one of shape {new.shape}.")
-    return Result(program.elementwise("cast", [new], old.dtype), old.params, old)
 
 
 def parts(model: Any) -> set[int]:

@@ -1,4 +1,4 @@
-"""A rule's step as native code, for blocks of large parameters: `update` uses it where there is a compiler."""
+"""A rule's step as native code, for blocks of large parameters: see `optimise.kernels.native`."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ from ..compile.ir.program import Recording
 from ..compile.schedule.fuse import planned
 from ..compile.trace.symbolic import Symbolic, node_of, supported
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
-from ..optimise.numbers import constants, floats, with_numbers
-from ..optimise.rule import is_ours
-from .iteration import overwriting
+from ..optimise.hyperparameters import constants, floats, with_numbers
+from ..optimise.rule import stepped
+from .recorded_update import overwriting
 
 _built: dict[Any, NativeStep | None] = {}  # by what the code depends on
 
 
-def native_step(rule: Any, state: Sequence[Any], x: Any) -> NativeStep | None:
-    """A rule's step of blocks such as x; None where it can't be compiled, there is no compiler, or it is a user's rule.
+def native_step(rule: Any, arrays: int, numbers: int, dtype: Any, size: int) -> NativeStep | None:
+    """A rule's step of blocks of `size` elements; None where it can't be compiled or there is no compiler.
 
-    (A user's may do anything in Python that a recording would freeze.)
+    Arguments:
+        arrays, numbers: how many of them the rule's state has.
     """
-    arrays = [s for s in state if isinstance(s, np.ndarray)]
-    key = repr(constants(rule)), x.dtype, x.size, len(arrays), len(state)
+    key = repr(constants(rule)), dtype, size, arrays, numbers
     if key not in _built:
         _built[key] = None
-        if is_ours(rule):
-            with contextlib.suppress(CompilationFailed, CompilerNotFound, NotCompilable, OSError):
-                _built[key] = NativeStep(rule, len(arrays), len(state) - len(arrays), x.dtype, x.size)
+        with contextlib.suppress(CompilationFailed, CompilerNotFound, NotCompilable, OSError):
+            _built[key] = NativeStep(rule, arrays, numbers, dtype, size)
     return _built[key]
 
 
@@ -45,8 +44,8 @@ class NativeStep:
             x, g, *state = [Symbolic(recording.input((size,), supported(dtype))) for _ in range(arrays + 2)]
             rates = [Symbolic(recording.input((), np.float64, weak=True)) for _ in floats(rule)]
             own = [Symbolic(recording.input((), np.float64, weak=True)) for _ in range(numbers)]
-            new, delta = with_numbers(rule, iter(rates)).apply((*state, *own), x, g)
-            results = [overwriting(old.node, node_of(now)) for old, now in [(x, x - delta), *zip(state, new)]]
+            after, new = stepped(with_numbers(rule, iter(rates)), (*state, *own), x, g)
+            results = [overwriting(old.node, node_of(now)) for old, now in zip((x, *state), (new, *after))]
             if recording.captured:
                 raise NotCompilable("an array among the hyperparameters of a rule is left to NumPy.")
             self.source = Source(planned(results), recording.trusted)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...interrupts import commit
-from ..flat import Plan
+from ..plan import Plan
 from ..state import OptimiserState, planned
 from ..step import Change, step_all
 from .launch import on_device
@@ -52,7 +52,7 @@ class WatchedUpdates:
 
         Errors: as for `update`.
         """
-        if loss is not self._loss or self._plan is not self._opt._layout._plan:
+        if loss is not self._loss or self._plan is not self._opt._layout.current:
             plan, gradients = planned(self._opt, self._model, grads)
             if not self._watchable(plan, loss):
                 return self._step_after_reading(plan, gradients, loss, also)
@@ -60,7 +60,7 @@ class WatchedUpdates:
             self._calls = [(g.kernel, g.kernel.table(arrays)) for g, arrays in zip(plan.groups, fitting)]
             tied = len(self._opt._leaves) < len(self._opt._paths)  # then these gradients are sums, made for this update
             self._loss, self._plan = None if tied else loss, plan
-        self._opt._layout.moving()
+        self._opt._layout.mark_stale()
         if not self._unread:
             self._since = time.monotonic()
         watch = (loss, self._losses, np.int32(self._unread), self._stopped)

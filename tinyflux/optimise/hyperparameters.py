@@ -5,23 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from .flat import Head, Leaf
-from .modifiers import split
-from .state import OptimiserState
 
+def program_key(rule: Any) -> Any:
+    """What a program depends on in a rule: its constants as text, and its functions.
 
-def settings(opt: OptimiserState) -> Any:
-    """What a program depends on in an optimiser's state, besides the values of arrays and numbers."""
-    return tuple([(leaf.frozen, _kind_of_rule(leaf.rule), len(leaf.numbers)) for leaf in opt._leaves])
-
-
-def _kind_of_rule(rule: Any) -> Any:
-    """A rule's constants as text, and its functions; of the rules seen last, for this is asked in every call."""
+    The rules seen last are remembered, for this is asked in every call.
+    """
     known, kind = _rules_seen.get(id(rule), (None, None))
     if known is not rule:
         kind = repr(constants(rule)), tuple(functions(rule))
@@ -41,33 +35,6 @@ def functions(x: Any) -> Iterator[Any]:
             yield from functions(item)
     elif callable(x):
         yield x
-
-
-def grouped(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
-    """Leaves that share rule and numbers."""
-    groups: list[list[Leaf]] = []
-    for leaf in leaves:
-        alone = getattr(split(leaf.rule)[1], "whole", None) == "array"  # its numbers may depend on the array
-        group = None if alone else next((group for group in groups if alike(group[0], leaf)), None)
-        if group is None:
-            groups.append([leaf])
-        else:
-            group.append(leaf)
-    return groups
-
-
-def alike(one: Leaf, other: Leaf) -> bool:
-    return one is other or (one.rule, one.numbers) == (other.rule, other.numbers)
-
-
-def numbers_of(leaf: Leaf) -> list[float]:
-    """The floating-point numbers of a leaf's rule, but for those of its head, and the numbers of its state."""
-    return [*floats(split(leaf.rule)[1]), *map(float, leaf.numbers)]
-
-
-def numbers_of_head(head: Head) -> list[float]:
-    """The same for a head: its numbers, and the steps made where it has schedules."""
-    return [*floats(head.rule), *([] if head.t is None else [float(head.t)])]
 
 
 def _fields(x: Any) -> dict[str, Any]:
