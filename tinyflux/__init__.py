@@ -36,7 +36,6 @@ from .nn import (
     mse,
     ones,
     relu,
-    sigmoid,
     softmax,
     softplus,
     swish,
@@ -90,6 +89,7 @@ from .tree import destructure, f32, f64, leaves, parameter_count, parameters
 
 if _TYPE_CHECKING:
     from .compile import compile  # noqa: A004
+    from .nn import sigmoid
     from .training.compiled import compile_training
 
 __version__ = "0.1.0"
@@ -208,7 +208,7 @@ __all__ = [
 ]
 
 
-_COMPILER = {"compile": ".compile", "compile_training": ".training.compiled"}
+_LATER = {"compile": ".compile", "compile_training": ".training.compiled", "sigmoid": ".nn"}
 
 
 def _native_step(*kind: _Any) -> _Any:
@@ -221,13 +221,13 @@ _use_compiler(_native_step)
 
 
 def __getattr__(name: str) -> _Any:
-    """The compiler is imported when it is first used."""
-    if name in _COMPILER:
+    """The compiler, and SciPy for `sigmoid`, are imported when they are first used."""
+    if name in _LATER:
         from importlib import import_module
 
-        return getattr(import_module(_COMPILER[name], __name__), name)
+        return globals().setdefault(name, getattr(import_module(_LATER[name], __name__), name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_COMPILER})
+    return sorted({*globals(), *_LATER})

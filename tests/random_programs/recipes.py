@@ -14,6 +14,7 @@ from tests.random_programs import recipes_shapes as _shapes  # noqa: F401
 from tests.random_programs.drawing import NAMES
 from tests.random_programs.registry import RECIPES, text_of
 from tinyflux.autodiff import tape
+from tinyflux.autodiff.rules import special as _special  # noqa: F401  (fills the table)
 
 # What the compiler refuses by name, most of it as there is no way to write it in C: seldom drawn where programs are to
 # be compiled.

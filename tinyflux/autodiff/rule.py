@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import refuse_non_arrays
 from .operands import REAL
-from .table import Rule, compositions, constants, rules
+from .table import Rule, compositions, constants, rule_of, rules
 from .tape import Tracked, apply
 
 
@@ -55,6 +55,7 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
     if any(k not in range(len(pullbacks)) for k in rows):
         raise ValueError(f"rule: expected rows to hold positions from 0 to {len(pullbacks) - 1}, got {tuple(rows)}.")
     if by_numpy:
+        rule_of(function)  # the library's own comes first, and is replaced
         rules[function] = Rule(function, pullbacks)
         return function
 

@@ -50,6 +50,18 @@ compositions: dict[Any, Callable[..., Any]] = {}  # functions differentiated as 
 constants: set[Any] = set()  # functions through which no gradient flows: comparisons, argmax, shape …
 
 
+def rule_of(function: Any) -> Rule | None:
+    """The rule of a function. Those of scipy.special's functions are entered when the first of them is looked for."""
+    if function not in rules and is_scipys(function):
+        from .rules import special  # noqa: F401
+    return rules.get(function)
+
+
+def is_scipys(function: Any) -> bool:
+    """Whether a function is a ufunc of scipy.special's, not NumPy's own."""
+    return isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is not function
+
+
 def by_name(signature: inspect.Signature, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """What was given to a function, by the names of its parameters."""
     given = dict(signature.bind(*args, **kwargs).arguments)
@@ -74,7 +86,7 @@ def name_of(function: Any) -> str:
         return f"{name_of(owner)}.{function.__name__}"
     name = getattr(function, "__name__", None) or repr(function)
     if isinstance(function, np.ufunc):
-        return f"np.{name}" if getattr(np, name, None) is function else f"scipy.special.{name}"
+        return f"scipy.special.{name}" if is_scipys(function) else f"np.{name}"
     module = (getattr(function, "__module__", None) or "").replace("numpy", "np", 1)
     return name if module in ("", "builtins", "_operator", "__main__") else f"{module}.{name}"
 

@@ -25,7 +25,7 @@ from .large import LARGE, backward, forward, is_plain
 from .operands import REAL, SIMPLE, is_foreign, kept, thread
 from .operators import ArrayOperators, changes, outer
 from .pieces import Pieces
-from .table import Rule, by_name, compositions, constants, name_of, rules, signature_of, unknown_option
+from .table import Rule, by_name, compositions, constants, name_of, rule_of, rules, signature_of, unknown_option
 
 _ages = itertools.count()
 
@@ -76,7 +76,7 @@ _NO_OPTIONS: dict[str, Any] = {}
 
 def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIONS) -> Any:
     """Call `function` on the arrays inside the innermost boxes among `args`, and record the call."""
-    rule = rules.get(function)
+    rule = rules.get(function) or rule_of(function)
     if rule is None:
         return _apply_unlisted(function, args, kwargs)
     given = args, kwargs

@@ -1,5 +1,8 @@
 """The bricks of models: activations, losses, initialisers and layers."""
 
+from typing import Any
+
+from .. import special
 from .activations import (
     elu,
     gelu,
@@ -8,7 +11,6 @@ from .activations import (
     logsoftmax,
     logsumexp,
     relu,
-    sigmoid,
     softmax,
     softplus,
     swish,
@@ -53,3 +55,10 @@ __all__ = [
     "trainmode",
     "zeros",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`sigmoid` is SciPy's, which is imported when it is first used."""
+    if name == "sigmoid":
+        return special.expit
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

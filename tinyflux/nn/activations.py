@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
 
+from .. import special
 from ..autodiff.rule import rule
 
-sigmoid = special.expit
 tanh = np.tanh
 
 
@@ -88,7 +87,7 @@ _GELU = 2 * math.sqrt(2 / math.pi)
 
 
 def _gelu_slope(g: Any, y: Any, x: Any) -> Any:
-    s = sigmoid(_GELU * (x + 0.044715 * x * x * x))
+    s = special.expit(_GELU * (x + 0.044715 * x * x * x))
     return g * (s + x * s * (1 - s) * (_GELU + 3 * 0.044715 * _GELU * x * x))
 
 
@@ -107,11 +106,11 @@ def gelu(x: Any) -> Any:
     >>> flux.gelu(np.array([-2.0, 0.0, 3.0])).round(4)
     array([-0.0454,  0.    ,  2.9964])
     """
-    return x * sigmoid(_GELU * (x + 0.044715 * x * x * x))
+    return x * special.expit(_GELU * (x + 0.044715 * x * x * x))
 
 
 def _swish_slope(g: Any, y: Any, x: Any) -> Any:
-    s = sigmoid(x)
+    s = special.expit(x)
     return g * (s + y * (1 - s))
 
 
@@ -128,10 +127,10 @@ def swish(x: Any) -> Any:
     >>> flux.swish(np.array([-2.0, 0.0, 3.0])).round(4)
     array([-0.2384,  0.    ,  2.8577])
     """
-    return x * sigmoid(x)
+    return x * special.expit(x)
 
 
-@pulled_back_by(lambda g, y, x: g * sigmoid(x))
+@pulled_back_by(lambda g, y, x: g * special.expit(x))
 def softplus(x: Any) -> Any:
     """log(1 + eˣ), elementwise: a smooth relu.
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import special
 
+from .. import special
 from ..arrays import is_array
 from ..autodiff.rule import rule
 from ..checks import as_array, check_number, is_value, shown
-from .activations import logsoftmax, sigmoid, softmax
+from .activations import logsoftmax, softmax
 
 Agg = Callable[[Any], Any]
 
@@ -212,7 +212,7 @@ def binarycrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
 _logitbinarycrossentropy = rule(
     # Where a label is 0 or 1 this form loses no digit to cancellation.
     lambda x, t: np.maximum(x, 0) - t * x + np.log1p(np.exp(-np.abs(x))),
-    lambda g, y, x, t: g * (sigmoid(x) - t),
+    lambda g, y, x, t: g * (special.expit(x) - t),
     lambda g, y, x, t: -g * x,
 )
 

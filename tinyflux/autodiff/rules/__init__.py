@@ -8,6 +8,8 @@ At kinks: |x| has slope 0 at 0; maximum, minimum, max and min split evenly betwe
 does logaddexp between equal infinities; clip passes the gradient at its bounds; a norm, std and hypot have slope 0 at
 the origin, where their second derivatives are NaN; sort gives the gradient of equal elements in their order; x⁰ has
 slope 0, and a^x has slope 0 at a = 0; a·log(b) has slope 0 for a at a = b = 0.
+
+The module `special` isn't imported here: `rule_of` imports it when the first function of scipy.special is met.
 """
 
 from . import (
@@ -21,7 +23,6 @@ from . import (
     reductions,
     sampled,
     shapes,
-    special,
     statistics,
 )
 
@@ -36,6 +37,5 @@ __all__ = [
     "reductions",
     "sampled",
     "shapes",
-    "special",
     "statistics",
 ]

@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import special
 
+from ... import special
 from ..rule import composed, constant, rule
 from ..table import rules
 
@@ -202,6 +202,7 @@ def _unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * 
 
 
 composed(np.sinc, _sinc)
+composed(np.i0, lambda x: special.i0(x))
 composed(np.nan_to_num, _nan_to_num)
 composed(np.select, _select)
 composed(np.unwrap, _unwrap)

@@ -1,4 +1,4 @@
-"""Rules of scipy.special's functions."""
+"""Rules of scipy.special's functions; entered when the first of them is met."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ..rule import composed, rule
+from ..rule import rule
 from ..table import rules
 
 
@@ -145,7 +145,6 @@ rule(special.i0e, lambda g, y, x: g * (special.i1e(x) - np.sign(x) * y))
 rule(special.i1e, lambda g, y, x: g * (special.i0e(x) - _over_x(y, x) - np.sign(x) * y))
 rule(special.j0, lambda g, y, x: -g * special.j1(x))
 rule(special.j1, lambda g, y, x: g * (special.j0(x) - _over_x(y, x)))
-composed(np.i0, lambda x: special.i0(x))
 
 
 def _over_x(y: Any, x: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from ... import nodes
 from ...arrays import is_array
 from ...autodiff.operators import ArrayOperators
-from ...autodiff.table import name_of, rules
+from ...autodiff.table import name_of, rule_of, rules
 from ...errors import NotCompilable
 from . import layouts
 from .layouts import MAPPINGS, MISSING, NUMBERS, REMEDY, SEQUENCES, SIMPLE, Path, Same, has_code, in_c, written_path
@@ -205,7 +205,7 @@ class Walk:
 
     def _pullbacks(self, f: Any, path: Path | None) -> None:
         """Those of a rule of the user's."""
-        rule = rules.get(f)
+        rule = rule_of(f)
         self._watch(partial(rules.get, f), rule)
         pullbacks = rule.pullbacks if rule is not None and isinstance(rule.pullbacks, tuple) else ()
         self._look(tuple([x for x in pullbacks if not trusted(module_of(x))]), path)

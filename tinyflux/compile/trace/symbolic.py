@@ -15,7 +15,7 @@ import numpy as np
 
 from ...arrays import on_gpu
 from ...autodiff.operators import ArrayOperators, changes, outer
-from ...autodiff.table import compositions, name_of
+from ...autodiff.table import compositions, is_scipys, name_of
 from ...autodiff.tape import Tracked, apply
 from ...errors import NotCompilable
 from ..ir import program
@@ -45,6 +45,8 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
     kwargs = {name: x for name, x in (kwargs or {}).items() if x is not np._NoValue}
     if any(type(x) is Tracked or (type(x) in (list, tuple) and any(type(y) is Tracked for y in x)) for x in args):
         return apply(function, args, kwargs)  # a gradient is being taken: it opens its boxes first
+    if function not in lowerings and is_scipys(function):
+        from .lower import special  # noqa: F401
     lowering = lowerings.get(function)
     if lowering is not None:
         try:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from ... import tree
 from ...arrays import is_array
@@ -72,7 +71,7 @@ def written(x: Any) -> str:
     if isinstance(x, functools.partial):
         options = [*map(repr, x.args), *(f"{name}={value!r}" for name, value in x.keywords.items())]
         return f"partial({', '.join([written(x.func), *options])})"
-    if x is special.expit:
+    if isinstance(x, np.ufunc) and x.__name__ == "expit":
         return "sigmoid"
     name = getattr(x, "__name__", None)
     if name is None:

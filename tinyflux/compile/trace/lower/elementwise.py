@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,6 +101,20 @@ def cast(x: Node, dtype: Any, weak: bool = False) -> Node:
     if isinstance(number, int) and not holds(dtype, number):
         raise OverflowError(f"Python integer {number} out of bounds for {np.dtype(dtype)}")
     return program.elementwise("cast", [x], supported(np.dtype(dtype)), weak)
+
+
+def real(function: Any, *args: Any) -> list[Any]:
+    """The arguments of a ufunc in the dtypes in which it calculates."""
+    nodes = [node_of(x) for x in args]
+    return [wrapped(cast(x, dtype)) for x, dtype in zip(nodes, loop(function, nodes))]
+
+
+def composed(function: Any, definition: Any) -> None:
+    """Enter a ufunc that is written in other functions."""
+    lower(function)(lambda *args: definition(*real(function, *args)))
+
+
+composed(np.logaddexp2, lambda a, b: np.logaddexp(a * math.log(2), b * math.log(2)) / math.log(2))
 
 
 @lower(np.where)

@@ -1,4 +1,4 @@
-"""Functions of scipy.special that are written in others."""
+"""Functions of scipy.special that are written in others; entered when the first of them is met."""
 
 from __future__ import annotations
 
@@ -8,29 +8,17 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ..symbolic import lower, node_of, wrapped
-from .elementwise import cast, loop
+from ..symbolic import lower
+from .elementwise import composed, real
 
-
-def _real(function: Any, *args: Any) -> list[Any]:
-    """The arguments in the dtype in which SciPy calculates."""
-    nodes = [node_of(x) for x in args]
-    return [wrapped(cast(x, dtype)) for x, dtype in zip(nodes, loop(function, nodes))]
-
-
-def written(function: Any, definition: Any) -> None:
-    lower(function)(lambda *args: definition(*_real(function, *args)))
-
-
-written(special.ndtr, lambda x: 0.5 * special.erfc(-x * math.sqrt(0.5)))
-written(special.exp10, lambda x: np.power(10.0, x))
-written(special.cosm1, lambda x: -2 * np.square(np.sin(0.5 * x)))
-written(special.exprel, lambda x: np.where((x == 0) | (x == np.inf), 1 + x, np.expm1(x) / np.where(x == 0, 1, x)))
-written(special.loggamma, lambda x: np.where(x < 0, np.nan, special.gammaln(x)))
-written(special.xlog1py, lambda a, b: np.where((a == 0) & ~np.isnan(b), 0, a * np.log1p(b)))
-written(special.entr, lambda x: np.where(x < 0, -np.inf, -special.xlogy(x, x)))
-written(special.huber, lambda delta, r: _huber(delta, np.abs(r)))
-written(np.logaddexp2, lambda a, b: np.logaddexp(a * math.log(2), b * math.log(2)) / math.log(2))
+composed(special.ndtr, lambda x: 0.5 * special.erfc(-x * math.sqrt(0.5)))
+composed(special.exp10, lambda x: np.power(10.0, x))
+composed(special.cosm1, lambda x: -2 * np.square(np.sin(0.5 * x)))
+composed(special.exprel, lambda x: np.where((x == 0) | (x == np.inf), 1 + x, np.expm1(x) / np.where(x == 0, 1, x)))
+composed(special.loggamma, lambda x: np.where(x < 0, np.nan, special.gammaln(x)))
+composed(special.xlog1py, lambda a, b: np.where((a == 0) & ~np.isnan(b), 0, a * np.log1p(b)))
+composed(special.entr, lambda x: np.where(x < 0, -np.inf, -special.xlogy(x, x)))
+composed(special.huber, lambda delta, r: _huber(delta, np.abs(r)))
 
 
 def _huber(delta: Any, size: Any) -> Any:
@@ -41,7 +29,7 @@ def _huber(delta: Any, size: Any) -> Any:
 @lower(special.rel_entr)
 def _relative_entropy(a: Any, b: Any) -> Any:
     """a log(a / b); 0 where a = 0, and infinite where an argument is negative."""
-    x, y = _real(special.rel_entr, a, b)
+    x, y = real(special.rel_entr, a, b)
     wide, other = x.astype(np.float64), y.astype(np.float64)  # their quotient may have no place in float32
     inside = (wide > 0) & (other > 0) | np.isnan(wide) | np.isnan(other)
     at_0 = np.where((wide == 0) & (other >= 0), 0, np.inf)
