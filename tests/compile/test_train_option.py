@@ -13,6 +13,7 @@ import pytest
 
 import tinyflux as flux
 from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.trace import programs
 from tinyflux.training import native as trainer
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
@@ -301,7 +302,7 @@ def test_constants_that_change_between_epochs_are_honoured(record):
 @needs_compiler
 @pytest.mark.parametrize("each", ["epoch", "iteration"])
 def test_after_some_programs_it_goes_on_in_numpy(each, monkeypatch, capsys):
-    monkeypatch.setattr(trainer, "MANY", 3)
+    monkeypatch.setattr(programs, "MAX_PROGRAMS", 3)
 
     def run(option):
         options = types.SimpleNamespace(factor=1.0)

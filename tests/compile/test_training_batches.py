@@ -125,7 +125,7 @@ def test_large_batches(name):
     assert 2 * BLOCK < 600 < 3 * BLOCK
     step = check(loss, make(), data, batchsize=600, rtol=1e-10)
     if blocked is not None:
-        assert (step._last.source.schedule.rows is not None) == blocked
+        assert (step._latest().source.schedule.rows is not None) == blocked
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

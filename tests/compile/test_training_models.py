@@ -240,7 +240,7 @@ def test_nothing_is_copied_where_the_order_of_loops_is_enough():
     for name in ("layers", "there and back", "product of all"):
         loss, make, data = CASES[name]
         step = check(loss, make(), data, flux.Descent(0.01))
-        schedule = step._last.source.schedule
+        schedule = step._latest().source.schedule
         assert not any(kernel.copies for kernel in schedule.kernels)
 
 

@@ -6,8 +6,8 @@ from scipy import special
 
 import tinyflux as flux
 from tests.support.program_cases import data, loss, network, trained
+from tinyflux.compile.trace import programs
 from tinyflux.training import cuda as gradient
-from tinyflux.training import native as trainer
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -150,7 +150,7 @@ def test_an_active_dropout():
 
 def test_shapes_that_change_again_and_again(capsys):
     x, y = flux.gpu(*data())
-    items = [(x[:n], y[:n]) for n in range(2, 2 + trainer.MANY + 1)]
+    items = [(x[:n], y[:n]) for n in range(2, 2 + programs.MAX_PROGRAMS + 1)]
     model = flux.gpu(network())
     flux.train(loss, model, items, flux.setup(flux.Descent(0.1), model))
     assert "change again and again" in capsys.readouterr().err

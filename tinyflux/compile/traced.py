@@ -18,46 +18,22 @@ from ..errors import NotCompilable
 from .backends.c.library import Library, address, contiguous, pointers
 from .backends.c.source import Source
 from .guards.contents import Contents
-from .guards.guards import Guards, Snapshot
-from .ir.program import Node, Recording, needed, written
+from .guards.guards import Snapshot
+from .ir.program import Node, needed, recording, written
 from .schedule.fuse import Result, planned
-from .trace.draws import no_draws
-from .trace.results import check_result, renewed
-from .trace.symbolic import ON_GPU, Symbolic, supported
+from .trace.programs import Inspectable, Program, Programs
+from .trace.record import Trace
+from .trace.results import check_result, with_results
+from .trace.symbolic import ON_GPU, Symbolic, symbolic_input
 
 
-class Shown:
-    """Something compiled, of which the latest program can be looked at.
-
-    Attributes:
-        program: what was recorded in the last new kind of call, as text: print it.
-        source: the C source that was made of it.
-    """
-
-    _last: Any = None
-
-    @property
-    def program(self) -> str:
-        return self._latest().program
-
-    @property
-    def source(self) -> str:
-        return self._latest().source.text
-
-    def _latest(self) -> Any:
-        if self._last is None:
-            raise ValueError(f"{self!r} was not called yet; what is compiled depends on what it is called with.")
-        return self._last
-
-
-class Compiled(Shown):
+class Compiled(Inspectable):
     """What `compile` returns: called as the function is."""
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self._f = f
-        self._guards = Guards()
-        self._variants: dict[Any, _Variant] = {}
-        self._rules: dict[Any, _Differentiable] = {}
+        self._programs = Programs()
+        self._rules = Programs(self._programs.guards)  # of calls that a gradient flows through
         functools.update_wrapper(self, f, updated=())
         self.__wrapped__ = f
 
@@ -70,20 +46,19 @@ class Compiled(Shown):
         kinds = {type(x) for x in leaves}
         if Symbolic in kinds or (Tracked in kinds and any(type(plain(x)) is Symbolic for x in leaves)):
             return self._f(*args, **kwargs)
-        surroundings = self._guards(self._f, *others)
+        surroundings = self._programs.guards(self._f, *others)
         if surroundings.traced:
             return self._f(*args, **kwargs)
-        key = (surroundings.key, *form)
+        key = tuple(form)
         if Tracked in kinds:
-            return self._tracked(key, surroundings, (args, kwargs), leaves)
+            make = lambda look, before: _Differentiable(self._f, (args, kwargs), leaves, surroundings)  # noqa: E731
+            return self._rules.find(key, surroundings, make)(leaves)
         if not kinds <= _KINDS:
             _refuse(kinds - _KINDS)
-        variant = self._variants.get(key)
-        if variant is None or not variant.contents.same(surroundings.arrays):
-            roots = (self._f, *others)
-            variant = _Variant(self._f, (args, kwargs), leaves, lambda: self._guards(*roots), variant)
-            self._variants[(variant.key, *form)] = self._last = variant
-        return variant(leaves)
+        program = self._programs.find(
+            key, surroundings, lambda look, before: _Function(self._f, (args, kwargs), leaves, look, before)
+        )
+        return program(leaves)
 
     def __repr__(self) -> str:
         return f"flux.compile({getattr(self._f, '__name__', self._f)})"
@@ -94,13 +69,6 @@ class Compiled(Shown):
         for step in getattr(self._f, "__qualname__", "").split("."):
             found = getattr(found, step, None)
         return self._f.__qualname__ if found is self else (Compiled, (self._f,))
-
-    def _tracked(self, key: Any, surroundings: Snapshot, args: Arguments, leaves: list[Any]) -> Any:
-        """The call while a gradient is being taken: recorded as one operation for each array of the result."""
-        function = self._rules.get(key)
-        if function is None or not function.contents.same(surroundings.arrays):
-            function = self._rules[key] = _Differentiable(self._f, args, leaves, surroundings)
-        return function(leaves)
 
 
 _KINDS = {float, np.ndarray}
@@ -155,33 +123,29 @@ def compile(f: Callable[..., Any]) -> Compiled:  # noqa: A001
     return Compiled(f)
 
 
-class _Variant:
+class _Function(Program):
     """A function compiled for arguments of one kind, and surroundings of one kind.
 
     Arguments:
         look: takes a snapshot of the surroundings.
-        before: the variant for other contents of the arrays in them: if the program is the same, so is the library.
+        before: the program for other contents of the arrays in them: if this one is the same, so is the library.
     """
 
     def __init__(
-        self, f: Any, args: Arguments, leaves: list[Any], look: Callable[[], Snapshot], before: _Variant | None
+        self, f: Any, args: Arguments, leaves: list[Any], look: Callable[[], Snapshot], before: _Function | None
     ) -> None:
-        with no_draws(look().generators):
-            once = _recorded(f, args, leaves)
-            surroundings = look()
-            self.key, self.contents = surroundings.key, Contents(surroundings.arrays)
-            recording, self.result, found = _recorded(f, args, leaves)
-        refuse_change(once[0], once[2], recording, found)
-        refuse_effects(surroundings, self.contents, look())
-        self._captured = [array for _, array in recording.captured]
-        self._outputs = [(n.shape, n.dtype, n.weak) for n in found]
-        self.program = "\n".join(written(needed(found), found))
+        trace = Trace(lambda: _traced(f, args, leaves), look)
+        super().__init__(trace.surroundings, trace.contents)
+        self.result, ends = trace.found, trace.ends
+        self._captured = trace.captured
+        self._outputs = [(n.shape, n.dtype, n.weak) for n in ends]
+        self.program = "\n".join(written(needed(ends), ends))
         if before is not None and before.program == self.program:
             self._library: Library = before._library
         else:
-            first = len(recording.inputs)
-            results = [Result(n, first + i) for i, n in enumerate(found)]
-            self._library = Library(Source(planned(results), recording.trusted))
+            first = len(trace.recording.inputs)
+            results = [Result(n, first + i) for i, n in enumerate(ends)]
+            self._library = Library(Source(planned(results), trace.recording.trusted))
         self.source: Source = self._library.source
 
     def __call__(self, leaves: list[Any]) -> Any:
@@ -193,51 +157,23 @@ class _Variant:
         if code:
             kind, message = self.source.checks[code - 1]
             raise kind(message)
-        return renewed(self.result, iter([_given_back(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)]))
+        return with_results(
+            self.result, iter([_given_back(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)])
+        )
 
 
-def _recorded(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tuple[Recording, Any, list[Node]]:
-    """A recording of f, what f returned, and the nodes in it."""
+def _traced(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tuple[Any, list[Node]]:
+    """What f returns for symbolic arrays, and the nodes in it."""
     try:
-        with Recording() as recording:
-            result = _called(f, args, [_input(recording, x) for x in leaves])
+        result = _called(f, args, [_input(x) for x in leaves])
     except ValueError as error:
         if was_setting_an_element(error) and isinstance(error.__cause__, NotCompilable):
             raise error.__cause__ from error
         raise
     check_result(result)
-    found: list[Node] = []
-    tree.map(lambda x: found.append(x.node) if type(x) is Symbolic else None, result)
-    return recording, result, found
-
-
-def refuse_effects(before: Snapshot, contents: Contents, after: Snapshot) -> None:
-    """NotCompilable where recording a function has changed what it reads."""
-    array = contents.changed(after.arrays) if after.key == before.key else None
-    if after.traced or after.key != before.key or array is not None:
-        where = after.traced or (before.difference(after) if array is None else after.path(array))
-        raise NotCompilable(
-            f"the function changes {where}, which it reads: "
-            "run as native code it would not. Return what is new, and take it as an argument."
-        )
-
-
-def refuse_change(one: Recording, ends: Sequence[Node], other: Recording, other_ends: Sequence[Node]) -> None:
-    """NotCompilable where a function does not do twice the same: a program would do for ever what it did once."""
-    same = [*written(needed(ends))] == [*written(needed(other_ends))] and len(one.captured) == len(other.captured)
-    if one.has_overwritten() or other.has_overwritten():
-        raise NotCompilable(
-            "an array is changed in place after the function has calculated with it, which can't be compiled. Make a "
-            "new array."
-        )
-    for (_, a), (_, b) in zip(one.captured, other.captured):
-        same = same and (a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")))
-    if not same:
-        raise NotCompilable(
-            "the function is not the same in two calls: it draws random numbers, or counts, which can't be compiled. "
-            "Draw them beforehand and give them as arguments or data; an active Dropout belongs into the model that "
-            "flux.compile_training is given."
-        )
+    ends: list[Node] = []
+    tree.map(lambda x: ends.append(x.node) if type(x) is Symbolic else None, result)
+    return result, ends
 
 
 def _given_back(x: Any, weak: bool) -> Any:
@@ -245,10 +181,10 @@ def _given_back(x: Any, weak: bool) -> Any:
     return x.item() if weak else x[()]
 
 
-def _input(recording: Recording, x: Any) -> Symbolic:
+def _input(x: Any) -> Symbolic:
     if type(x) is float:
-        return Symbolic(recording.input((), np.float64, weak=True))
-    return Symbolic(recording.input(x.shape, supported(x.dtype)))
+        return Symbolic(recording().input((), np.float64, weak=True))
+    return symbolic_input(x)
 
 
 def _called(f: Callable[..., Any], args: Arguments, leaves: Sequence[Any]) -> Any:
@@ -296,11 +232,11 @@ def signature(x: Any, leaves: list[Any], others: list[Any], inside: bool = False
     return len(others)
 
 
-class _Differentiable:
+class _Differentiable(Program):
     """A compiled function that a gradient flows through: an operation of its own for each array of the result."""
 
     def __init__(self, f: Callable[..., Any], args: Arguments, leaves: list[Any], surroundings: Snapshot) -> None:
-        self.contents = Contents(surroundings.arrays)
+        super().__init__(surroundings, Contents(surroundings.arrays))
         form = tuple(tree.map(lambda _: _PLACE, x) for x in args[0])
         named = {name: tree.map(lambda _: _PLACE, x) for name, x in args[1].items()}
 
@@ -317,7 +253,7 @@ class _Differentiable:
         self._outputs = [_differentiable(functools.partial(output, k), len(leaves)) for k in range(count)]
 
     def __call__(self, leaves: list[Any]) -> Any:
-        return renewed(self._form, iter([output(*leaves) for output in self._outputs]))
+        return with_results(self._form, iter([output(*leaves) for output in self._outputs]))
 
 
 _PLACE = np.zeros(0)  # where an argument has an array

@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import tree
 from ..arrays import to_numpy
-from ..compile.guards.guards import Guards
-from ..compile.traced import Shown, signature
+from ..compile.trace.programs import Inspectable, Programs
+from ..compile.traced import signature
 from ..errors import NonFiniteLoss, NotCompilable
 from ..optimise.checks import check_model, check_state
 from ..optimise.state import OptimiserState
@@ -19,20 +19,19 @@ from .iteration import Iteration
 from .recorded_update import settings
 
 
-class TrainingStep(Shown):
+class TrainingStep(Inspectable):
     """What `compile_training` returns."""
 
     def __init__(self, loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int) -> None:
         check_state("compile_training", opt)
         if isinstance(batchsize, bool) or not isinstance(batchsize, (int, np.integer)) or batchsize < 1:
-            raise ValueError(f"compile_training: expected batchsize to be a number from 1 on, got {batchsize!r}.")
+            raise ValueError(f"compile_training: expected batchsize to be at least 1, got {batchsize!r}.")
         self._loss = loss
         self._model = model
         self._opt = opt
         self._batchsize = int(batchsize)
-        self._guards = Guards()
+        self._programs = Programs()
         self._apart: list[Any] = []  # the arrays of data that were found to lie in memory of their own
-        self._variants: dict[Any, list[Iteration]] = {}
 
     def __call__(self, data: Any, order: Any) -> Any:
         """Make an iteration for each batch of the order.
@@ -99,19 +98,14 @@ class TrainingStep(Shown):
         others += [function for _, (_, schedules), _ in rules for function in schedules]
         size = None if order is None else order.shape[1]
         form = (size, signature(samples, [], others, True), signature(self._model, leaves, others, True))
-        roots = (self._loss, *others)
-        surroundings = self._guards(*roots)
-        key = (*form, _tied(leaves), rules, surroundings.key)
-        variants = self._variants.setdefault(key, [])
-        variant = next((v for v in variants if v.fits()), None)
-        if variant is None or not variant.contents.same(surroundings.arrays):
-            if variant is not None:
-                variants.remove(variant)
-            look = lambda: self._guards(*roots)  # noqa: E731
-            variant = self._last = Iteration(self._loss, look, self._model, self._opt, data, size)
-            self._variants.setdefault((*key[:-1], variant.key), []).append(variant)
-        variant.model = variant.renewed(self._model, leaves)
-        return variant
+        surroundings = self._programs.guards(self._loss, *others)
+        program = self._programs.find(
+            (*form, _tied(leaves), rules),
+            surroundings,
+            lambda look, _: Iteration(self._loss, look, self._model, self._opt, data, size),
+        )
+        program.model = program.with_own_state(self._model, leaves)
+        return program
 
     def _refuse_parameters(self, arrays: list[Any]) -> None:
         """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
@@ -125,7 +119,7 @@ class TrainingStep(Shown):
     @property
     def count(self) -> int:
         """How many programs were compiled."""
-        return sum(map(len, self._variants.values()))
+        return self._programs.made
 
 
 def compile_training(loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int = 1) -> TrainingStep:

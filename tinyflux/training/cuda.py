@@ -10,29 +10,29 @@ import numpy as np
 
 from .. import tree
 from ..arrays import on_gpu
-from ..autodiff import withgradient
 from ..autodiff.gradient import evaluated
 from ..checks import check_loss
 from ..compile.backends.cuda.kernels import THREADS, Launch, Translation
 from ..compile.backends.cuda.memory import shared_out
-from ..compile.guards.contents import Contents
-from ..compile.guards.guards import Guards, Snapshot
+from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
-from ..compile.ir.program import Node, Recording, needed, written
+from ..compile.ir.program import Node, needed, written
 from ..compile.schedule.fuse import Result, planned
-from ..compile.trace.draws import no_draws
-from ..compile.trace.symbolic import Symbolic, node_of, supported
-from ..compile.traced import Shown, refuse_change, refuse_effects, signature
+from ..compile.trace import programs
+from ..compile.trace.programs import Inspectable, Program, Programs
+from ..compile.trace.record import Trace
+from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
+from ..compile.traced import signature
 from ..data.loader import is_plain_loader
 from ..errors import NotCompilable
 from .checks import checked_items
-from .iteration import copied, parts
-from .native import MANY, reason, say_once
+from .native import reason, say_once
+from .traced_loss import arguments, refuse_model, trace_loss
 
 STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
 
 
-class Gradient(Shown):
+class Gradient(Inspectable):
     """What `withgradient` gives for the batches of a training, by kernels as far as that can be compiled.
 
     Arguments:
@@ -45,9 +45,9 @@ class Gradient(Shown):
         self._required = required
         self._given_up = False
         self._why_not = ""
-        self._guards = Guards()
-        self._programs: dict[Any, Program] = {}
+        self._programs = Programs()
         self._kind: Any = None  # of the latest item
+        self._last: Any = None
 
     def __call__(self, item: Any, same: bool, undo: list[Any]) -> tuple[Any, Any]:
         """The loss of an item of the data, and its gradient; both are overwritten by the next ones.
@@ -60,7 +60,7 @@ class Gradient(Shown):
         program = None if self._given_up else self._program(item, same)
         if program is not None:
             return program(tree.leaves(item))
-        batch = _batch(item.taken() if isinstance(item, Rows) else item)
+        batch = arguments(item.taken() if isinstance(item, Rows) else item)
         found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
         check_loss(found[0])
         return found
@@ -78,7 +78,7 @@ class Gradient(Shown):
         order = data.order()
         return (Rows(data.data, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
 
-    def _program(self, item: Any, same: bool) -> Program | None:
+    def _program(self, item: Any, same: bool) -> Kernels | None:
         """The program for items of this kind, or None: then it is left to CuPy for good."""
         others: list[Any] = []
         kind = signature(item, [], others, True)
@@ -87,25 +87,24 @@ class Gradient(Shown):
         try:
             arrays: list[Any] = []
             form = (kind, signature(self._model, arrays, others, True), tuple(map(id, arrays)))
-            roots = (self._loss, *others)
-            surroundings = self._guards(*roots)
-            program = self._programs.get((*form, surroundings.key))
-            if program is None or not program.contents.same(surroundings.arrays):
-                if len(self._programs) == MANY and not self._required:
-                    changing = "shapes, settings or constants of the loss change again and again"
-                    raise NotCompilable(f"{changing}; {MANY} programs were compiled.")
-                program = Program(self._loss, lambda: self._guards(*roots), self._model, item)
-                self._programs[*form, program.key] = program
+            surroundings = self._programs.guards(self._loss, *others)
+            program = self._programs.find(form, surroundings, lambda look, _: self._compiled(look, item))
         except Exception as error:
             if self._required:
                 raise
             self._given_up = True
-            self._programs.clear()
+            self._programs = Programs()
             self._why_not = f"tinyflux: training runs by CuPy: {reason(error)}"
             return None
         say_once(STARTED)
         self._kind, self._last = kind, program
         return self._last
+
+    def _compiled(self, look: Callable[[], Snapshot], item: Any) -> Kernels:
+        if self._programs.made >= programs.MAX_PROGRAMS and not self._required:
+            changing = "shapes, settings or constants of the loss change again and again"
+            raise NotCompilable(f"{changing}; {self._programs.made} programs were compiled.")
+        return Kernels(self._loss, look, self._model, item)
 
 
 def _takeable(x: Any) -> bool:
@@ -124,34 +123,18 @@ class Rows(NamedTuple):
         return tree.map(lambda x: x[self.numbers], self.data)
 
 
-def _batch(item: Any) -> tuple[Any, ...]:
-    """What the loss is called with after the model."""
-    return item if type(item) is tuple else (item,)
-
-
-class Program:
-    """The loss and its gradient for one kind of item, and for the arrays that a model holds.
-
-    Attributes:
-        program: what was recorded, as text.
-        source: the CUDA source that was made of it.
-    """
+class Kernels(Program):
+    """The loss and its gradient for one kind of item, and for the arrays that a model holds."""
 
     def __init__(self, loss: Callable[..., Any], look: Callable[[], Snapshot], model: Any, item: Any) -> None:
-        own, given = tree.leaves(model), tree.leaves(item)
+        own = list({id(x): x for x in tree.leaves(model)}.values())
+        given = tree.leaves(item)
         if not all(map(on_gpu, [*own, *given])):
             raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
-        with no_draws(look().generators):
-            with Recording(gpu=True) as again:
-                ends = _recorded(again, loss, model, item)[1]
-            surroundings = look()
-            if surroundings.has(parts(model)):
-                raise NotCompilable("the loss reads the model from its surroundings; take it from its first argument.")
-            self.key, self.contents = surroundings.key, Contents(surroundings.arrays)
-            with Recording(gpu=True) as recording:
-                grads, found = _recorded(recording, loss, model, item)
-                refuse_change(again, ends, recording, found)
-                refuse_effects(surroundings, self.contents, look())
+        trace = Trace(lambda: _recorded(loss, model, item), look, gpu=True)
+        super().__init__(trace.surroundings, trace.contents)
+        refuse_model(trace, model)
+        grads, found, recording = trace.found, trace.ends, trace.recording
         self.program = "\n".join(written(needed(found), found[: 1 + len(tree.leaves(grads))]))
         results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
         translation = Translation(planned(results), recording.trusted)
@@ -205,11 +188,11 @@ class Program:
     def __call__(self, given: Sequence[Any]) -> tuple[Any, Any]:
         """Launch all steps for the arrays of an item, in the current stream; nothing is waited for."""
         arrays = list(map(contiguous, (*given, *self._others)))
-        for arguments, i, k, address in self._patches:
-            arguments[i] = arrays[k].data.ptr if address else arrays[k]
+        for places, i, k, address in self._patches:
+            places[i] = arrays[k].data.ptr if address else arrays[k]
         with self._device:
-            for function, arguments in self._steps:
-                function(*arguments)
+            for function, places in self._steps:
+                function(*places)
         return self._loss, self._grads
 
 
@@ -230,36 +213,26 @@ def _memory(translation: Translation, results: Sequence[Result]) -> dict[str, An
     return arrays | {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results}
 
 
-def _recorded(recording: Recording, loss: Any, model: Any, item: Any) -> tuple[Any, list[Node]]:
+def _recorded(loss: Any, model: Any, item: Any) -> tuple[Any, list[Node]]:
     """Record the loss of an item and its gradient.
 
     Returns: the tree of the gradient; and the nodes of the loss, of the gradient, and of a batch taken from data.
     """
-    symbols: dict[int, Symbolic] = {}
-    for a in tree.leaves(model):
-        node = recording.input(a.shape, supported(a.dtype))
-        symbols.setdefault(id(a), Symbolic(node))
-    network = copied(model, symbols, {})
-    constants: list[Any] = []
-    before = signature(network, [], constants, True)
-    data = item.data if isinstance(item, Rows) else item
-    items = tree.map(lambda x: Symbolic(recording.input(x.shape, supported(x.dtype))), data)
     taken: list[Node] = []
-    if isinstance(item, Rows):
-        order = recording.input(item.numbers.shape, item.numbers.dtype)
-        recording.trusted.add(order)
-        items = tree.map(lambda x: _taken(x[Symbolic(order)].node, taken), items)
-    value, grads = withgradient(lambda m: loss(m, *_batch(items)), network)
-    after: list[Any] = []
-    now: list[Any] = []
-    changed = signature(network, after, now, True) != before or list(map(id, now)) != list(map(id, constants))
-    if changed or not all(map(operator.is_, after, [symbols[id(a)] for a in tree.leaves(model)])):
+
+    def make_batch() -> Any:
+        if not isinstance(item, Rows):
+            return tree.map(symbolic_input, item)
+        data = tree.map(symbolic_input, item.data)
+        order = symbolic_input(item.numbers)
+        program.recording().trusted.add(order.node)
+        return tree.map(lambda x: _taken(x[order].node, taken), data)
+
+    traced = trace_loss("train", loss, model, make_batch)
+    before = [traced.symbols[id(a)] for a in tree.leaves(model)]
+    if traced.after is None or not all(map(operator.is_, traced.after, before)):
         raise NotCompilable("the model changes itself, as layers with a state do, which can't be compiled for the GPU.")
-    check_loss(value)
-    total = node_of(value)
-    if total.dtype.kind != "f":
-        raise TypeError(f"train: expected the loss to be a floating-point number, got {total.dtype}.")
-    return grads, [total, *[node_of(g) for g in tree.leaves(grads)], *taken]
+    return traced.grads, [traced.value, *[node_of(g) for g in tree.leaves(traced.grads)], *taken]
 
 
 def _taken(rows: Node, taken: list[Node]) -> Symbolic:

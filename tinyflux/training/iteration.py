@@ -12,32 +12,29 @@ import numpy as np
 
 from .. import cores, tree
 from ..arrays import on_gpu
-from ..autodiff import withgradient
 from ..autodiff.tape import plain
-from ..checks import check_loss
 from ..compile.backends.c.library import Library, address, contiguous
 from ..compile.backends.c.source import Source
-from ..compile.guards.contents import Contents
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
-from ..compile.ir.program import Node, Recording, needed, written
+from ..compile.ir.program import Node, needed, written
 from ..compile.schedule import pipelining as ahead
 from ..compile.schedule.fuse import Result, planned
 from ..compile.schedule.tiling import BLOCK, analysed
-from ..compile.trace.draws import no_draws
-from ..compile.trace.symbolic import ON_GPU, Symbolic, node_of, supported
-from ..compile.traced import refuse_change, refuse_effects, signature
+from ..compile.trace.programs import Program
+from ..compile.trace.record import Trace
+from ..compile.trace.symbolic import ON_GPU, Symbolic, node_of, supported, symbolic_input
 from ..errors import NotCompilable
-from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
 from ..optimise.checks import check_known
 from ..optimise.state import OptimiserState
 from .recorded_update import RecordedUpdate, overwriting
+from .traced_loss import refuse_model, trace_loss
 
 SHARED = 8  # blocks of rows; from so many on, several cores share an iteration
 STRETCH = 0.05  # seconds that the C code runs without a look at whether Ctrl-C was pressed
 
 
-class Iteration:
+class Iteration(Program):
     """The program for one kind of data."""
 
     def __init__(
@@ -52,37 +49,25 @@ class Iteration:
                 raise NotCompilable(ON_GPU)
             if type(x) is not np.ndarray:
                 raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
-        with no_draws(look().generators):
-            with Recording() as again:  # first, for it is the other whose inputs `run` is to know
-                again_ends = _ends(again, *self._record(again, loss, model, data, size)[:2])
-            surroundings = look()
-            self.key, self.contents = surroundings.key, Contents(surroundings.arrays)
-            with Recording() as recording:
-                total, results, order = self._record(recording, loss, model, data, size)
-                ends = _ends(recording, total, results)
-                refuse_change(again, again_ends, recording, ends)
-                refuse_effects(surroundings, self.contents, look())
-                self._captured = [array for _, array in recording.captured]
-                self._captured_slots = [node.params for node, _ in recording.captured]
-                parameters = [leaf.buffer.x for leaf in opt._leaves]
-                shared = any(np.may_share_memory(array, x) for array in self._captured for x in parameters)
-                if shared or surroundings.has(parts(model)):
-                    raise NotCompilable(
-                        "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
-                        "Take them from the model that it is called with."
-                    )
-                nodes = needed(ends)
-                plan = analysed(nodes, order) if size is not None and size > BLOCK else None
-                if plan is not None and any(r.node in plan.axis for r in results):
-                    plan = None
-                self.program = "\n".join(written(nodes, [total]))
-                if total.op == "input" or total.op == "view":
-                    total = program.elementwise("positive", [total], total.dtype)
-                schedule = planned(results, total, plan, recording.demands)
-                schedule.ahead = ahead.found(schedule, order)
-                self.source = Source(schedule, recording.trusted, total, order, recording.demands)
+        trace = Trace(lambda: self._record(loss, model, data, size), look)
+        super().__init__(trace.surroundings, trace.contents)
+        self._captured = trace.captured
+        self._captured_slots = [node.params for node, _ in trace.recording.captured]
+        refuse_model(trace, model, [leaf.buffer.x for leaf in opt._leaves])
+        total, results, order = trace.found
+        with trace.recording as recording:
+            nodes = needed(trace.ends)
+            plan = analysed(nodes, order) if size is not None and size > BLOCK else None
+            if plan is not None and any(r.node in plan.axis for r in results):
+                plan = None
+            self.program = "\n".join(written(nodes, [total]))
+            if total.op == "input" or total.op == "view":
+                total = program.elementwise("positive", [total], total.dtype)
+            schedule = planned(results, total, plan, recording.demands)
+            schedule.ahead = ahead.found(schedule, order)
+            self.source = Source(schedule, recording.trusted, total, order, recording.demands)
         self._library = Library(self.source)
-        self._inputs = len(recording.inputs)
+        self._inputs = len(trace.recording.inputs)
         self._known: tuple[list[Any], list[int], list[Any]] = ([], [], [])
         self._order_slot = order.params
         slots = {r.pointer for r in results}
@@ -90,44 +75,36 @@ class Iteration:
         self._renewed = [i for i, slot in enumerate(self._model_slots) if slot in slots and id(leaves[i]) not in own]
 
     def _record(
-        self, recording: Recording, loss: Any, model: Any, data: Any, size: int | None
-    ) -> tuple[Node, list[Result], Node]:
+        self, loss: Any, model: Any, data: Any, size: int | None
+    ) -> tuple[tuple[Node, list[Result], Node], list[Node]]:
         """Record an iteration: its loss, what becomes of the arrays that it changes, and the input of the order."""
-        leaves = tree.leaves(model)
-        symbols: dict[int, Symbolic] = {}
-        for a in leaves:
-            if id(a) not in symbols:
-                symbols[id(a)] = Symbolic(recording.input(a.shape, supported(a.dtype)))
-        self._model_slots = [symbols[id(a)].node.params for a in leaves]
-        network = copied(model, symbols, {})
-        constants: list[Any] = []
-        before = signature(network, [], constants, True)
-        order = recording.input((size or 1,), np.int64)
-        recording.trusted.add(order)
+        recording = program.recording()
+        order: Any = None
+
+        def make_batch() -> Any:
+            nonlocal order
+            order = recording.input((size or 1,), np.int64)
+            recording.trusted.add(order)
+            return tree.map(rows, data)
 
         def rows(x: Any) -> Symbolic:
             if size is None:
-                return Symbolic(recording.input(x.shape, supported(x.dtype)))
+                return symbolic_input(x)
             return Symbolic(recording.input((size, *x.shape[1:]), supported(x.dtype)))[Symbolic(order)]
 
-        batch = tree.map(rows, data)
-        items = batch if type(batch) is tuple else (batch,)
-        value, grads = withgradient(lambda m: loss(m, *items), network)
-        check_loss(value)
-        total = node_of(value)
-        if total.dtype.kind != "f":
-            raise TypeError(f"compile_training: expected the loss to be a floating-point number, got {total.dtype}.")
-        after: list[Any] = []
-        now: list[Any] = []
-        if signature(network, after, now, True) != before or list(map(id, now)) != list(map(id, constants)):
+        traced = trace_loss("compile_training", loss, model, make_batch)
+        if traced.after is None:
             raise NotCompilable(
                 "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't "
                 "be compiled. Hold what changes in an array."
             )
-        results = self._changed(after, [symbols[id(a)] for a in leaves])
-        self._update = RecordedUpdate(recording, self._opt, grads, symbols)
+        before = [traced.symbols[id(a)] for a in tree.leaves(model)]
+        self._model_slots = [symbol.node.params for symbol in before]
+        results = self._changed(traced.after, before)
+        self._update = RecordedUpdate(recording, self._opt, traced.grads, traced.symbols)
         results += self._update.results
-        return total, results, order
+        ends = [traced.value, *[r.node for r in results], *recording.demands]
+        return (traced.value, results, order), ends
 
     def _changed(self, after: list[Any], before: list[Symbolic]) -> list[Result]:
         """Results for arrays that the model itself changed: the state of layers."""
@@ -142,7 +119,7 @@ class Iteration:
         """Whether parameters that the program steps alike are still to be stepped alike."""
         return self._update.fits()
 
-    def renewed(self, model: Any, leaves: list[Any]) -> list[Any]:
+    def with_own_state(self, model: Any, leaves: list[Any]) -> list[Any]:
         """The model's arrays, those that it changes itself (the state of layers) replaced, where they stand, by copies.
 
         Layers don't write into such arrays but put new ones in their places: the old ones may stand in other models.
@@ -151,6 +128,10 @@ class Iteration:
             return leaves
         _replace(model, {id(leaves[i]): leaves[i].copy() for i in self._renewed})
         return tree.leaves(model)
+
+    def release(self) -> None:
+        """Let go of the model and the data of the last run."""
+        self.model, self._known = [], ([], [], [])
 
     def run(self, arrays: Sequence[Any], order: Any, losses: Any) -> int:
         """Make the iterations of an order, and write their losses; returns how many were completed."""
@@ -223,27 +204,6 @@ class Iteration:
         return -1 - failed if failed > 0 else 1 + failed
 
 
-def _ends(recording: Recording, total: Node, results: Sequence[Result]) -> list[Node]:
-    return [total, *[r.node for r in results], *recording.demands]
-
-
-def copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
-    """A model with others in the place of its arrays, by their ids.
-
-    All its nodes are copies, in which a recording may change what it likes; one in several places is one copy.
-    """
-    if tree.is_array(node):
-        return arrays[id(node)]
-    kind = node_kind(type(node))
-    if kind not in (SEQUENCE, MAPPING, OBJECT):
-        return node
-    if id(node) not in copies:
-        items = [copied(child, arrays, copies) for _, child in tree.children(node)]
-        keys = tree.entries(node)[1]
-        copies[id(node)] = rebuild(node, items if kind == SEQUENCE else dict(zip(keys, items)))
-    return copies[id(node)]
-
-
 def _replace(node: Any, new: dict[int, Any]) -> None:
     """Put arrays in the places of others, which are known by their ids, all through a model."""
     inside, keys = tree.entries(node)
@@ -252,10 +212,3 @@ def _replace(node: Any, new: dict[int, Any]) -> None:
             inside[key] = new[id(child)]
         else:
             _replace(child, new)
-
-
-def parts(model: Any) -> set[int]:
-    """The ids of a model's parameters, of the arrays that these are views of, and of all that holds some."""
-    own = tree.parameters(model)
-    ids = {id(x.base) for x in own if x.base is not None} | ({id(model)} if own else set())
-    return ids.union(*[parts(child) for _, child in tree.children(model)]) if own else ids

@@ -13,12 +13,11 @@ import numpy as np
 from .. import tree
 from ..compile.backends.c.build import find_compiler
 from ..compile.backends.c.library import contiguous
+from ..compile.trace import programs
 from ..data import DataLoader
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 from ..optimise.state import OptimiserState
 from .compiled import TrainingStep
-
-MANY = 8  # programs for one training; what needs more is better left to plain NumPy
 
 
 class Trainer:
@@ -72,9 +71,10 @@ class Trainer:
         """The program for such batches, or None: then the rest is left to the plain path."""
         try:
             variant = self._step.variant(batch, order)
-            if not self._required and self._step.count > MANY:
+            made = self._step._programs.made
+            if not self._required and made > programs.MAX_PROGRAMS:
                 changing = "shapes, settings or constants of the loss change again and again"
-                raise NotCompilable(f"{changing}; {self._step.count} programs were compiled.")
+                raise NotCompilable(f"{changing}; {made} programs were compiled.")
         except Exception as error:
             if self._required:
                 raise

@@ -21,7 +21,7 @@ _KEPT = (
 _COPIED = (set, frozenset, collections.deque, bytearray)
 
 
-def renewed(x: Any, calculated: Iterator[Any]) -> Any:
+def with_results(x: Any, calculated: Iterator[Any]) -> Any:
     """A result with the arrays that were calculated in their places, and all else that could be changed copied."""
     if isinstance(x, ArrayOperators):
         return next(calculated)
@@ -32,7 +32,7 @@ def renewed(x: Any, calculated: Iterator[Any]) -> Any:
     kind = nodes.node_kind(type(x))
     if kind in (nodes.OPAQUE, nodes.CLOSED):
         return copy.copy(x)
-    items = [renewed(child, calculated) for _, child in tree.children(x)]
+    items = [with_results(child, calculated) for _, child in tree.children(x)]
     names = x if kind == nodes.MAPPING else nodes.attributes(x) if kind == nodes.OBJECT else ()
     return nodes.rebuild(x, items if kind == nodes.SEQUENCE else dict(zip(names, items)))
 

@@ -198,6 +198,11 @@ class Symbolic(ArrayOperators):
     __float__ = __int__ = __complex__ = __index__ = item = tolist = _number
 
 
+def symbolic_input(x: Any) -> Symbolic:
+    """An input of the program that is being recorded, for an array like x."""
+    return Symbolic(program.recording().input(x.shape, supported(x.dtype)))
+
+
 ON_GPU = (
     "an array on the GPU can't be compiled: what flux.compile and flux.compile_training make runs on the CPU. Leave "
     "the function as it is, to CuPy; or bring model and data back by flux.cpu(…). flux.train compiles for the GPU."

@@ -1,0 +1,104 @@
+"""The programs made of a function so far, one for each form of arguments and of what it reads from its surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from ..guards.contents import Contents
+from ..guards.guards import Guards, Snapshot
+
+MAX_PROGRAMS = 8  # that one training may need; what changes more often is better left to plain NumPy
+
+
+class Program:
+    """A function traced and compiled for one form of arguments.
+
+    Attributes:
+        program: what was recorded, as text.
+        source: the source that was made of it.
+    """
+
+    program: str
+    source: Any
+
+    def __init__(self, surroundings: Snapshot, contents: Contents) -> None:
+        self.key = surroundings.key
+        self.contents = contents
+
+    def fits(self) -> bool:
+        """Whether it is the right one for what the form of arguments does not tell."""
+        return True
+
+
+class Programs:
+    """A cache of programs.
+
+    A program is found again as long as the function reads the same from its surroundings, arrays by what they hold.
+
+    Attributes:
+        guards: look at what the function reads.
+        latest: the program that was made last, or None.
+        made: how many were made, but for those that took the place of another.
+    """
+
+    def __init__(self, guards: Guards | None = None) -> None:
+        self.guards = guards or Guards()
+        self.latest: Any = None
+        self.made = 0
+        self._kept: dict[Hashable, list[Any]] = {}
+
+    def find(self, form: Hashable, surroundings: Snapshot, make: Callable[[Callable[[], Snapshot], Any], Any]) -> Any:
+        """The program for a form of arguments, and surroundings as they are now; made if there is none.
+
+        Arguments:
+            make: called with a function that looks at the surroundings again, and the program for other contents of
+                the arrays in them, or None.
+        """
+        before = None
+        kept = self._kept.get((surroundings.key, form), [])
+        for program in kept:
+            if program.fits():
+                before = program
+                break
+        if before is not None and before.contents.same(surroundings.arrays):
+            return before
+        roots = surroundings.roots
+        program = make(lambda: self.guards(*roots), before)
+        if before is not None:
+            kept.remove(before)
+            self.made -= 1
+        self._kept.setdefault((program.key, form), []).append(program)
+        self.latest = program
+        self.made += 1
+        return program
+
+    def trim(self) -> None:
+        """Let go of all but the programs made last."""
+        while sum(map(len, self._kept.values())) > MAX_PROGRAMS:
+            oldest = next(iter(self._kept))
+            del self._kept[oldest]
+
+
+class Inspectable:
+    """Something compiled, of which the latest program can be looked at.
+
+    Attributes:
+        program: what was recorded in the last new kind of call, as text: print it.
+        source: the C source that was made of it.
+    """
+
+    _programs: Programs
+
+    @property
+    def program(self) -> str:
+        return str(self._latest().program)
+
+    @property
+    def source(self) -> str:
+        return str(self._latest().source.text)
+
+    def _latest(self) -> Any:
+        if self._programs.latest is None:
+            raise ValueError(f"{self!r} was not called yet; what is compiled depends on what it is called with.")
+        return self._programs.latest

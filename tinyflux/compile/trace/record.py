@@ -1,0 +1,79 @@
+"""Tracing a function: twice, so that what would not be the same in every call is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import NotCompilable
+from ..guards.contents import Contents
+from ..guards.guards import Snapshot
+from ..ir.program import Node, Recording, needed, written
+from .draws import no_draws
+
+
+class Trace:
+    """What a function does, traced twice.
+
+    Arguments:
+        trace: called with nothing while a recording is open; returns what the caller wants to know of it, and the nodes
+            that it ends in.
+        look: takes a snapshot of what the function reads from its surroundings.
+        gpu: see `Recording`.
+
+    Attributes:
+        recording: the second one, with its inputs and the arrays captured.
+        found, ends: what `trace` returned in it.
+        surroundings, contents: what the function reads, and copies of the arrays in it.
+
+    Errors: NotCompilable for a function that is not the same in two calls, or changes what it reads.
+    """
+
+    def __init__(
+        self, trace: Callable[[], tuple[Any, Sequence[Node]]], look: Callable[[], Snapshot], gpu: bool = False
+    ) -> None:
+        with no_draws(look().generators):
+            with Recording(gpu) as first:
+                first_ends = trace()[1]
+            self.surroundings = look()
+            self.contents = Contents(self.surroundings.arrays)
+            with Recording(gpu) as self.recording:
+                self.found, self.ends = trace()
+        _refuse_change(first, first_ends, self.recording, self.ends)
+        _refuse_effects(self.surroundings, self.contents, look())
+
+    @property
+    def captured(self) -> list[Any]:
+        """The arrays that the function took from its surroundings."""
+        return [array for _, array in self.recording.captured]
+
+
+def _refuse_effects(before: Snapshot, contents: Contents, after: Snapshot) -> None:
+    """NotCompilable where tracing a function has changed what it reads."""
+    array = contents.changed(after.arrays) if after.key == before.key else None
+    if after.traced or after.key != before.key or array is not None:
+        where = after.traced or (before.difference(after) if array is None else after.path(array))
+        raise NotCompilable(
+            f"the function changes {where}, which it reads: "
+            "run as native code it would not. Return what is new, and take it as an argument."
+        )
+
+
+def _refuse_change(one: Recording, ends: Sequence[Node], other: Recording, other_ends: Sequence[Node]) -> None:
+    """NotCompilable where a function does not do the same twice: a program would do for ever what it did once."""
+    same = [*written(needed(ends))] == [*written(needed(other_ends))] and len(one.captured) == len(other.captured)
+    if one.has_overwritten() or other.has_overwritten():
+        raise NotCompilable(
+            "an array is changed in place after the function has calculated with it, which can't be compiled. Make a "
+            "new array."
+        )
+    for (_, a), (_, b) in zip(one.captured, other.captured):
+        same = same and (a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")))
+    if not same:
+        raise NotCompilable(
+            "the function is not the same in two calls: it draws random numbers, or counts, which can't be compiled. "
+            "Draw them beforehand and give them as arguments or data; an active Dropout belongs into the model that "
+            "flux.compile_training is given."
+        )

@@ -1,0 +1,101 @@
+"""The loss of a batch and its gradient, traced: what compiled training begins with, in C and in CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import tree
+from ..autodiff import withgradient
+from ..checks import check_loss
+from ..compile.ir.program import Node
+from ..compile.trace.record import Trace
+from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
+from ..compile.traced import signature
+from ..errors import NotCompilable
+from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
+
+
+class TracedLoss(NamedTuple):
+    """The loss of a batch and its gradient, in the recording that is open.
+
+    Attributes:
+        symbols: the inputs that stand for the model's arrays, by the ids of these.
+        value, grads: the loss, and the gradient as a tree of the model's shape.
+        after: the model's arrays as the loss has left them, leaf by leaf; None where it has changed something else.
+    """
+
+    symbols: dict[int, Symbolic]
+    value: Node
+    grads: Any
+    after: list[Any] | None
+
+
+def trace_loss(caller: str, loss: Callable[..., Any], model: Any, make_batch: Callable[[], Any]) -> TracedLoss:
+    """Trace the loss of a batch and its gradient.
+
+    Arguments:
+        make_batch: makes the symbolic batch, whose inputs come after those of the model.
+    """
+    symbols: dict[int, Symbolic] = {}
+    for a in tree.leaves(model):
+        if id(a) not in symbols:
+            symbols[id(a)] = symbolic_input(a)
+    network = copied(model, symbols, {})
+    constants: list[Any] = []
+    before = signature(network, [], constants, True)
+    items = arguments(make_batch())
+    value, grads = withgradient(lambda m: loss(m, *items), network)
+    check_loss(value)
+    total = node_of(value)
+    if total.dtype.kind != "f":
+        raise TypeError(f"{caller}: expected the loss to be a floating-point number, got {total.dtype}.")
+    after: list[Any] = []
+    now: list[Any] = []
+    same = signature(network, after, now, True) == before and list(map(id, now)) == list(map(id, constants))
+    return TracedLoss(symbols, total, grads, after if same else None)
+
+
+def arguments(batch: Any) -> tuple[Any, ...]:
+    """What the loss is called with after the model."""
+    return batch if type(batch) is tuple else (batch,)
+
+
+def copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
+    """A model with others in the place of its arrays, by their ids.
+
+    All its nodes are copies, in which a recording may change what it likes; one in several places is one copy.
+    """
+    if tree.is_array(node):
+        return arrays[id(node)]
+    kind = node_kind(type(node))
+    if kind not in (SEQUENCE, MAPPING, OBJECT):
+        return node
+    if id(node) not in copies:
+        items = [copied(child, arrays, copies) for _, child in tree.children(node)]
+        keys = tree.entries(node)[1]
+        copies[id(node)] = rebuild(node, items if kind == SEQUENCE else dict(zip(keys, items)))
+    return copies[id(node)]
+
+
+def refuse_model(trace: Trace, model: Any, buffers: Sequence[Any] = ()) -> None:
+    """NotCompilable where the loss reads the parameters from its surroundings: it would read them as they are now.
+
+    Arguments:
+        buffers: arrays in which the parameters lie.
+    """
+    shared = any(np.may_share_memory(array, x) for array in trace.captured for x in buffers)
+    if shared or trace.surroundings.has(_parts(model)):
+        raise NotCompilable(
+            "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
+            "Take them from the model that it is called with."
+        )
+
+
+def _parts(model: Any) -> set[int]:
+    """The ids of a model's parameters, of the arrays that these are views of, and of all that holds some."""
+    own = tree.parameters(model)
+    ids = {id(x.base) for x in own if x.base is not None} | ({id(model)} if own else set())
+    return ids.union(*[_parts(child) for _, child in tree.children(model)]) if own else ids
