@@ -72,7 +72,7 @@ class Iteration(Program):
         self._order_slot = order.params
         slots = {r.pointer for r in results}
         own = {id(leaf.view) for leaf in opt._leaves}
-        self._renewed = [i for i, slot in enumerate(self._model_slots) if slot in slots and id(leaves[i]) not in own]
+        self._own_state = [i for i, slot in enumerate(self._model_slots) if slot in slots and id(leaves[i]) not in own]
 
     def _record(
         self, loss: Any, model: Any, data: Any, size: int | None
@@ -124,9 +124,9 @@ class Iteration(Program):
 
         Layers don't write into such arrays but put new ones in their places: the old ones may stand in other models.
         """
-        if not self._renewed:
+        if not self._own_state:
             return leaves
-        _replace(model, {id(leaves[i]): leaves[i].copy() for i in self._renewed})
+        _replace(model, {id(leaves[i]): leaves[i].copy() for i in self._own_state})
         return tree.leaves(model)
 
     def release(self) -> None:
