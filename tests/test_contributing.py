@@ -32,7 +32,7 @@ def put(folder, text):
     code = file.read_text(encoding="utf-8")
     if place[3]:
         head = re.search(rf"^{place[3]} = [\[{{].*\n", code, re.MULTILINE)
-        file.write_text(code[: head.end()] + block + code[head.end() :], encoding="utf-8")
+        file.write_text(code[: head.end()] + block.rstrip(",\n") + ",\n" + code[head.end() :], encoding="utf-8")
     else:
         file.write_text(f"{code}\n\n{block}", encoding="utf-8")
 

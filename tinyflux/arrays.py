@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .types import Array
+
 _generator = np.random.default_rng()
 
 
@@ -55,12 +57,12 @@ def is_array_type(cls: type) -> bool:
     return hasattr(cls, "__array_ufunc__") and hasattr(cls, "reshape") and not issubclass(cls, np.generic)
 
 
-def on_gpu(x: Any) -> bool:
+def on_gpu(x: Array) -> bool:
     """Whether the array `x` lies in the memory of a GPU."""
     return hasattr(x, "__cuda_array_interface__")
 
 
-def to_numpy(x: Any) -> Any:
+def to_numpy(x: Array) -> Array:
     """The array `x` in NumPy: itself where it is NumPy's, otherwise a copy."""
     return x.get() if on_gpu(x) else x
 
@@ -72,17 +74,17 @@ class MixedDevices(TypeError):
         arrays: those that met.
     """
 
-    def __init__(self, message: str, arrays: Sequence[Any] = ()) -> None:
+    def __init__(self, message: str, arrays: Sequence[Array] = ()) -> None:
         super().__init__(message)
         self.arrays = arrays
 
 
-def device_of(x: Any) -> str:
+def device_of(x: Array) -> str:
     """Where the array `x` lies, as error messages have it."""
     return "on the GPU" if on_gpu(x) else "in NumPy, on the CPU"
 
 
-def differ(arrays: Sequence[Any]) -> bool:
+def differ(arrays: Sequence[Array]) -> bool:
     """Whether some of `arrays` lie on the GPU and others do not."""
     return len({on_gpu(x) for x in arrays}) > 1
 

@@ -21,6 +21,7 @@ from .optimise.modifiers import size_of_state
 from .optimise.plan import Leaf
 from .optimise.rule import check_arrays, check_numbers, fields, is_rule, kind_of
 from .optimise.state import OptimiserState, holds_state
+from .types import Tree
 
 FORMAT = "tinyflux checkpoint"
 VERSION = 2
@@ -30,7 +31,7 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint of this version, is damaged, or belongs to another model."""
 
 
-def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = None) -> None:
+def save(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None = None) -> None:
     """Write all arrays of a model, and the state of its optimiser, to a file.
 
     The file is written under a temporary name and then renamed: under `path` stands the old file or the new one,
@@ -70,7 +71,7 @@ def save(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = 
         raise type(error)(error.errno, reason) from error
 
 
-def load(path: str | os.PathLike[str], model: Any, opt: OptimiserState | None = None) -> None:
+def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None = None) -> None:
     """Read a file that `save` wrote into a model of the same shape, and into its optimiser's state.
 
     The given objects are filled in place: the arrays of the model, the averages, counters and hyperparameters of the

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import is_array_type
+from .types import Tree
 
 _HEAP_TYPE = 1 << 9  # CPython's flag of classes that a Python `class` statement made
 LEAF, OPAQUE, SEQUENCE, MAPPING, OBJECT, CLOSED = range(6)
@@ -61,7 +62,7 @@ def carried_along(cls: type) -> type:
     return cls
 
 
-def attributes(node: Any) -> MutableMapping[str, Any]:
+def attributes(node: Tree) -> MutableMapping[str, Any]:
     """The attributes of an object by their names, in slots or not: what is put there becomes its attribute."""
     return _Attributes(node) if type(node) in slots_of else node.__dict__
 
@@ -69,7 +70,7 @@ def attributes(node: Any) -> MutableMapping[str, Any]:
 class _Attributes(MutableMapping[str, Any]):
     """The attributes of an object that has slots."""
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Tree) -> None:
         self._node = node
 
     def __iter__(self) -> Iterator[str]:
@@ -92,7 +93,7 @@ class _Attributes(MutableMapping[str, Any]):
         object.__delattr__(self._node, name)
 
 
-def children(node: Any) -> list[tuple[str, Any]]:
+def children(node: Tree) -> list[tuple[str, Any]]:
     """The children of a node with the way to each as Python writes it: `.weight`, `[0]`, `['key']`."""
     kind = node_kind(type(node))
     if kind == SEQUENCE:
@@ -102,14 +103,14 @@ def children(node: Any) -> list[tuple[str, Any]]:
     return [(f".{name}", child) for name, child in attributes(node).items()] if kind == OBJECT else []
 
 
-def entries(node: Any) -> tuple[Any, list[Any]]:
+def entries(node: Tree) -> tuple[Any, list[Any]]:
     """What the children of a node can be replaced in (None for a tuple), and their keys there, in order."""
     kind = node_kind(type(node))
     inside = attributes(node) if kind == OBJECT else node if isinstance(node, (list, dict)) else None
     return inside, list(range(len(node)) if kind == SEQUENCE else inside or ())
 
 
-def rebuild(node: Any, items: Any) -> Any:
+def rebuild(node: Tree, items: Any) -> Any:
     """A node like `node` with other children: a sequence's items, or a dict of keys or attributes."""
     cls: Any = type(node)
     if cls is tuple or cls is list:

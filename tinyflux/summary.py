@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .types import Tree
 
 
 class Summary(str):
@@ -15,7 +16,7 @@ class Summary(str):
     __repr__ = str.__str__
 
 
-def summary(model: Any) -> Summary:
+def summary(model: Tree) -> Summary:
     """All arrays of a model: path, shape, dtype, number of elements, and what is wrong with their values.
 
     Arguments:

@@ -34,14 +34,15 @@ from .nodes import (  # fmt: skip
     rebuild,
     slots_of,
 )
+from .types import Array, Tree
 
 
-def is_parameter(x: Any) -> bool:
+def is_parameter(x: Array) -> bool:
     """Whether the array `x` can be differentiated: its dtype is real floating point."""
     return x.dtype.kind == "f"
 
 
-def walk(tree: Any, buffers: bool = True) -> Iterator[tuple[str, Any]]:
+def walk(tree: Tree, buffers: bool = True) -> Iterator[tuple[str, Array]]:
     """All arrays of a tree in order, each with its path.
 
     Arguments:
@@ -59,7 +60,7 @@ def walk(tree: Any, buffers: bool = True) -> Iterator[tuple[str, Any]]:
         raise
 
 
-def _walk(tree: Any, buffers: bool) -> Iterator[tuple[str, Any]]:
+def _walk(tree: Tree, buffers: bool) -> Iterator[tuple[str, Array]]:
     if is_array(tree):
         if buffers or is_parameter(tree):
             yield "", tree
@@ -76,7 +77,7 @@ class _Closed(TypeError):
     """Something that can't be walked holds an array."""
 
 
-def _look_into(node: Any) -> None:
+def _look_into(node: Tree) -> None:
     """_Closed for a node with arrays that nothing could replace: a set, a generator, a list with attributes."""
     kind = node_kind(type(node))
     if kind == CLOSED:
@@ -87,7 +88,7 @@ def _look_into(node: Any) -> None:
         raise _Closed
 
 
-def _refuse(tree: Any) -> None:
+def _refuse(tree: Tree) -> None:
     """The error, with the place, for a tree in which a node stands below itself, or arrays where nothing finds them."""
     todo: list[tuple[str, Any, tuple[int, ...]]] = [("", tree, ())]
     while todo:
@@ -108,7 +109,7 @@ def _refuse(tree: Any) -> None:
         todo += [(path + step, child, (*above, id(node))) for step, child in children(node)]
 
 
-def leaves(tree: Any) -> list[Any]:
+def leaves(tree: Tree) -> list[Array]:
     """All arrays of a tree, in order.
 
     >>> import tinyflux as flux
@@ -118,7 +119,7 @@ def leaves(tree: Any) -> list[Any]:
     return [array for _, array in walk(tree)]
 
 
-def parameters(tree: Any) -> list[Any]:
+def parameters(tree: Tree) -> list[Array]:
     """The arrays of a tree that training changes: floating point, and not named in their class's `buffers`.
 
     >>> import tinyflux as flux
@@ -128,7 +129,7 @@ def parameters(tree: Any) -> list[Any]:
     return [array for _, array in walk(tree, buffers=False)]
 
 
-def parameter_count(tree: Any) -> int:
+def parameter_count(tree: Tree) -> int:
     """How many numbers training changes in `tree`; an array that stands in several places counts once.
 
     >>> import tinyflux as flux
@@ -138,7 +139,7 @@ def parameter_count(tree: Any) -> int:
     return sum(array.size for array in {id(a): a for a in parameters(tree)}.values())
 
 
-def map(f: Callable[..., Any], tree: Any, *rest: Any, buffers: bool = True) -> Any:  # noqa: A001
+def map(f: Callable[..., Any], tree: Tree, *rest: Any, buffers: bool = True) -> Tree:  # noqa: A001
     """A tree of the same shape with `f(array, *others)` in the place of every array.
 
     Arguments:
@@ -160,7 +161,7 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any, buffers: bool = True) -> A
         raise
 
 
-def map_differentiated(f: Callable[[Any], Any], tree: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, list[tuple[Any, Any]]]:
     """A tree with `f(x)` for all that a gradient is taken for, and the layers with buffers, each with its place in it.
 
     Those are the arrays except buffers, and floats in lists, tuples and dicts. An object's floats, and those in what it
@@ -174,7 +175,7 @@ def map_differentiated(f: Callable[[Any], Any], tree: Any) -> tuple[Any, list[tu
         raise
 
 
-def _map_one(f: Callable[[Any], Any], node: Any, stateful: list[tuple[Any, Any]] | None, data: bool = False) -> Any:
+def _map_one(f: Callable[[Any], Any], node: Tree, stateful: list[tuple[Any, Any]] | None, data: bool = False) -> Any:
     """`map` over one tree; given a list, it passes over buffers, and notes the objects that have some.
 
     Every gradient walks its model here: the loops do without calls where they can.
@@ -225,7 +226,7 @@ def _map_one(f: Callable[[Any], Any], node: Any, stateful: list[tuple[Any, Any]]
     return f(node) if kind == LEAF or (data and isinstance(node, FLOATS)) else node
 
 
-def numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def numbers(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
     """The floats of a tree that a gradient is taken for, each with its path."""
     if isinstance(tree, FLOATS):
         yield path, tree
@@ -234,7 +235,7 @@ def numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from numbers(child, path + step)
 
 
-def map_derivatives(f: Callable[[Any], Any], node: Any, data: bool = True) -> Any:
+def map_derivatives(f: Callable[[Any], Any], node: Tree, data: bool = True) -> Any:
     """A tree with `f(x)` in the place of every array, and None in that of numbers: what a gradient looks like.
 
     Below an object only floats become None. Its other numbers (sizes, strides, switches) can't be taken for a
@@ -275,7 +276,7 @@ def map_derivatives(f: Callable[[Any], Any], node: Any, data: bool = True) -> An
     return None if isinstance(node, NUMBERS if data else FLOATS) else node
 
 
-def _map_each(f: Callable[..., Any], node: Any, rest: tuple[Any, ...], buffers: bool) -> Any:
+def _map_each(f: Callable[..., Any], node: Tree, rest: tuple[Any, ...], buffers: bool) -> Any:
     """`map` over several trees at once."""
     if is_array(node):
         return f(node, *rest)
@@ -300,7 +301,7 @@ def _map_each(f: Callable[..., Any], node: Any, rest: tuple[Any, ...], buffers: 
     return rebuild(node, dict(zip(entries(node)[1], items, strict=True)))
 
 
-def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+def destructure(tree: Tree) -> tuple[Array, Callable[[Array], Tree]]:
     """All parameters of a tree as one vector, and the way back.
 
     Arguments:
@@ -344,7 +345,7 @@ def destructure(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     return np.concatenate([a.reshape(-1) for a in arrays]), rebuild
 
 
-def f32(tree: Any) -> Any:
+def f32(tree: Tree) -> Tree:
     """A copy of a tree whose floating-point arrays are float32.
 
     >>> import tinyflux as flux
@@ -354,7 +355,7 @@ def f32(tree: Any) -> Any:
     return _converted(tree, np.float32)
 
 
-def f64(tree: Any) -> Any:
+def f64(tree: Tree) -> Tree:
     """A copy of a tree whose floating-point arrays are float64: for gradient checks and reference runs.
 
     >>> import tinyflux as flux
@@ -364,7 +365,7 @@ def f64(tree: Any) -> Any:
     return _converted(tree, np.float64)
 
 
-def _converted(tree: Any, dtype: Any) -> Any:
+def _converted(tree: Tree, dtype: Any) -> Any:
     """An array that stands in several places is converted once, and stands in all of them again."""
     copies: dict[int, Any] = {}
 

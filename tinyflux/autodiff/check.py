@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import is_array
+from ..types import Array
 from .gradient import pullback, recorded_pullback
 from .tape import Tape
 
@@ -122,14 +123,14 @@ def _check(
 
     if level < order and sum(d.size for d in gradients):
 
-        def slope(cotangent: Any, *args: Any) -> Any:
+        def slope(cotangent: Array, *args: Any) -> Any:
             found = _flat(pullback(f, *args)[1](cotangent), args)
             return np.concatenate([d.reshape(-1) for d in found])
 
         _check(slope, (g, *args), level + 1, order, directions, tolerance, rng)
 
 
-def _drawn(rng: np.random.Generator, x: Any) -> Any:
+def _drawn(rng: np.random.Generator, x: Array) -> Any:
     """Random normal numbers in the shape of x, where x lies."""
     drawn = rng.standard_normal(np.shape(x))
     return np.asarray(drawn, like=x) if is_array(x) else drawn
@@ -148,7 +149,7 @@ def _flat(gradients: Any, args: tuple[Any, ...]) -> list[Any]:
     """The gradient for each array in order; zeros where nothing flows."""
     found: list[Any] = []
 
-    def collect(x: Any, d: Any) -> None:
+    def collect(x: Array, d: Array) -> None:
         if tree.is_parameter(x):
             found.append(np.zeros_like(x) if d is None else d)
 
@@ -161,7 +162,7 @@ def _replaced(args: tuple[Any, ...], position: int, new: Any) -> tuple[Any, ...]
     """The arguments with another array at one place, counted in the order of `_arrays`."""
     places = itertools.count()
 
-    def choose(x: Any) -> Any:
+    def choose(x: Array) -> Any:
         return new if tree.is_parameter(x) and next(places) == position else x
 
     return tuple(tree.map(choose, arg, buffers=False) for arg in args)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ..types import Array
 from .operands import REAL
 
 
-def fitted(name: str, k: int, d: Any, x: Any, y: Any) -> Any:
+def fitted(name: str, k: int, d: Array, x: Array, y: Array) -> Any:
     """The cotangent `d` of an array `x`, which is argument k of an operation `name` with the result `y`.
 
     Where x was broadcast, d is summed; between real dtypes it is cast; nothing flows to integers: None.
@@ -32,7 +33,7 @@ def fitted(name: str, k: int, d: Any, x: Any, y: Any) -> Any:
     return d if d.dtype == x.dtype else d.astype(x.dtype)
 
 
-def unbroadcast(name: str, k: int, d: Any, shape: tuple[int, ...], result: tuple[int, ...]) -> Any:
+def unbroadcast(name: str, k: int, d: Array, shape: tuple[int, ...], result: tuple[int, ...]) -> Any:
     """Sum a cotangent over the axes along which argument k, an array of `shape`, was broadcast to the result's."""
     if d.shape == shape:
         return d

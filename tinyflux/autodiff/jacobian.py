@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import is_array
+from ..types import Array
 from .gradient import gradient, pullback
 
 
@@ -45,7 +46,7 @@ def jacobian(f: Callable[..., Any], *args: Any) -> Any:
     return tuple(columns) if len(args) > 1 else columns[0]
 
 
-def hessian(f: Callable[[Any], Any], x: Any) -> Any:
+def hessian(f: Callable[[Any], Any], x: Array) -> Any:
     """All second derivatives of a scalar function of one array.
 
     Arguments:
@@ -62,7 +63,7 @@ def hessian(f: Callable[[Any], Any], x: Any) -> Any:
            [2., 0.]])
     """
 
-    def slope(x: Any) -> Any:
+    def slope(x: Array) -> Any:
         found = gradient(f, x)
         return np.zeros_like(x) if found is None else found
 

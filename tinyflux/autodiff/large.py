@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import cores
+from ..types import Array
 from .cotangents import unbroadcast
 
 LARGE = 1 << 17  # elements; below this, blocks cost more than they save
@@ -68,7 +69,7 @@ def _forward(function: Callable[..., Any], values: Sequence[Any], cut: list[int]
     return y
 
 
-def backward(rule: Any, k: int, g: Any, y: Any, values: Sequence[Any]) -> Any:
+def backward(rule: Any, k: int, g: Array, y: Array, values: Sequence[Any]) -> Any:
     """The cotangent of argument k by its pullback, in blocks of rows."""
     pullback = rule.pullbacks[k]
     blocks = _blocks(y.shape)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays import on_gpu
+from ..types import Array
 from .operators import ArrayOperators
 
 
-def scattered(x: Any, indices: Sequence[Any], *pieces: Any) -> Any:
+def scattered(x: Array, indices: Sequence[Any], *pieces: Array) -> Any:
     """Zeros like x with each piece added at its index; repeated indices add up."""
     for array in (x, *pieces):
         if isinstance(array, ArrayOperators):
@@ -27,7 +28,7 @@ def scattered(x: Any, indices: Sequence[Any], *pieces: Any) -> Any:
     return result
 
 
-def _add_at(x: Any) -> Callable[..., None]:
+def _add_at(x: Array) -> Callable[..., None]:
     """np.add.at, or CuPy's own on the GPU: no index in a tuple or list gets there through NumPy's."""
     if not on_gpu(x):
         return np.add.at
@@ -55,13 +56,13 @@ class Pieces:
 
     __slots__ = ("dtype", "held", "indices", "pieces", "rest", "shape", "x")
 
-    def __init__(self, x: Any, index: Any, piece: Any) -> None:
+    def __init__(self, x: Array, index: Any, piece: Array) -> None:
         self.x, self.shape, self.dtype = x, x.shape, piece.dtype
         self.indices, self.pieces = [index], [piece]
         self.held = piece.size
         self.rest: Any = None  # an array to which they are added
 
-    def __add__(self, array: Any) -> Pieces:
+    def __add__(self, array: Array) -> Pieces:
         self.rest = array if self.rest is None else self.rest + array
         return self
 

@@ -108,7 +108,7 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
             others.append(k)
         k += 1
     if tape is not None and tape.ended:
-        return apply(function, [_left(x) for x in given[0]], given[1])
+        return apply(function, [unboxed(x) for x in given[0]], given[1])
     try:
         if kwargs or nested:
             y = rule.call(*values, **kwargs)
@@ -209,11 +209,11 @@ def plain(x: Any) -> Any:
     return x
 
 
-def _left(x: Any) -> Any:
+def unboxed(x: Any) -> Any:
     """What is left of a box whose gradient has been taken: its value, a constant."""
     while type(x) is Tracked and x.tape.ended:
         x = x.value
-    return type(x)([_left(item) for item in x]) if type(x) in (list, tuple) else x
+    return type(x)([unboxed(item) for item in x]) if type(x) in (list, tuple) else x
 
 
 def sweep(tape: Tape, output: int, cotangent: Any, keep: bool = False) -> list[Any]:
@@ -298,7 +298,7 @@ class Tracked(ArrayOperators):
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         if self.tape.ended:
-            return np.asarray(_left(self)).__array__(*args, **kwargs)
+            return np.asarray(unboxed(self)).__array__(*args, **kwargs)
         name = _caller_in_library(sys._getframe(1))
         if name:
             raise TypeError(
@@ -333,7 +333,7 @@ class Tracked(ArrayOperators):
     def _constant(self, conversion: str) -> Any:
         """What is left of it for a conversion that would lose a gradient, if none is being taken any more."""
         if self.tape.ended:
-            return _left(self)
+            return unboxed(self)
         raise TypeError(_TO_NUMBER.format(conversion))
 
     def __float__(self) -> float:

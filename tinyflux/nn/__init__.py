@@ -46,7 +46,6 @@ __all__ = [
     "mse",
     "ones",
     "relu",
-    "sigmoid",
     "softmax",
     "softplus",
     "swish",

@@ -14,16 +14,17 @@ import numpy as np
 
 from .. import special
 from ..autodiff.rule import rule
+from ..types import Array
 
 tanh = np.tanh
 
 
-def pulled_back_by(*pullbacks: Callable[..., Any] | None, rows: Sequence[int] = (0,)) -> Callable[[Any], Any]:
+def with_pullback(*pullbacks: Callable[..., Any] | None, rows: Sequence[int] = (0,)) -> Callable[[Any], Any]:
     """`rule` as a decorator of the function that is differentiated; by default it treats each row by itself."""
     return lambda function: rule(function, *pullbacks, rows=rows)
 
 
-def identity(x: Any) -> Any:
+def identity(x: Array) -> Array:
     """The array itself, x ↦ x.
 
     >>> import tinyflux as flux
@@ -33,8 +34,8 @@ def identity(x: Any) -> Any:
     return x
 
 
-@pulled_back_by(lambda g, y, x: g * np.sign(y))
-def relu(x: Any, /) -> Any:
+@with_pullback(lambda g, y, x: g * np.sign(y))
+def relu(x: Array, /) -> Array:
     """max(x, 0), elementwise; its slope at 0 is 0.
 
     Arguments:
@@ -49,8 +50,8 @@ def relu(x: Any, /) -> Any:
     return np.maximum(x, 0)
 
 
-@pulled_back_by(lambda g, y, x, a=0.01: g * np.where(x > 0, 1, a + 0 * x))
-def leakyrelu(x: Any, a: float = 0.01) -> Any:
+@with_pullback(lambda g, y, x, a=0.01: g * np.where(x > 0, 1, a + 0 * x))
+def leakyrelu(x: Array, a: float = 0.01) -> Array:
     """x where x > 0, and a·x elsewhere; its slope at 0 is a.
 
     Arguments:
@@ -66,8 +67,8 @@ def leakyrelu(x: Any, a: float = 0.01) -> Any:
     return np.where(x > 0, x, a * x)
 
 
-@pulled_back_by(lambda g, y, x, a=1.0: g * np.where(x > 0, 1, y + a))
-def elu(x: Any, a: float = 1.0) -> Any:
+@with_pullback(lambda g, y, x, a=1.0: g * np.where(x > 0, 1, y + a))
+def elu(x: Array, a: float = 1.0) -> Array:
     """x where x > 0, and a·(eˣ − 1) elsewhere (Clevert et al. 2015); its slope at 0 is a.
 
     Arguments:
@@ -86,13 +87,13 @@ def elu(x: Any, a: float = 1.0) -> Any:
 _GELU = 2 * math.sqrt(2 / math.pi)
 
 
-def _gelu_slope(g: Any, y: Any, x: Any) -> Any:
+def _gelu_slope(g: Array, y: Array, x: Array) -> Array:
     s = special.expit(_GELU * (x + 0.044715 * x * x * x))
     return g * (s + x * s * (1 - s) * (_GELU + 3 * 0.044715 * _GELU * x * x))
 
 
-@pulled_back_by(_gelu_slope)
-def gelu(x: Any) -> Any:
+@with_pullback(_gelu_slope)
+def gelu(x: Array) -> Array:
     """x·σ(2u) = x/2·(1 + tanh u), u = √(2/π)·(x + 0.044715·x³): the Gaussian error linear unit, in its tanh form.
 
     Arguments:
@@ -109,13 +110,13 @@ def gelu(x: Any) -> Any:
     return x * special.expit(_GELU * (x + 0.044715 * x * x * x))
 
 
-def _swish_slope(g: Any, y: Any, x: Any) -> Any:
+def _swish_slope(g: Array, y: Array, x: Array) -> Array:
     s = special.expit(x)
     return g * (s + y * (1 - s))
 
 
-@pulled_back_by(_swish_slope)
-def swish(x: Any) -> Any:
+@with_pullback(_swish_slope)
+def swish(x: Array) -> Array:
     """x·σ(x), elementwise, also known as SiLU (Ramachandran et al. 2017).
 
     Arguments:
@@ -130,8 +131,8 @@ def swish(x: Any) -> Any:
     return x * special.expit(x)
 
 
-@pulled_back_by(lambda g, y, x: g * special.expit(x))
-def softplus(x: Any) -> Any:
+@with_pullback(lambda g, y, x: g * special.expit(x))
+def softplus(x: Array) -> Array:
     """log(1 + eˣ), elementwise: a smooth relu.
 
     Arguments:
@@ -146,15 +147,15 @@ def softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-def _max(x: Any, axis: Any) -> Any:
+def _max(x: Array, axis: Any) -> Array:
     """The maximum along `axis`, kept as an axis of length 1."""
     if x.ndim == 2 and axis in (1, -1) and len(x) > 8:  # NumPy is slow along rows, and quick down a copy's columns
         return x.T.copy().max(axis=0).reshape(-1, 1)
     return x.max(axis=axis, keepdims=True)
 
 
-@pulled_back_by(lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis=axis, keepdims=True)))
-def softmax(x: Any, axis: int = -1) -> Any:
+@with_pullback(lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis=axis, keepdims=True)))
+def softmax(x: Array, axis: int = -1) -> Array:
     """yᵢ = exp xᵢ / Σⱼ exp xⱼ along an axis: positive numbers that add up to 1.
 
     Arguments:
@@ -172,8 +173,8 @@ def softmax(x: Any, axis: int = -1) -> Any:
     return e / e.sum(axis=axis, keepdims=True)
 
 
-@pulled_back_by(lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis=axis, keepdims=True))
-def logsoftmax(x: Any, axis: int = -1) -> Any:
+@with_pullback(lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis=axis, keepdims=True))
+def logsoftmax(x: Array, axis: int = -1) -> Array:
     """yᵢ = xᵢ − log Σⱼ exp xⱼ along an axis: the logarithm of `softmax`, exact where that is 0.
 
     Arguments:
@@ -190,14 +191,14 @@ def logsoftmax(x: Any, axis: int = -1) -> Any:
     return d - np.log(np.exp(d).sum(axis=axis, keepdims=True))
 
 
-def _logsumexp_slope(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _logsumexp_slope(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     if not (keepdims or axis is None):
         g, y = np.expand_dims(g, axis), np.expand_dims(y, axis)
     return g * np.exp(x - y)
 
 
-@pulled_back_by(_logsumexp_slope, rows=())
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+@with_pullback(_logsumexp_slope, rows=())
+def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """log Σ exp x, over all elements or along axes.
 
     Arguments:

@@ -17,12 +17,13 @@ from .. import special
 from ..arrays import is_array
 from ..autodiff.rule import rule
 from ..checks import as_array, check_number, is_value, shown
+from ..types import Array
 from .activations import logsoftmax, softmax
 
 Agg = Callable[[Any], Any]
 
 
-def _check(loss: str, prediction: Any, target: Any, agg: Any) -> None:
+def _check(loss: str, prediction: Array, target: Array, agg: Any) -> None:
     if not (is_value(prediction) and is_value(target)):
         wrong = target if is_value(prediction) else prediction
         fix = " Give what the model returns, model(x)." if callable(wrong) else as_array(wrong)
@@ -36,7 +37,7 @@ def _check(loss: str, prediction: Any, target: Any, agg: Any) -> None:
         raise TypeError(f"{loss}: expected agg to be a function, such as np.mean or np.sum, got {shown(agg)}.")
 
 
-def _check_classes(loss: str, prediction: Any, target: Any, agg: Any) -> None:
+def _check_classes(loss: str, prediction: Array, target: Array, agg: Any) -> None:
     _check(loss, prediction, target, agg)
     if not getattr(prediction, "shape", ()):
         raise ValueError(
@@ -61,7 +62,7 @@ _squared_error = rule(
 )
 
 
-def mse(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+def mse(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """Mean squared error: the mean over all elements of (ŷ − y)².
 
     Arguments:
@@ -80,7 +81,7 @@ def mse(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
     return agg(_squared_error(prediction, target))
 
 
-def mae(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+def mae(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """Mean absolute error: the mean over all elements of |ŷ − y|; its slope at 0 is 0.
 
     Arguments, returns and errors: as for `mse`.
@@ -100,7 +101,7 @@ _huber = rule(
 )
 
 
-def huber(prediction: Any, target: Any, agg: Agg = np.mean, *, delta: float = 1.0) -> Any:
+def huber(prediction: Array, target: Array, agg: Agg = np.mean, *, delta: float = 1.0) -> Array:
     """The mean over all elements of d²/2 where |d| < δ and δ·(|d| − δ/2) elsewhere, d = ŷ − y (Huber 1964).
 
     Arguments:
@@ -130,7 +131,7 @@ _crossentropy = rule(
 )
 
 
-def crossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+def crossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """The mean over samples of −Σ y·log(ŷ + ε), the sum being over classes, the last axis.
 
     Arguments:
@@ -159,7 +160,7 @@ _logitcrossentropy = rule(
 )
 
 
-def logitcrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+def logitcrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """`crossentropy` of softmax(ŷ), computed stably and without an ε: the mean over samples of −Σ y·logsoftmax(ŷ).
 
     Arguments:
@@ -187,7 +188,7 @@ _binarycrossentropy = rule(
 )
 
 
-def binarycrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+def binarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """The mean over all elements of −y·log(ŷ + ε) − (1 − y)·log(1 − ŷ + ε), where 0·log(…) is 0.
 
     Arguments:
@@ -217,7 +218,7 @@ _logitbinarycrossentropy = rule(
 )
 
 
-def logitbinarycrossentropy(prediction: Any, target: Any, agg: Agg = np.mean) -> Any:
+def logitbinarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """`binarycrossentropy` of σ(ŷ), computed stably and without an ε: the mean of (1 − y)·ŷ − log σ(ŷ).
 
     Arguments:

@@ -19,9 +19,7 @@ MODIFIERS = (OptimiserChain, WeightDecay, SignDecay, ClipGrad, ClipNorm, AccumGr
 __all__ = [
     "ADAM",
     "ASGD",
-    "MODIFIERS",
     "QHM",
-    "RULES",
     "AMSGrad",
     "AccumGrad",
     "AdaBelief",

@@ -12,7 +12,7 @@ slope 0, and a^x has slope 0 at a = 0; a·log(b) has slope 0 for a at a = b = 0.
 The module `special` isn't imported here: `rule_of` imports it when the first function of scipy.special is met.
 """
 
-from . import (
+from . import (  # noqa: F401  (each enters its rules)
     accumulations,
     decompositions,
     elementwise,
@@ -25,17 +25,3 @@ from . import (
     shapes,
     statistics,
 )
-
-__all__ = [
-    "accumulations",
-    "decompositions",
-    "elementwise",
-    "indexing",
-    "joining",
-    "linalg",
-    "products",
-    "reductions",
-    "sampled",
-    "shapes",
-    "statistics",
-]

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from ...types import Array
 from ..operators import ArrayOperators
 from ..rule import composed, primitive
 from ..table import rules
 from .reductions import masked
 
 
-def recurrence(a: Any, b: Any) -> Any:
+def recurrence(a: Array, b: Array) -> Array:
     """yᵢ = bᵢ + aᵢ yᵢ₋₁ along the last axis, from y₋₁ = 0: steps are joined in pairs, pairs of pairs, and so on."""
     for x in (a, b):
         if isinstance(x, ArrayOperators):
@@ -24,12 +25,12 @@ def recurrence(a: Any, b: Any) -> Any:
     return b
 
 
-def _before(y: Any) -> Any:
+def _before(y: Array) -> Array:
     """The elements before each one along the last axis, 0 before the first."""
     return np.concatenate([np.zeros_like(y[..., :1]), y[..., :-1]], axis=-1)
 
 
-def _backwards(a: Any, g: Any) -> Any:
+def _backwards(a: Array, g: Array) -> Array:
     """tᵢ = gᵢ + aᵢ₊₁ tᵢ₊₁: what reaches element i of a recurrence from itself and from all after it."""
     return np.flip(recurrence(_before(np.flip(a, -1)), np.flip(g, -1)), -1)
 
@@ -44,7 +45,7 @@ primitive(
 def _running(ufunc: np.ufunc) -> Callable[..., Any]:
     """The pullback of yᵢ = ufunc(yᵢ₋₁, xᵢ), from the ufunc's own."""
 
-    def pullback(g: Any, y: Any, x: Any, axis: int = 0) -> Any:
+    def pullback(g: Array, y: Array, x: Array, axis: int = 0) -> Array:
         g, y, x = (np.moveaxis(array, axis, -1) for array in (g, y, x))
         first, before, after, here = x[..., :1], y[..., :-1], y[..., 1:], x[..., 1:]
         one = np.ones_like(here)
@@ -55,7 +56,7 @@ def _running(ufunc: np.ufunc) -> Callable[..., Any]:
     return pullback
 
 
-def _running_sum(g: Any, y: Any, x: Any, axis: int = 0) -> Any:
+def _running_sum(g: Array, y: Array, x: Array, axis: int = 0) -> Array:
     return np.flip(np.add.accumulate(np.flip(g, axis), axis), axis)
 
 
@@ -67,7 +68,7 @@ for _ufunc in (np.multiply, np.maximum, np.minimum, np.logaddexp):
 def _flattened(accumulate: Any) -> Callable[..., Any]:
     """With the options of np.cumsum."""
 
-    def accumulated(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    def accumulated(a: Array, axis: int | None = None, dtype: Any = None) -> Array:
         a = masked(a, True, 0, dtype)
         y = accumulate(a.reshape(-1) if axis is None or not a.ndim else a, axis=axis or 0)
         return y if dtype is None or y.dtype == dtype else y.astype(dtype)
@@ -78,7 +79,7 @@ def _flattened(accumulate: Any) -> Callable[..., Any]:
 def _cumulative(accumulate: Any, neutral: int) -> Callable[..., Any]:
     """With the options of np.cumulative_sum."""
 
-    def accumulated(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Any:
+    def accumulated(x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
         if axis is None and x.ndim > 1:
             raise ValueError("np.cumulative_sum and its kin want an axis for an array of several axes.")
         x = np.moveaxis(np.atleast_1d(masked(x, True, 0, dtype)), axis or 0, -1)
@@ -100,7 +101,7 @@ composed(np.nancumsum, lambda a, axis=None, dtype=None: np.cumsum(np.where(np.is
 composed(np.nancumprod, lambda a, axis=None, dtype=None: np.cumprod(np.where(np.isnan(a), 1, a), axis, dtype))
 
 
-def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+def _diff(a: Array, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Array:
     if n < 0:
         raise ValueError(f"np.diff: expected n to be at least 0, got {n}.")
     if n == 0:  # nothing is put at the ends either
@@ -113,7 +114,7 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
     return np.moveaxis(a, -1, axis)
 
 
-def _slice_of(number: Any, a: Any, axis: int) -> Any:
+def _slice_of(number: Any, a: Array, axis: int) -> Array:
     """A number in the shape of one slice of a."""
     shape = list(a.shape)
     shape[axis] = 1

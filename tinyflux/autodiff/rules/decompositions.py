@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ...types import Array
 from ..operators import ArrayOperators
 from ..rule import composed, primitive, rule
 from ..tape import plain
@@ -12,14 +13,14 @@ from .products import identity_like, t
 # The singular value decomposition A = U S Vᵀ in one array: U, a row of singular values, V.
 
 
-def singular(a: Any) -> Any:
+def singular(a: Array) -> Array:
     """U, the row of singular values and V, one below the other."""
     if isinstance(a, ArrayOperators):
         return a._apply(singular, (a,))
     return _packed_svd(a)
 
 
-def _packed_svd(a: Any) -> Any:
+def _packed_svd(a: Array) -> Array:
     u, s, vh = np.linalg.svd(a, full_matrices=False)
     return np.concatenate([u, np.expand_dims(s, -2), t(vh)], axis=-2)
 
@@ -28,7 +29,7 @@ def _cut(usv: Any, rows: int) -> tuple[Any, Any, Any]:
     return usv[..., :rows, :], usv[..., rows, :], usv[..., rows + 1 :, :]
 
 
-def _parts(a: Any) -> tuple[Any, Any, Any]:
+def _parts(a: Array) -> tuple[Any, Any, Any]:
     """U, the singular values, V."""
     return _cut(singular(a), a.shape[-2])
 
@@ -37,7 +38,7 @@ def _parts(a: Any) -> tuple[Any, Any, Any]:
 # own slopes are products of all but two. Unlike det(A) A⁻ᵀ that is right for singular matrices, too.
 
 
-def _products_of_others(s: Any) -> tuple[Any, Any]:
+def _products_of_others(s: Array) -> tuple[Array, Array]:
     """The products of all numbers along the last axis but one; and of all but two, in a matrix with zeros for one."""
     one = np.ones_like(s[..., :1])
     shifted = np.concatenate([one, s[..., :-1]], axis=-1)
@@ -49,18 +50,18 @@ def _products_of_others(s: Any) -> tuple[Any, Any]:
     return before * after, pairs + t(pairs)
 
 
-def _turns(u: Any, v: Any) -> Any:
+def _turns(u: Array, v: Array) -> Array:
     """The sign of det(U) det(V), as a stack of matrices of one element."""
     return np.expand_dims(np.sign(np.linalg.det(u) * np.linalg.det(v)), (-1, -2))
 
 
-def _cofactors(a: Any) -> Any:
+def _cofactors(a: Array) -> Array:
     u, s, v = _parts(a)
     others, _ = _products_of_others(s)
     return _turns(u, v) * ((u * np.expand_dims(others, -2)) @ t(v))
 
 
-def _cofactor_slopes(a: Any, g: Any) -> Any:
+def _cofactor_slopes(a: Array, g: Array) -> Array:
     """How the cofactors change as the matrix changes by g; their pullback as well, as det is smooth."""
     u, s, v = _parts(a)
     _, others = _products_of_others(s)
@@ -69,12 +70,12 @@ def _cofactor_slopes(a: Any, g: Any) -> Any:
     return _turns(u, v) * (u @ (identity_like(g, g.shape[-1]) * (others @ diagonal) - others * t(g)) @ t(v))
 
 
-def _third_slopes(e: Any, y: Any, a: Any, g: Any) -> Any:
+def _third_slopes(e: Any, y: Array, a: Array, g: Array) -> Array:
     """The slopes of ⟨e, _cofactor_slopes(a, g)⟩ in a, by its inverse: singular matrices have none here."""
     b = np.linalg.inv(a)
     x, z = b @ g, b @ e
 
-    def trace(m: Any) -> Any:
+    def trace(m: Array) -> Array:
         return np.expand_dims(np.trace(m, axis1=-2, axis2=-1), (-1, -2))
 
     d = b * (trace(x) * trace(z) - trace(x @ z)) - x @ b * trace(z) - z @ b * trace(x) + x @ z @ b + z @ x @ b
@@ -89,13 +90,13 @@ rule(np.linalg.det, lambda g, y, a: np.expand_dims(g, (-1, -2)) * cofactors(a))
 # Singular values and vectors.
 
 
-def _between(x: Any) -> Any:
+def _between(x: Array) -> Array:
     """1 / (xⱼ − xᵢ), and 0 on the diagonal: vectors turn into each other the faster the closer their values are."""
     one = identity_like(x, x.shape[-1])
     return (1 - one) / (np.expand_dims(x, -2) - np.expand_dims(x, -1) + one)
 
 
-def _svd_slopes(g: Any, y: Any, a: Any) -> Any:
+def _svd_slopes(g: Array, y: Array, a: Array) -> Array:
     (u, s, v), (gu, gs, gv) = _cut(y, a.shape[-2]), _cut(g, a.shape[-2])
     turns, rows, columns = _between(s * s), np.expand_dims(s, -2), np.expand_dims(s, -1)
     left, right = t(u) @ gu, t(v) @ gv
@@ -108,16 +109,16 @@ def _svd_slopes(g: Any, y: Any, a: Any) -> Any:
     return d
 
 
-def _diagonal_matrix(d: Any) -> Any:
+def _diagonal_matrix(d: Array) -> Array:
     return identity_like(d, d.shape[-1]) * np.expand_dims(d, -2)
 
 
-def _singular_value_slopes(g: Any, y: Any, a: Any) -> Any:
+def _singular_value_slopes(g: Array, y: Array, a: Array) -> Array:
     u, _, v = _parts(a)
     return (u * np.expand_dims(g, -2)) @ t(v)
 
 
-def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+def _svd(a: Array, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     if not compute_uv:
         return _singular_values(a)
     if full_matrices and a.shape[-2] != a.shape[-1]:
@@ -140,23 +141,23 @@ composed(np.linalg.svdvals, lambda x, /: np.linalg.svd(x, compute_uv=False))
 # Eigenvalues and vectors of symmetric matrices, whose gradients are symmetric; a row of eigenvalues above the vectors.
 
 
-def _eigh_slopes(g: Any, y: Any, a: Any, UPLO: str = "L") -> Any:
+def _eigh_slopes(g: Array, y: Array, a: Array, UPLO: str = "L") -> Array:
     w, v = y[..., 0, :], y[..., 1:, :]
     d = v @ (_diagonal_matrix(g[..., 0, :]) + _between(w) * (t(v) @ g[..., 1:, :])) @ t(v)
     return 0.5 * (d + t(d))
 
 
-def _eigenvalue_slopes(g: Any, y: Any, a: Any, UPLO: str = "L") -> Any:
+def _eigenvalue_slopes(g: Array, y: Array, a: Array, UPLO: str = "L") -> Array:
     v = _eigenvectors(a, UPLO=UPLO)[..., 1:, :]
     return (v * np.expand_dims(g, -2)) @ t(v)
 
 
-def _packed_eigh(a: Any, UPLO: Any = "L") -> Any:
+def _packed_eigh(a: Array, UPLO: Any = "L") -> Array:
     w, v = np.linalg.eigh(a, UPLO=UPLO)
     return np.concatenate([np.expand_dims(w, -2), v], axis=-2)
 
 
-def _eigh(a: Any, UPLO: str = "L") -> Any:
+def _eigh(a: Array, UPLO: str = "L") -> Any:
     wv = _eigenvectors(a, UPLO=UPLO)
     return EighResult(wv[..., 0, :], wv[..., 1:, :])
 
@@ -170,11 +171,11 @@ rule(np.linalg.eigvalsh, _eigenvalue_slopes)
 # Q and R, one below the other.
 
 
-def _packed_qr(a: Any) -> Any:
+def _packed_qr(a: Array) -> Array:
     return np.concatenate(list(np.linalg.qr(a)), axis=-2)
 
 
-def _qr_slopes(g: Any, y: Any, a: Any) -> Any:
+def _qr_slopes(g: Array, y: Array, a: Array) -> Array:
     rows = a.shape[-2]
     q, r, gq, gr = y[..., :rows, :], y[..., rows:, :], g[..., :rows, :], g[..., rows:, :]
     m = r @ t(gr) - t(gq) @ q
@@ -182,7 +183,7 @@ def _qr_slopes(g: Any, y: Any, a: Any) -> Any:
     return t(np.linalg.solve(r, t(gq + q @ symmetric)))
 
 
-def _qr(a: Any, mode: str = "reduced") -> Any:
+def _qr(a: Array, mode: str = "reduced") -> Any:
     if mode not in ("reduced", "r"):
         raise NotImplementedError(f"np.linalg.qr: its gradient knows the modes 'reduced' and 'r', got {mode!r}.")
     rows = a.shape[-2]
@@ -201,12 +202,12 @@ composed(np.linalg.qr, _qr)
 # Pseudo-inverses and least squares, for matrices whose rank stays what it is.
 
 
-def _pinv_slopes(g: Any, p: Any, a: Any, rcond: Any = None, rtol: Any = None) -> Any:
+def _pinv_slopes(g: Array, p: Array, a: Array, rcond: Any = None, rtol: Any = None) -> Array:
     gt, pt = t(g), t(p)
     return (gt - a @ (p @ gt)) @ p @ pt + pt @ p @ (gt - gt @ p @ a) - pt @ g @ pt
 
 
-def _lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, ...]:
+def _lstsq(a: Array, b: Array, rcond: Any = None) -> tuple[Any, ...]:
     m, n = a.shape
     rcond = np.finfo(a.dtype).eps * max(m, n) if rcond is None else max(rcond, np.finfo(a.dtype).eps)
     x = np.linalg.pinv(a, rcond=rcond) @ b
@@ -216,7 +217,7 @@ def _lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, ...]:
     return x, residuals if rank == n and m > n else residuals[:0], rank, s
 
 
-def _cond(x: Any, p: Any = None) -> Any:
+def _cond(x: Array, p: Any = None) -> Array:
     if p in (None, 2, -2):
         s = np.linalg.svd(x, compute_uv=False)
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ... import special
+from ...types import Array
 from ..rule import composed, constant, rule
 from ..table import rules
 
@@ -29,13 +30,13 @@ rule(np.sqrt, lambda g, y, x: 0.5 * g / y)
 rule(np.cbrt, lambda g, y, x: g / (3 * y * y))
 
 
-def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _power_base(g: Array, y: Array, a: Array, b: Array) -> Array:
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1)) if b != 0 else np.zeros_like(g)
     return g * b * a ** np.where((a == 0) & (b == 0), 1, b - 1)  # 0 * 0⁻¹ would be NaN
 
 
-def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _power_exponent(g: Array, y: Array, a: Array, b: Array) -> Array:
     return g * y * np.log(np.where(a == 0, 1, a))
 
 
@@ -53,7 +54,7 @@ rule(np.log1p, lambda g, y, x: g / (1 + x))
 rule(np.logaddexp, lambda g, y, a, b: g * _share(a, b), lambda g, y, a, b: g * _share(b, a))
 
 
-def _share(a: Any, b: Any) -> Any:
+def _share(a: Array, b: Array) -> Array:
     """exp a / (exp a + exp b); the halves where both are the same infinity."""
     same = (a == b) & np.isinf(a)
     return special.expit(np.where(same, 0, a - np.where(same, 0, b)))
@@ -74,7 +75,7 @@ composed(np.radians, np.deg2rad)
 composed(np.degrees, np.rad2deg)
 
 
-def _turn(a: Any, b: Any) -> Any:
+def _turn(a: Array, b: Array) -> Array:
     """a / (a² + b²), without the squares, which may be too large or too small to be numbers."""
     distance = np.hypot(a, b)
     return a / distance / distance
@@ -101,7 +102,7 @@ rule(np.fabs, lambda g, y, x: g * np.sign(x))
 rule(np.where, None, lambda g, y, c, a, b: np.where(c, g, 0), lambda g, y, c, a, b: np.where(c, 0, g))
 
 
-def _where(condition: Any, *branches: Any) -> Any:
+def _where(condition: Array, *branches: Any) -> Array:
     if not branches:
         raise TypeError("np.where: expected (condition, x, y), got a condition alone; for its indices call np.nonzero.")
     return np.where(condition, *branches)
@@ -110,7 +111,7 @@ def _where(condition: Any, *branches: Any) -> Any:
 rules[np.where].call = rules[np.where].function = _where
 
 
-def _winner(g: Any, mine: Any, other: Any, wins: Any) -> Any:
+def _winner(g: Array, mine: Array, other: Array, wins: Array) -> Array:
     """The cotangent of a maximum or minimum for one of its arguments: all, half at a tie, or nothing."""
     return np.where(wins, g, np.where(mine == other, 0.5 * g, 0))
 
@@ -121,7 +122,7 @@ composed(np.fmax, lambda a, b: np.maximum(np.where(np.isnan(a), b, a), np.where(
 composed(np.fmin, lambda a, b: np.minimum(np.where(np.isnan(a), b, a), np.where(np.isnan(b), a, b)))
 
 
-def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+def _clip(a: Array, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Array:  # noqa: A002
     low = a_min if min is None else min
     high = a_max if max is None else max
     if a.dtype.kind not in "fc":
@@ -131,7 +132,7 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
     return a if high is None else np.where((a > high) | (high != high), high, a)
 
 
-def _clip_whole(a: Any, low: Any, high: Any) -> Any:
+def _clip_whole(a: Array, low: Any, high: Any) -> Array:
     """For whole numbers, which have no gradient: bounds of Python's beyond what their dtype holds are none."""
     if a.dtype.kind in "iu":
         low = None if type(low) is int and low < np.iinfo(a.dtype).min else low
@@ -158,7 +159,7 @@ composed(
 )
 
 
-def _sinc(x: Any) -> Any:
+def _sinc(x: Array) -> Array:
     """sin πx / πx, near 0 by its series, which has derivatives of all orders there."""
     t = math.pi * x
     small = np.abs(t) < 1
@@ -170,7 +171,7 @@ def _sinc(x: Any) -> Any:
     return np.where(small, series, np.sin(far) / far)
 
 
-def _nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+def _nan_to_num(x: Array, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Array:
     if x.dtype.kind != "f":
         return np.logical_or(x, False) if x.dtype == np.bool_ else np.positive(x)
     largest = np.finfo(x.dtype).max
@@ -179,7 +180,7 @@ def _nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, n
     return np.where(x == -np.inf, -largest if neginf is None else neginf, x)
 
 
-def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Array:
     if len(condlist) != len(choicelist):
         raise ValueError(
             f"np.select: expected as many choices as conditions, got {len(choicelist)} and {len(condlist)}."
@@ -189,7 +190,7 @@ def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     return default
 
 
-def _unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * math.pi) -> Any:
+def _unwrap(p: Array, discont: Any = None, axis: int = -1, *, period: float = 2 * math.pi) -> Array:
     """p and whole periods, which are constants."""
     p = np.moveaxis(p, axis, -1)
     jump = p[..., 1:] - p[..., :-1]

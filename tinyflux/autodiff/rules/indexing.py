@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ...types import Array
 from ..operators import ArrayOperators
 from ..pieces import Pieces, scattered
 from ..rule import composed, constant, primitive, rule, variadic
@@ -18,7 +19,7 @@ variadic(scattered, lambda positions, g, y, x, indices, *pieces: [g[indices[k - 
 
 
 # Windows that slide over an array, and windows added up where they overlap.
-def added_windows(g: Any, axes: Sequence[int]) -> Any:
+def added_windows(g: Array, axes: Sequence[int]) -> Array:
     """Add up windows, the last axes of g, into the array that they slide over.
 
     Arguments:
@@ -40,7 +41,7 @@ def added_windows(g: Any, axes: Sequence[int]) -> Any:
     return g
 
 
-def _windows(g: Any, y: Any, x: Any, window_shape: Any = (), axis: Any = None) -> Any:
+def _windows(g: Array, y: Array, x: Array, window_shape: Any = (), axis: Any = None) -> Array:
     return added_windows(g, range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim, allow_duplicate=True))
 
 
@@ -49,19 +50,19 @@ primitive(added_windows, lambda g, y, x, axes: sliding_window_view(g, x.shape[x.
 
 
 # Picking elements out along an axis.
-def _take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+def _take(a: Array, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Array:
     a, axis = _flat(a, axis)
     if mode != "raise":
         indices = np.clip(indices, 0, a.shape[axis] - 1) if mode == "clip" else np.remainder(indices, a.shape[axis])
     return a[(slice(None),) * axis + (indices,)]
 
 
-def _flat(a: Any, axis: int | None) -> tuple[Any, int]:
+def _flat(a: Array, axis: int | None) -> tuple[Any, int]:
     """The array and its axis; without one all elements are in a row."""
     return (a.reshape(-1), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
 
 
-def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+def _take_along_axis(arr: Array, indices: Any, axis: int | None = -1) -> Array:
     if axis is None:
         return arr.reshape(-1)[indices]
     axis = normalize_axis_index(axis, arr.ndim)
@@ -70,21 +71,21 @@ def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return arr[tuple(index)]
 
 
-def _sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
+def _sort(a: Array, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Array:
     a, axis = _flat(a, axis)
     return np.take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis=axis)
 
 
-def _partition(a: Any, kth: Any, axis: int | None = -1) -> Any:
+def _partition(a: Array, kth: Any, axis: int | None = -1) -> Array:
     a, axis = _flat(a, axis)
     return np.take_along_axis(a, np.argpartition(a, kth, axis), axis=axis)
 
 
-def _compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+def _compress(condition: Array, a: Array, axis: int | None = None) -> Array:
     return np.take(a, np.nonzero(condition)[0], axis=axis)
 
 
-def _choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
+def _choose(a: Array, choices: Any, *, mode: str = "raise") -> Array:
     n = len(choices)
     if mode == "raise":
         a = np.where(np.less(a, 0), n, a)  # no index counts from the end
@@ -94,12 +95,12 @@ def _choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     return np.take_along_axis(np.stack(choices), np.expand_dims(a, 0), axis=0)[0]
 
 
-def _delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+def _delete(arr: Array, obj: Any, axis: int | None = None) -> Array:
     arr, axis = _flat(arr, axis)
     return np.take(arr, np.delete(np.arange(arr.shape[axis]), plain(obj)), axis=axis)
 
 
-def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+def _insert(arr: Array, obj: Any, values: Any, axis: int | None = None) -> Array:
     arr, axis = _flat(arr, axis)
     n, obj = arr.shape[axis], plain(obj)
     values = np.reshape(values, (1,) * (arr.ndim - np.ndim(values)) + np.shape(values))
@@ -112,7 +113,7 @@ def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     return np.take(np.concatenate([arr, np.broadcast_to(values, shape).astype(arr.dtype)], axis=axis), order, axis=axis)
 
 
-def _apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+def _apply_along_axis(func1d: Any, axis: int, arr: Array, *args: Any, **kwargs: Any) -> Array:
     axis = normalize_axis_index(axis, arr.ndim)
     lines = np.moveaxis(arr, axis, -1)
     found = np.stack([func1d(line, *args, **kwargs) for line in lines.reshape(-1, lines.shape[-1])])
@@ -121,7 +122,7 @@ def _apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: An
     return np.moveaxis(found, range(-new, 0), range(axis, axis + new))
 
 
-def _bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
+def _bincount(x: Array, /, weights: Any = None, minlength: int = 0) -> Array:
     """Weights added up by their numbers."""
     count = len(np.bincount(plain(x), minlength=minlength))
     zeros = np.zeros_like(plain(weights), np.float64, shape=(count,))

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ...types import Array
 from ..rule import composed, variadic
 from ..tape import plain
 
 
-def _concatenate(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Iterator[Any]:
+def _concatenate(positions: Sequence[int], g: Array, y: Array, *arrays: Array, axis: int | None = 0) -> Iterator[Any]:
     lengths = [np.size(a) if axis is None else np.shape(a)[axis] for a in arrays]
     ends = list(itertools.accumulate(lengths))
     lead = (slice(None),) * (axis % g.ndim if axis else 0)
@@ -18,16 +19,16 @@ def _concatenate(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: i
     return (part.reshape(arrays[k].shape) if axis is None else part for k, part in parts)
 
 
-def _stack(positions: Sequence[int], g: Any, y: Any, *arrays: Any, axis: int = 0) -> Iterator[Any]:
+def _stack(positions: Sequence[int], g: Array, y: Array, *arrays: Array, axis: int = 0) -> Iterator[Any]:
     g = np.moveaxis(g, axis, 0)
     return (g[k] for k in positions)
 
 
-def _appended(arr: Any, values: Any, axis: int | None = None) -> Any:
+def _appended(arr: Array, values: Any, axis: int | None = None) -> Array:
     return np.concatenate([np.ravel(arr), np.ravel(values)] if axis is None else [arr, values], axis=axis or 0)
 
 
-def _block(arrays: Any) -> Any:
+def _block(arrays: Any) -> Array:
     """Arrays in lists of lists: the innermost are joined along the last axis, those lists along the one before, …"""
     depth, inner = 0, arrays
     while isinstance(inner, list):
@@ -42,7 +43,7 @@ def _axes_in(arrays: Any) -> Iterator[int]:
         yield np.ndim(arrays)
 
 
-def _joined_block(arrays: Any, axis: int, ndim: int) -> Any:
+def _joined_block(arrays: Any, axis: int, ndim: int) -> Array:
     if isinstance(arrays, list):
         return np.concatenate([_joined_block(x, axis + 1, ndim) for x in arrays], axis=axis)
     return np.reshape(arrays, (1,) * (ndim - np.ndim(arrays)) + np.shape(arrays))
@@ -61,7 +62,7 @@ composed(np.block, _block)
 
 
 def _split(cut: Callable[..., Any]) -> Callable[..., list[Any]]:
-    def parts(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    def parts(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
         places = cut(np.arange(ary.shape[axis]), plain(indices_or_sections))
         x = np.moveaxis(ary, axis, 0)
         return [np.moveaxis(x[part[0] : part[0] + len(part)] if len(part) else x[:0], 0, axis) for part in places]

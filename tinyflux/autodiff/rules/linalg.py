@@ -8,29 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ...types import Array
 from ..rule import composed, constant, rule
 from .products import identity_like, t
 from .reductions import root
 
 
-def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _solve_right(g: Array, y: Array, a: Array, b: Array) -> Array:
     return np.linalg.solve(t(a), np.expand_dims(g, -1))[..., 0] if b.ndim == 1 else np.linalg.solve(t(a), g)
 
 
-def _solve_left(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _solve_left(g: Array, y: Array, a: Array, b: Array) -> Array:
     d = _solve_right(g, y, a, b)
     return -np.expand_dims(d, -1) * np.expand_dims(y, -2) if b.ndim == 1 else -d @ t(y)
 
 
-def _inverse(g: Any, y: Any, a: Any) -> Any:
+def _inverse(g: Array, y: Array, a: Array) -> Array:
     return -t(y) @ g @ t(y)
 
 
-def _over_matrices(g: Any) -> Any:
+def _over_matrices(g: Array) -> Array:
     return np.expand_dims(g, (-1, -2))
 
 
-def _cholesky(g: Any, y: Any, a: Any) -> Any:
+def _cholesky(g: Array, y: Array, a: Array) -> Array:
     """Symmetric, as the field has it: NumPy reads the lower triangle, and means a symmetric matrix."""
     phi = np.tril(t(y) @ g)
     phi = phi - 0.5 * np.tril(np.triu(phi))
@@ -39,7 +40,7 @@ def _cholesky(g: Any, y: Any, a: Any) -> Any:
     return 0.5 * (s + t(s))
 
 
-def _matrix_power(a: Any, n: int) -> Any:
+def _matrix_power(a: Array, n: int) -> Array:
     if n < 0:
         a, n = np.linalg.inv(a), -n
     y = np.zeros_like(a) + identity_like(a, a.shape[-1]) if n == 0 else None
@@ -51,7 +52,7 @@ def _matrix_power(a: Any, n: int) -> Any:
     return y
 
 
-def _multi_dot(arrays: Sequence[Any]) -> Any:
+def _multi_dot(arrays: Sequence[Any]) -> Array:
     """The product in the order that takes the fewest multiplications."""
     first, last = arrays[0].ndim == 1, arrays[-1].ndim == 1
     inner = [x.shape[0] for x in arrays[1:]]
@@ -66,19 +67,19 @@ def _multi_dot(arrays: Sequence[Any]) -> Any:
                  for k in range(i, j))  # fmt: skip
         return min(costs)
 
-    def product(i: int, j: int) -> Any:
+    def product(i: int, j: int) -> Array:
         k = cheapest(i, j)[1]
         return arrays[i] if i == j else product(i, k) @ product(k + 1, j)
 
     return product(0, len(arrays) - 1)
 
 
-def _tensorinv(a: Any, ind: int = 2) -> Any:
+def _tensorinv(a: Array, ind: int = 2) -> Array:
     shape = a.shape[ind:] + a.shape[:ind]
     return np.linalg.inv(a.reshape(math.prod(a.shape[:ind]), -1)).reshape(shape)
 
 
-def _tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+def _tensorsolve(a: Array, b: Array, axes: Any = None) -> Array:
     if axes is not None:
         a = np.moveaxis(a, axes, range(a.ndim - len(axes), a.ndim))
     return np.linalg.solve(a.reshape(b.size, -1), b.reshape(-1)).reshape(a.shape[b.ndim :])
@@ -102,7 +103,7 @@ SlogdetResult = type(np.linalg.slogdet(np.ones((1, 1))))
 composed(np.linalg.slogdet, lambda a: SlogdetResult(_detsign(a), _logabsdet(a)))
 
 
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+def _norm(x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:  # noqa: A002
     if x.dtype.kind not in "fc":
         x = x.astype(np.float64)
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
@@ -125,7 +126,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     raise NotImplementedError(f"np.linalg.norm: no gradient for ord={ord!r} over {len(axes)} axes; write it out.")
 
 
-def _vector_norm(x: Any, ord: float, axis: int, keepdims: bool) -> Any:  # noqa: A002
+def _vector_norm(x: Array, ord: float, axis: int, keepdims: bool) -> Array:  # noqa: A002
     if ord == 0:
         return np.sum((x != 0).astype(x.dtype), axis=axis, keepdims=keepdims)
     if ord == 1:
@@ -135,13 +136,13 @@ def _vector_norm(x: Any, ord: float, axis: int, keepdims: bool) -> Any:  # noqa:
     return root(np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims), ord)
 
 
-def _extreme(ord: float, x: Any, axis: int, keepdims: bool) -> Any:  # noqa: A002
+def _extreme(ord: float, x: Array, axis: int, keepdims: bool) -> Array:  # noqa: A002
     """The largest number, or with a negative ord the smallest; the largest of none is 0."""
     options: dict[str, Any] = {} if x.size or ord < 0 else {"initial": 0}
     return (np.max if ord > 0 else np.min)(x, axis=axis, keepdims=keepdims, **options)
 
 
-def _norm_of_vectors(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:  # noqa: A002
+def _norm_of_vectors(x: Array, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Array:  # noqa: A002
     """The norm along axes whose elements are one vector."""
     axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
     vectors = np.moveaxis(x, axes, range(x.ndim - len(axes), x.ndim))

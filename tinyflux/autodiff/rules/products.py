@@ -8,21 +8,22 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ...types import Array
 from ..rule import composed, rule, variadic
 from ..tape import apply
 
 
-def t(x: Any) -> Any:
+def t(x: Array) -> Array:
     """The transposed matrix (or stack of matrices)."""
     return x.T if x.ndim == 2 else np.swapaxes(x, -1, -2)
 
 
-def product(a: Any, b: Any) -> Any:
+def product(a: Array, b: Array) -> Array:
     """a @ b for matrices or stacks of them; `dot` starts faster, and is quick at outer products where BLAS is not."""
     return np.dot(a, b) if a.ndim == 2 and b.ndim == 2 and (a.shape[0] == 1 or a.shape[1] == 1) else a @ b
 
 
-def _matmul_left(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _matmul_left(g: Array, y: Array, a: Array, b: Array) -> Array:
     if b.ndim == 1:
         return np.expand_dims(g, -1) * b
     if a.ndim == 1:
@@ -30,7 +31,7 @@ def _matmul_left(g: Any, y: Any, a: Any, b: Any) -> Any:
     return product(g, t(b))
 
 
-def _matmul_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _matmul_right(g: Array, y: Array, a: Array, b: Array) -> Array:
     if a.ndim == 1:
         return a * g if b.ndim == 1 else np.expand_dims(a, -1) * np.expand_dims(g, -2)
     if b.ndim == 1:
@@ -42,12 +43,12 @@ def _matmul_right(g: Any, y: Any, a: Any, b: Any) -> Any:
 rule(np.matmul, _matmul_left, _matmul_right)
 
 
-def _strong(x: Any) -> Any:
+def _strong(x: Array) -> Array:
     """Python's numbers as NumPy's: np.dot and np.inner take them for float64, ufuncs for the dtype beside them."""
     return np.array(x)[()] if isinstance(x, (int, float)) else x
 
 
-def _dot(a: Any, b: Any) -> Any:
+def _dot(a: Array, b: Array) -> Array:
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return _strong(a) * _strong(b)
     if a.ndim <= 2 and b.ndim <= 2:
@@ -55,7 +56,7 @@ def _dot(a: Any, b: Any) -> Any:
     return np.tensordot(a, b, axes=([-1], [max(b.ndim - 2, 0)]))
 
 
-def tensordot_axes(a: Any, b: Any, axes: Any) -> tuple[tuple[int, ...], ...]:
+def tensordot_axes(a: Array, b: Array, axes: Any) -> tuple[tuple[int, ...], ...]:
     """The axes that are summed over, of a and of b, and those that are left."""
     if isinstance(axes, int):
         axes = range(a.ndim - axes, a.ndim), range(axes)
@@ -67,14 +68,14 @@ def _without(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
     return tuple(i for i in range(ndim) if i not in axes)
 
 
-def _tensordot_left(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
+def _tensordot_left(g: Array, y: Array, a: Array, b: Array, axes: Any = 2) -> Array:
     left, right, rows, columns = tensordot_axes(a, b, axes)
     summed = tuple(range(len(rows), g.ndim))
     d = np.tensordot(g, b, axes=(summed, columns))  # its axes: rows, then what is left of b, in order
     return np.transpose(d, np.argsort([*rows, *(left[i] for i in np.argsort(right))]).tolist())
 
 
-def _tensordot_right(g: Any, y: Any, a: Any, b: Any, axes: Any = 2) -> Any:
+def _tensordot_right(g: Array, y: Array, a: Array, b: Array, axes: Any = 2) -> Array:
     left, right, rows, columns = tensordot_axes(a, b, axes)
     summed = tuple(range(len(rows)))
     d = np.tensordot(a, g, axes=(rows, summed))  # its axes: what is left of a, in order, then columns
@@ -88,17 +89,17 @@ composed(np.inner, lambda a, b: np.tensordot(a, b, axes=(-1, -1)) if np.ndim(a) 
 composed(np.outer, lambda a, b: np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1)))
 
 
-def _contracted(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
+def _contracted(subscripts: str, *operands: Any, optimize: Any = False) -> Array:
     return np.einsum(subscripts, *operands, optimize=optimize)
 
 
 def _contracted_back(
-    positions: Sequence[int], g: Any, y: Any, subscripts: str, *operands: Any, optimize: Any = False
+    positions: Sequence[int], g: Array, y: Array, subscripts: str, *operands: Any, optimize: Any = False
 ) -> Iterator[Any]:
     return (_einsum_of(k, g, subscripts, operands, optimize) for k in positions)
 
 
-def _einsum_of(k: int, g: Any, subscripts: str, operands: Sequence[Any], optimize: Any) -> Any:
+def _einsum_of(k: int, g: Array, subscripts: str, operands: Sequence[Any], optimize: Any) -> Array:
     """Swap the roles of the result and operand k.
 
     Letters that operand k alone has are broadcast back; those along which it was broadcast are summed over.
@@ -119,7 +120,7 @@ def _einsum_of(k: int, g: Any, subscripts: str, operands: Sequence[Any], optimiz
     return d if d.shape == x.shape else np.expand_dims(d, tuple(alone)) * np.ones_like(x)
 
 
-def identity_like(x: Any, n: int) -> Any:
+def identity_like(x: Array, n: int) -> Array:
     """The identity matrix with n rows, of x's dtype; CuPy doesn't know np.eye(like=…)."""
     return np.tril(np.triu(np.ones_like(x, shape=(n, n))))
 
@@ -157,7 +158,7 @@ def _letter(axis: Any) -> str:
     return (string.ascii_uppercase + string.ascii_lowercase)[axis]
 
 
-def _einsum(*operands: Any, optimize: Any = False) -> Any:
+def _einsum(*operands: Any, optimize: Any = False) -> Array:
     subscripts, arrays = spelled(operands)
     return apply(_contracted, (subscripts, *arrays), {"optimize": optimize})
 
@@ -166,7 +167,7 @@ variadic(_contracted, _contracted_back)
 composed(np.einsum, _einsum)
 
 
-def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def _diagonal(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     a = np.moveaxis(a, (axis1, axis2), (-2, -1))
     count = max(min(a.shape[-2] + min(offset, 0), a.shape[-1] - max(offset, 0)), 0)
     steps = np.arange(count)
@@ -177,7 +178,7 @@ composed(np.diagonal, _diagonal)
 composed(np.trace, lambda a, offset=0, axis1=0, axis2=1: np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1))
 
 
-def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
+def _cross(a: Array, b: Array, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Array:
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
@@ -187,7 +188,7 @@ def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, ax
     return np.moveaxis(turned[0] * turned[3] - turned[1] * turned[2], -1, axisc)
 
 
-def _kron(a: Any, b: Any) -> Any:
+def _kron(a: Array, b: Array) -> Array:
     ndim = max(np.ndim(a), np.ndim(b))
     one, other = ((1,) * (ndim - np.ndim(x)) + np.shape(x) for x in (a, b))
     a = np.reshape(a, [n for m in one for n in (m, 1)])
@@ -195,7 +196,7 @@ def _kron(a: Any, b: Any) -> Any:
     return np.reshape(a * b, [m * n for m, n in zip(one, other)])
 
 
-def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+def _correlate(a: Array, v: Array, mode: str = "valid") -> Array:
     """Products of v with the windows of a that are as long, or of a with those of v, backwards."""
     if len(a) < len(v):
         return np.flip(_correlate(v, a, mode))
@@ -204,7 +205,7 @@ def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     return sliding_window_view(np.pad(a, (before, after)), len(v)) @ v
 
 
-def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+def _convolve(a: Array, v: Array, mode: str = "full") -> Array:
     a, v = np.atleast_1d(a), np.atleast_1d(v)
     return _correlate(a, np.flip(v), mode) if len(a) >= len(v) else _correlate(v, np.flip(a), mode)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ...types import Array
 from ..rule import composed, primitive, rule
 from ..tape import apply
 from .elementwise import over
@@ -18,12 +19,12 @@ Axis = Any  # None, an axis, or a tuple of axes
 HALF = np.dtype(np.float16)
 
 
-def kept(g: Any, axis: Axis, keepdims: bool) -> Any:
+def kept(g: Array, axis: Axis, keepdims: bool) -> Array:
     """The result of a reduction, or its cotangent, in a shape that broadcasts against what was reduced."""
     return g if keepdims or axis is None else np.expand_dims(g, axis)
 
 
-def _count(x: Any, y: Any) -> int:
+def _count(x: Array, y: Array) -> int:
     """How many elements each result of a reduction came from."""
     return x.size // (y.size or 1)
 
@@ -32,7 +33,7 @@ def in_single(definition: Callable[..., Any]) -> Callable[..., Any]:
     """A function of an array, calculated in float32 where that is float16."""
 
     @functools.wraps(definition)
-    def calculated(a: Any, *args: Any, **options: Any) -> Any:
+    def calculated(a: Array, *args: Any, **options: Any) -> Array:
         if a.dtype != HALF or len(args) > 1 or options.get("dtype") is not None:
             return definition(a, *args, **options)
         return definition(a.astype(np.float32), *args, **options).astype(HALF)
@@ -40,13 +41,13 @@ def in_single(definition: Callable[..., Any]) -> Callable[..., Any]:
     return calculated
 
 
-def masked(a: Any, where: Any, neutral: Any, dtype: Any = None) -> Any:
+def masked(a: Array, where: Any, neutral: Any, dtype: Any = None) -> Array:
     """The elements that a reduction is to look at, and its neutral element in the place of the others."""
     a = a if dtype is None else a.astype(dtype)
     return a if where is True else np.where(where, a, neutral)
 
 
-def _like(initial: Any, y: Any) -> Any:
+def _like(initial: Any, y: Array) -> Array:
     """What a reduction begins with, in the dtype of its result."""
     return initial.astype(y.dtype) if hasattr(initial, "dtype") else initial
 
@@ -54,30 +55,30 @@ def _like(initial: Any, y: Any) -> Any:
 _add: Any = np.add.reduce
 
 
-def _sum(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
+def _sum(x: Array, axis: Axis = None, keepdims: Any = False) -> Array:
     return _add(x, axis=axis, keepdims=keepdims)  # what np.sum does, without its preparations
 
 
-def _mean(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
+def _mean(x: Array, axis: Axis = None, keepdims: Any = False) -> Array:
     total = _add(x, axis=axis, keepdims=keepdims)
     return total / _count(x, total)
 
 
-def _max(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
+def _max(x: Array, axis: Axis = None, keepdims: Any = False) -> Array:
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
-def _min(x: Any, axis: Axis = None, keepdims: Any = False) -> Any:
+def _min(x: Array, axis: Axis = None, keepdims: Any = False) -> Array:
     return np.min(x, axis=axis, keepdims=keepdims)
 
 
-def _extremum(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def _extremum(g: Array, y: Array, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     ties = x == kept(y, axis, keepdims)
     count = np.sum(ties, axis=axis, keepdims=True, dtype=np.float32 if x.dtype == HALF else x.dtype)
     return kept(g, axis, keepdims) * (ties / count)
 
 
-def _shares(g: Any, y: Any, x: Any, axis: Axis = 0, keepdims: bool = False) -> Any:
+def _shares(g: Array, y: Array, x: Array, axis: Axis = 0, keepdims: bool = False) -> Array:
     y = kept(y, axis, keepdims)
     weights = np.exp(np.where(x == y, 0, x - np.where(x == y, 0, y)))  # both may be the same infinity
     return kept(g, axis, keepdims) * (weights / np.sum(weights, axis=axis, keepdims=True))
@@ -90,34 +91,36 @@ primitive(_min, _extremum)
 primitive(np.logaddexp.reduce, _shares)
 
 
-def _reduced(function: Any, a: Any, axis: Axis, keepdims: bool) -> Any:
+def _reduced(function: Any, a: Array, axis: Axis, keepdims: bool) -> Array:
     axis = None if not a.ndim and axis in (0, -1) else axis  # NumPy allows it
     options = {} if axis is None and not keepdims else {"axis": axis, "keepdims": keepdims}
     return apply(function, (a,), options)
 
 
 def _total(
-    a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
-) -> Any:
+    a: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Array:
     y = _reduced(_sum, masked(a, where, 0, dtype), axis, keepdims)
     return y if initial is None else y + _like(initial, y)
 
 
-def _average(a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
+def _average(a: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True) -> Array:
     if where is True:
         return _reduced(_mean, masked(a, True, 0, dtype), axis, keepdims)
     a = masked(a, True, 0, dtype)
     return _total(a, axis, keepdims=keepdims, where=where) / _looked_at(a, axis, keepdims, where)
 
 
-def _looked_at(a: Any, axis: Axis, keepdims: bool, where: Any) -> Any:
+def _looked_at(a: Array, axis: Axis, keepdims: bool, where: Any) -> Array:
     """How many elements each result comes from, where some are masked."""
     kind = np.float64 if a.dtype.kind != "f" or a.dtype == HALF else a.dtype
     return np.sum(np.broadcast_to(where, a.shape), axis=axis, keepdims=keepdims, dtype=kind)
 
 
 def _extreme(function: Any, against: Any, neutral: float) -> Callable[..., Any]:
-    def reduction(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
+    def reduction(
+        a: Array, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+    ) -> Array:
         if initial is not None and not a.size:
             return np.sum(a, axis=axis, keepdims=keepdims, dtype=a.dtype) + _like(initial, a)
         y = _reduced(function, masked(a, where, neutral), axis, keepdims)
@@ -127,8 +130,8 @@ def _extreme(function: Any, against: Any, neutral: float) -> Callable[..., Any]:
 
 
 def _product(
-    a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
-) -> Any:
+    a: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Array:
     """The product along axes as one function of a matrix whose rows are multiplied out."""
     a = masked(a, where, 1, dtype)
     if a.size:
@@ -139,20 +142,20 @@ def _product(
     return y if initial is None else y * _like(initial, y)
 
 
-def rows(a: Any, axis: Axis) -> Any:
+def rows(a: Array, axis: Axis) -> Array:
     """All axes that are reduced as one, the last."""
     axes = tuple(range(a.ndim)) if axis is None or not a.ndim else normalize_axis_tuple(axis, a.ndim)
     rest = tuple(i for i in range(a.ndim) if i not in axes)
     return np.transpose(a, rest + axes).reshape((*(a.shape[i] for i in rest), -1))
 
 
-def restored(y: Any, a: Any, axis: Axis) -> Any:
+def restored(y: Array, a: Array, axis: Axis) -> Array:
     """A result for each row, with the axes that were reduced kept as axes of length 1."""
     axes = tuple(range(a.ndim)) if axis is None or not a.ndim else normalize_axis_tuple(axis, a.ndim)
     return y.reshape(tuple(1 if i in axes else n for i, n in enumerate(a.shape)))
 
 
-def _products_of_others(x: Any) -> Any:
+def _products_of_others(x: Array) -> Array:
     """For each element the product of the others along the last axis; exact where some are zero."""
     one = np.ones_like(x[..., :1])
     before = np.cumprod(np.concatenate([one, x[..., :-1]], axis=-1), axis=-1)
@@ -167,9 +170,9 @@ _row_products = rule(
 
 
 def _variance(
-    a: Any, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False, where: Any = True,
+    a: Array, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False, where: Any = True,
     mean: Any = None, correction: float | None = None,
-) -> Any:  # fmt: skip
+) -> Array:  # fmt: skip
     if dtype is not None and np.dtype(dtype).kind != "f":
         raise TypeError(f"np.var, np.std: expected a floating-point dtype, got {np.dtype(dtype)}.")
     a = masked(a, where, 0, dtype)
@@ -184,12 +187,12 @@ def _variance(
     return _divided(total, max(count - lost, 0) if where is True else np.maximum(count - lost, 0))
 
 
-def _divided(total: Any, count: Any) -> Any:
+def _divided(total: Array, count: Any) -> Array:
     """A sum over how many there are, which may be more than float16 has numbers for."""
     return (total.astype(np.float64) / count).astype(HALF) if total.dtype == HALF else total / count
 
 
-def root(y: Any, degree: float = 2) -> Any:
+def root(y: Array, degree: float = 2) -> Array:
     """The root of a sum of powers, with slope 0 at 0."""
     return _root(y) if degree == 2 else _root(y, degree=degree)
 
@@ -200,7 +203,7 @@ _root = rule(
 )
 
 
-def _deviation(a: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
+def _deviation(a: Array, axis: Axis = None, dtype: Any = None, **options: Any) -> Array:
     return root(_variance(a, axis, dtype, **options))
 
 
@@ -221,7 +224,7 @@ composed(np.std, _deviation)
 
 # `reduce` of ufuncs, which is along the first axis if nothing else is said.
 def _reduce(reduction: Any) -> Callable[..., Any]:
-    def reduce(array: Any, axis: Axis = 0, dtype: Any = None, **options: Any) -> Any:
+    def reduce(array: Array, axis: Axis = 0, dtype: Any = None, **options: Any) -> Array:
         return reduction(masked(array, True, 0, dtype), axis=axis, **options)
 
     return reduce

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ...types import Array
 from ..rule import composed
 
 
-def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
+def _interp(x: Array, xp: Array, fp: Array, left: Any = None, right: Any = None, period: Any = None) -> Array:
     """On the line between the two points around x; the slope at a point is that of the line after it."""
     x, xp, fp = map(_in_double, (x, xp, fp))
     xp, fp = (p + np.zeros_like(x, shape=p.shape) for p in (xp, fp))  # symbolic if x is: it is looked up in them
@@ -31,12 +32,12 @@ def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, perio
     return np.where(np.isnan(x), x, y)
 
 
-def _in_double(x: Any) -> Any:
+def _in_double(x: Array) -> Array:
     """NumPy calculates so whatever it is given."""
     return x.astype(np.float64) if hasattr(x, "dtype") else np.asarray(x, np.float64)
 
 
-def _trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+def _trapezoid(y: Array, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Array:
     y = np.moveaxis(y, axis, -1)
     if x is not None:
         dx = np.diff(x if np.ndim(x) == 1 else np.moveaxis(x, axis, -1), axis=-1)
@@ -55,7 +56,7 @@ def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> A
     return slopes[0] if len(slopes) == 1 else tuple(slopes)
 
 
-def _slope(f: Any, spacing: Any, edge_order: int) -> Any:
+def _slope(f: Any, spacing: Any, edge_order: int) -> Array:
     """Along the last axis: central differences, exact for parabolas, and differences to one side at the ends."""
     if f.shape[-1] < edge_order + 1:
         raise ValueError(f"np.gradient: expected at least {edge_order + 1} elements along the axis, got {f.shape[-1]}.")
@@ -70,14 +71,14 @@ def _slope(f: Any, spacing: Any, edge_order: int) -> Any:
     return np.concatenate([first, middle, last], axis=-1)
 
 
-def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Array:
     differences = np.diff(np.ravel(ary))
     ends = [x if x is None else np.ravel(x) for x in (to_begin, to_end)]
     parts = [x for x in (ends[0], differences, ends[1]) if x is not None]
     return np.concatenate(parts).astype(differences.dtype) if len(parts) > 1 else differences
 
 
-def _cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Any:
+def _cov(m: Array, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Array:
     x = _variables(m, rowvar or np.ndim(m) == 1)
     if y is not None:
         x = np.concatenate([x, _variables(y, rowvar or np.ndim(y) == 1 or np.shape(y)[0] == 1)], axis=0)
@@ -86,7 +87,7 @@ def _cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: i
     return np.squeeze(x @ x.T / max(x.shape[1] - lost, 0))
 
 
-def _variables(m: Any, rowvar: bool) -> Any:
+def _variables(m: Array, rowvar: bool) -> Array:
     """A row of observations for each variable."""
     if np.ndim(m) > 2:
         raise ValueError(f"np.cov: expected variables in rows or columns, got {np.ndim(m)} axes.")
@@ -94,7 +95,7 @@ def _variables(m: Any, rowvar: bool) -> Any:
     return m if rowvar else m.T
 
 
-def _corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
+def _corrcoef(x: Array, y: Any = None, rowvar: bool = True) -> Array:
     c = np.cov(x, y, rowvar)
     if not c.ndim:
         return c / c
@@ -102,7 +103,7 @@ def _corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
     return c / np.expand_dims(deviations, -1) / deviations
 
 
-def _polyval(p: Any, x: Any) -> Any:
+def _polyval(p: Array, x: Array) -> Array:
     p, y = p if hasattr(p, "dtype") else np.asarray(p), np.zeros_like(x)
     for k in range(len(p)):
         y = y * x + p[k]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from ...types import Array
 from ..operators import ArrayOperators, cast, reshaped, transposed
 from ..rule import composed, primitive, rule
 from ..tape import apply
@@ -41,7 +42,7 @@ rule(np.tril, lambda g, y, x, k=0: np.tril(g, k))
 rule(np.triu, lambda g, y, x, k=0: np.triu(g, k))
 
 
-def _reshaped(x: Any, shape: Any, order: str) -> Any:
+def _reshaped(x: Array, shape: Any, order: str) -> Array:
     if order == "C":
         return x.reshape(shape)
     if order != "F":
@@ -51,7 +52,7 @@ def _reshaped(x: Any, shape: Any, order: str) -> Any:
     return x.T.reshape(shape if isinstance(shape, (int, np.integer)) else tuple(shape)[::-1]).T
 
 
-def _turned(x: Any, turns: int, first: int, second: int) -> Any:
+def _turned(x: Array, turns: int, first: int, second: int) -> Array:
     if turns == 2:
         return np.flip(x, (first, second))
     y = np.flip(x, second) if turns == 1 else x
@@ -59,7 +60,7 @@ def _turned(x: Any, turns: int, first: int, second: int) -> Any:
     return np.flip(y, second) if turns == 3 else y
 
 
-def _rolled(x: Any, axis: int, start: int) -> Any:
+def _rolled(x: Array, axis: int, start: int) -> Array:
     axis = normalize_axis_index(axis, x.ndim)
     start = start + x.ndim if start < 0 else start
     return np.moveaxis(x, axis, start - (axis < start))
@@ -69,18 +70,18 @@ def _each(arrays: Sequence[Any], function: Callable[[Any], Any]) -> Any:
     return function(arrays[0]) if len(arrays) == 1 else tuple(map(function, arrays))
 
 
-def _broadcast(arrays: Sequence[Any]) -> list[Any]:
+def _broadcast(arrays: Sequence[Any]) -> list[Array]:
     shape = np.broadcast_shapes(*map(np.shape, arrays))
     return [np.broadcast_to(x, shape) for x in arrays]
 
 
-def _resized(x: Any, shape: Any) -> Any:
+def _resized(x: Array, shape: Any) -> Array:
     """The elements in order, again and again."""
     shape = tuple(np.atleast_1d(shape).tolist())
     return np.take(x, np.arange(math.prod(shape)) % x.size).reshape(shape) if x.size else np.zeros_like(x, shape=shape)
 
 
-def _full_like(a: Any, fill_value: Any, dtype: Any, shape: Any) -> Any:
+def _full_like(a: Array, fill_value: Any, dtype: Any, shape: Any) -> Array:
     """A constant array, unless its value is in a box: then the sum over all places flows back."""
     new = np.empty_like(a, dtype=dtype, shape=shape)
     if isinstance(fill_value, ArrayOperators):
@@ -97,7 +98,7 @@ def _negated(shift: Any) -> Any:
     return -shift if isinstance(shift, (int, np.integer)) else tuple(-s for s in shift)
 
 
-def _tile(x: Any, reps: Any) -> Any:
+def _tile(x: Array, reps: Any) -> Array:
     reps = tuple(np.ravel(reps).tolist())
     ndim = max(len(reps), x.ndim)
     reps = (1,) * (ndim - len(reps)) + reps
@@ -107,7 +108,7 @@ def _tile(x: Any, reps: Any) -> Any:
     return np.broadcast_to(x.reshape(columns), pairs).reshape(tuple(r * n for r, n in zip(reps, shape, strict=True)))
 
 
-def _repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+def _repeat(a: Array, repeats: Any, axis: int | None = None) -> Array:
     if axis is None:
         a, axis = a.reshape(-1), 0
     return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis=axis)
@@ -118,8 +119,8 @@ composed(np.repeat, _repeat)
 
 
 def _pad(
-    array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0, reflect_type: str = "even"
-) -> Any:
+    array: Array, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0, reflect_type: str = "even"
+) -> Array:
     if mode == "constant":
         return apply(_padded, (array,), {"pad_width": _widths(array, pad_width), "constant_values": constant_values})
     if mode not in ("edge", "reflect", "symmetric", "wrap") or reflect_type != "even":
@@ -133,7 +134,7 @@ def _pad(
     return array
 
 
-def _widths(x: Any, pad_width: Any) -> list[tuple[int, int]]:
+def _widths(x: Array, pad_width: Any) -> list[tuple[int, int]]:
     """How much is added before and after, along every axis."""
     if isinstance(pad_width, dict):
         pad_width = [pad_width.get(i, pad_width.get(i - x.ndim, 0)) for i in range(x.ndim)]
@@ -141,7 +142,7 @@ def _widths(x: Any, pad_width: Any) -> list[tuple[int, int]]:
     return [tuple(width) for width in np.broadcast_to(pad_width, (x.ndim, 2)).tolist()]
 
 
-def _padded(x: Any, pad_width: Any, constant_values: Any) -> Any:
+def _padded(x: Array, pad_width: Any, constant_values: Any) -> Array:
     return np.pad(x, pad_width, constant_values=constant_values)
 
 
@@ -155,7 +156,7 @@ composed(np.pad, _pad)
 
 
 # Arrays made of a few numbers.
-def counted(x: Any, n: int) -> Any:
+def counted(x: Array, n: int) -> Array:
     """0, 1, … n − 1, of x's dtype, where x lies."""
     return np.cumsum(np.ones_like(x, shape=(n,))) - 1
 
@@ -170,21 +171,21 @@ def _linspace(
     return (y, (stop - start) * (t[1] - t[0] if num > 1 else np.nan)) if retstep else y
 
 
-def _parts_of_one(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
+def _parts_of_one(start: Any, stop: Any, num: int, endpoint: bool) -> Array:
     """From 0 to 1, in steps of one length, along a new first axis."""
     steps = counted(stop - start, num) / max(num - endpoint, 1)
     return steps.reshape((num,) + (1,) * np.ndim(stop - start))
 
 
-def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0) -> Any:
+def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0) -> Array:
     return base ** np.linspace(start, stop, num, endpoint)
 
 
-def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
+def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Array:
     return start * (stop / start) ** _parts_of_one(start, stop, num, endpoint).astype(np.float64)
 
 
-def _diagonal_matrix(v: Any, k: int) -> Any:
+def _diagonal_matrix(v: Array, k: int) -> Array:
     below, above = max(-k, 0), max(k, 0)
     return np.pad(np.where(identity_like(v, v.size) > 0, v, 0), ((below, above), (above, below)))
 
@@ -199,7 +200,7 @@ def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str =
     return tuple(grid if sparse else _broadcast(grid))
 
 
-def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+def _vander(x: Array, N: int | None = None, increasing: bool = False) -> Array:
     x = x.astype(np.promote_types(x.dtype, int))
     powers = np.expand_dims(x, -1) ** counted(x, len(x) if N is None else N)
     return powers if increasing else np.flip(powers, -1)

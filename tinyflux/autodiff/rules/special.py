@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from ...types import Array
 from ..rule import rule
 from ..table import rules
 
 
 # Logistic functions.
-def _expit(x: Any) -> Any:
+def _expit(x: Array) -> Array:
     """scipy.special.expit; many numbers go by NumPy's exp, which is vectorised where SciPy's is not."""
     if type(x) is not np.ndarray or x.size < 1024:
         return special.expit(x)
@@ -42,7 +43,7 @@ rule(special.ndtri, lambda g, y, x: g / _DENSITY * np.exp(0.5 * y * y))
 def _unknown(name: str, parameter: str) -> Callable[..., Any]:
     """The pullback of a parameter that there is a slope in, but no rule for."""
 
-    def unknown(*_: Any) -> Any:
+    def unknown(*_: Any) -> Array:
         raise NotImplementedError(
             f"scipy.special.{name}: its gradient with respect to {parameter} isn't known. "
             "Give it as a plain number, or write the function out in others."
@@ -69,7 +70,7 @@ rule(special.exprel, lambda g, y, x: g * _exprel_slope(x))
 rule(special.cosm1, lambda g, y, x: -g * np.sin(x))
 
 
-def _exprel_slope(x: Any) -> Any:
+def _exprel_slope(x: Array) -> Array:
     """((x − 1) eˣ + 1) / x², near 0 by its series Σ k xᵏ⁻¹ / (k + 1)!."""
     small = np.abs(x) < 0.5
     series: Any = 0.0
@@ -95,7 +96,7 @@ rule(
 )
 
 
-def _pseudo_huber_width(delta: Any, r: Any) -> Any:
+def _pseudo_huber_width(delta: Any, r: Array) -> Array:
     """∂/∂δ of δ² (√(1 + (r/δ)²) − 1)."""
     root = np.hypot(1, r / delta)
     return delta * (root - 1) * (root - 1) / root
@@ -130,11 +131,11 @@ rule(special.expi, lambda g, y, x: g * np.exp(x) / x)
 rule(special.exp1, lambda g, y, x: -g * np.exp(-x) / x)
 
 
-def _gamma_density(a: Any, x: Any) -> Any:
+def _gamma_density(a: Array, x: Array) -> Array:
     return np.exp(special.xlogy(a - 1, x) - x - special.gammaln(a))
 
 
-def _beta_density(a: Any, b: Any, x: Any) -> Any:
+def _beta_density(a: Array, b: Array, x: Array) -> Array:
     return np.exp(special.xlogy(a - 1, x) + special.xlog1py(b - 1, -x) - special.betaln(a, b))
 
 
@@ -147,6 +148,6 @@ rule(special.j0, lambda g, y, x: -g * special.j1(x))
 rule(special.j1, lambda g, y, x: g * (special.j0(x) - _over_x(y, x)))
 
 
-def _over_x(y: Any, x: Any) -> Any:
+def _over_x(y: Array, x: Array) -> Array:
     """y / x of a function that is x / 2 near 0."""
     return np.where(x == 0, 0.5, y / np.where(x == 0, 1, x))

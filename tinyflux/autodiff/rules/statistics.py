@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ...types import Array
 from ..rule import composed, constant
 from .reductions import Axis, in_single, restored, rows
 
 
-def _average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
+def _average(
+    a: Array, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
+) -> Any:
     if weights is None:
         y = np.mean(a, axis=axis, keepdims=keepdims)
         total = np.full_like(y, a.size // (y.size or 1))
@@ -25,7 +28,7 @@ def _average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fa
     return (y, total) if returned else y
 
 
-def _along(weights: Any, a: Any, axis: Axis) -> Any:
+def _along(weights: Any, a: Array, axis: Axis) -> Array:
     """Weights for some axes of an array, in a shape that broadcasts against it."""
     if axis is None:
         raise TypeError(f"np.average: expected axis with weights of shape {weights.shape} for {a.shape}.")
@@ -54,7 +57,7 @@ _SHIFTED = {
 
 
 def _quantile(skip: bool, scale: float = 1) -> Callable[..., Any]:
-    def quantile(a: Any, q: Any, axis: Axis = None, *, method: str = "linear", keepdims: bool = False) -> Any:
+    def quantile(a: Array, q: Array, axis: Axis = None, *, method: str = "linear", keepdims: bool = False) -> Array:
         if method not in _ROUNDED and method not in _SHIFTED:
             known = ", ".join([*_ROUNDED, *_SHIFTED])
             raise TypeError(f"np.quantile: its gradient does not know method={method!r} (it knows: {known}).")
@@ -72,7 +75,7 @@ def _quantile(skip: bool, scale: float = 1) -> Callable[..., Any]:
     return quantile
 
 
-def _picked(lines: Any, fraction: Any, method: str, skip: bool) -> Any:
+def _picked(lines: Any, fraction: Any, method: str, skip: bool) -> Array:
     """One quantile of each line, between its elements below and above."""
     count = np.sum(~np.isnan(lines), axis=-1, dtype=lines.dtype) if skip else lines.shape[-1]
     if method in _ROUNDED:
@@ -87,7 +90,7 @@ def _picked(lines: Any, fraction: Any, method: str, skip: bool) -> Any:
     return y if skip else np.where(np.isnan(lines[..., -1]), np.nan, y)
 
 
-def _elements(lines: Any, places: Any, skip: bool) -> Any:
+def _elements(lines: Any, places: Any, skip: bool) -> Array:
     """The elements at a place, which every line has its own of where NaN is skipped."""
     if not skip:
         return lines[..., int(places)]
@@ -97,7 +100,7 @@ def _elements(lines: Any, places: Any, skip: bool) -> Any:
 def _median(skip: bool) -> Callable[..., Any]:
     """Half the sum of the two in the middle, which may be the same infinity."""
 
-    def median(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    def median(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
         a = a if a.dtype.kind == "f" else a.astype(np.float64)
         lines = np.sort(rows(a, axis), axis=-1)
         y = (_picked(lines, 0.5, "lower", skip) + _picked(lines, 0.5, "higher", skip)) / 2
@@ -116,7 +119,7 @@ composed(np.nanmedian, _median(True))
 
 # Reductions that skip NaN.
 def _skipping(reduction: Any) -> Callable[..., Any]:
-    def reduced(a: Any, axis: Axis = None, dtype: Any = None, *, where: Any = True, **options: Any) -> Any:
+    def reduced(a: Array, axis: Axis = None, dtype: Any = None, *, where: Any = True, **options: Any) -> Array:
         if dtype is not None:
             options["dtype"] = dtype
         return reduction(a, axis=axis, where=~np.isnan(a) & where, **options)
@@ -125,7 +128,9 @@ def _skipping(reduction: Any) -> Callable[..., Any]:
 
 
 def _skipping_extreme(reduction: Any) -> Callable[..., Any]:
-    def reduced(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
+    def reduced(
+        a: Array, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+    ) -> Array:
         if a.dtype.kind != "f":
             return reduction(a, axis=axis, keepdims=keepdims, initial=initial, where=where)
         seen = ~np.isnan(a) & where

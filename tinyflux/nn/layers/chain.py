@@ -11,6 +11,7 @@ import numpy as np
 
 from ...arrays import is_array
 from ...checks import check_function, not_an_array, shown
+from ...types import Array
 from .dense import WrongInput
 from .show import Layer, written
 
@@ -51,7 +52,7 @@ class Chain(Layer):
         _check_parts("Chain", *layers)
         self.layers = layers
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         before = None
         try:
             for layer in self.layers:
@@ -77,7 +78,7 @@ class Chain(Layer):
         return list(self.layers)
 
 
-def _joined(layer: Any, *arrays: Any) -> str:
+def _joined(layer: Any, *arrays: Array) -> str:
     """A note to what a connection raised: what it was called with."""
     name, given = written(layer.connection), ", ".join(map(shown, arrays))
     return f"{type(layer).__name__}: its connection, {name}, was called with {given}."
@@ -107,7 +108,7 @@ class SkipConnection(Layer):
         self.layer = layer
         self.connection = connection
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         y = self.layer(x)
         try:
             return self.connection(y, x)
@@ -165,7 +166,7 @@ class Parallel(Layer):
         return [self.connection, *self.branches]
 
 
-def flatten(x: Any) -> Any:
+def flatten(x: Array) -> Array:
     """Every sample as a row: (N, …) becomes (N, product of the rest).
 
     Arguments:

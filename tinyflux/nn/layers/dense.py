@@ -12,17 +12,18 @@ from ...arrays import is_array
 from ...autodiff.rule import rule
 from ...autodiff.rules.products import product
 from ...checks import check_flag, check_function, check_generator, check_integer, not_an_array, shown
+from ...types import Array
 from ..activations import identity
 from ..initialisers import glorot_uniform, zeros
 from .show import Layer, attributes, written
 
 
-def _affine(x: Any, weight: Any, bias: Any) -> Any:
+def _affine(x: Array, weight: Array, bias: Array | None) -> Array:
     y = product(x, weight.T)
     return y if bias is None else y + bias
 
 
-def _to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
+def _to_weight(g: Array, y: Array, x: Array, weight: Array, bias: Array | None) -> Array:
     if x.ndim != 2:
         g, x = g.reshape(-1, weight.shape[0]), x.reshape(-1, weight.shape[1])
     return product(g.T, x)
@@ -82,7 +83,7 @@ class Dense(Layer):
         self.bias = zeros((nout,)) if bias else None
         self.activation = activation
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         weight = self.weight
         if not is_array(x):
             raise not_an_array(written(self), x)

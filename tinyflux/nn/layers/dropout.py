@@ -12,6 +12,7 @@ from ...arrays import default_rng
 from ...autodiff.large import LARGE, forward, is_plain
 from ...autodiff.tape import is_recording, plain
 from ...checks import check_integer, check_number, not_an_array, shown
+from ...types import Array
 from .show import Layer
 
 Model = TypeVar("Model")
@@ -69,7 +70,7 @@ class Dropout(Layer):
         self.state = np.array([seed, 0], np.uint64)
         self.active: bool | None = None
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         active = is_recording() if self.active is None else self.active
         if not active or self.p == 0:
             return x
@@ -148,6 +149,6 @@ def _splitmix64(z: Any) -> Any:
     return (z ^ (z >> _27)) * _FACTOR2
 
 
-def _beside(array: Any, constant: Any) -> Any:
+def _beside(array: Array, constant: Any) -> Any:
     """NumPy's array `constant` as one of CuPy's where `array` is one."""
     return np.asarray(constant, like=array) if hasattr(array, "__cuda_array_interface__") else constant
