@@ -23,13 +23,13 @@ WARMUP = 3  # steps before a capture, as PyTorch's documentation has it
 def tinyflux(cell: Cell, batches: Batches) -> Contender:
     """Steps as `train` makes them there."""
     import tinyflux as flux
-    from tinyflux.optimise.kernels.watch import WatchedUpdates
+    from tinyflux.optimise.kernels.watch import FiniteLossGuard
     from tinyflux.training.cuda import Gradient
 
     model, opt = flux.gpu(*_tinyflux(cell))
     loss = getattr(flux, cell.loss)
     gradient = Gradient(lambda m, x, y: loss(m(x), y), model, required=False)
-    updates = WatchedUpdates(opt, model)
+    updates = FiniteLossGuard(opt, model)
     source = cycle(moved(batches, flux.gpu))
 
     def run(n: int) -> float:

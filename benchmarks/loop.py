@@ -24,24 +24,24 @@ from examples import datasets
 from examples.flux_mnist import grid, training
 from examples.flux_mnist.folder import Folder
 from examples.machine import processor
-from tinyflux.training.compiled import TrainingStep
+from tinyflux.training.iteration import Iteration
 
 VARIANTS = ("stochastic", "minibatch")
 
 
 def measured(run: grid.Run, iterations: int, dataset: str) -> tuple[float, float]:
     """Seconds that an iteration takes, and those of it that are spent in the step."""
-    iterate, inside = TrainingStep.iterate, 0.0
+    make, inside = Iteration.run, 0.0
 
     def timed(*arguments: Any) -> Any:
         nonlocal inside
         start = time.perf_counter()
         try:
-            return iterate(*arguments)
+            return make(*arguments)
         finally:
             inside += (time.perf_counter() - start) * (len(arguments[2]) > 0)  # an empty order is there to compile
 
-    with tempfile.TemporaryDirectory() as name, mock.patch.object(TrainingStep, "iterate", timed):
+    with tempfile.TemporaryDirectory() as name, mock.patch.object(Iteration, "run", timed):
         folder = Folder(Path(name), run)
         training.train(folder, iterations, {"dataset": dataset, "data_sha256": ""}, 1, lambda: False)
         return folder.checkpoints()[-1]["seconds"] / iterations, inside / iterations

@@ -14,7 +14,7 @@ import pytest
 import tinyflux as flux
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.trace import programs
-from tinyflux.training import native as trainer
+from tinyflux.training import report
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 RANDOM = np.random.default_rng(0)
@@ -24,7 +24,7 @@ ON, OFF = "training runs as native code", "training runs as plain NumPy"
 
 @pytest.fixture(autouse=True)
 def _said_nothing_yet():
-    trainer.say_once.cache_clear()
+    report.report_once.cache_clear()
 
 
 def mse(m, x, y):

@@ -9,7 +9,7 @@ import tinyflux as flux
 from examples import mnist, models
 from tests.support import kernel_cases, program_cases
 from tinyflux.training import cuda as gradient
-from tinyflux.training import native as trainer
+from tinyflux.training import report
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
@@ -148,7 +148,7 @@ def test_networks(name, rows):
 @pytest.mark.parametrize("batchsize", [1, 16, 50])
 @pytest.mark.parametrize("loader", [flux.DataLoader, program_cases.InOrder], ids=["slices", "numbers"])
 def test_a_training_by_kernels(loader, batchsize, capsys):
-    trainer.say_once.cache_clear()
+    report.report_once.cache_clear()
     program_cases.check_trained(lambda: loader(program_cases.data(), batchsize))
     assert capsys.readouterr().err == gradient.STARTED + "\n"
 

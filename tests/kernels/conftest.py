@@ -5,7 +5,7 @@ import pytest
 from tests.support import cuda_shim
 from tinyflux import device
 from tinyflux.optimise.kernels import launch
-from tinyflux.training import native as trainer
+from tinyflux.training import report
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def cupy(monkeypatch):
 def compiling(cupy):
     """The same for tests that move models by `flux.gpu`, and look at what `train` says."""
     device._fault.cache_clear()
-    trainer.say_once.cache_clear()
+    report.report_once.cache_clear()
     yield cupy
     device._fault.cache_clear()
-    trainer.say_once.cache_clear()
+    report.report_once.cache_clear()

@@ -77,7 +77,7 @@ def test_the_calls_of_a_step():
     model, batch = flux.gpu(models.build("4LS"), (x, y))
     compiled = gradient.Gradient(lambda m, x, y: flux.mse(m(x), y), model, True)
     opt = flux.setup(flux.Descent(), model)
-    updates = watch.WatchedUpdates(opt, model)
+    updates = watch.FiniteLossGuard(opt, model)
     for _ in range(2):
         cuda_shim.launches.clear()
         cuda_shim.products.clear()

@@ -46,17 +46,19 @@ class Compiled(Inspectable):
         kinds = {type(x) for x in leaves}
         if Symbolic in kinds or (Tracked in kinds and any(type(plain(x)) is Symbolic for x in leaves)):
             return self._f(*args, **kwargs)
-        surroundings = self._programs.guards(self._f, *others)
+        guards = self._programs.guards
+        surroundings = guards(self._f, *others)
         if surroundings.traced:
             return self._f(*args, **kwargs)
         key = tuple(form)
         if Tracked in kinds:
-            make = lambda look, before: _Differentiable(self._f, (args, kwargs), leaves, surroundings)  # noqa: E731
+            make = lambda before: _Differentiable(self._f, (args, kwargs), leaves, surroundings)  # noqa: E731
             return self._rules.find(key, surroundings, make)(leaves)
         if not kinds <= _KINDS:
             _refuse(kinds - _KINDS)
+        look = lambda: guards(self._f, *others)  # noqa: E731
         program = self._programs.find(
-            key, surroundings, lambda look, before: _Function(self._f, (args, kwargs), leaves, look, before)
+            key, surroundings, lambda before: _Function(self._f, (args, kwargs), leaves, look, before)
         )
         return program(leaves)
 

@@ -48,6 +48,7 @@ class OptimiserState:
         self._mirror = mirror
         self._leaves = leaves
         self._layout = Layout(leaves)
+        self._programs: dict[str, Any] = {}  # made for this state: the next training finds them here
         self._paths = paths  # of every place in the model, with the number of the leaf that stands there
         self._get = getter([f"tree{path}" for path, _ in paths])
         self._form: Callable[[Any], tuple[Any, ...]] = lambda model: ()

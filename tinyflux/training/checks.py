@@ -28,11 +28,7 @@ def check_training(loss: Any, model: Any, data: Any, epochs: Any, callbacks: Any
 
 
 def checked_items(loss: Any, model: Any, data: Any) -> Iterator[Any]:
-    """The items of the data, each looked at before it is used; a DataLoader has looked at its own."""
-    return iter(data) if is_plain_loader(data) else _checked(loss, model, data)
-
-
-def _checked(loss: Any, model: Any, data: Any) -> Iterator[Any]:
+    """The items of the data, each looked at before it is used."""
     for i, item in enumerate(data):
         parts = item if type(item) is tuple else (item,)
         arrays = [x for x in parts if is_array(x)]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import tree
 from ..arrays import to_numpy
-from ..compile.trace.programs import Inspectable, Programs
-from ..compile.traced import signature
-from ..errors import NonFiniteLoss, NotCompilable
-from ..optimise.checks import check_model, check_state
+from ..compile.trace.programs import Inspectable
+from ..errors import NonFiniteLoss
+from ..optimise.checks import check_state
 from ..optimise.state import OptimiserState
-from .iteration import Iteration
-from .recorded_update import settings
+from .iterations import Iterations
 
 
 class TrainingStep(Inspectable):
@@ -30,8 +27,8 @@ class TrainingStep(Inspectable):
         self._model = model
         self._opt = opt
         self._batchsize = int(batchsize)
-        self._programs = Programs()
-        self._apart: list[Any] = []  # the arrays of data that were found to lie in memory of their own
+        self._iterations = Iterations()
+        self._programs = self._iterations.programs
 
     def __call__(self, data: Any, order: Any) -> Any:
         """Make an iteration for each batch of the order.
@@ -47,25 +44,13 @@ class TrainingStep(Inspectable):
         applied. IndexError for a number that is no sample's; ValueError for an order that isn't whole batches.
         """
         order = self._checked(order, min((len(x) for x in tree.leaves(data)), default=0))
-        losses = self.iterate(data, order)
+        losses = self._iterations.find(self._loss, self._model, self._opt, data, self._batchsize).run(data, order)
         if len(losses) and not np.isfinite(losses[-1]):
             raise NonFiniteLoss(
                 f"compile_training: the loss is {losses[-1]} at iteration {len(losses) - 1}. That update was not "
                 "applied. Look for NaN in the data, or take a smaller learning rate."
             )
         return losses
-
-    def iterate(self, data: Any, order: Any, variant: Iteration | None = None) -> Any:
-        """The same for an order that is known to be right, of shape (iterations, size), or None: all of the data, once.
-
-        Returns: the losses; the last one is NaN or infinite where that has stopped it.
-        """
-        variant = variant or self.variant(data, order)
-        losses = np.empty(1 if order is None else len(order))
-        if not len(losses):
-            return losses
-        made = variant.run(tree.leaves(data), order, losses)
-        return losses[: made + 1]
 
     def _checked(self, order: Any, samples: int) -> Any:
         order = np.asarray(to_numpy(order))
@@ -80,41 +65,6 @@ class TrainingStep(Inspectable):
                 "samples, numbered from 0 on."
             )
         return np.ascontiguousarray(order.reshape(-1, self._batchsize), np.int64)
-
-    def variant(self, data: Any, order: Any) -> Iteration:
-        """The program for this kind of data, and for the model, the optimiser and the surroundings as they are now."""
-        check_model("compile_training", self._opt, self._model)
-        arrays: list[Any] = []
-
-        def sample(x: Any) -> Any:
-            arrays.append(x)
-            return x if order is None else x[:0]
-
-        samples = tree.map(sample, data)
-        self._refuse_parameters(arrays)
-        rules = settings(self._opt)
-        leaves: list[Any] = []
-        others: list[Any] = [type(leaf.rule) for leaf in self._opt._leaves]
-        others += [function for _, (_, schedules), _ in rules for function in schedules]
-        size = None if order is None else order.shape[1]
-        form = (size, signature(samples, [], others, True), signature(self._model, leaves, others, True))
-        surroundings = self._programs.guards(self._loss, *others)
-        program = self._programs.find(
-            (*form, _tied(leaves), rules),
-            surroundings,
-            lambda look, _: Iteration(self._loss, look, self._model, self._opt, data, size),
-        )
-        program.model = program.with_own_state(self._model, leaves)
-        return program
-
-    def _refuse_parameters(self, arrays: list[Any]) -> None:
-        """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
-        if len(arrays) == len(self._apart) and all(map(operator.is_, arrays, self._apart)):
-            return
-        changing = [*tree.leaves(self._model), *[leaf.buffer.x for leaf in self._opt._leaves]]
-        if any(np.may_share_memory(x, y) for x in arrays for y in changing):
-            raise NotCompilable("the data is a parameter of the model, or a view of one, which changes: copy it.")
-        self._apart = arrays
 
     @property
     def count(self) -> int:
@@ -147,9 +97,3 @@ def compile_training(loss: Callable[..., Any], model: Any, opt: OptimiserState, 
     (3.0, 1.0)
     """
     return TrainingStep(loss, model, opt, batchsize)
-
-
-def _tied(leaves: Sequence[Any]) -> tuple[int, ...]:
-    """For each array of a model the first place where it stands."""
-    first: dict[int, int] = {}
-    return tuple([first.setdefault(id(x), i) for i, x in enumerate(leaves)])

@@ -18,15 +18,13 @@ from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
 from ..compile.ir.program import Node, needed, written
 from ..compile.schedule.fuse import Result, planned
-from ..compile.trace import programs
 from ..compile.trace.programs import Inspectable, Program, Programs
 from ..compile.trace.record import Trace
 from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
 from ..compile.traced import signature
 from ..data.loader import is_plain_loader
 from ..errors import NotCompilable
-from .checks import checked_items
-from .native import reason, say_once
+from .report import reason, report_once
 from .traced_loss import arguments, refuse_model, trace_loss
 
 STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
@@ -37,15 +35,19 @@ class Gradient(Inspectable):
 
     Arguments:
         loss, model: as `train` takes them; the model lies on the GPU.
-        required: raise where something can't be compiled; otherwise say so once, and leave it to CuPy.
+        required: raise where something can't be compiled; otherwise leave it to CuPy, and say in `why_not` why.
+        kept: where the programs are found again.
     """
 
-    def __init__(self, loss: Callable[..., Any], model: Any, required: bool) -> None:
+    def __init__(
+        self, loss: Callable[..., Any], model: Any, required: bool, kept: dict[str, Any] | None = None
+    ) -> None:
         self._loss, self._model = loss, model
         self._required = required
         self._given_up = False
-        self._why_not = ""
-        self._programs = Programs()
+        self.why_not = ""
+        self._programs: Programs = ({} if kept is None else kept).setdefault("cuda", Programs())
+        self._since = None if required else self._programs.made
         self._kind: Any = None  # of the latest item
         self._last: Any = None
 
@@ -65,16 +67,10 @@ class Gradient(Inspectable):
         check_loss(found[0])
         return found
 
-    def say_why_not(self) -> None:
-        """Report why there are no kernels, after the first update: a mistake in the loss has shown itself by then."""
-        if self._why_not:
-            say_once(self._why_not)
-            self._why_not = ""
-
     def items(self, data: Iterable[Any]) -> Iterator[Any]:
         """One pass over the data. The batches of a shuffled DataLoader on the GPU are left to a kernel to take."""
         if not is_plain_loader(data) or not data.shuffle or not all(map(_takeable, tree.leaves(data.data))):
-            return checked_items(self._loss, self._model, data)
+            return iter(data)
         order = data.order()
         return (Rows(data.data, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
 
@@ -87,24 +83,26 @@ class Gradient(Inspectable):
         try:
             arrays: list[Any] = []
             form = (kind, signature(self._model, arrays, others, True), tuple(map(id, arrays)))
-            surroundings = self._programs.guards(self._loss, *others)
-            program = self._programs.find(form, surroundings, lambda look, _: self._compiled(look, item))
+            look = lambda: self._programs.guards(self._loss, *others)  # noqa: E731
+            make = lambda before: Kernels(self._loss, look, self._model, item)  # noqa: E731
+            program: Kernels = self._programs.find(form, look(), make, self._since)
         except Exception as error:
             if self._required:
                 raise
             self._given_up = True
-            self._programs = Programs()
-            self._why_not = f"tinyflux: training runs by CuPy: {reason(error)}"
+            self._programs.clear()
+            self.why_not = f"tinyflux: training runs by CuPy: {reason(error)}"
             return None
-        say_once(STARTED)
+        report_once(STARTED)
         self._kind, self._last = kind, program
         return self._last
 
-    def _compiled(self, look: Callable[[], Snapshot], item: Any) -> Kernels:
-        if self._programs.made >= programs.MAX_PROGRAMS and not self._required:
-            changing = "shapes, settings or constants of the loss change again and again"
-            raise NotCompilable(f"{changing}; {self._programs.made} programs were compiled.")
-        return Kernels(self._loss, look, self._model, item)
+    def release(self) -> None:
+        """Let go of the data, and of all programs but the last ones."""
+        self._programs.trim()
+        if self._last is not None:
+            self._last.release()
+        self._kind = None
 
 
 def _takeable(x: Any) -> bool:
@@ -184,6 +182,11 @@ class Kernels(Program):
         self._patches += [
             (arguments, i, self._data[name], address) for i, name in enumerate(names) if name in self._data
         ]
+
+    def release(self) -> None:
+        """Let go of the arrays of the last item."""
+        for places, i, _, address in self._patches:
+            places[i] = 0 if address else None
 
     def __call__(self, given: Sequence[Any]) -> tuple[Any, Any]:
         """Launch all steps for the arrays of an item, in the current stream; nothing is waited for."""

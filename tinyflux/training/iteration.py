@@ -133,17 +133,26 @@ class Iteration(Program):
         """Let go of the model and the data of the last run."""
         self.model, self._known = [], ([], [], [])
 
-    def run(self, arrays: Sequence[Any], order: Any, losses: Any) -> int:
-        """Make the iterations of an order, and write their losses; returns how many were completed."""
+    def run(self, data: Any, order: Any) -> Any:
+        """Make iterations.
+
+        Arguments:
+            order: the numbers of samples, int64 of shape (iterations, batchsize); None for one iteration of all data.
+
+        Returns: the losses; the last one is NaN or infinite where that has stopped it.
+        """
         order = np.zeros((1, 1), np.int64) if order is None else order
-        addresses, held = self._addresses(arrays)
+        losses = np.empty(len(order))
+        if not losses.size:
+            return losses
+        addresses, held = self._addresses(tree.leaves(data))
         table = (ctypes.c_void_p * len(addresses))(*addresses)
         numbers = self._update.numbers()
         for i, slot in enumerate(self._update.slots):
             table[slot] = address(numbers) + i * numbers.itemsize
         memory = self._library.arena()
         try:
-            return self._iterate(table, address(memory), order, losses)
+            return losses[: self._iterate(table, address(memory), order, losses) + 1]
         finally:
             self._library.done(memory)
             del held

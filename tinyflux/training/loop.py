@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import math
 import sys
 import time
@@ -13,19 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import on_gpu
-from ..autodiff.gradient import evaluated
-from ..checks import check_call, check_function, check_integer, check_loss
+from ..checks import check_call, check_function, check_integer
 from ..data.loader import is_plain_loader
 from ..errors import NonFiniteLoss
 from ..installed import pip_install
-from ..interrupts import calls, exhaust
 from ..nn import trainmode
-from ..optimise.checks import check_known, check_state, refuse_nothing
-from ..optimise.state import OptimiserState, check_trainable, planned
-from ..optimise.step import Change, step_all
-from ..tree import leaves
+from ..optimise.checks import check_known, check_state
+from ..optimise.state import OptimiserState, check_trainable
 from .checks import check_training, checked_items
+from .engines import Engine, choose_engines
 
 
 @dataclasses.dataclass
@@ -89,7 +84,7 @@ def train(
             until then. One that has a method `close` is closed in the end, whatever happens. See `early_stopping`,
             `progress_bar`.
         compile: "auto" to run gradient and update as native code where there is a C compiler and all of it can be
-            compiled, and to say on stderr once what it comes to; True to raise an error otherwise (see
+            compiled, and to report once on stderr which path is used; True to raise an error otherwise (see
             `compile_training`); False for plain NumPy. The results are the same up to roundings. The loss is then
             called to be recorded, not for every item: what it does besides calculating happens no more than that.
             For a model on the GPU the same holds, of CUDA kernels in the place of C, and CuPy in that of NumPy.
@@ -121,13 +116,14 @@ def train(
     progress = Progress(model, opt, total=epochs * len(data) if isinstance(data, Sized) else None)
     means: list[float] = []
     trainmode(model, "auto")
-    trainer, gradient = _trainer(loss, model, opt, compile)
+    engines = choose_engines(loss, model, data, opt, compile)
     due = _due(callbacks, 0)
-    left = lambda: due - progress.iteration  # noqa: E731
+    budget = lambda: due - progress.iteration  # noqa: E731
     try:
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
-            for losses in _updates(gradient, data, progress, trainer, left):
+            items = data if is_plain_loader(data) else checked_items(loss, model, data)
+            for losses in _updates(engines, items, budget):
                 failed = losses.pop() if not math.isfinite(losses[-1]) else None
                 count += len(losses)
                 total += sum(losses)
@@ -152,126 +148,19 @@ def train(
             if stop:
                 break
     finally:
+        engines[0].close()
         for callback in callbacks:
             if hasattr(callback, "close"):
                 callback.close()
     return means
 
 
-class _Gradient:
-    """Losses and gradients by NumPy or CuPy, batch by batch: the plain path.
-
-    Arguments:
-        native: whether large updates may be made by native code.
-        say_why_not: called after every update; it tells once why none is compiled.
-    """
-
-    def __init__(
-        self, loss: Callable[..., Any], model: Any, native: bool, say_why_not: Callable[[], Any] = lambda: None
-    ) -> None:
-        self._loss, self._model = loss, model
-        self.native, self.say_why_not = native, say_why_not
-
-    def items(self, data: Iterable[Any]) -> Iterator[Any]:
-        return checked_items(self._loss, self._model, data)
-
-    def __call__(self, item: Any, same: bool, undo: list[Change]) -> tuple[Any, Any]:
-        batch = item if type(item) is tuple else (item,)
-        found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
-        check_loss(found[0])
-        return found
-
-
-def _trainer(
-    loss: Callable[..., Any],
-    model: Any,
-    opt: OptimiserState,
-    compile: Any,  # noqa: A002
-) -> tuple[Any, Any]:
-    """What makes compiled updates on the CPU, or None; and what the gradients of all others come from."""
-    if not isinstance(compile, bool) and compile != "auto":
-        raise ValueError(f"train: expected compile to be True, False or 'auto', got {compile!r}.")
-    if compile is False:
-        return None, _Gradient(loss, model, native=False)
-    if any(map(on_gpu, leaves(model))):
-        from .cuda import Gradient
-
-        return None, Gradient(loss, model, required=compile is True)
-    from .native import Trainer
-
-    trainer = Trainer(loss, model, opt, required=compile is True)
-    return trainer, _Gradient(loss, model, opt.native, trainer.say_why_not)
-
-
-def _updates(
-    gradient: Any, data: Iterable[Any], progress: Progress, trainer: Any, pause: Callable[[], int]
-) -> Iterator[list[float]]:
-    """One pass over the data: losses of items, their updates made unless the last one is NaN or infinite."""
-    if is_plain_loader(data) and trainer is not None and not trainer.given_up:
-        yield from trainer.losses(data, pause)
-        data = trainer.left
-    items = gradient.items(data)
-    for item in items:
-        if trainer is not None and not trainer.given_up:
-            yield from trainer.losses(item, pause)
-        if trainer is None or trainer.given_up:
-            steady = isinstance(data, (list, tuple)) or is_plain_loader(data)
-            yield from _plain_updates(gradient, itertools.chain([item], items), progress, pause, steady)
-
-
-def _plain_updates(
-    gradient: Any, items: Iterable[Any], progress: Progress, pause: Callable[[], int], steady: bool
-) -> Iterator[list[float]]:
-    """The updates for items by NumPy, or on the GPU: there losses become known later.
-
-    An item changes parameters, the optimiser's state and the state of layers, or none of them.
-
-    Arguments:
-        steady: whether nothing of the user's runs when the next item is fetched, which might change the model.
-    """
-    model, opt = progress.model, progress.opt
-    watched: Any = None
-    same = False
-    try:
-        for item in items:
-            undo: list[Change] = []
-            putting_back, made = calls(undo), (undo.clear,)
-            try:
-                value, grads = gradient(item, same, undo)
-                same = steady
-                if not progress.iteration:
-                    refuse_nothing("train", opt, grads)
-                if on_gpu(value):
-                    watched = watched or _watched_updates(opt, model)
-                    losses = watched.step(value, grads, pause(), [made])
-                else:
-                    losses = [float(value)]
-                    if math.isfinite(losses[0]):
-                        step_all(*planned(opt, model, grads), gradient.native, [made])
-            finally:
-                exhaust(putting_back)
-            gradient.say_why_not()
-            del value, grads  # the next gradient finds their memory free: on the GPU, at the same addresses
-            if losses:
-                yield losses
-                same = False  # callbacks were called
-        losses = watched.read() if watched else []
-        if losses:
-            yield losses
-    except Exception:
-        losses = watched.read() if watched else []
-        if losses and not math.isfinite(losses[-1]):  # this came first
-            yield losses
-        raise
-    finally:  # whatever went wrong, the state is to know which updates were made
-        if watched:
-            watched.read()
-
-
-def _watched_updates(opt: OptimiserState, model: Any) -> Any:
-    from ..optimise.kernels.watch import WatchedUpdates
-
-    return WatchedUpdates(opt, model)
+def _updates(engines: list[Engine], data: Any, budget: Callable[[], int]) -> Iterator[list[float]]:
+    """One pass over the data: an engine makes the updates until it can't go on, then the next one does."""
+    while data is not None:
+        data = yield from engines[0].updates(data, budget)
+        if data is not None:
+            engines.pop(0).close()
 
 
 def _advance(progress: Progress, losses: list[float]) -> None:

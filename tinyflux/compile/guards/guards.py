@@ -14,6 +14,7 @@ What can change but can't be looked at (a generator, a file, a clock) is NotComp
 
 from __future__ import annotations
 
+import types
 from collections.abc import Sequence
 from operator import call, is_
 from typing import Any
@@ -39,10 +40,15 @@ class Guards:
         self._last: Snapshot | None = None
         self._keys: dict[Any, int] = {}
 
+    @property
+    def forms(self) -> int:
+        """How many forms of surroundings were seen."""
+        return len(self._keys)
+
     def __call__(self, *roots: Any) -> Snapshot:
         """The surroundings of functions, of objects that are called, and of classes whose methods are."""
         last = self._last
-        if last is not None and len(roots) == len(last.roots) and all(map(is_, roots, last.roots)) and last.holds():
+        if last is not None and len(roots) == len(last.roots) and all(map(_alike, roots, last.roots)) and last.holds():
             return last
         while True:
             walk = Walk(self._names, self._whole, self._trees)
@@ -52,6 +58,21 @@ class Guards:
             self._names, self._whole, self._trees = frozenset(walk.names), walk.whole, walk.trees
         self._last = found = Snapshot(roots, walk, self._keys.setdefault(tuple(walk.tokens), len(self._keys)))
         return found
+
+
+def _alike(x: Any, y: Any) -> bool:
+    """Whether two roots are one, or functions made by the same code that hold the very same objects."""
+    if x is y or type(x) is not types.FunctionType or type(y) is not types.FunctionType:
+        return x is y
+    if x.__code__ is not y.__code__ or x.__globals__ is not y.__globals__ or x.__dict__ or y.__dict__:
+        return False
+    if x.__kwdefaults__ or y.__kwdefaults__:
+        return False
+    try:
+        held = [[*(f.__defaults__ or ()), *[cell.cell_contents for cell in f.__closure__ or ()]] for f in (x, y)]
+    except ValueError:  # a cell that is empty
+        return False
+    return len(held[0]) == len(held[1]) and all(map(is_, *held))
 
 
 class Snapshot:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import itertools
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
+from ...errors import NotCompilable
 from ..guards.contents import Contents
 from ..guards.guards import Guards, Snapshot
 
+MAX_FORMS = 100  # of what a function reads, that are told apart
 MAX_PROGRAMS = 8  # that one training may need; what changes more often is better left to plain NumPy
 
 
@@ -48,12 +51,12 @@ class Programs:
         self.made = 0
         self._kept: dict[Hashable, list[Any]] = {}
 
-    def find(self, form: Hashable, surroundings: Snapshot, make: Callable[[Callable[[], Snapshot], Any], Any]) -> Any:
+    def find(self, form: Hashable, surroundings: Snapshot, make: Callable[[Any], Any], since: int | None = None) -> Any:
         """The program for a form of arguments, and surroundings as they are now; made if there is none.
 
         Arguments:
-            make: called with a function that looks at the surroundings again, and the program for other contents of
-                the arrays in them, or None.
+            make: called with the program for other contents of the arrays in the surroundings, or None.
+            since: how many programs had been made when what needs them began, which may not need any number.
         """
         before = None
         kept = self._kept.get((surroundings.key, form), [])
@@ -63,21 +66,33 @@ class Programs:
                 break
         if before is not None and before.contents.same(surroundings.arrays):
             return before
-        roots = surroundings.roots
-        program = make(lambda: self.guards(*roots), before)
+        program = make(before)
         if before is not None:
             kept.remove(before)
             self.made -= 1
         self._kept.setdefault((program.key, form), []).append(program)
         self.latest = program
         self.made += 1
+        if since is not None and self.made - since > MAX_PROGRAMS:
+            changing = "shapes, settings or constants of the loss change again and again"
+            raise NotCompilable(f"{changing}; {self.made - since} programs were compiled.")
         return program
 
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.chain.from_iterable(self._kept.values())
+
     def trim(self) -> None:
-        """Let go of all but the programs made last."""
+        """Let go of all but the programs made last, and of all where what the function reads was seen in many forms."""
         while sum(map(len, self._kept.values())) > MAX_PROGRAMS:
-            oldest = next(iter(self._kept))
-            del self._kept[oldest]
+            del self._kept[next(iter(self._kept))]
+        if self.guards.forms > MAX_FORMS:
+            self.clear()
+
+    def clear(self) -> None:
+        """Let go of all programs."""
+        self._kept.clear()
+        self.latest = None
+        self.guards = Guards()
 
 
 class Inspectable:

@@ -19,7 +19,7 @@ ROOM = 1024  # losses that the device keeps until they are read
 SECONDS = 1.0  # after which they are read in any case: a training that has come to nothing is not to go on for long
 
 
-class WatchedUpdates:
+class FiniteLossGuard:
     """Updates of a model on the GPU, each of them made only if its loss and all losses before it are finite.
 
     Arguments:

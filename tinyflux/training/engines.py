@@ -1,0 +1,117 @@
+"""Engines make the updates of a training; `train` has the callbacks called. This one is plain NumPy.
+
+An engine has two methods:
+
+    updates(data, budget)   makes the updates of one pass over the data, and yields their losses, some at a time. If the
+                            last one is NaN or infinite, its update was not made. `budget()` says how many updates may
+                            be made until somebody wants to look. Returns what is left of the data where the engine
+                            can't go on, and the next engine is to; None in the end.
+
+    close()                 lets go of what only this training needed.
+
+The data is a DataLoader, or an iterator of items that were checked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Protocol
+
+from ..arrays import on_gpu
+from ..autodiff.gradient import evaluated
+from ..checks import check_loss
+from ..data.loader import is_plain_loader
+from ..interrupts import calls, exhaust
+from ..optimise.checks import refuse_nothing
+from ..optimise.state import OptimiserState, planned
+from ..optimise.step import Change, step_all
+from ..tree import leaves
+from .report import report_once
+
+Updates = Generator[list[float], None, Any]
+
+
+class Engine(Protocol):
+    def updates(self, data: Iterable[Any], budget: Callable[[], int]) -> Updates: ...
+
+    def close(self) -> None: ...
+
+
+class PlainEngine:
+    """Gradients and updates by NumPy, item by item.
+
+    Arguments:
+        native: whether large updates may be made by native code.
+
+    Attributes:
+        notice: reported after the next update, for a mistake in the loss has shown itself by then.
+    """
+
+    def __init__(self, loss: Callable[..., Any], model: Any, opt: OptimiserState, native: bool) -> None:
+        self.loss, self.model, self.opt, self.native = loss, model, opt, native
+        self.notice = ""
+        self.started = False  # whether updates were made, by this engine or another
+
+    def updates(self, data: Iterable[Any], budget: Callable[[], int]) -> Updates:
+        for item in data:
+            losses = self._update(item, budget)
+            if losses:
+                yield losses
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+    def _update(self, item: Any, budget: Callable[[], int]) -> list[float]:
+        """Make the update for an item: parameters, the state of the optimiser and of layers change, or none of them."""
+        undo: list[Change] = []
+        putting_back, made = calls(undo), (undo.clear,)
+        try:
+            value, grads = self._gradient(item, undo)
+            if not self.started:
+                refuse_nothing("train", self.opt, grads)
+                self.started = True
+            losses = self._step(value, grads, budget, made)
+        finally:
+            exhaust(putting_back)
+        if self.notice:
+            report_once(self.notice)
+            self.notice = ""
+        return losses
+
+    def _gradient(self, item: Any, undo: list[Change]) -> tuple[Any, Any]:
+        """The loss of an item and its gradient; `undo` takes what puts the state of layers back."""
+        batch = item if type(item) is tuple else (item,)
+        found = evaluated(lambda m: self.loss(m, *batch), (self.model,), undo)
+        check_loss(found[0])
+        return found
+
+    def _step(self, value: Any, grads: Any, budget: Callable[[], int], made: Change) -> list[float]:
+        """Make the update of a gradient, and `made` with it; returns the losses that have become known."""
+        loss = float(value)
+        if math.isfinite(loss):
+            step_all(*planned(self.opt, self.model, grads), self.native, [made])
+        return [loss]
+
+
+def choose_engines(
+    loss: Callable[..., Any],
+    model: Any,
+    data: Any,
+    opt: OptimiserState,
+    compile: bool | str,  # noqa: A002
+) -> list[Engine]:
+    """The engine for a training, and after it the one that goes on where it can't."""
+    if not isinstance(compile, bool) and compile != "auto":
+        raise ValueError(f"train: expected compile to be True, False or 'auto', got {compile!r}.")
+    if any(map(on_gpu, leaves(model))):
+        from .gpu import GpuEngine
+
+        steady = isinstance(data, (list, tuple)) or is_plain_loader(data)
+        return [GpuEngine(loss, model, opt, compile, steady)]
+    plain = PlainEngine(loss, model, opt, native=compile is not False and opt.native)
+    if compile is False:
+        return [plain]
+    from .native import NativeEngine
+
+    return [NativeEngine(loss, model, opt, compile is True, plain), plain]
