@@ -5,5 +5,6 @@ from .check import GradientError, gradcheck
 from .gradient import gradient, pullback, withgradient
 from .jacobian import hessian, jacobian
 from .rule import rule
+from .scan import scan
 
-__all__ = ["GradientError", "gradcheck", "gradient", "hessian", "jacobian", "pullback", "rule", "withgradient"]
+__all__ = ["GradientError", "gradcheck", "gradient", "hessian", "jacobian", "pullback", "rule", "scan", "withgradient"]
