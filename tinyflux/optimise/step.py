@@ -10,7 +10,6 @@ which no interrupt reaches (see `BlockwiseStep`), as the library's own rules don
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from operator import setitem
 from typing import Any
@@ -49,35 +48,40 @@ def apply_group(group: Group, gradients: Sequence[Any]) -> tuple[list[tuple[Sequ
     """
     changes: list[tuple[Sequence[Any], Any]] = []
     numbers = state = group.numbers
-    join = _joined if group.whole else _only
-    for blocks in [group.blocks] if group.whole else [[block] for block in group.blocks]:
-        xs, states, gathers = zip(*blocks)
-        arrays = [*zip(*states)]
-        g = join([gather(gradients) for gather in gathers])
-        state, delta = applied(group.rule, (*map(join, arrays), *numbers), join(xs), g)
+    if group.whole:
+        xs, states, gathers = zip(*group.blocks)
+        arrays: list[Any] = [*zip(*states)]
+        x, g = _joined(xs), _joined([gather(gradients) for gather in gathers])
+        state, delta = applied(group.rule, (*map(_joined, arrays), *numbers), x, g)
         if delta is not None:
             changes += [((x,), x - step) for x, step in zip(xs, pieces(delta, xs))]
         changes += zip(arrays, state)
-    return changes, tuple(state[len(state) - len(numbers) :])
-
-
-def _only(arrays: Sequence[Any]) -> Any:
-    return arrays[0]
+        return changes, state[len(arrays) :]
+    for x, own, gather in group.blocks:
+        state, delta = applied(group.rule, (*own, *numbers), x, gather(gradients))
+        if delta is not None:
+            changes.append(((x,), x - delta))
+        changes += [((old,), new) for old, new in zip(own, state)]
+    return changes, state[len(state) - len(numbers) :]
 
 
 def _joined(arrays: Sequence[Any]) -> Any:
     """Arrays in one line, one after another."""
-    return arrays[0].reshape(-1) if len(arrays) == 1 else np.concatenate([a.reshape(-1) for a in arrays])
+    flat = [a if a.ndim == 1 else a.reshape(-1) for a in arrays]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
 
 def pieces(joined: Any, arrays: Sequence[Any]) -> list[Any]:
     """What was joined, cut into pieces of the shapes of these arrays; a number is the same for all."""
     if getattr(joined, "shape", ()) == ():
         return [joined] * len(arrays)
-    if len(arrays) == 1:
-        return [joined if joined.shape == arrays[0].shape else joined.reshape(arrays[0].shape)]
-    bounds = itertools.pairwise(itertools.accumulate([a.size for a in arrays], initial=0))
-    return [joined[start:stop].reshape(a.shape) for (start, stop), a in zip(bounds, arrays)]
+    found = []
+    start = 0
+    for a in arrays:
+        piece = joined if len(arrays) == 1 else joined[start : start + a.size]
+        found.append(piece if a.ndim == 1 else piece.reshape(a.shape))
+        start += a.size
+    return found
 
 
 def step_all(plan: Plan, gradients: Sequence[Any], native: bool, also: Sequence[Change] = ()) -> None:
