@@ -35,7 +35,7 @@ def save(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
     """Write all arrays of a model, and the state of its optimiser, to a file.
 
     The file is written under a temporary name and then renamed: under `path` stands the old file or the new one,
-    whatever happens in between. What a process left that was killed here is removed by the next `save` to `path`.
+    whatever happens in between. A process that is killed may leave the temporary file; the next `save` removes it.
 
     Arguments:
         path: the file, by custom `.npz`; it is replaced if it exists, and keeps its mode. A symbolic link stays one:
@@ -75,17 +75,17 @@ def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
     """Read a file that `save` wrote into a model of the same shape, and into its optimiser's state.
 
     The given objects are filled in place: the arrays of the model, the averages, counters and hyperparameters of the
-    rule. Everything is checked first; where something doesn't fit, nothing is changed. Arrays that nobody asked for are
-    not read, others only once their size is known to be right.
+    rule. Everything is checked first; where something doesn't fit, nothing is changed. Only
+    the arrays that are needed are read, each once its size is known to be right.
 
     Arguments:
         path: the file.
         model: a model like the one that was saved.
-        opt: what `setup` returned for `model`, with the kind of rule that was saved. Without it the file's is passed
-            over.
+        opt: what `setup` returned for `model`, with the kind of rule that was saved. Without it the state
+            in the file is ignored.
 
     Errors: CheckpointError for a file that is damaged, of another version, of another model, without the state that is
-    asked for, or with numbers in it that no training could have come to; OSError where it can't be read; ValueError for
+    asked for, or with numbers that no training can lead to; OSError where it can't be read; ValueError for
     a model with a read-only array.
 
     >>> import tempfile, tinyflux as flux

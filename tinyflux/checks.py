@@ -24,7 +24,7 @@ _CONVERSIONS = {  # of what is not an array of ours: by the package that its cla
 
 
 def shown(x: Any) -> str:
-    """What was got, in a few words."""
+    """What was given, in a few words."""
     if isinstance(x, type):
         return f"the class {x.__name__}"
     if type(x).__name__ == "Leaf":
@@ -43,19 +43,19 @@ def a_or_an(noun: str) -> str:
 
 
 def is_foreign(x: Any) -> bool:
-    """Whether `x` holds the numbers of another library, which are to be converted first: a torch tensor, say."""
+    """Whether `x` is an array of another library, such as a torch tensor, which has to be converted first."""
     return bool(_conversion(x)[0])
 
 
 def _conversion(x: Any) -> tuple[str, str]:
-    """What an object of another library is called, and how it becomes an array; empty for everything else."""
+    """The name of another library's array, and how to convert it; empty for everything else."""
     package = type(x).__module__.partition(".")[0] if hasattr(x, "shape") else ""
     kind, conversion = _CONVERSIONS.get(package, ("", ""))
     return kind.format(type(x).__name__), conversion
 
 
 def as_array(x: Any) -> str:
-    """A sentence on how to make an array of `x`, or nothing; with a space before it."""
+    """A sentence on how to make an array of `x`, with a space before it, or ""."""
     _, conversion = _conversion(x)
     if isinstance(x, (list, tuple)) and x and all(is_array(item) for item in x):
         conversion = "np.stack(x)"
@@ -77,7 +77,7 @@ def not_an_array(owner: str, x: Any) -> TypeError:
 
 
 def refuse_non_arrays(owner: str, args: tuple[Any, ...]) -> None:
-    """Explain an error on its way: a TypeError if an argument is no array, but Python's or another library's."""
+    """Explain an error that is being handled: TypeError for an argument of Python's or of another library."""
     for x in args:
         if is_foreign(x) or isinstance(x, (list, tuple, str)) or (x is args[0] and type(x).__module__ == "builtins"):
             raise not_an_array(owner, x)

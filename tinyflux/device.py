@@ -1,6 +1,6 @@
-"""gpu and cpu: where a model, its optimiser's state and its data lie; and whether the GPU can be used at all.
+"""gpu and cpu move models, their optimiser's state and data; gpu_status says whether the GPU can be used.
 
-What NumPy calculates on the GPU is calculated by CuPy. It is imported here, when it is first asked for.
+Arrays on the GPU are CuPy's, which is imported here when it is first needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class GPUNotAvailable(RuntimeError):
 def gpu(*trees: Any) -> Any:
     """A copy of a model, or of data, with every array on the GPU.
 
-    Arrays that lie there already stay as they are, and one that stands in several places remains one. An optimiser's
+    Arrays that are there already stay as they are; an array that stands in several places remains one. An optimiser's
     state is moved together with its model, `model, opt = flux.gpu(model, opt)`: it then belongs to the new model, with
     the same averages, step counts, rules and frozen parameters; the old model keeps the old state. Random numbers are
     drawn on the CPU as before.
@@ -123,7 +123,7 @@ def _to_gpu(x: Any) -> Any:
     return x if on_gpu(x) else cupy.asarray(x)
 
 
-# Whether the GPU can be used. Each fault is told with its remedy.
+# Whether the GPU can be used. Each message says what to do.
 
 _DOUBLE = """
 extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2; }
@@ -183,7 +183,7 @@ _EXTRAS = ["cuda13x", "cuda12x"]
 
 
 def _explained(shown: str, extra: str) -> str:
-    """What is missing, by the words of the error."""
+    """A message that names the missing library, if the error does."""
     libraries = (("nvrtc", "compiler NVRTC"), ("cublas", "library cuBLAS"), ("curand", "library cuRAND"))
     for word, library in libraries:
         if word in shown.lower():

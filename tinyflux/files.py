@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all, and opened for reading only where a file is what stands there."""
+"""Files that are written as a whole or not at all, and opened for reading only if they are regular files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Under `path` stands the old file or the new one, whatever happens in between. A symbolic link stays, and what it
     leads to is replaced; the new file has the mode of the old one, and its owner and group where that is allowed.
-    What processes have left beside it that were killed here is removed. A file that is still being written is locked.
+    Files that killed processes have left beside it are removed; one that is still being written is locked.
 
     Errors: OSError where the file can't be written, or where something other than a file stands at `path`.
     """
@@ -48,7 +48,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
-    """A file opened for reading; OSError for pipes and devices, of which opening or reading might never end."""
+    """A file opened for reading; OSError for pipes and devices, where opening or reading might never end."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
     try:
         _check_is_file(os.fstat(file.fileno()))
@@ -109,7 +109,7 @@ def _copy_access(old: os.stat_result, file: IO[bytes]) -> None:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove what was to replace `target` when its writer was killed: such a file is locked by nobody."""
+    """Remove the temporary files of writers that were killed: nobody locks them."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{16}}")
     with contextlib.suppress(OSError):
         for name in filter(pattern.fullmatch, os.listdir(target.parent)):

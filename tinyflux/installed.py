@@ -1,4 +1,4 @@
-"""What pip knows of this package: how to install an extra, and whether another project shares its import name.
+"""This package as pip sees it: how to install an extra, and whether another project has the same import name.
 
 The distribution is called tinyflux-nn. On the package index "tinyflux" is another project, a time-series database,
 whose files go into a folder `tinyflux`, too. This module imports nothing else of the package: it works even then.
@@ -46,8 +46,8 @@ def conflict() -> str:
     if not any(_lies_here(package) for package in others):
         return f"Another project is installed that is imported as tinyflux: {shown}. Only one can be: {remove}."
     return (
-        f"Another project has files in {FOLDER}, among those of {NAME}: {shown}. Remove it, and install {NAME} anew, "
-        f"of which it takes files along: {remove}, then pip install --force-reinstall --no-deps . in a clone."
+        f"Another project has files in {FOLDER}, among those of {NAME}: {shown}. Removing it removes "
+        f"some of ours, so install {NAME} again: {remove}, then pip install --force-reinstall --no-deps . in a clone."
     )
 
 

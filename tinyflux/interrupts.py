@@ -1,4 +1,4 @@
-"""What an interrupt can't split: an update of a model is made whole, or not at all.
+"""Changes that an interrupt can't split: an update of a model is made as a whole, or not at all.
 
 Ctrl-C, other signals, and `_thread.interrupt_main` raise their exceptions between two steps of Python code in the main
 thread: never within a call of a function written in C, and never in another thread. So what has to be whole is prepared

@@ -25,7 +25,7 @@ _VIEWS: tuple[type, ...] = (types.MappingProxyType, type({}.keys()), type({}.val
 
 
 def node_kind(cls: type) -> int:
-    """What instances of `cls` are in a tree: a leaf, a kind of node, or something that is carried along unopened."""
+    """What instances of `cls` are in a tree: leaves, a kind of node, or carried along unopened."""
     if cls in kinds:
         return kinds[cls]
     if is_array_type(cls):
@@ -63,7 +63,7 @@ def carried_along(cls: type) -> type:
 
 
 def attributes(node: Tree) -> MutableMapping[str, Any]:
-    """The attributes of an object by their names, in slots or not: what is put there becomes its attribute."""
+    """The attributes of an object, in slots or not, as a mapping that can be written to."""
     return _Attributes(node) if type(node) in slots_of else node.__dict__
 
 
@@ -104,7 +104,7 @@ def children(node: Tree) -> list[tuple[str, Any]]:
 
 
 def entries(node: Tree) -> tuple[Any, list[Any]]:
-    """What the children of a node can be replaced in (None for a tuple), and their keys there, in order."""
+    """The container in which a node's children can be replaced (None for a tuple), and their keys, in order."""
     kind = node_kind(type(node))
     inside = attributes(node) if kind == OBJECT else node if isinstance(node, (list, dict)) else None
     return inside, list(range(len(node)) if kind == SEQUENCE else inside or ())

@@ -78,7 +78,7 @@ class _Closed(TypeError):
 
 
 def _look_into(node: Tree) -> None:
-    """_Closed for a node with arrays that nothing could replace: a set, a generator, a list with attributes."""
+    """Raise _Closed for a node with arrays that can't be replaced: a set, a generator, a list with attributes."""
     kind = node_kind(type(node))
     if kind == CLOSED:
         inside = node.values() if isinstance(node, types.MappingProxyType) else node
@@ -89,7 +89,7 @@ def _look_into(node: Tree) -> None:
 
 
 def _refuse(tree: Tree) -> None:
-    """The error, with the place, for a tree in which a node stands below itself, or arrays where nothing finds them."""
+    """Raise the error, with the place, for a tree with a node below itself or with arrays that can't be replaced."""
     todo: list[tuple[str, Any, tuple[int, ...]]] = [("", tree, ())]
     while todo:
         path, node, above = todo.pop()
@@ -162,7 +162,7 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Any, buffers: bool = True) -> 
 
 
 def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, list[tuple[Any, Any]]]:
-    """A tree with `f(x)` for all that a gradient is taken for, and the layers with buffers, each with its place in it.
+    """A tree with `f(x)` in the place of all that is differentiated; and the layers with buffers, each with its copy.
 
     Those are the arrays except buffers, and floats in lists, tuples and dicts. An object's floats, and those in what it
     holds, are its configuration.
@@ -176,9 +176,9 @@ def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, list[t
 
 
 def _map_one(f: Callable[[Any], Any], node: Tree, stateful: list[tuple[Any, Any]] | None, data: bool = False) -> Any:
-    """`map` over one tree; given a list, it passes over buffers, and notes the objects that have some.
+    """`map` over one tree; given a list, it skips buffers, and appends each object that has some, with its copy.
 
-    Every gradient walks its model here: the loops do without calls where they can.
+    Every gradient walks its model here, so the loops avoid calls.
 
     Arguments:
         data: whether floats are leaves; they are none below an object.

@@ -45,7 +45,7 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
 
 
 def recorded_pullback(f: Callable[..., Any], args: tuple[Any, ...], tape: Tape) -> tuple[Any, Callable[[Any], Any]]:
-    """`pullback`, with a tape that may look at the very arrays that f was given."""
+    """`pullback` without copies of the arguments, which must not change."""
     return _recorded("pullback", f, args, tape, _with_way_back, [])
 
 
@@ -84,10 +84,10 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
 
 
 def evaluated(f: Callable[..., Any], args: tuple[Any, ...], undo: list[tuple[Any, ...]]) -> tuple[Any, Any]:
-    """`withgradient(f, *args)`; before f is called, what puts the state of layers back is noted in `undo`.
+    """`withgradient(f, *args)`, which also notes how to put the state of layers back.
 
     Arguments:
-        undo: an empty list, for functions with their arguments (see `interrupts.commit`).
+        undo: an empty list. Before f is called it is filled with calls for `interrupts.commit`.
     """
     return _recorded("gradient", f, args, Tape(), _with_gradient, undo)
 
@@ -129,14 +129,14 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     Dropout: f gets it as it is, and in the gradient stands None. Functions, strings, and an object's integers stay.
     The gradient of a model prints as the model, with the norm of each layer's part.
 
-    What is no derivative is an error, or nothing flows: complex numbers and arrays of other classes than NumPy's own
-    (masked arrays, np.matrix) are an error where they are met; through a cast to integers or booleans nothing flows. A
-    copy of a model, as by copy.deepcopy, is differentiated like the model.
+    Complex numbers and arrays of other classes than NumPy's own (masked arrays, np.matrix) are an error wherever they
+    are met. Through a cast to integers or booleans nothing flows. A copy of a model, as by copy.deepcopy, is
+    differentiated like the model.
 
-    Arrays may be changed in place inside f, as long as the gradient stays that of the values that were used. Of those
-    that are no arguments, small ones are copied where they are used; large ones (above 256 elements) are read-only from
-    then on until the gradient has been taken, so that NumPy refuses the change. CuPy's arrays have no such flag, and
-    the arguments' own arrays are not watched: f must not change these.
+    The gradient is that of the values that were used, even if f changes arrays in place later. Small arrays that are no
+    arguments are copied when they are used. Large ones (above 256 elements) are read-only from then on until the
+    gradient has been taken, so that NumPy refuses the change. CuPy's arrays have no such flag, and the arguments' own
+    arrays are not watched: f must not change these.
 
     Errors: ValueError for a loss that is no scalar; TypeError for an argument of integers or complex numbers, or
     without any floating-point array; NotImplementedError, with the remedy, for an operation without a rule;
@@ -201,7 +201,7 @@ def _recorded(
 
 
 def _boxed(args: tuple[Any, ...], tape: Tape) -> tuple[list[Any], Stateful]:
-    """The arguments with all that is differentiated in boxes, and the layers with buffers."""
+    """The arguments with boxes in the place of what is differentiated, and the layers with buffers."""
     boxes = []
     stateful: Stateful = []
     for i, x in enumerate(args):
@@ -261,9 +261,9 @@ def _putting_back(attributes: Any, name: str, value: Any) -> tuple[Any, ...]:
 
 
 def _keep_state(stateful: Stateful, tape: Tape) -> str:
-    """What copies of layers have put in the places of their buffers becomes the layers', without boxes of this tape.
+    """Give layers the buffers that their copies in the model of boxes have replaced.
 
-    Returns: what is wrong where several copies of one layer did so, else nothing.
+    Returns: an error message where several copies of one layer did so, else "".
     """
     changed: set[tuple[int, str]] = set()
     forked = ""
@@ -306,7 +306,7 @@ def _undifferentiable(which: str, x: Any) -> str:
 
 
 def _opened(y: Any, tape: Tape) -> Any:
-    """What f returned, without this tape's boxes."""
+    """The result of f without this tape's boxes."""
     if type(y) is Tracked:
         return y.value if y.tape is tape else y
     if isinstance(y, (tuple, list, dict)):
@@ -315,7 +315,7 @@ def _opened(y: Any, tape: Tape) -> Any:
 
 
 def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], keep: bool) -> Any:
-    """Sweep, and put what arrived at the leaves into the places of the boxes."""
+    """Sweep, and put the cotangents of the leaves into the places of the boxes."""
     found: list[Any] = [None] * tape.leaf_count
     if type(y) is Tracked and y.tape is tape and y.dtype.kind == "f":
         found = sweep(tape, y.index, cotangent, keep)

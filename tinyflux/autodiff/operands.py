@@ -1,7 +1,7 @@
-"""What an operation is given besides boxes: real numbers, and arrays that stay as they are until the sweep.
+"""Arguments that are not boxes: they must be real numbers, and keep their values until the sweep.
 
-A pullback looks at the arguments of its operation long after that was done. An array in no box could have been changed
-in place by then: so the tape keeps a copy of a small one, and a large one is read-only until the gradient is there.
+A pullback reads the arguments of its operation long after the operation was done. By then an array could have been
+changed in place. So the tape copies small ones, and makes large ones read-only until the gradient has been taken.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ..arrays import on_gpu
 SMALL = 256  # elements; a copy costs no more than locking does, and a loop over time may keep thousands
 REAL = "tinyflux differentiates real numbers. Write the real and the imaginary part as two arrays."
 
-# Whose memory NumPy makes writeable again: its own, and what Python lends; not that of a torch tensor or a pickle.
+# The owners whose memory NumPy can make writeable again: itself, and Python; not a torch tensor or a pickle.
 _LENDERS = (type(None), memoryview, mmap.mmap)
 
-# The classes of arguments that need no look: numbers, and what an index or an option may be.
+# Classes of arguments that need no check: numbers, indices and options.
 SIMPLE = frozenset(
     {float, int, bool, str, type(None), slice, types.EllipsisType, np.dtype, type, np.bool_}
     | {cls for cls in np.sctypeDict.values() if issubclass(cls, (np.floating, np.integer))}
@@ -29,12 +29,12 @@ SIMPLE = frozenset(
 
 
 class _Thread(threading.local):
-    """What is going on in a thread.
+    """The state of a thread.
 
     Attributes:
-        depth: how many functions are being recorded, each called by the one before.
-        busy: whether a gradient is being taken, which goes on when the function has been recorded.
-        locked: the arrays that are read-only so long, in the order of locking.
+        depth: how many functions are being recorded, one inside the other.
+        busy: whether a gradient is being taken: a function is recorded, or its tape swept.
+        locked: the arrays that are read-only meanwhile, in the order of locking.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ thread = _Thread()
 
 
 def is_foreign(x: Any) -> bool:
-    """Whether an array is of a class that isn't NumPy's own: what it means by its operations is not known here."""
+    """Whether an array is of a class that isn't NumPy's own, whose operations may mean something else."""
     return isinstance(x, np.ndarray) and type(x) is not np.ndarray and type(x) is not np.memmap
 
 
@@ -58,13 +58,13 @@ def foreign(cls: type) -> str:
 
 
 def kept(name: str, x: Any, copies: dict[int, Any] | None, eager: bool) -> Any:
-    """An argument in no box, as the tape keeps it.
+    """An argument that is no box, as the tape keeps it.
 
     Arguments:
-        name: the operation's, for errors.
-        x: what was given.
-        copies: None, or where copies of large arrays are collected for a sweep that nobody knows the time of.
-        eager: whether the operation calculates; one that is only recorded for a compiler needs its own arrays.
+        name: the operation's name, for errors.
+        x: the argument.
+        copies: None, or the copies of large arrays by their ids, where the sweep may come at any time.
+        eager: False where the operation is only recorded for a compiler, which needs the arrays themselves.
 
     Errors: TypeError for complex numbers, and arrays of other classes than NumPy's.
     """
@@ -87,12 +87,12 @@ def kept(name: str, x: Any, copies: dict[int, Any] | None, eager: bool) -> Any:
 
 
 def _on_gpu(x: Any, copies: dict[int, Any] | None) -> Any:
-    """Arrays there can't be locked."""
+    """The same for an array on the GPU, which can't be locked."""
     return x.copy() if x.size <= SMALL or copies is not None else x
 
 
 def _copied(x: Any, copies: dict[int, Any]) -> Any:
-    """A copy of a large array; the same one as before, if it is as it was then."""
+    """A copy of a large array: the earlier copy, if the array hasn't changed since."""
     known = copies.get(id(x))
     if known is None or known[1].tobytes() != x.tobytes():
         copies[id(x)] = known = x, x.copy("K")
@@ -100,9 +100,9 @@ def _copied(x: Any, copies: dict[int, Any]) -> Any:
 
 
 def _locked(x: Any) -> bool:
-    """Whether a large array is read-only now, until the thread's outermost gradient has been taken.
+    """Make a large array read-only until the thread's outermost gradient has been taken, and what it is a view of.
 
-    So is what it is a view of. It isn't where NumPy could not make it writeable again.
+    Returns: whether it is read-only now. It stays writeable where NumPy could not undo it.
     """
     locked = thread.locked
     flags, base = x.flags, x.base

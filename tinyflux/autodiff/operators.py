@@ -28,13 +28,13 @@ _CHANGING = {np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, n
 
 
 def changes(function: Any) -> bool:
-    """Whether a function of NumPy's, or a ufunc's method, is there to change an array in place."""
+    """Whether a NumPy function, or the method of a ufunc, changes an array in place."""
     is_method = isinstance(getattr(function, "__self__", None), np.ufunc)
     return function in _CHANGING or (is_method and function.__name__ == "at")
 
 
 def outer(a: Any, b: Any) -> tuple[Any, Any]:
-    """Two arrays in shapes in which an operation has every element of a meet every element of b."""
+    """Two arrays in shapes that broadcast: every element of a meets every element of b."""
     return np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b
 
 
@@ -58,7 +58,7 @@ def _reduction(function: Callable[..., Any]) -> Any:
 
 
 class ArrayOperators:
-    """What NumPy arrays can do besides being arguments of functions; `_apply(function, args, kwargs)` does it."""
+    """The operators and methods of NumPy arrays, each a call of `_apply(function, args, kwargs)`."""
 
     __slots__ = ()
     _apply: Callable[..., Any]

@@ -1,4 +1,4 @@
-"""Cotangents of parts of an array, put together in one array when the sweep reaches it."""
+"""Cotangents of parts of an array, which become one array when the sweep reaches it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def _is_basic(index: Any) -> bool:
 
 
 class Pieces:
-    """The cotangents of some parts of an array, which stand for its own while the sweep adds them up.
+    """The cotangent of an array as a list of pieces, while the sweep adds them up.
 
-    A loop over n rows then makes n rows, not n arrays of n rows. Once the pieces have as many elements as the array,
-    they are put together, and so never need much more memory than it.
+    So the gradient of a loop over n rows is n rows, not n arrays of n rows. Pieces with as many elements as the array
+    become an array at once: they never take much more memory than it.
 
     Arguments:
-        x: the array, in no box: of it the shape, the dtype and the device are looked at.
-        index: where the part is that `piece` is the cotangent of.
+        x: the array, not a box. Only its shape, dtype and device matter.
+        index: the part of x that `piece` is the cotangent of.
     """
 
     __slots__ = ("dtype", "held", "indices", "pieces", "rest", "shape", "x")
@@ -67,7 +67,7 @@ class Pieces:
         return self
 
     def added_to(self, before: Any) -> Any:
-        """The sum with what came before, pieces or an array; that grows to be it."""
+        """The sum with an earlier cotangent, an array or pieces; earlier pieces are extended."""
         if type(before) is not Pieces:
             return self + before
         before.indices += self.indices

@@ -15,7 +15,7 @@ from .tape import Tracked, apply
 
 
 def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, rows: Sequence[int] = ()) -> Any:
-    """Tell how a function is differentiated.
+    """Declare how a function is differentiated.
 
     Arguments:
         function: a NumPy ufunc or function, a SciPy ufunc, or any function of yours that returns an array or a NumPy
@@ -24,8 +24,8 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
             cotangent of the result y = function(*arguments, **options); None where no gradient flows. Written in NumPy
             functions, a pullback can itself be differentiated. For a function of NumPy's or SciPy's with one argument
             `rule(function)` is a decorator of the pullback.
-        rows: the positions of the arguments of which each row, along the first axis, leads to a row of the result by
-            itself, whatever the others are; large arrays are then worked through in blocks. Ufuncs need no such word.
+        rows: the positions of arguments whose rows, along the first axis, each give a row of the result, independently
+            of the other rows. Large arrays are then worked through in blocks. Ufuncs don't need it.
 
     Returns: the function to call: NumPy's own, or for a function of yours one that records itself.
 

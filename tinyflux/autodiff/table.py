@@ -1,4 +1,4 @@
-"""The table of rules: how each function is differentiated, and what it is called with."""
+"""The table of rules: how each function is differentiated, and how its calls are read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Rule:
         together: Callable[..., Any] | None = None,
     ) -> None:
         self.pullbacks = pullbacks  # by position of the argument; None where no gradient flows
-        self.together = together  # or one for any number of arguments, which is told the positions of those it is for
+        self.together = together  # or one for any number of arguments, called with the positions that are wanted
         self.sequence = sequence  # the first argument is a sequence of arrays
         self.rows = rows or (isinstance(function, np.ufunc) and function.signature is None)  # see large.py
         self.call = (lambda *arrays, **options: function(arrays, **options)) if sequence else function
@@ -63,7 +63,7 @@ def is_scipys(function: Any) -> bool:
 
 
 def by_name(signature: inspect.Signature, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What was given to a function, by the names of its parameters."""
+    """The arguments of a call by the names of the parameters."""
     given = dict(signature.bind(*args, **kwargs).arguments)
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -80,7 +80,7 @@ def unknown_option(function: Any, name: str, option: Any, known: Sequence[str]) 
 
 
 def name_of(function: Any) -> str:
-    """A function as users write it: `np.linalg.det`, `scipy.special.erf`."""
+    """The name of a function as users write it: `np.linalg.det`, `scipy.special.erf`."""
     owner = getattr(function, "__self__", None)
     if isinstance(owner, np.ufunc):
         return f"{name_of(owner)}.{function.__name__}"
@@ -99,6 +99,6 @@ def signature_of(function: Any) -> inspect.Signature | None:
 
 
 def options_of(pullback: Callable[..., Any] | None) -> tuple[str, ...]:
-    """The options that a pullback understands: its parameters with a default."""
+    """The options of a pullback: its parameters with a default."""
     parameters = inspect.signature(pullback).parameters.values() if pullback else ()
     return tuple(p.name for p in parameters if p.default is not p.empty)

@@ -170,7 +170,7 @@ def _apply_unlisted(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) 
 
 
 def _refuse_mixture(values: Sequence[Any], error: TypeError) -> None:
-    """Say it where an operation failed because its arrays lie on different devices."""
+    """Raise MixedDevices if an operation failed because its arrays lie on different devices."""
     arrays = [plain(x) for x in values if is_array(x)]
     if differ(arrays) and not isinstance(error, MixedDevices):
         raise MixedDevices(
@@ -179,7 +179,7 @@ def _refuse_mixture(values: Sequence[Any], error: TypeError) -> None:
 
 
 def _compose(function: Any, definition: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Call a function as it is written in others; options that say nothing (None) are allowed, others are an error."""
+    """Call the definition of a function in others; an option that it lacks must be None."""
     try:
         return definition(*args, **kwargs)
     except TypeError:
@@ -210,7 +210,7 @@ def plain(x: Any) -> Any:
 
 
 def unboxed(x: Any) -> Any:
-    """What is left of a box whose gradient has been taken: its value, a constant."""
+    """The value of a box whose gradient has been taken; by now it is a constant."""
     while type(x) is Tracked and x.tape.ended:
         x = x.value
     return type(x)([unboxed(item) for item in x]) if type(x) in (list, tuple) else x
@@ -282,7 +282,7 @@ class Tracked(ArrayOperators):
         self.tape = tape
         self.index = index
 
-    # What NumPy asks of a box.
+    # NumPy's protocols.
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is not None:
@@ -331,7 +331,7 @@ class Tracked(ArrayOperators):
         return format(plain(self), spec)
 
     def _constant(self, conversion: str) -> Any:
-        """What is left of it for a conversion that would lose a gradient, if none is being taken any more."""
+        """The value, for a conversion that would lose the gradient while one is being taken."""
         if self.tape.ended:
             return unboxed(self)
         raise TypeError(_TO_NUMBER.format(conversion))
@@ -359,7 +359,7 @@ class Tracked(ArrayOperators):
             raise TypeError(f"astype: complex numbers were asked for, but {REAL}")
         if kind == "f":
             return super().astype(dtype)
-        return plain(self).astype(dtype)  # whole numbers and booleans: steps, flat wherever they have a slope
+        return plain(self).astype(dtype)  # to integers and booleans: steps, of slope 0
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self._constant("pickle").__reduce_ex__(protocol)

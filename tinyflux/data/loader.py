@@ -118,7 +118,7 @@ class DataLoader(Generic[T]):
 
 
 def is_plain_loader(data: Any) -> TypeGuard[DataLoader[Any]]:
-    """Whether batches of `data` are known by its `order` alone: it is a DataLoader that no subclass iterates anew."""
+    """Whether `order` alone determines the batches of `data`: a DataLoader whose class doesn't redefine iteration."""
     return isinstance(data, DataLoader) and type(data).__iter__ is DataLoader.__iter__
 
 
@@ -158,7 +158,7 @@ def _samples(data: Any) -> int:
 
 
 def _arrays_of(x: Any) -> str:
-    """How to give what isn't an array; a sentence with a space before it, or nothing."""
+    """A sentence on what to give instead of `x`, with a space before it, or ""."""
     if isinstance(x, list) and x and all(map(is_array, x)):
         return " Give a tuple: DataLoader((x, y))."
     if isinstance(x, Iterator):

@@ -20,7 +20,7 @@ tanh = np.tanh
 
 
 def with_pullback(*pullbacks: Callable[..., Any] | None, rows: Sequence[int] = (0,)) -> Callable[[Any], Any]:
-    """`rule` as a decorator of the function that is differentiated; by default it treats each row by itself."""
+    """`rule` as a decorator; by default the function treats each row by itself."""
     return lambda function: rule(function, *pullbacks, rows=rows)
 
 

@@ -79,7 +79,7 @@ class Chain(Layer):
 
 
 def _joined(layer: Any, *arrays: Array) -> str:
-    """A note to what a connection raised: what it was called with."""
+    """A note for an error in a connection: its arguments."""
     name, given = written(layer.connection), ", ".join(map(shown, arrays))
     return f"{type(layer).__name__}: its connection, {name}, was called with {given}."
 

@@ -33,7 +33,7 @@ class Layer:
 
 
 def attributes(layer: Layer) -> list[str]:
-    """The attributes of a layer that no constructor made: of a gradient in which something is None, say."""
+    """The attributes of a layer that no constructor could have made, such as a gradient with None in it."""
     return [f"{name}={f'{x.dtype}{list(x.shape)}' if is_array(x) else written(x)}" for name, x in vars(layer).items()]
 
 
@@ -50,7 +50,7 @@ def _norm(x: Any) -> str:
 
 
 def _rows(x: Any, indent: str, comma: str, noted: Callable[[Any], str]) -> Iterator[tuple[str, str]]:
-    """Lines of code, each with a note of what it stands for."""
+    """Lines of code, each with a note."""
     note = noted(x)
     parts = x._parts() if isinstance(x, Layer) else []
     if all(isinstance(part, str) for part in parts):
