@@ -23,7 +23,7 @@ WARMUP = 3  # steps before a capture, as PyTorch's documentation has it
 def tinyflux(cell: Cell, batches: Batches) -> Contender:
     """Steps as `train` makes them there."""
     import tinyflux as flux
-    from tinyflux.optimise.kernels.watch import FiniteLossGuard
+    from tinyflux.optimise.kernels.loss_guard import FiniteLossGuard
     from tinyflux.training.cuda import Gradient
 
     model, opt = flux.gpu(*_tinyflux(cell))

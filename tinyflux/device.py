@@ -12,7 +12,7 @@ from typing import Any
 from . import tree
 from .arrays import on_gpu, to_numpy
 from .installed import pip_install
-from .optimise.state import OptimiserState, belongs, carried_over, holds_state
+from .optimise.state import OptimiserState, belongs, copied_state, holds_state
 
 
 class GPUNotAvailable(RuntimeError):
@@ -102,7 +102,7 @@ def _moved(caller: str, trees: tuple[Any, ...], move: Callable[[Any], Any]) -> A
     for x in trees:
         if isinstance(x, OptimiserState):
             model = new[id(owners[id(x)])]
-            new[id(x)] = x if belongs(x, model) else carried_over(x, model, move)
+            new[id(x)] = x if belongs(x, model) else copied_state(x, model, move)
     return tuple(new[id(x)] for x in trees) if len(trees) != 1 else new[id(trees[0])]
 
 

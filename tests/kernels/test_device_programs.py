@@ -11,7 +11,7 @@ from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray, root
 from tests.support.program_cases import CASES, FUNCTIONS, arrays
 from tinyflux.compile.backends.cuda import kernels
-from tinyflux.optimise.kernels import watch
+from tinyflux.optimise.kernels import loss_guard
 from tinyflux.training import cuda as gradient
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leakyrelu", "elu", "gelu", "swish", "softplus", "softmax"]
@@ -77,7 +77,7 @@ def test_the_calls_of_a_step():
     model, batch = flux.gpu(models.build("4LS"), (x, y))
     compiled = gradient.Gradient(lambda m, x, y: flux.mse(m(x), y), model, True)
     opt = flux.setup(flux.Descent(), model)
-    updates = watch.FiniteLossGuard(opt, model)
+    updates = loss_guard.FiniteLossGuard(opt, model)
     for _ in range(2):
         cuda_shim.launches.clear()
         cuda_shim.products.clear()

@@ -13,7 +13,7 @@ from tests.support.cuda_shim import ShimError
 from tests.support.device_standin import DeviceArray, counted
 from tests.support.kernel_cases import RULES, Comparison
 from tinyflux.optimise.kernels import kernel_step, launch, source
-from tinyflux.optimise.schedules import Scheduled
+from tinyflux.optimise.scheduled import Scheduled
 
 pytestmark = pytest.mark.usefixtures("cupy")
 ADAM = RULES[0]

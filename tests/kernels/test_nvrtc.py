@@ -18,7 +18,7 @@ from tests.support.kernel_cases import CHAINS, RULES
 from tests.support.program_cases import CASES, FUNCTIONS, arrays
 from tinyflux.installed import pip_install
 from tinyflux.optimise.kernels import source
-from tinyflux.optimise.schedules import Scheduled, at
+from tinyflux.optimise.scheduled import Scheduled, at
 from tinyflux.training.cuda import Gradient
 
 ARCHITECTURES = ["sm_75", "sm_80", "sm_90"]

@@ -11,7 +11,7 @@ from tests.support import cuda_shim
 from tests.support.device_standin import counted
 from tests.support.kernel_cases import plant
 from tinyflux import device
-from tinyflux.optimise.kernels import watch
+from tinyflux.optimise.kernels import loss_guard
 
 STEP = flux.schedules.Step(0.1, every=3, gamma=0.5)
 RULES = [
@@ -149,13 +149,13 @@ def test_nothing_comes_of_a_loss_that_is_not_finite(rule, at, bad, order, monkey
 @pytest.mark.parametrize("room", [1, 3])
 @every_rule
 def test_more_losses_than_there_is_room_for(rule, room, monkeypatch):
-    monkeypatch.setattr(watch, "ROOM", room)
+    monkeypatch.setattr(loss_guard, "ROOM", room)
     assert reads(rule, SCALES, range(7)) == -(-7 // room)
     check_stopped(rule, math.nan, 4)
 
 
 def test_losses_are_read_after_a_while(monkeypatch):
-    monkeypatch.setattr(watch, "SECONDS", -1.0)
+    monkeypatch.setattr(loss_guard, "SECONDS", -1.0)
     assert reads(RULES[0], SCALES, range(7)) == 7
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .rule import Rule, State, applied, check_arrays, check_numbers, check_rule, initial, inner_rules, kind_of, number
-from .schedules import Scheduled, at
+from .scheduled import Scheduled, at
 
 
 @dataclass(frozen=True, init=False)

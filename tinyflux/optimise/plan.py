@@ -20,7 +20,7 @@ from .kernels import kernel_step
 from .kernels.native import BlockwiseStep
 from .modifiers import split
 from .rule import is_ours
-from .schedules import Scheduled
+from .scheduled import Scheduled
 
 BLOCK_BYTES = 1 << 18  # of one array stepped at once: what a rule needs of such blocks stays in the cache
 IN_PLACE = 16  # blocks; a group of so many is stepped in its place, by several cores

@@ -15,22 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import is_number, shown
-from .rule import (
-    KINDS,
-    Rule,
-    State,
-    applied,
-    check_arrays,
-    check_fields,
-    check_number,
-    check_numbers,
-    check_rates,
-    fields,
-    initial,
-    is_rule,
-    number,
-    with_fields,
-)
+from .rule import KINDS, check_fields, check_rates, number
 
 __all__ = [
     "Constant",
@@ -357,68 +342,3 @@ def _remaining(t: Any, over: Any) -> Any:
 def _cosine(share: Any) -> Any:
     """Half a cosine: 1 where the whole way is still to go, 0 at its end."""
     return number(0.5 * (1 - np.cos(np.pi * share)))
-
-
-@dataclass(frozen=True)
-class Scheduled(Rule):
-    """A rule with functions of the step among its hyperparameters; `setup` makes it of such a rule."""
-
-    rule: Any
-
-    def __repr__(self) -> str:
-        return repr(self.rule)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "rule":
-            raise AttributeError(name)
-        return getattr(self.rule, name)
-
-    @property
-    def whole(self) -> str | None:  # type: ignore[override]
-        return getattr(self.rule, "whole", None)
-
-    def init(self, x: Any) -> State:
-        return (*initial(at(self.rule, 0), x), 0)  # the steps made
-
-    def check_arrays(self, given: State) -> None:
-        check_arrays(self.rule, given)
-
-    def check_numbers(self, given: State) -> None:
-        *own, t = given
-        check_number(t, count=True)
-        check_numbers(at(self.rule, t), tuple(own))
-
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
-        *own, t = state
-        new, delta = applied(at(self.rule, t), tuple(own), x, g)
-        return (*new, t if delta is None else t + 1), delta  # while gradients are gathered no step is made
-
-
-def at(x: Any, t: Any, ours: bool = True) -> Any:
-    """A rule with numbers in the place of its schedules: those for the step after t steps.
-
-    Arguments:
-        ours: whether `x` stands in a rule of the library; in a user's, a function that is no record may be anything.
-    """
-    if isinstance(x, tuple):
-        return tuple([at(item, t, ours) for item in x])
-    if is_rule(x):
-        return with_fields(x, {name: at(value, t, isinstance(x, Rule)) for name, value in fields(x).items()})
-    return _float(number(x(t))) if _is_schedule(x, ours) else x
-
-
-def scheduled(x: Any, ours: bool = True) -> bool:
-    """Whether a schedule stands anywhere in a rule."""
-    if isinstance(x, tuple):
-        return any(scheduled(item, ours) for item in x)
-    if is_rule(x):
-        return any(scheduled(value, isinstance(x, Rule)) for value in fields(x).values())
-    return _is_schedule(x, ours)
-
-
-def _is_schedule(x: Any, ours: bool) -> bool:
-    return isinstance(x, Schedule) or (ours and callable(x))
-
-
-def _float(x: Any) -> Any:
-    return float(x) if isinstance(x, int) else x

@@ -29,7 +29,7 @@ from .flat import buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import size_of_state
 from .plan import Layout, Leaf, Plan
 from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unknown, with_fields
-from .schedules import Scheduled, at, scheduled
+from .scheduled import Scheduled, at, scheduled
 from .step import step_all
 
 
@@ -150,7 +150,7 @@ def holds_state(node: Any) -> bool:
     return isinstance(node, OptimiserState) or any(holds_state(child) for _, child in tree.children(node))
 
 
-def carried_over(opt: OptimiserState, model: Any, move: Callable[[Any], Any]) -> OptimiserState:
+def copied_state(opt: OptimiserState, model: Any, move: Callable[[Any], Any]) -> OptimiserState:
     """A state like `opt` for `model`, a copy of `opt`'s model: with the same rules, averages, numbers and flags.
 
     Arguments:

@@ -21,7 +21,7 @@ from . import subnormal
 from .kernels.native import BlockwiseStep
 from .plan import Group, Head, Plan
 from .rule import applied, doesnt_fit
-from .schedules import at
+from .scheduled import at
 
 Change = tuple[Any, ...]  # a function and its arguments: see `commit`
 

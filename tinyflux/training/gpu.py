@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arrays import on_gpu
 from ..data.loader import is_plain_loader
-from ..optimise.kernels.watch import FiniteLossGuard
+from ..optimise.kernels.loss_guard import FiniteLossGuard
 from ..optimise.state import OptimiserState
 from ..optimise.step import Change
 from .engines import PlainEngine, Updates

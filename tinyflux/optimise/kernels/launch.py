@@ -12,7 +12,7 @@ import numpy as np
 from ...arrays import MOVE, device_of, on_gpu
 from ...interrupts import commit
 from ..rule import number_like
-from ..schedules import Scheduled, at
+from ..scheduled import Scheduled, at
 from .source import TYPES, parts, rates_of, source_of
 
 THREADS = 256  # of a block, as in step.cuh
@@ -53,7 +53,7 @@ class KernelStep:
         self._buffers = (x, *arrays)
         self._sizes = [stop - start for start, stop in itertools.pairwise(starts)]
         self._known = tuple(numbers)  # the state's numbers as they were given, or last read
-        self._moved = False  # whether the device has moved them on since
+        self._stale = False  # whether the device has moved them on since
         self._rule, self._t = rule, None  # the steps launched, where a schedule asks for them
         if isinstance(rule, Scheduled):
             self._rule, self._t = rule.rule, numbers[-1]
@@ -64,8 +64,8 @@ class KernelStep:
             self._kernel, most = _compiled(source, x.data.device_id)
             self._blocks = min(most, _blocks(starts[0], starts[-1], ALIGNMENT // x.itemsize))
             self._starts = on_device(starts, np.int64)
-            self._rates = _there(rates_of(rules))
-            self._numbers_there = on_device(numbers, np.float64)
+            self._rates = _rates_there(rates_of(rules))
+            self._device_numbers = on_device(numbers, np.float64)
             self._ticket = on_device([0], np.uint32)
         self._count = np.int32(len(self._sizes))
         self._tables: dict[tuple[int, ...], Any] = {}
@@ -99,9 +99,9 @@ class KernelStep:
         device = self._buffers[0].device
         with device:
             self._follow_schedules()
-        numbers = (self._rates[1], self._numbers_there, self._ticket)
+        numbers = (self._rates[1], self._device_numbers, self._ticket)
         inputs = (*self._buffers, table, self._starts, self._count, *numbers, *watch)
-        self._moved = True  # as far as anybody knows
+        self._stale = True  # as far as anybody knows
         counted = [] if self._t is None else [(setattr, self, "_t", self._t + 1)]
         launched = (self._kernel, (self._blocks,), (THREADS,), inputs)
         return [(device.__enter__,), launched, (device.__exit__, None, None, None), *counted]
@@ -109,11 +109,11 @@ class KernelStep:
     @property
     def numbers(self) -> tuple[Any, ...]:
         """The numbers of the rule's state; reading them waits for the device if a step was made since the last time."""
-        if self._moved:
-            values = self._numbers_there.tolist() if self._numbers_there.size else []
+        if self._stale:
+            values = self._device_numbers.tolist() if self._device_numbers.size else []
             self._known = tuple([number_like(old, new) for old, new in zip(self._known, values, strict=True)])
             self._t = None if self._t is None else self._known[-1]  # a watched step may not have been made
-            self._moved = False
+            self._stale = False
         return self._known
 
     def can_watch(self, loss: Any) -> bool:
@@ -125,7 +125,7 @@ class KernelStep:
         """Bring the hyperparameters of this step to the device, if they are others than those of the last."""
         rates = self._rates[0] if self._t is None else rates_of(parts(at(self._rule, self._t)))
         if rates != self._rates[0]:
-            self._rates = _there(rates)
+            self._rates = _rates_there(rates)
 
     def _fitting(self, g: Any, size: int) -> Any:
         """A gradient as the kernel reads it."""
@@ -166,7 +166,7 @@ def _blocks(start: int, stop: int, lanes: int) -> int:
     return max(1, -(-vectors // THREADS))
 
 
-def _there(rates: Sequence[float]) -> tuple[Sequence[float], Any]:
+def _rates_there(rates: Sequence[float]) -> tuple[Sequence[float], Any]:
     """Hyperparameters, and the same on the current device."""
     return rates, on_device(rates, np.float64)
 

@@ -16,7 +16,7 @@ from ... import cores
 from .. import subnormal
 from ..hyperparameters import floats
 from ..rule import stepped
-from ..schedules import Scheduled, at
+from ..scheduled import Scheduled, at
 
 NATIVE = 64  # blocks, 16 MB; from so many on, compiling the step is soon made up for
 
