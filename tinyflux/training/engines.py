@@ -26,7 +26,6 @@ from ..interrupts import calls, exhaust
 from ..optimise.checks import refuse_nothing
 from ..optimise.state import OptimiserState, planned
 from ..optimise.step import Change, step_all
-from ..tree import leaves
 from .report import report_once
 
 Updates = Generator[list[float], None, Any]
@@ -104,14 +103,14 @@ def choose_engines(
     """The engine for a training, and after it the one that goes on where it can't."""
     if not isinstance(compile, bool) and compile != "auto":
         raise ValueError(f"train: expected compile to be True, False or 'auto', got {compile!r}.")
-    if any(map(on_gpu, leaves(model))):
+    steady = isinstance(data, (list, tuple)) or is_plain_loader(data)
+    if on_gpu(opt._leaves[0].view):
         from .gpu import GpuEngine
 
-        steady = isinstance(data, (list, tuple)) or is_plain_loader(data)
         return [GpuEngine(loss, model, opt, compile, steady)]
     plain = PlainEngine(loss, model, opt, native=compile is not False and opt.native)
     if compile is False:
         return [plain]
     from .native import NativeEngine
 
-    return [NativeEngine(loss, model, opt, compile is True, plain), plain]
+    return [NativeEngine(loss, model, opt, compile is True, steady, plain), plain]

@@ -60,7 +60,7 @@ class Iteration(Program):
             plan = analysed(nodes, order) if size is not None and size > BLOCK else None
             if plan is not None and any(r.node in plan.axis for r in results):
                 plan = None
-            self.program = "\n".join(written(nodes, [total]))
+            self._text = lambda total=total: "\n".join(written(nodes, [total]))
             if total.op == "input" or total.op == "view":
                 total = program.elementwise("positive", [total], total.dtype)
             schedule = planned(results, total, plan, recording.demands)
@@ -69,10 +69,15 @@ class Iteration(Program):
         self._library = Library(self.source)
         self._inputs = len(trace.recording.inputs)
         self._known: tuple[list[Any], list[int], list[Any]] = ([], [], [])
+        self._data: list[Any] = []
         self._order_slot = order.params
         slots = {r.pointer for r in results}
         own = {id(leaf.view) for leaf in opt._leaves}
         self._own_state = [i for i, slot in enumerate(self._model_slots) if slot in slots and id(leaves[i]) not in own]
+
+    @property
+    def program(self) -> str:  # type: ignore[override]  # made when it is asked for
+        return self._text()
 
     def _record(
         self, loss: Any, model: Any, data: Any, size: int | None
@@ -130,8 +135,8 @@ class Iteration(Program):
         return tree.leaves(model)
 
     def release(self) -> None:
-        """Let go of the model and the data of the last run."""
-        self.model, self._known = [], ([], [], [])
+        """Let go of the data of the last run."""
+        self.model, self._data = [], []
 
     def run(self, data: Any, order: Any) -> Any:
         """Make iterations.
@@ -159,19 +164,23 @@ class Iteration(Program):
 
     def _addresses(self, data: Sequence[Any]) -> tuple[list[int], list[Any]]:
         """The addresses of all inputs but the scalars, found anew only for other arrays; and what has to stay alive."""
-        given = [*self.model, *data, *self._captured]
+        given = [*self.model, *self._captured]
         known, addresses, arrays = self._known
         if len(known) != len(given) or not all(map(operator.is_, given, known)):
             arrays = [contiguous(x) for x in given]
-            first = self._order_slot + 1
-            slots = [*self._model_slots, *range(first, first + len(data)), *self._captured_slots]
             addresses = [0] * self._inputs
-            for slot, x in zip(slots, arrays):
+            for slot, x in zip([*self._model_slots, *self._captured_slots], arrays):
                 addresses[slot] = address(x)
             for leaf, i, slot in self._update.states:
                 addresses[slot] = address(leaf.arrays[i])
             copied = any(x is not y for x, y in zip(arrays, given))
-            self._known = ([] if copied else given), addresses, arrays
+            self._known, self._data = (([] if copied else given), addresses, arrays), []
+        if len(data) != len(self._data) or not all(map(operator.is_, data, self._data)):
+            batch = [contiguous(x) for x in data]
+            first = self._order_slot + 1
+            addresses[first : first + len(data)] = map(address, batch)
+            self._data = [] if any(x is not y for x, y in zip(batch, data)) else batch
+            return addresses, [arrays, batch]
         return addresses, arrays
 
     def _iterate(self, table: Any, arena: int, order: Any, losses: Any) -> int:

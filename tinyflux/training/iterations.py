@@ -52,7 +52,7 @@ class Iterations:
         rules = settings(opt)
         others += [function for _, (_, schedules), _ in rules for function in schedules]
         form = (size, signature(samples, [], others, True), signature(model, leaves, others, True))
-        self._refuse_parameters(arrays, leaves, opt)
+        self.refuse_parameters(arrays, leaves, opt)
         look = lambda: self.programs.guards(loss, *others)  # noqa: E731
         program: Iteration = self.programs.find(
             (*form, _tied(leaves), rules, id(model)),
@@ -63,7 +63,7 @@ class Iterations:
         program.model = program.with_own_state(model, leaves)
         return program
 
-    def _refuse_parameters(self, arrays: list[Any], leaves: list[Any], opt: OptimiserState) -> None:
+    def refuse_parameters(self, arrays: list[Any], leaves: list[Any], opt: OptimiserState) -> None:
         """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
         if len(arrays) == len(self._apart) and all(map(operator.is_, arrays, self._apart)):
             return
@@ -81,6 +81,8 @@ class Iterations:
 
 
 def _tied(leaves: Sequence[Any]) -> tuple[int, ...]:
-    """For each array of a model the first place where it stands."""
+    """For each array of a model the first place where it stands; nothing if none stands in two."""
+    if len(set(map(id, leaves))) == len(leaves):
+        return ()
     first: dict[int, int] = {}
     return tuple([first.setdefault(id(x), i) for i, x in enumerate(leaves)])

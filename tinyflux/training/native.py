@@ -11,6 +11,7 @@ import numpy as np
 from .. import tree
 from ..compile.backends.c.build import find_compiler
 from ..compile.backends.c.library import contiguous
+from ..compile.traced import signature
 from ..data import DataLoader
 from ..optimise.state import OptimiserState
 from .engines import PlainEngine, Updates
@@ -24,25 +25,36 @@ class NativeEngine:
 
     Arguments:
         required: raise where something can't be compiled; otherwise leave the rest to the plain engine.
+        steady: whether nothing of the user's runs when the next item is fetched, which might change the model.
         plain: the engine that goes on then.
     """
 
     def __init__(
-        self, loss: Callable[..., Any], model: Any, opt: OptimiserState, required: bool, plain: PlainEngine
+        self,
+        loss: Callable[..., Any],
+        model: Any,
+        opt: OptimiserState,
+        required: bool,
+        steady: bool,
+        plain: PlainEngine,
     ) -> None:
         self._loss, self._model, self._opt = loss, model, opt
-        self._required, self._plain = required, plain
+        self._required, self._steady, self._plain = required, steady, plain
         self._iterations = opt._programs.setdefault("native", Iterations())
         self._since = None if required else self._iterations.programs.made
 
     def updates(self, data: Iterable[Any], budget: Callable[[], int]) -> Updates:
         if isinstance(data, DataLoader):
             return (yield from self._pass(data, budget))
+        latest: Iteration | None = None
+        kind: Any = None
         items = iter(data)
         for item in items:
-            program = self._program(item, None)
+            before, kind = kind, _kind(item)
+            program = self._program(item, None, latest if kind == before else None)
             if program is None:
                 return itertools.chain([item], items)
+            latest = program if self._steady and budget() > 1 else None  # or something may change meanwhile
             yield self._run(program, item, None)
 
     def close(self) -> None:
@@ -69,9 +81,16 @@ class NativeEngine:
                 yield losses
                 program = None  # callbacks were called, which may have changed anything
 
-    def _program(self, data: Any, size: int | None) -> Iteration | None:
-        """The program for batches of `size` samples of the data, or all of it; None if the plain engine is to go on."""
+    def _program(self, data: Any, size: int | None, latest: Iteration | None = None) -> Iteration | None:
+        """The program for batches of `size` samples of the data, or all of it; None if the plain engine is to go on.
+
+        Arguments:
+            latest: the program for data of the same kind, if nothing can have changed since.
+        """
         try:
+            if latest is not None:
+                self._iterations.refuse_parameters(tree.leaves(data), latest.model, self._opt)
+                return latest
             return self._iterations.find(self._loss, self._model, self._opt, data, size, self._since)
         except Exception as error:
             if self._required:
@@ -86,6 +105,12 @@ class NativeEngine:
             self._plain.started = True
         losses: list[float] = program.run(data, order).tolist()
         return losses
+
+
+def _kind(item: Any) -> Any:
+    """What a program depends on in an item."""
+    others: list[Any] = []
+    return signature(item, [], others, True), list(map(id, others))
 
 
 def _stretches(loader: DataLoader[Any]) -> Iterator[Any]:
