@@ -288,3 +288,30 @@ def test_an_error_behind_a_loss_that_is_not_finite(native):
     model = flux.gpu(network())
     with pytest.raises(flux.NonFiniteLoss, match="at item 1"):
         flux.train(loss, model, items(), flux.setup(flux.Descent(0.1), model), compile=native)
+
+
+def test_a_second_training_finds_its_programs(monkeypatch):
+    made, make = [], gradient.Kernels.__init__
+
+    def counted(self, *args):
+        make(self, *args)
+        made.append(self)
+
+    monkeypatch.setattr(gradient.Kernels, "__init__", counted)
+    ends = []
+    for move, option in ((lambda x: x, False), (flux.gpu, True)):
+        model = move(network())
+        opt = flux.setup(flux.Adam(0.01), model)
+        factor = 1.0
+        means = []
+        for factor in (1.0, 1.0, 2.0):
+            items = [move(data())] * 2
+            means += flux.train(
+                lambda m, *batch: factor * loss(m, *batch),  # noqa: B023
+                model, items, opt, compile=option,
+            )  # fmt: skip
+        ends.append((means, [flux.cpu(x) for x in flux.leaves(model)]))
+    assert len(made) == 2
+    np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=1e-5)
+    for a, b in zip(ends[1][1], ends[0][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -78,7 +78,8 @@ class Gradient(Inspectable):
         """The program for items of this kind, or None: then it is left to CuPy for good."""
         others: list[Any] = []
         kind = signature(item, [], others, True)
-        if same and self._kind == kind:
+        seen = kind, list(map(id, others))
+        if same and self._kind == seen:
             return self._last
         try:
             arrays: list[Any] = []
@@ -94,14 +95,14 @@ class Gradient(Inspectable):
             self.why_not = f"tinyflux: training runs by CuPy: {reason(error)}"
             return None
         report_once(STARTED)
-        self._kind, self._last = kind, program
+        self._kind, self._last = seen, program
         return self._last
 
     def release(self) -> None:
         """Let go of the data, and of all programs but the last ones."""
         self._programs.trim()
-        if self._last is not None:
-            self._last.release()
+        for kernels in self._programs:
+            kernels.release()
         self._kind = None
 
 
