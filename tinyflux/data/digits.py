@@ -21,10 +21,9 @@ def digits(split: Literal["train", "test"]) -> tuple[NDArray[np.float32], NDArra
     Arguments:
         split: "train" for 1,437 samples, "test" for the other 360.
 
-    Returns:
-        Images, float32 of shape (N, 28, 28), from 0 (paper) to 1 (ink), and labels, int64 of shape (N,), from 0 to 9.
+    Returns: images, float32 (N, 28, 28), from 0 (paper) to 1 (ink), and labels, int64 (N,), from 0 to 9.
 
-    Raises:
+    Errors:
         ImportError: scikit-learn is not installed.
         ValueError: `split` is another word.
 

@@ -29,7 +29,7 @@ def unpack(content: bytes, name: str) -> bytes:
         content: the bytes, packed or not, whatever the file is called.
         name: what to call the file in a message.
 
-    Raises:
+    Errors:
         DataError: the gzip file is truncated or corrupted, or holds more than LIMIT bytes.
 
     >>> unpack(gzip.compress(b"123"), "a.gz"), unpack(b"123", "a")
@@ -59,10 +59,9 @@ def read_idx(content: bytes, name: str) -> NDArray[np.uint8]:
         content: the file's bytes, unpacked.
         name: what to call the file in a message.
 
-    Returns:
-        A read-only uint8 array of the shape in the file's header; it shares memory with `content`.
+    Returns: a read-only uint8 array of the shape in the file's header; it shares memory with `content`.
 
-    Raises:
+    Errors:
         DataError: the content is not IDX, not of unsigned bytes, or not as long as its header says.
 
     >>> read_idx(b"\\0\\0\\x08\\x01" + b"\\0\\0\\0\\x03" + b"abc", "letters")

@@ -33,13 +33,12 @@ class DataLoader(Generic[T]):
     Iterating gives each batch in the form of `data`: an array, a tuple or a dict. Batches may be views of the data:
     read them, do not write into them. `len` gives the number of batches.
 
-    Raises:
+    Errors:
         TypeError: `data` holds something else than arrays, `batchsize` is not an integer, `shuffle` or `partial` is
             neither True nor False, or `rng` not a Generator.
         ValueError: the arrays are empty or of different lengths, or `batchsize` is below 1.
 
-    Warns:
-        UserWarning: `batchsize` is above the number of samples, and shrinks to it.
+    Warnings: UserWarning where `batchsize` is above the number of samples; it shrinks to that.
 
     >>> import numpy as np
     >>> import tinyflux as flux

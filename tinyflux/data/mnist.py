@@ -49,10 +49,9 @@ def mnist(split: Literal["train", "test"]) -> tuple[NDArray[np.float32], NDArray
     Arguments:
         split: "train" for 60,000 samples, "test" for another 10,000.
 
-    Returns:
-        Images, float32 of shape (N, 28, 28), from 0 (paper) to 1 (ink), and labels, int64 of shape (N,), from 0 to 9.
+    Returns: images, float32 (N, 28, 28), from 0 (paper) to 1 (ink), and labels, int64 (N,), from 0 to 9.
 
-    Raises:
+    Errors:
         DataUnavailable: there is no file, and no mirror delivers one; without a network, known within 8 seconds.
         DataError: a file is unreadable, truncated, corrupted, or another file under its name.
         ValueError: `split` is another word.

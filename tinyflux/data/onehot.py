@@ -18,10 +18,9 @@ def onehot(label: Hashable, classes: Sequence[Hashable] | NDArray[Any]) -> NDArr
         label: one of `classes`.
         classes: the K different labels, in the order of the vector's entries: a range, list, array …
 
-    Returns:
-        A float32 array of shape (K,).
+    Returns: a float32 array of shape (K,).
 
-    Raises:
+    Errors:
         ValueError: the label is not among the classes, or a class is given twice.
         TypeError: there are several labels, or `classes` is one number.
 
@@ -43,10 +42,9 @@ def onehotbatch(
         labels: N labels, each one of `classes`: a list, or an array of shape (N,).
         classes: the K different labels, in the order of the columns: a range, list, array …
 
-    Returns:
-        A float32 array of shape (N, K).
+    Returns: a float32 array of shape (N, K).
 
-    Raises:
+    Errors:
         ValueError: a label is not among the classes, a class is given twice, or `labels` is not one-dimensional.
         TypeError: `labels` or `classes` is one number, or a label is a list.
 
@@ -86,10 +84,10 @@ def onecold(scores: ArrayLike, classes: Sequence[Hashable] | NDArray[Any] | None
         scores: one-hot vectors, probabilities or logits, of shape (..., K).
         classes: the K labels in the order of the last axis, by default 0 to K-1.
 
-    Returns:
-        An int64 array of shape (...), or with `classes` a NumPy array of labels; one of these for scores of shape (K,).
+    Returns: an int64 array of shape (...), or with `classes` a NumPy array of labels; for scores of shape (K,) one
+    number or label.
 
-    Raises:
+    Errors:
         ValueError: there are not K classes.
         TypeError: `scores` has no last axis, or one of length 0.
 
