@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..types import Array
 from .rule import Rule, State, check_rates, is_rate, number
 
 
@@ -25,7 +26,7 @@ class Averaging(Rule):
         super().__post_init__()
         check_rates(self, "beta", count=2)
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return np.zeros_like(x), np.zeros_like(x), 1.0, 1.0
 
     squares: ClassVar[tuple[int, ...]] = (1,)
@@ -33,7 +34,7 @@ class Averaging(Rule):
     def accepts(self, given: State) -> bool:
         return all(is_rate(x) for x in given if isinstance(x, float))
 
-    def _averaged(self, m: Any, v: Any, g: Any) -> tuple[Any, Any]:
+    def _averaged(self, m: Any, v: Any, g: Array) -> tuple[Any, Any]:
         beta1, beta2 = self.beta
         return beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * (g * g)
 
@@ -70,7 +71,7 @@ class Adam(Averaging):
     beta: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, *powers = state
         m, v = self._averaged(m, v, g)
         power1, power2 = self._powers(*powers)
@@ -109,7 +110,7 @@ class AdamW(Averaging):
     epsilon: float = 1e-8
     couple: bool = True
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, *powers = state
         m, v = self._averaged(m, v, g)
         power1, power2 = self._powers(*powers)
@@ -142,10 +143,10 @@ class AdaMax(Averaging):
     beta: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return np.zeros_like(x), np.zeros_like(x), 1.0
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, u, power1 = state
         beta1, beta2 = self.beta
         m = beta1 * m + (1 - beta1) * g
@@ -182,10 +183,10 @@ class NAdam(Averaging):
     epsilon: float = 1e-8
     psi: float | None = None
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return super().init(x) if self.psi is None else (*super().init(x), 0)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, power1, power2, *steps = state
         beta1, beta2 = self.beta
         m, v = self._averaged(m, v, g)
@@ -228,10 +229,10 @@ class RAdam(Averaging):
     beta: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return (*super().init(x), 0)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, *powers, t = state
         m, v = self._averaged(m, v, g)
         power1, power2 = self._powers(*powers)
@@ -271,10 +272,10 @@ class OAdam(Averaging):
     beta: tuple[float, float] = (0.5, 0.9)
     epsilon: float = 1e-8
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), 1.0, 1.0
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, before, *powers = state
         m, v = self._averaged(m, v, g)
         power1, power2 = self._powers(*powers)
@@ -307,7 +308,7 @@ class AdaBelief(Averaging):
     beta: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-16
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, s, *powers = state
         beta1, beta2 = self.beta
         m = beta1 * m + (1 - beta1) * g
@@ -348,7 +349,7 @@ class QHAdam(Averaging):
         super().__post_init__()
         check_rates(self, "nu", count=2, below=math.inf)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, *powers = state
         nu1, nu2 = self.nu
         m, v = self._averaged(m, v, g)

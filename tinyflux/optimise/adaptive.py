@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..types import Array
 from .rule import Rule, State, check_rates
 
 
@@ -43,10 +43,10 @@ class RMSProp(Rule):
         super().__post_init__()
         check_rates(self, "rho")
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return (np.zeros_like(x), np.zeros_like(x)) if self.centred else (np.zeros_like(x),)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         q = self.rho * state[0] + (1 - self.rho) * (g * g)
         if not self.centred:
             return (q,), self.eta * g / (np.sqrt(q) + self.epsilon)
@@ -79,10 +79,10 @@ class AdaGrad(Rule):
     initial: float | None = None
     squares = (0,)
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return (np.full_like(x, self.epsilon if self.initial is None else self.initial),)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         a = state[0] + g * g
         return (a,), self.eta * g / (np.sqrt(a) + self.epsilon)
 
@@ -115,10 +115,10 @@ class AdaDelta(Rule):
         super().__post_init__()
         check_rates(self, "rho")
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return np.zeros_like(x), np.zeros_like(x)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         a, d = state
         a = self.rho * a + (1 - self.rho) * (g * g)
         delta = g * np.sqrt(d + self.epsilon) / np.sqrt(a + self.epsilon)

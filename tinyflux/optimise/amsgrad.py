@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..types import Array
 from .adam import Averaging
 from .rule import State, check_form
 
@@ -44,12 +44,12 @@ class AMSGrad(Averaging):
         super().__post_init__()
         check_form(self, "flux", "torch", "optax")
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         start = self.epsilon if self.form == "flux" else 0
         arrays = np.full_like(x, start), np.full_like(x, start), np.full_like(x, start)
         return arrays if self.form == "flux" else (*arrays, 1.0, 1.0)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, w, *powers = state
         m, v = self._averaged(m, v, g)
         if self.form == "flux":
@@ -97,11 +97,11 @@ class Padam(Averaging):
         super().__post_init__()
         check_form(self, "paper", "code")
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         arrays = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
         return arrays if self.form == "paper" else (*arrays, 1.0, 1.0)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, w, *powers = state
         m, v = self._averaged(m, v, g)
         w = np.maximum(w, v)

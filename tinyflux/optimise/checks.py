@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
 from ..checks import shown
+from ..types import Array, Tree
 from .plan import Leaf
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def check_state(caller: str, opt: Any) -> None:
         raise TypeError(f"{caller}: expected the state opt = flux.setup(rule, model), got {shown(opt)}.")
 
 
-def check_gradient(opt: OptimiserState, i: int, g: Any) -> None:
+def check_gradient(opt: OptimiserState, i: int, g: Array) -> None:
     """Refuse a gradient that doesn't fit the parameter in place i."""
     name, view = opt._paths[i][0] or "the array", opt._views[i]
     if not hasattr(g, "shape"):
@@ -35,7 +36,7 @@ def check_gradient(opt: OptimiserState, i: int, g: Any) -> None:
         raise MixedDevices(f"update: the gradient of {name} is {where}, the parameter {there}. {MOVE}")
 
 
-def check_model(caller: str, opt: OptimiserState, model: Any) -> None:
+def check_model(caller: str, opt: OptimiserState, model: Tree) -> None:
     """Refuse a model that holds other arrays than those that `opt` was set up for."""
     try:
         arrays = opt._get(model)
@@ -44,7 +45,7 @@ def check_model(caller: str, opt: OptimiserState, model: Any) -> None:
     check_arrays(caller, opt, arrays)
 
 
-def check_known(caller: str, opt: OptimiserState, model: Any) -> None:
+def check_known(caller: str, opt: OptimiserState, model: Tree) -> None:
     """Refuse a model with parameters that `opt` doesn't know: a layer that was appended after `setup`, say."""
     known = {id(view) for view in opt._views}
     for path, x in tree.walk(model, buffers=False):
@@ -56,7 +57,7 @@ def check_known(caller: str, opt: OptimiserState, model: Any) -> None:
             )
 
 
-def check_form(opt: OptimiserState, model: Any) -> None:
+def check_form(opt: OptimiserState, model: Tree) -> None:
     """Look for parameters that `opt` doesn't know, if nodes of the model have other children than the last time."""
     form = opt._form(model)
     if form != opt._known_form:
@@ -64,7 +65,7 @@ def check_form(opt: OptimiserState, model: Any) -> None:
         opt._known_form = form
 
 
-def refuse_nothing(caller: str, opt: OptimiserState, grads: Any) -> None:
+def refuse_nothing(caller: str, opt: OptimiserState, grads: Tree) -> None:
     """Refuse a gradient that is None for all parameters that are to be stepped, if any are."""
     found = [(leaf.frozen, g is None) for leaf, g in gradients_of(opt, grads).items()]
     stepped = [missing for frozen, missing in found if not frozen]
@@ -77,7 +78,7 @@ def refuse_nothing(caller: str, opt: OptimiserState, grads: Any) -> None:
         )
 
 
-def check_arrays(caller: str, opt: OptimiserState, arrays: Sequence[Any]) -> None:
+def check_arrays(caller: str, opt: OptimiserState, arrays: Sequence[Array]) -> None:
     if not all(map(operator.is_, arrays, opt._views)):
         stale = next(path for (path, _), a, view in zip(opt._paths, arrays, opt._views) if a is not view)
         raise ValueError(f"{caller}: {_STALE.format(stale or 'array')}")
@@ -121,7 +122,7 @@ def branches(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from branches(child, path + step)
 
 
-def gradients_of(opt: OptimiserState, grads: Any) -> dict[Leaf, Any]:
+def gradients_of(opt: OptimiserState, grads: Tree) -> dict[Leaf, Any]:
     """For every leaf its gradient in the tree `grads`, None where there is none."""
     return dict(zip(opt._leaves, summed(opt, look_up(opt, grads, absent=None)), strict=True))
 
@@ -135,7 +136,7 @@ def summed(opt: OptimiserState, gradients: Sequence[Any]) -> list[Any]:
     return totals
 
 
-def form_of(model: Any) -> Callable[[Any], tuple[Any, ...]]:
+def form_of(model: Tree) -> Callable[[Any], tuple[Any, ...]]:
     """A function of a tree like the model that gives another result if a node has got children: for every step."""
     expressions = []
     for path, node in branches(model, ""):
@@ -147,7 +148,7 @@ def form_of(model: Any) -> Callable[[Any], tuple[Any, ...]]:
             expressions.append(f"len(tree{path}.__dict__)")
     get = getter(expressions)
 
-    def form(model: Any) -> tuple[Any, ...]:
+    def form(model: Tree) -> tuple[Any, ...]:
         try:
             return get(model)
         except (AttributeError, IndexError, KeyError, NameError, TypeError):

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import MixedDevices, device_of, on_gpu
+from ..types import Array
 from .plan import Buffer, Leaf
 from .rule import initial
 
@@ -58,7 +59,7 @@ def refuse_overlaps(found: Sequence[Place]) -> None:
             )
 
 
-def _start(x: Any) -> int:
+def _start(x: Array) -> int:
     """The lowest address of an array's memory."""
     interface = x.__cuda_array_interface__ if on_gpu(x) else x.__array_interface__
     return int(interface["data"][0]) + sum((n - 1) * stride for n, stride in zip(x.shape, x.strides) if stride < 0)

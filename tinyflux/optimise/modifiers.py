@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..types import Array
 from .rule import Rule, State, applied, check_arrays, check_numbers, check_rule, initial, inner_rules, kind_of, number
 from .scheduled import Scheduled, at
 
@@ -52,12 +53,12 @@ class OptimiserChain(Rule):
         scopes = [getattr(rule, "whole", None) for rule in self.rules]
         return next((scope for scope in ("model", "array") if scope in scopes), None)
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         states = [initial(rule, x) for rule in self.rules]
         arrays = [s for state, (count, _) in zip(states, self._counts) for s in state[:count]]
         return (*arrays, *[s for state, (count, _) in zip(states, self._counts) for s in state[count:]])
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         arrays, numbers = iter(state), iter(state[sum(count for count, _ in self._counts) :])
         after: tuple[list[Any], list[Any]] = [], []
         for rule, (count, more) in zip(self.rules, self._counts):
@@ -102,10 +103,10 @@ class WeightDecay(Rule):
 
     lambda_: float = 5e-4
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return ()
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), g + self.lambda_ * x
 
 
@@ -123,10 +124,10 @@ class SignDecay(Rule):
 
     lambda_: float = 1e-3
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return ()
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), g + self.lambda_ * np.sign(x)
 
 
@@ -144,10 +145,10 @@ class ClipGrad(Rule):
 
     delta: float = 10.0
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return ()
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), np.clip(g, -self.delta, self.delta)
 
 
@@ -191,10 +192,10 @@ class ClipNorm(Rule):
     def whole(self) -> str:  # type: ignore[override]
         return self.over
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return ()
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         norm = number(np.sqrt(np.sum(g.astype(np.float64) ** 2)))
         if isinstance(norm, float) and not math.isfinite(norm):
             raise NonFiniteNorm(_NON_FINITE.format(norm))
@@ -226,13 +227,13 @@ class AccumGrad(Rule):
 
     n: int = 4
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return np.zeros_like(x), 0
 
     def accepts(self, given: State) -> bool:
         return bool(given[0] < self.n)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         gathered, count = state
         gathered, count = gathered + g, count + 1
         if count < self.n:
@@ -249,10 +250,10 @@ class Maximize(Rule):
     ((), array([-4.]))
     """
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return ()
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), -g
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..types import Array
 from .rule import Rule, State, check_form, check_rates, is_rate, number
 
 
@@ -24,10 +24,10 @@ class Descent(Rule):
 
     eta: float = 0.1
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return ()
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), self.eta * g
 
 
@@ -63,10 +63,10 @@ class Momentum(Rule):
         check_rates(self, "rho")
         check_form(self, "flux", "torch")
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return (np.zeros_like(x),)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         (v,) = state
         if self.form == "torch":
             v = self.rho * v + g
@@ -103,10 +103,10 @@ class Nesterov(Rule):
         super().__post_init__()
         check_rates(self, "rho")
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return (np.zeros_like(x),)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         (v,) = state
         step = self.eta * g
         v = self.rho * v - step
@@ -142,10 +142,10 @@ class QHM(Rule):
         super().__post_init__()
         check_rates(self, "beta")
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return (np.zeros_like(x),)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         (b,) = state
         b = self.beta * b + (1 - self.beta) * g
         return (b,), self.eta * ((1 - self.nu) * g + self.nu * b)
@@ -179,10 +179,10 @@ class AggMo(Rule):
         super().__post_init__()
         check_rates(self, "beta", count=max(1, len(self.beta) if isinstance(self.beta, (tuple, list)) else 0))
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return tuple([np.zeros_like(x) for _ in self.beta])
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         velocities = tuple([beta * v + g for beta, v in zip(self.beta, state)])
         return velocities, (self.eta / len(velocities)) * sum(velocities[1:], velocities[0])
 
@@ -215,10 +215,10 @@ class Lion(Rule):
         super().__post_init__()
         check_rates(self, "beta", count=2)
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return (np.zeros_like(x),)
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         (m,) = state
         beta1, beta2 = self.beta
         delta = self.eta * np.sign(beta1 * m + (1 - beta1) * g)
@@ -255,13 +255,13 @@ class ASGD(Rule):
     alpha: float = 0.75
     t0: float = 1e6
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return np.zeros_like(x), 0, float(self.eta), 1.0  # the average, the steps made, and η and μ of the step to come
 
     def accepts(self, given: State) -> bool:
         return is_rate(given[2])
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         average, t, eta, mu = state
         delta = eta * g + (eta * self.lambda_) * x
         average = (1 - mu) * average + mu * (x - delta)

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import nodes
 from ..arrays import on_gpu
+from ..types import Array
 from .kernels import kernel_step
 from .kernels.native import BlockwiseStep
 from .modifiers import split
@@ -30,7 +31,7 @@ IN_PLACE = 16  # blocks; a group of so many is stepped in its place, by several 
 class Buffer:
     """Parameters that lie one after another in one flat array, and the rule's state arrays, flat as well."""
 
-    x: Any
+    x: Array
     state: tuple[Any, ...]
 
     def piece(self, start: int, stop: int) -> tuple[Any, tuple[Any, ...]]:
@@ -82,7 +83,7 @@ class Leaf:
     def state(self) -> tuple[Any, ...]:
         return (*self.arrays, *self.numbers)
 
-    def fill(self, rule: Any, numbers: tuple[Any, ...], frozen: bool, arrays: Sequence[Any]) -> None:
+    def fill(self, rule: Any, numbers: tuple[Any, ...], frozen: bool, arrays: Sequence[Array]) -> None:
         """Take over a rule, its state (arrays, in NumPy or on the parameter's device, and numbers), and the flag."""
         self.invalidate_plan()
         for target, source in zip(self.arrays, arrays):

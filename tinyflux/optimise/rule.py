@@ -22,6 +22,7 @@ import numpy as np
 
 from ..arrays import on_gpu
 from ..checks import is_integer, is_number, shown
+from ..types import Array
 
 State = tuple[Any, ...]
 
@@ -191,7 +192,7 @@ def is_ours(rule: Any) -> bool:
     return type(rule).__module__.partition(".")[0] == "tinyflux" and all(map(is_ours, inner_rules(rule)))
 
 
-def initial(rule: Any, x: Any) -> State:
+def initial(rule: Any, x: Array) -> State:
     """`rule.init(x)`, or a TypeError that names the rule if that is no tuple."""
     state = rule.init(x)
     if type(state) is not tuple:
@@ -199,7 +200,7 @@ def initial(rule: Any, x: Any) -> State:
     return state
 
 
-def applied(rule: Any, state: State, x: Any, g: Any) -> tuple[State, Any]:
+def applied(rule: Any, state: State, x: Array, g: Array) -> tuple[State, Array]:
     """`rule.apply(state, x, g)`, its step of the shape of x, or a number, or None where the rule makes none yet.
 
     Errors: TypeError that names the rule if what it gives is no state and step; ValueError for a step that doesn't fit.
@@ -219,7 +220,7 @@ def applied(rule: Any, state: State, x: Any, g: Any) -> tuple[State, Any]:
     return new, delta
 
 
-def stepped(rule: Any, state: State, x: Any, g: Any) -> tuple[State, Any]:
+def stepped(rule: Any, state: State, x: Array, g: Array) -> tuple[State, Array]:
     """The state and x after a step of a rule on one array: x − Δ, or x itself where the rule makes no step yet."""
     new, delta = applied(rule, state, x, g)
     return new, x if delta is None else x - delta

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..types import Array
 from .rule import (
     Rule,
     State,
@@ -39,7 +40,7 @@ class Scheduled(Rule):
     def whole(self) -> str | None:  # type: ignore[override]
         return getattr(self.rule, "whole", None)
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         return (*initial(at(self.rule, 0), x), 0)  # the steps made
 
     def check_arrays(self, given: State) -> None:
@@ -50,7 +51,7 @@ class Scheduled(Rule):
         check_number(t, count=True)
         check_numbers(at(self.rule, t), tuple(own))
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         *own, t = state
         new, delta = applied(at(self.rule, t), tuple(own), x, g)
         return (*new, t if delta is None else t + 1), delta  # while gradients are gathered no step is made

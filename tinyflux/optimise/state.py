@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import cores, tree
 from ..checks import as_array, is_foreign, shown
+from ..types import Rule, Tree
 from .checks import (
     branches,
     check_arrays,
@@ -80,7 +81,7 @@ class OptimiserState:
         return "\n".join(["OptimiserState(", *lines, ")"])
 
 
-def setup(rule: Any, model: Any) -> OptimiserState:
+def setup(rule: Rule, model: Tree) -> OptimiserState:
     """Prepare a model for training with a rule.
 
     The model's parameters move into flat arrays: every parameter is replaced, where it stands, by a view of equal
@@ -131,7 +132,7 @@ def setup(rule: Any, model: Any) -> OptimiserState:
     return opt
 
 
-def check_trainable(caller: str, model: Any) -> None:
+def check_trainable(caller: str, model: Tree) -> None:
     """Refuse what can't be trained."""
     if isinstance(model, (OptimiserState, type)) or is_foreign(model):
         fix = f" Make one: {model.__name__}(…)." if isinstance(model, type) else as_array(model)
@@ -150,7 +151,7 @@ def holds_state(node: Any) -> bool:
     return isinstance(node, OptimiserState) or any(holds_state(child) for _, child in tree.children(node))
 
 
-def copied_state(opt: OptimiserState, model: Any, move: Callable[[Any], Any]) -> OptimiserState:
+def copied_state(opt: OptimiserState, model: Tree, move: Callable[[Any], Any]) -> OptimiserState:
     """A state like `opt` for `model`, a copy of `opt`'s model: with the same rules, averages, numbers and flags.
 
     Arguments:
@@ -164,7 +165,7 @@ def copied_state(opt: OptimiserState, model: Any, move: Callable[[Any], Any]) ->
     return new
 
 
-def belongs(opt: OptimiserState, model: Any) -> bool:
+def belongs(opt: OptimiserState, model: Tree) -> bool:
     """Whether `opt` was set up for the arrays that `model` holds."""
     try:
         check_model("belongs", opt, model)
@@ -173,7 +174,7 @@ def belongs(opt: OptimiserState, model: Any) -> bool:
     return True
 
 
-def update(opt: OptimiserState, model: Any, grads: Any) -> None:
+def update(opt: OptimiserState, model: Tree, grads: Tree) -> None:
     """Step the parameters of a model in place: x ← x − Δ.
 
     Arguments:
@@ -196,7 +197,7 @@ def update(opt: OptimiserState, model: Any, grads: Any) -> None:
     step_all(plan, gradients, opt.native)
 
 
-def planned(opt: OptimiserState, model: Any, grads: Any) -> tuple[Plan, Sequence[Any]]:
+def planned(opt: OptimiserState, model: Tree, grads: Tree) -> tuple[Plan, Sequence[Any]]:
     """The work of an update, and the gradient of every leaf; arguments and errors as for `update`."""
     try:
         arrays, gradients = opt._get(model), opt._get(grads)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..interrupts import commit, uninterrupted
+from ..types import Array
 from . import subnormal
 from .kernels.native import BlockwiseStep
 from .plan import Group, Head, Plan
@@ -65,13 +66,13 @@ def apply_group(group: Group, gradients: Sequence[Any]) -> tuple[list[tuple[Sequ
     return changes, state[len(state) - len(numbers) :]
 
 
-def _joined(arrays: Sequence[Any]) -> Any:
+def _joined(arrays: Sequence[Array]) -> Any:
     """Arrays in one line, one after another."""
     flat = [a if a.ndim == 1 else a.reshape(-1) for a in arrays]
     return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
 
-def pieces(joined: Any, arrays: Sequence[Any]) -> list[Any]:
+def pieces(joined: Any, arrays: Sequence[Array]) -> list[Any]:
     """What was joined, cut into pieces of the shapes of these arrays; a number is the same for all."""
     if getattr(joined, "shape", ()) == ():
         return [joined] * len(arrays)

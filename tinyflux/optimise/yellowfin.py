@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..types import Array
 from .rule import Rule, State, check_rates, is_rate, number
 
 
@@ -51,7 +52,7 @@ class YellowFin(Rule):
         super().__post_init__()
         check_rates(self, "beta")
 
-    def init(self, x: Any) -> State:
+    def init(self, x: Array) -> State:
         arrays = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
         averages, weight, recent = (0.0,) * 5, 1.0, (0.0,) * self.window
         return (*arrays, *averages, weight, *recent)
@@ -60,7 +61,7 @@ class YellowFin(Rule):
         _, _, *positive, weight = given[:6]
         return is_rate(weight) and min(*positive, *given[6:]) >= 0
 
-    def apply(self, state: State, x: Any, g: Any) -> tuple[State, Any]:
+    def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         v, mean, square, log_high, log_low, norm, squared_norm, distance, weight, *recent = state
         h = number(np.sum(g * g, dtype=np.float64))
         measured, first = h != 0, weight == 1

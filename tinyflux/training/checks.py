@@ -8,11 +8,12 @@ from typing import Any
 from ..arrays import is_array
 from ..checks import as_array, check_call, check_function, check_integer, is_foreign, shown
 from ..data.loader import is_plain_loader
+from ..types import Loss, Tree
 
 _BATCHES = " Give [(x, y)] for one batch of all samples, or flux.DataLoader((x, y), batchsize=32)."
 
 
-def check_training(loss: Any, model: Any, data: Any, epochs: Any, callbacks: Any) -> None:
+def check_training(loss: Loss, model: Tree, data: Any, epochs: Any, callbacks: Any) -> None:
     """Refuse arguments of `train` that can't be meant; TypeError or ValueError."""
     check_function("train", "loss", loss, "a function of the model and an item of the data")
     _check_data(data)
@@ -27,7 +28,7 @@ def check_training(loss: Any, model: Any, data: Any, epochs: Any, callbacks: Any
         _check_arguments(loss, model, data.data)
 
 
-def checked_items(loss: Any, model: Any, data: Any) -> Iterator[Any]:
+def checked_items(loss: Loss, model: Tree, data: Any) -> Iterator[Any]:
     """The items of the data, each looked at before it is used."""
     for i, item in enumerate(data):
         parts = item if type(item) is tuple else (item,)
@@ -52,7 +53,7 @@ def _check_data(data: Any) -> None:
         raise TypeError(f"train: expected data to iterate over, got {shown(data)}.{fix}")
 
 
-def _check_arguments(loss: Any, model: Any, item: Any) -> None:
+def _check_arguments(loss: Loss, model: Tree, item: Any) -> None:
     """Refuse items that the loss can't take."""
     parts = item if type(item) is tuple else (item,)
     if type(item) is tuple:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,14 @@ from ..compile.trace.programs import Inspectable
 from ..errors import NonFiniteLoss
 from ..optimise.checks import check_state
 from ..optimise.state import OptimiserState
+from ..types import Loss, Tree
 from .iterations import Iterations
 
 
 class TrainingStep(Inspectable):
     """What `compile_training` returns."""
 
-    def __init__(self, loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int) -> None:
+    def __init__(self, loss: Loss, model: Tree, opt: OptimiserState, batchsize: int) -> None:
         check_state("compile_training", opt)
         if isinstance(batchsize, bool) or not isinstance(batchsize, (int, np.integer)) or batchsize < 1:
             raise ValueError(f"compile_training: expected batchsize to be at least 1, got {batchsize!r}.")
@@ -72,7 +72,7 @@ class TrainingStep(Inspectable):
         return self._programs.made
 
 
-def compile_training(loss: Callable[..., Any], model: Any, opt: OptimiserState, batchsize: int = 1) -> TrainingStep:
+def compile_training(loss: Loss, model: Tree, opt: OptimiserState, batchsize: int = 1) -> TrainingStep:
     """Whole iterations of training as native code: gradient and update, recorded once, run without Python.
 
     Arguments:

@@ -24,6 +24,7 @@ from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
 from ..compile.traced import signature
 from ..data.loader import is_plain_loader
 from ..errors import NotCompilable
+from ..types import Loss, Tree
 from .report import reason, report_once
 from .traced_loss import arguments, refuse_model, trace_loss
 
@@ -39,9 +40,7 @@ class Gradient(Inspectable):
         kept: where the programs are found again.
     """
 
-    def __init__(
-        self, loss: Callable[..., Any], model: Any, required: bool, kept: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, loss: Loss, model: Tree, required: bool, kept: dict[str, Any] | None = None) -> None:
         self._loss, self._model = loss, model
         self._required = required
         self._given_up = False
@@ -125,7 +124,7 @@ class Rows(NamedTuple):
 class Kernels(Program):
     """The loss and its gradient for one kind of item, and for the arrays that a model holds."""
 
-    def __init__(self, loss: Callable[..., Any], look: Callable[[], Snapshot], model: Any, item: Any) -> None:
+    def __init__(self, loss: Loss, look: Callable[[], Snapshot], model: Tree, item: Any) -> None:
         own = list({id(x): x for x in tree.leaves(model)}.values())
         given = tree.leaves(item)
         if not all(map(on_gpu, [*own, *given])):
@@ -217,7 +216,7 @@ def _memory(translation: Translation, results: Sequence[Result]) -> dict[str, An
     return arrays | {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results}
 
 
-def _recorded(loss: Any, model: Any, item: Any) -> tuple[Any, list[Node]]:
+def _recorded(loss: Loss, model: Tree, item: Any) -> tuple[Any, list[Node]]:
     """Record the loss of an item and its gradient.
 
     Returns: the tree of the gradient; and the nodes of the loss, of the gradient, and of a batch taken from data.

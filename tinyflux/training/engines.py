@@ -26,6 +26,7 @@ from ..interrupts import calls, exhaust
 from ..optimise.checks import refuse_nothing
 from ..optimise.state import OptimiserState, planned
 from ..optimise.step import Change, step_all
+from ..types import Loss, Tree
 from .report import report_once
 
 Updates = Generator[list[float], None, Any]
@@ -47,7 +48,7 @@ class PlainEngine:
         notice: reported after the next update, for a mistake in the loss has shown itself by then.
     """
 
-    def __init__(self, loss: Callable[..., Any], model: Any, opt: OptimiserState, native: bool) -> None:
+    def __init__(self, loss: Loss, model: Tree, opt: OptimiserState, native: bool) -> None:
         self.loss, self.model, self.opt, self.native = loss, model, opt, native
         self.notice = ""
         self.started = False  # whether updates were made, by this engine or another
@@ -94,8 +95,8 @@ class PlainEngine:
 
 
 def choose_engines(
-    loss: Callable[..., Any],
-    model: Any,
+    loss: Loss,
+    model: Tree,
     data: Any,
     opt: OptimiserState,
     compile: bool | str,  # noqa: A002

@@ -11,6 +11,7 @@ from ..data.loader import is_plain_loader
 from ..optimise.kernels.loss_guard import FiniteLossGuard
 from ..optimise.state import OptimiserState
 from ..optimise.step import Change
+from ..types import Loss, Tree
 from .engines import PlainEngine, Updates
 
 
@@ -24,8 +25,8 @@ class GpuEngine(PlainEngine):
 
     def __init__(
         self,
-        loss: Callable[..., Any],
-        model: Any,
+        loss: Loss,
+        model: Tree,
         opt: OptimiserState,
         compile: bool | str,  # noqa: A002
         steady: bool,

@@ -27,6 +27,7 @@ from ..compile.trace.symbolic import ON_GPU, Symbolic, node_of, supported, symbo
 from ..errors import NotCompilable
 from ..optimise.checks import check_known
 from ..optimise.state import OptimiserState
+from ..types import Loss, Tree
 from .recorded_update import RecordedUpdate, overwriting
 from .traced_loss import refuse_model, trace_loss
 
@@ -38,7 +39,7 @@ class Iteration(Program):
     """The program for one kind of data."""
 
     def __init__(
-        self, loss: Any, look: Callable[[], Snapshot], model: Any, opt: OptimiserState, data: Any, size: int | None
+        self, loss: Loss, look: Callable[[], Snapshot], model: Tree, opt: OptimiserState, data: Any, size: int | None
     ) -> None:
         self._opt = opt
         self.model: list[Any] = []
@@ -80,7 +81,7 @@ class Iteration(Program):
         return self._text()
 
     def _record(
-        self, loss: Any, model: Any, data: Any, size: int | None
+        self, loss: Loss, model: Tree, data: Any, size: int | None
     ) -> tuple[tuple[Node, list[Result], Node], list[Node]]:
         """Record an iteration: its loss, what becomes of the arrays that it changes, and the input of the order."""
         recording = program.recording()
@@ -124,7 +125,7 @@ class Iteration(Program):
         """Whether parameters that the program steps alike are still to be stepped alike."""
         return self._update.fits()
 
-    def with_own_state(self, model: Any, leaves: list[Any]) -> list[Any]:
+    def with_own_state(self, model: Tree, leaves: list[Any]) -> list[Any]:
         """The model's arrays, those that it changes itself (the state of layers) replaced, where they stand, by copies.
 
         Layers don't write into such arrays but put new ones in their places: the old ones may stand in other models.

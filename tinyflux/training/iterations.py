@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..optimise.checks import check_model
 from ..optimise.state import OptimiserState
+from ..types import Loss, Tree
 from .iteration import Iteration
 from .recorded_update import settings
 
@@ -27,8 +28,8 @@ class Iterations:
 
     def find(
         self,
-        loss: Callable[..., Any],
-        model: Any,
+        loss: Loss,
+        model: Tree,
         opt: OptimiserState,
         data: Any,
         size: int | None,

@@ -19,6 +19,7 @@ from ..installed import pip_install
 from ..nn import trainmode
 from ..optimise.checks import check_known, check_state
 from ..optimise.state import OptimiserState, check_trainable
+from ..types import Loss, Tree
 from .checks import check_training, checked_items
 from .engines import Engine, choose_engines
 
@@ -44,7 +45,7 @@ class Progress:
     epoch 2: 0.5
     """
 
-    model: Any
+    model: Tree
     opt: OptimiserState
     epoch: int = 1
     iteration: int = 0
@@ -58,8 +59,8 @@ Callback = Callable[[Progress], Any]
 
 
 def train(
-    loss: Callable[..., Any],
-    model: Any,
+    loss: Loss,
+    model: Tree,
     data: Iterable[Any],
     opt: OptimiserState,
     epochs: int = 1,

@@ -14,6 +14,7 @@ from ..compile.backends.c.library import contiguous
 from ..compile.traced import signature
 from ..data import DataLoader
 from ..optimise.state import OptimiserState
+from ..types import Loss, Tree
 from .engines import PlainEngine, Updates
 from .iteration import Iteration
 from .iterations import Iterations
@@ -31,8 +32,8 @@ class NativeEngine:
 
     def __init__(
         self,
-        loss: Callable[..., Any],
-        model: Any,
+        loss: Loss,
+        model: Tree,
         opt: OptimiserState,
         required: bool,
         steady: bool,

@@ -16,6 +16,7 @@ from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
 from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
+from ..types import Loss, Tree
 
 
 class TracedLoss(NamedTuple):
@@ -33,7 +34,7 @@ class TracedLoss(NamedTuple):
     after: list[Any] | None
 
 
-def trace_loss(caller: str, loss: Callable[..., Any], model: Any, make_batch: Callable[[], Any]) -> TracedLoss:
+def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], Any]) -> TracedLoss:
     """Trace the loss of a batch and its gradient.
 
     Arguments:
@@ -80,7 +81,7 @@ def copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
     return copies[id(node)]
 
 
-def refuse_model(trace: Trace, model: Any, buffers: Sequence[Any] = ()) -> None:
+def refuse_model(trace: Trace, model: Tree, buffers: Sequence[Any] = ()) -> None:
     """NotCompilable where the loss reads the parameters from its surroundings: it would read them as they are now.
 
     Arguments:
@@ -94,7 +95,7 @@ def refuse_model(trace: Trace, model: Any, buffers: Sequence[Any] = ()) -> None:
         )
 
 
-def _parts(model: Any) -> set[int]:
+def _parts(model: Tree) -> set[int]:
     """The ids of a model's parameters, of the arrays that these are views of, and of all that holds some."""
     own = tree.parameters(model)
     ids = {id(x.base) for x in own if x.base is not None} | ({id(model)} if own else set())

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...arrays import MOVE, device_of, on_gpu
 from ...interrupts import commit
+from ...types import Array
 from ..rule import number_like
 from ..scheduled import Scheduled, at
 from .source import TYPES, parts, rates_of, source_of
@@ -22,7 +23,7 @@ TABLES = 64  # tables of gradients that are kept: CuPy hands out the same few pi
 
 
 def kernel_step(
-    rule: Any, x: Any, arrays: Sequence[Any], starts: Sequence[int], numbers: Sequence[Any]
+    rule: Any, x: Array, arrays: Sequence[Array], starts: Sequence[int], numbers: Sequence[Any]
 ) -> KernelStep | None:
     """A rule ready to step parameters that lie side by side, by one launch; None where there is no kernel for that.
 
@@ -48,7 +49,9 @@ def kernel_step(
 class KernelStep:
     """What `kernel_step` returns: the kernel, and what it needs on the device."""
 
-    def __init__(self, rule: Any, x: Any, arrays: Sequence[Any], starts: Sequence[int], numbers: Sequence[Any]) -> None:
+    def __init__(
+        self, rule: Any, x: Array, arrays: Sequence[Array], starts: Sequence[int], numbers: Sequence[Any]
+    ) -> None:
         _check_buffers(x, arrays, starts)
         self._buffers = (x, *arrays)
         self._sizes = [stop - start for start, stop in itertools.pairwise(starts)]
@@ -127,7 +130,7 @@ class KernelStep:
         if rates != self._rates[0]:
             self._rates = _rates_there(rates)
 
-    def _fitting(self, g: Any, size: int) -> Any:
+    def _fitting(self, g: Array, size: int) -> Any:
         """A gradient as the kernel reads it."""
         x = self._buffers[0]
         if not on_gpu(g):
@@ -178,7 +181,7 @@ def on_device(numbers: Sequence[Any], dtype: Any) -> Any:
     return cupy.asarray(np.array(numbers, dtype))
 
 
-def _check_buffers(x: Any, arrays: Sequence[Any], starts: Sequence[int]) -> None:
+def _check_buffers(x: Array, arrays: Sequence[Array], starts: Sequence[int]) -> None:
     """Refuse what the kernel would read wrongly: it takes addresses on trust."""
     for name, a in [("the parameters", x), *((f"array {i} of the state", a) for i, a in enumerate(arrays))]:
         alike = a.dtype == x.dtype and a.shape == (x.size,) and a.data.device_id == x.data.device_id

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...interrupts import commit
+from ...types import Tree
 from ..plan import Plan
 from ..state import OptimiserState, planned
 from ..step import Change, step_all
@@ -26,7 +27,7 @@ class FiniteLossGuard:
         opt, model: an optimiser's state, and the model that it was set up for.
     """
 
-    def __init__(self, opt: OptimiserState, model: Any) -> None:
+    def __init__(self, opt: OptimiserState, model: Tree) -> None:
         self._opt, self._model = opt, model
         self._losses: Any = None  # on the device, as is the flag that one of them was not finite
         self._stopped: Any = None
@@ -36,7 +37,7 @@ class FiniteLossGuard:
         self._plan: Any = None
         self._calls: list[Any] = []  # the kernels of the last update, each with its table of gradients
 
-    def step(self, loss: Any, grads: Any, most: int, also: Sequence[Change] = ()) -> list[float]:
+    def step(self, loss: Any, grads: Tree, most: int, also: Sequence[Change] = ()) -> list[float]:
         """Make the update that belongs to a loss and its gradient.
 
         Nothing is waited for if kernels do all of the update; otherwise the loss is read first.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import cores
+from ...types import Array
 from .. import subnormal
 from ..hyperparameters import floats
 from ..rule import stepped
@@ -77,7 +78,7 @@ class BlockwiseStep:
         numbers = np.array([*floats(rule), *own], np.float64)
         size = x.size
 
-        def step(x: Any, arrays: Sequence[Any], g: Any) -> bool:
+        def step(x: Array, arrays: Sequence[Array], g: Array) -> bool:
             fits = x.size == size and g.dtype == x.dtype and g.flags.carray
             if fits:
                 code(x, arrays, g, numbers)
