@@ -13,8 +13,13 @@ from ..types import Tree
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
-# Records a scan in the program that is being recorded; None where none is. The compiler puts its own here.
-record_scan: Callable[[Step, Tree, Tree, int, bool], Any] | None = None
+Recorder = Callable[[Step, Tree, Tree, int, bool], Any]
+_recorders: list[Recorder] = []
+
+
+def use_recorder(recorder: Recorder) -> None:
+    """Have a compiler record a scan as one operation, where it is recording a program; else it returns None."""
+    _recorders.append(recorder)
 
 
 def scan(step: Step, state: Tree, xs: Tree, length: int | None = None, reverse: bool = False) -> tuple[Any, Any]:
@@ -53,8 +58,8 @@ def scan(step: Step, state: Tree, xs: Tree, length: int | None = None, reverse: 
     """
     count = _length(xs, length)
     state = Flattened(state).map(lambda x: x if is_array(x) else np.asarray(x)[()])
-    if record_scan is not None:
-        recorded = record_scan(step, state, xs, count, reverse)
+    for recorder in _recorders:
+        recorded = recorder(step, state, xs, count, reverse)
         if recorded is not None:
             return recorded
     first = Flattened(state)

@@ -98,6 +98,12 @@ class Unit:
         self.used = {}
         return lines
 
+    def scratch(self, size: int) -> int:
+        """Where `size` bytes more lie in the arena."""
+        place = self.arena
+        self.arena += arena_size((size,), 1)
+        return place
+
     def failure(self, kind: type[Exception], message: str) -> int:
         """The number that a C function returns for an error."""
         if (kind, message) not in self.checks:

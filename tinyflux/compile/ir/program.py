@@ -14,6 +14,9 @@ An operation is a `Node`. There are few kinds of them, on purpose:
     reduce           a sum, product, maximum … over axes
     scan             a running sum, product, maximum … or a recurrence along an axis
     call             a function of whole matrices or rows, written in C: sorting, solving …
+    loop             a program of its own, run for each step of a sequence: see loop.py
+    part             one of the arrays that a loop makes
+    parameter        in the body of a loop, what is another array in every step
 
 A product of matrices is a reduction of a map of two views; the scheduler knows it when it sees it. Equal operations are
 made once (common subexpressions), and what no result needs is left out.
@@ -119,6 +122,11 @@ def recording() -> Recording:
     if found is None:
         raise RuntimeError("an array of flux.compile was used outside the function that is being compiled.")
     return found
+
+
+def is_recording() -> bool:
+    """Whether this thread is recording a program."""
+    return getattr(_here, "recording", None) is not None
 
 
 def _node(op: str, args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: Any, weak: bool = False) -> Node:
@@ -262,6 +270,25 @@ def scan(function: str, args: Sequence[Node], axis: int) -> Node:
 def call(function: str, args: Sequence[Node], shape: Sequence[int], dtype: Any, *options: Any) -> Node:
     """A function written in C that works on the last axes of its arguments."""
     return _node("call", tuple(args), (function, *options), tuple(shape), np.dtype(dtype))
+
+
+def loop(body: Any, args: Sequence[Node]) -> Node:
+    """A body run again and again; what it makes are its parts."""
+    return _node("loop", tuple(args), body, (), np.dtype(np.int8))
+
+
+def part(x: Node, which: tuple[str, int], shape: tuple[int, ...], dtype: Any) -> Node:
+    return _node("part", (x,), which, shape, dtype)
+
+
+def unique(op: str, shape: tuple[int, ...], dtype: Any) -> Node:
+    """A node without arguments that is like no other."""
+    return _node(op, (), object(), shape, dtype)
+
+
+def copied(node: Node, args: tuple[Node, ...]) -> Node:
+    """The same operation with other arguments of the same shapes and dtypes."""
+    return _node(node.op, args, node.params, node.shape, node.dtype, node.weak)
 
 
 # Looking at programs.

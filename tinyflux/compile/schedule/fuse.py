@@ -25,7 +25,7 @@ from .tiling import RowPlan
 if TYPE_CHECKING:
     from .pipelining import Ahead
 
-ALWAYS = ("reduce", "scan", "scatter", "call")  # what can't be calculated one element at a time
+ALWAYS = ("reduce", "scan", "scatter", "call", "loop", "part")  # what can't be calculated one element at a time
 STORE = 3  # multiplications: what it costs to write an element and read it again
 LONG = 200  # the cost from which an expression is cut in two
 DEEP = 100  # the same for its depth, as it is written by recursion
@@ -167,7 +167,7 @@ def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> set[Node]:
             reads[n] = n.args[0].size if n.op in ALWAYS else n.size
         for x in n.args:
             reads[x] += reads[n] * (x.size / max(n.size, 1) if n.op == "join" else 1)
-            if n.op == "reshape" or n.op == "call" or (n.op == "gather" and x is n.args[0]):
+            if n.op in ("reshape", "call", "loop") or (n.op == "gather" and x is n.args[0]):
                 _force(x, stored)
     return stored
 

@@ -65,7 +65,8 @@ def _operations(ends: Sequence[Node]) -> list[Any]:
     """All that the ends need, in a form that can be compared with that of another recording."""
     nodes = needed(ends)
     place = {node: i for i, node in enumerate(nodes)}
-    return [(n.op, [place[x] for x in n.args], n.params, n.shape, n.dtype) for n in nodes]
+    params = [repr(n.params) if n.op == "loop" else n.params for n in nodes]  # a loop's text says all of it
+    return [(n.op, [place[x] for x in n.args], p, n.shape, n.dtype) for n, p in zip(nodes, params)]
 
 
 def _refuse_change(one: Recording, ends: Sequence[Node], other: Recording, other_ends: Sequence[Node]) -> None:

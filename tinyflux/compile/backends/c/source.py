@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from ...codegen.expressions import Unit
 from ...codegen.functions import c_type
+from ...ir.loop import Loop
 from ...ir.program import Node, line_of, written
 from ...schedule import pipelining as ahead
-from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
+from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Result, Schedule, planned
 from . import loops
 
 
@@ -49,18 +51,34 @@ class Source:
         loss: Node | None = None,
         order: Node | None = None,
         demands: Demands | None = None,
+        around: Source | None = None,
     ) -> None:
         self.unit = Unit(schedule, trusted, order)
         self.schedule = schedule
+        self._bodies: list[str] = []  # the functions of loops over sequences
+        self._counter = itertools.count()
+        self._prefix = ""
+        if around is not None:
+            self._bodies, self._counter = around._bodies, around._counter
+            self._prefix = f"loop{next(self._counter)}_"
+            self.unit.functions, self.unit.checks = around.unit.functions, around.unit.checks
         self._names = {node: f"%{i}" for node, i in self.unit.names.items()}
-        parts = [self._part("after", AFTER), self._part("update", UPDATE)]
+        parts = [self._part(f"{self._prefix}after", AFTER), self._part(f"{self._prefix}update", UPDATE)]
         if schedule.rows is not None:
             parts += [self._part("before", BEFORE), self._part("block", ROWS, ", int64_t row0, int64_t rows")]
-        parts.append(_CALL if loss is None else self._training(loss, order, demands or {}))
-        listing = "\n".join(written(schedule.nodes))
-        self.text = "\n".join([f"/* The program:\n\n{listing}\n*/\n", *self._functions(), *parts])
+        parts.append(
+            ("static " * bool(around) + _CALL.format(self._prefix))
+            if loss is None
+            else self._training(loss, order, demands or {})
+        )
         self.arena = max(self.unit.arena, 64)
         self.checks = self.unit.checks
+        if around is not None:
+            around.unit.blas |= self.unit.blas
+            self._bodies.append("\n".join(parts))
+            return
+        listing = "\n".join(written(schedule.nodes))
+        self.text = "\n".join([f"/* The program:\n\n{listing}\n*/\n", *self._functions(), *self._bodies, *parts])
 
     def _functions(self) -> list[str]:
         """The functions that the parts call, and BLAS where one of them does."""
@@ -86,8 +104,49 @@ class Source:
         lines: list[str] = []
         for kernel in kernels:
             lines += [f"/* {line_of(node, self._names)} */" for node in kernel.nodes]
-            lines += ["{", *["    " + line for line in indented(loops.written(self.unit, kernel))], "}"]
+            written = self._loop(kernel) if kernel.kind == "loop" else loops.written(self.unit, kernel)
+            lines += ["{", *["    " + line for line in indented(written)], "}"]
         return self._lines(name, lines, more, attribute)
+
+    def _loop(self, kernel: Kernel) -> list[str]:
+        """A loop over a sequence: its body is a function, called with pointers that move on from step to step."""
+        (node,) = kernel.nodes
+        loop: Loop = node.params
+        parts = {x.params: x for x in self.schedule.nodes if x.op == "part" and x.args[0] is node}
+        outputs = [k for k in range(len(loop.outputs)) if ("stack", k) in parts]
+        body = loop.body(outputs)
+        after, stacks = body.ends[: len(loop.carries)], body.ends[len(loop.carries) :]
+        states = body.inputs[len(loop.slices) :]
+        results = [Result(x, len(body.inputs) + k) for k, x in enumerate(stacks)]
+        results += [Result(x, state.params, state) for state, x in zip(states, after) if x is not state]
+        inner = Source(planned(results), body.recording.trusted, around=self)
+        setup = [f"char *q[{len(body.inputs) + len(outputs)}];"]
+        each = []
+        names = [self.unit.name(kernel.copies.get(x, x)) for x in node.args]
+        for i, (name, x) in enumerate(zip(names, body.inputs)):
+            k = i - len(loop.slices)
+            if k < 0:
+                each.append(f"q[{i}] = (char *)({name} + t * {x.size});")
+            elif k < len(loop.carries):
+                last = parts.get(("last", k))
+                size = x.size * x.dtype.itemsize
+                place = self.unit.name(last, write=True) if last else f"(arena + {self.unit.scratch(size)})"
+                setup += [f"memcpy({place}, {name}, {size});", f"q[{i}] = (char *){place};"]
+            else:
+                setup.append(f"q[{i}] = (char *){name};")
+        for i, (k, x) in enumerate(zip(outputs, stacks)):
+            name = self.unit.name(parts["stack", k], write=True)
+            each.append(f"q[{len(body.inputs) + i}] = (char *)({name} + t * {x.size});")
+        arena = self.unit.scratch(inner.arena)
+        return [
+            *setup,
+            f"for (int64_t s = 0; s < {loop.length}; s++) {{",
+            f"const int64_t t = {f'{loop.length - 1} - s' if loop.reverse else 's'};",
+            *each,
+            f"const int64_t failed = {inner._prefix}call(q, arena + {arena});",
+            "if (failed) return failed;",
+            "}",
+        ]
 
     def _lines(self, name: str, lines: Sequence[str], more: str = "", attribute: str = "") -> str:
         """A function of lines, after the declarations of the arrays that they name."""
@@ -122,10 +181,10 @@ class Source:
 
 
 _CALL = """\
-int64_t call(char *const *p, char *arena) {
-    const int failed = after(p, arena);
-    return failed ? failed : update(p, arena);
-}
+int64_t {0}call(char *const *p, char *arena) {{
+    const int failed = {0}after(p, arena);
+    return failed ? failed : {0}update(p, arena);
+}}
 """
 
 _BLAS = """\

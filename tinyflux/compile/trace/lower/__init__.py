@@ -1,5 +1,5 @@
 """How NumPy's functions become nodes of a program."""
 
-from . import elementwise, indexing, linalg, reductions, shapes
+from . import elementwise, indexing, linalg, reductions, scan, shapes
 
-__all__ = ["elementwise", "indexing", "linalg", "reductions", "shapes"]
+__all__ = ["elementwise", "indexing", "linalg", "reductions", "scan", "shapes"]

@@ -1,0 +1,234 @@
+"""flux.scan: a loop in the program, differentiated as one.
+
+The step is recorded once. Where a gradient is being taken, what it puts on the tape becomes a tape of its own, whose
+sweep is the body of a second loop, which goes back. What that reads of the first one is stacked there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .... import tree
+from ....autodiff.scan import Flattened, Step, one_step, use_recorder
+from ....autodiff.tape import Tape, Tracked, sweep
+from ....types import Tree
+from ...ir import loop, program
+from ...ir.program import Node
+from ..symbolic import Symbolic, node_of
+
+
+def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> Any:
+    """`flux.scan` in a program that is being recorded; None where none is, and where gradients nest: a Python loop."""
+    if not program.is_recording():
+        return None
+    first = Flattened(state)
+    count = len(first.leaves)
+    given = [*[x if hasattr(x, "dtype") else np.asarray(x) for x in first.leaves], *tree.leaves(xs)]
+    shapes = [x.shape[i >= count :] for i, x in enumerate(given)]
+    parameters = [loop.parameter(shape, x.dtype) for shape, x in zip(shapes, given)]
+
+    def run(values: Sequence[Any]) -> tuple[Flattened, Flattened]:
+        rest = iter(values[count:])
+        x = tree.map(lambda _: next(rest), xs)
+        return tuple(map(Flattened, one_step(step, first.rebuilt(values[:count]), x, first)))  # type: ignore[return-value]
+
+    symbols = [Symbolic(node) for node in parameters]
+    probe = run(symbols)
+    tapes = {id(x.tape): x.tape for x in (*given, *probe[0].leaves, *probe[1].leaves) if type(x) is Tracked}
+    if len(tapes) > 1:
+        return None
+    if not tapes:
+        after, ys = run(symbols)
+        made = _Made(parameters, count, given, after.leaves, ys.leaves, length, reverse)
+        results = iter([*made.states(), *made.stacks()])
+    else:
+        (tape,) = tapes.values()
+        start = len(tape)
+        boxes = [_box(tape, x) for x in symbols]
+        after, ys = run(boxes)
+        records = tape[start:]
+        del tape[start:]
+        ends = [*after.leaves, *ys.leaves]
+        if any(type(x.value) is Tracked for x in (*ends, *given) if type(x) is Tracked):
+            return None
+        plain = [x.value if type(x) is Tracked else x for x in ends]
+        firsts = [x.value if type(x) is Tracked else x for x in given]
+        made = _Made(parameters, count, firsts, plain[:count], plain[count:], length, reverse)
+        results = _Differentiated(made, tape, start, records, boxes, ends, given).results()
+    return after.rebuilt(results), ys.rebuilt(results)
+
+
+def _box(tape: Tape, x: Symbolic) -> Any:
+    if x.dtype.kind != "f":
+        return x
+    tape.append(None)
+    return Tracked(x, tape, len(tape) - 1)
+
+
+class _Made:
+    """A loop as it is recorded: its parameters, the values that it begins with, what its steps make."""
+
+    def __init__(
+        self, parameters: list[Node], count: int, firsts: Sequence[Any], after: Sequence[Any], ys: Sequence[Any],
+        length: int, reverse: bool,
+    ) -> None:  # fmt: skip
+        self.parameters, self.count, self.length, self.reverse = parameters, count, length, reverse
+        self.firsts = [node_of(x) for x in firsts]
+        self.after, self.ys = [node_of(x) for x in after], [node_of(x) for x in ys]
+        slices = list(zip(parameters[count:], self.firsts[count:]))
+        carries = list(zip(parameters[:count], self.firsts[:count], self.after))
+        self.node = loop.loop(length, slices, carries, self.ys, reverse)
+        self.inside = loop.dependent([*self.after, *self.ys], parameters)
+
+    def states(self) -> list[Symbolic]:
+        return [Symbolic(loop.last(self.node, k)) for k in range(self.count)]
+
+    def stacks(self) -> list[Symbolic]:
+        return [Symbolic(loop.stacked(self.node, y)) for y in self.ys]
+
+    def reads(self, ends: Sequence[Node], stop: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
+        """The nodes of the body that ends are calculated from, each with its stack; those that `stop` names are not."""
+        seen = set(stop)
+        todo = [*ends]
+        while todo:
+            node = todo.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node in self.parameters[self.count :]:
+                yield node, self.firsts[self.parameters.index(node)]
+            elif self._is_inside(node) and not self._is_cheap(node):
+                yield node, loop.stacked(self.node, node)
+            else:
+                todo += node.args
+
+    def _is_inside(self, node: Node) -> bool:
+        """Whether the steps calculate it; loops in them may have got more parts since."""
+        return node in self.inside or (node.op == "part" and node.args[0] in self.inside)
+
+    def _is_cheap(self, node: Node) -> bool:
+        """Whether a node is better calculated again than stacked: a view, or what is larger than all that it is of."""
+        inside = [x.size for x in node.args if x in self.inside]
+        return node.op == "view" or (node.op == "map" and bool(inside) and node.size > max(inside))
+
+
+class _Differentiated:
+    """A loop on a tape: a record for it, and one for each of its results, which hands its cotangent on to it."""
+
+    name = "flux.scan"
+    rows = ()
+    pullbacks = ()
+
+    def __init__(
+        self, made: _Made, tape: Tape, start: int, records: list[Any], boxes: list[Any], ends: list[Any],
+        given: list[Any],
+    ) -> None:  # fmt: skip
+        self.made, self.tape, self.ends = made, tape, ends
+        self.cotangents: dict[int, Any] = {}  # by the number of the result, until the sweep is at the loop
+        own = [record for record in records if record is not None]
+        outside = {parent: values[k] for _, links, _, values, _ in own for k, parent in links if parent < start}
+        outside |= {x.index: x.value for x in ends if type(x) is Tracked and x.index < start}
+        self.outside = sorted(outside)
+        self.boxes = [i for i, x in enumerate(boxes) if type(x) is Tracked]
+        places = {parent: len(self.boxes) + i for i, parent in enumerate(self.outside)}
+        leaves = len(self.boxes) + len(self.outside)
+        shift = leaves - len(self.boxes) - start
+        self.place = lambda i: places[i] if i < start else i + (shift if i >= start + len(self.boxes) else -start)
+        self.body = Tape()
+        self.body.leaf_count = leaves
+        self.body += [None] * leaves
+        for rule, links, y, values, kwargs in own:
+            self.body.append((rule, [(k, self.place(parent)) for k, parent in links], y, values, kwargs))
+        self.values = [*[x.value if type(x) is Tracked else x for x in given], *[outside[i] for i in self.outside]]
+        used = {parent for _, links, _, _, _ in own for _, parent in links} | {
+            x.index for x in ends if type(x) is Tracked
+        }
+        read = [i for i in range(len(given)) if i < made.count or getattr(boxes[i], "index", None) in used]
+        links = [(k, given[k].index) for k in read if type(given[k]) is Tracked]
+        self.links = [*links, *[(len(given) + i, parent) for i, parent in enumerate(self.outside)]]
+
+    def results(self) -> Iterator[Any]:
+        """The states and stacks, in boxes."""
+        self.tape.append((self, self.links, _NOTHING, self.values, {}))
+        place = len(self.tape) - 1
+        for k, (end, value) in enumerate(zip(self.ends, [*self.made.states(), *self.made.stacks()])):
+            if type(end) is not Tracked and value.dtype.kind != "f":
+                yield value
+                continue
+            self.tape.append((_Result(self.cotangents, k), [(0, place)], value, [_NOTHING], {}))
+            yield Tracked(value, self.tape, len(self.tape) - 1)
+
+    def together(self, positions: Sequence[int], *_: Any) -> Iterator[Any]:
+        """The cotangents of what the loop begins with and reads: those of the sweep's results are at hand."""
+        arrived, made = dict(self.cotangents), self.made
+        self.cotangents.clear()
+        count, form = made.count, made.parameters
+        wanted = [i for i in self.boxes if i < count]  # of the states, those that are floating-point numbers
+        states = {i: loop.parameter(form[i].shape, form[i].dtype) for i in wanted}
+        outputs = {k: loop.parameter(made.ys[k - count].shape, made.ys[k - count].dtype) for k in arrived if k >= count}
+        grads = self._grads(states | outputs)
+        sums = [i for i in range(len(self.outside)) if grads[len(self.boxes) + i] is not None]
+        totals = {i: loop.parameter(self._outer(i).shape, self._outer(i).dtype) for i in sums}
+        stacks = {i: g for i, g in zip(self.boxes, grads) if i >= count and i in positions and g is not None}
+        own = [*states.values(), *outputs.values(), *totals.values()]
+        after = {i: _node(g, states[i]) for i, g in zip(self.boxes, grads) if i in states}
+        added = {i: _node(Symbolic(totals[i]) + grads[len(self.boxes) + i], totals[i]) for i in sums}
+        ends = [*after.values(), *added.values(), *[node_of(g) for g in stacks.values()]]
+        slices = [(outputs[k], node_of(arrived[k])) for k in outputs]
+        slices += made.reads(ends, own)
+        carries = [
+            (states[i], _node(arrived.get(i), states[i]), after[i]) for i in wanted
+        ] + [(totals[i], _node(None, totals[i]), added[i]) for i in sums]  # fmt: skip
+        back = loop.loop(made.length, slices, carries, [node_of(g) for g in stacks.values()], not made.reverse)
+        found: dict[int, Any] = {i: loop.last(back, k) for k, i in enumerate(wanted)}
+        found |= {len(form) + i: loop.last(back, len(wanted) + k) for k, i in enumerate(sums)}
+        found |= {i: loop.stacked(back, node_of(g)) for i, g in stacks.items()}
+        for k in positions:
+            yield Symbolic(found[k]) if k in found else np.zeros_like(self.values[k])
+
+    def _outer(self, i: int) -> Node:
+        return node_of(self.values[len(self.made.parameters) + i])
+
+    def _grads(self, cotangents: dict[int, Node]) -> list[Any]:
+        """The cotangents of the body's leaves for those of its results."""
+        inside = {k: x for k, x in enumerate(self.ends) if type(x) is Tracked and k in cotangents}
+        start = len(self.body)
+        boxes = [Tracked(x.value, self.body, self.place(x.index)) for x in inside.values()]
+        terms = [np.sum(box * Symbolic(cotangents[k])) for k, box in zip(inside, boxes)]
+        if not terms:
+            return [None] * self.body.leaf_count
+        total = sum(terms[1:], terms[0])
+        grads = sweep(self.body, total.index, Symbolic(program.literal(1.0, total.dtype)), keep=True)
+        del self.body[start:]
+        return grads
+
+
+class _Result:
+    """A result of a loop on the tape: its pullback keeps the cotangent for the loop's own."""
+
+    name = "flux.scan"
+    rows = ()
+    together = None
+
+    def __init__(self, cotangents: dict[int, Any], k: int) -> None:
+        def keep(g: Any, y: Any, x: Any) -> Any:
+            cotangents[k] = g
+            return _NOTHING
+
+        self.pullbacks = (keep,)
+
+
+_NOTHING = np.zeros(())  # in the place of an array, on the tape, where results hand their cotangents on by themselves
+
+
+def _node(g: Any, like: Node) -> Node:
+    """A cotangent as a node, zeros where there is none."""
+    if g is None:
+        return program.broadcast(program.literal(0.0, like.dtype), like.shape)
+    return node_of(g)
+
+
+use_recorder(recorded)
