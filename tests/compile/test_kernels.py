@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinyflux
 
-HEADERS = Path(tinyflux.__file__).parent / "compile"
+HEADERS = Path(tinyflux.__file__).parent / "compile" / "backends" / "c"
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 FLAGS = ["-std=gnu11", "-O3", "-fPIC", "-shared", "-fopenmp-simd"]
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
