@@ -6,12 +6,19 @@ import tempfile
 from hypothesis import settings
 
 # What the tests compile is kept for the time of the tests, not in the user's cache.
-_cache = tempfile.TemporaryDirectory(prefix="tinyflux-tests-")
-os.environ.setdefault("TINYFLUX_CACHE", _cache.name)
+# The workers of pytest-xdist inherit the variable: what one has compiled, the others need not.
+if "TINYFLUX_CACHE" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="tinyflux-tests-")
+    os.environ["TINYFLUX_CACHE"] = _cache.name
 
 # The same examples in every run, so that a failure can be repeated; no deadline, as machines differ.
 settings.register_profile("tinyflux", derandomize=True, deadline=None, max_examples=10, database=None)
 settings.load_profile("tinyflux")
+
+
+def pytest_collection_modifyitems(items):
+    """Slow tests come first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_itemcollected(item):

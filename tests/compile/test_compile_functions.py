@@ -180,6 +180,7 @@ def test_third_derivatives_of_indexing():
     assert finite[0][0] == pytest.approx(24.0)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_can_be_trained():
     m = model()
     forward = compile(lambda m, x: m(x))
@@ -276,6 +277,7 @@ def test_a_function_that_is_gone_frees_what_it_holds():
 # Large programs.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "operation", [np.sin, np.negative, lambda x: x[::-1] + 1, lambda x: np.where(x > 0, x - 1, x + 1)]
 )
@@ -288,6 +290,7 @@ def test_long_chains(operation):
     agree(chain, np.array([0.1, -0.2, 0.3]), tolerance=1e-11)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_operations():
     def chain(x):
         for _ in range(10_000):

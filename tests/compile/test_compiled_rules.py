@@ -135,6 +135,7 @@ def test_values_and_gradients(part, sizes, seed, dtype):
     compare(PARTS[part], first_order, sizes, seed, dtype)
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("part", PARTS)
 def test_second_derivatives(part):

@@ -119,6 +119,7 @@ def test_other_options_are_refused(option):
         trained(option, DATA["a list"])
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("record", [True, False])
 def test_constants_that_change_between_epochs_are_honoured(record):
@@ -139,6 +140,7 @@ def test_constants_that_change_between_epochs_are_honoured(record):
     assert_equal(run(True), run(False))
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("each", ["epoch", "iteration"])
 def test_after_some_programs_it_goes_on_in_numpy(each, monkeypatch, capsys):

@@ -140,6 +140,7 @@ def test_losses(name):
     agrees(network(64, 4), flux.Momentum(0.01), samples(64), 1e-11, LOSSES[name])
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     features=st.integers(64, 150),

@@ -33,6 +33,7 @@ def largest_difference(model, other):
     return max(np.abs(a - b).max() / np.abs(b).max() for a, b in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "batchsize", "optimiser"), CELLS)
 def test_the_models_of_the_benchmarks(name, batchsize, optimiser):
     """Measured: losses 2e-15 apart, weights too, with Descent; 2e-12 and 6e-11 with ADAM, which enlarges roundings."""

@@ -40,6 +40,7 @@ def run(script, *arguments, **environment):
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_another_process_compiles_nothing(tmp_path):
     real = shlex.join(build.find_compiler().command)
     log, script = tmp_path / "log", tmp_path / "cc"
@@ -84,6 +85,7 @@ print(*[b - a for a, b in zip(before, after)])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_compiling_again_and_again_leaks_nothing(tmp_path):
     """10,000 cycles, run by hand, grow by no more; they take some three minutes, nine tenths of which are recording."""

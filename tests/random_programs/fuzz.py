@@ -28,7 +28,7 @@ class Report:
         return ", ".join(f"{count:,} {what}" for what, count in self.counts.items())
 
 
-def run(count, seed=0, native=True, tell=lambda program, failure: None, shrink=True):
+def run(count, seed=0, native=True, tell=lambda program, failure: None, shrink=True, first=0):
     """Draw programs and check them.
 
     Arguments:
@@ -37,6 +37,7 @@ def run(count, seed=0, native=True, tell=lambda program, failure: None, shrink=T
         native: whether to compile them, too.
         tell: called with each program that fails, and its failure.
         shrink: whether failing programs are made smaller first.
+        first: the number of the first program.
     """
     report, recipes = Report(), chosen(native)
 
@@ -48,7 +49,7 @@ def run(count, seed=0, native=True, tell=lambda program, failure: None, shrink=T
         tell(program, failure)
 
     waiting = []
-    for k in range(count):
+    for k in range(first, first + count):
         program = drawn(np.random.default_rng((seed, k)), recipes)
         report.counts["programs"] += 1
         try:
@@ -59,7 +60,7 @@ def run(count, seed=0, native=True, tell=lambda program, failure: None, shrink=T
             failed(program, failure)
         else:
             report.counts["agree eagerly"] += 1
-        if native and waiting and (len(waiting) == TOGETHER or k == count - 1):
+        if native and waiting and (len(waiting) == TOGETHER or k == first + count - 1):
             for checked, outcome in zip(waiting, compare_compiled(waiting)):
                 if outcome is None:
                     report.counts["agree compiled"] += 1
