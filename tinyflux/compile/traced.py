@@ -46,21 +46,20 @@ class Compiled(Inspectable):
         kinds = {type(x) for x in leaves}
         if Symbolic in kinds or (Tracked in kinds and any(type(plain(x)) is Symbolic for x in leaves)):
             return self._f(*args, **kwargs)
-        guards = self._programs.guards
-        surroundings = guards(self._f, *others)
+        surroundings = self._programs.guards(self._f, *others)
         if surroundings.traced:
             return self._f(*args, **kwargs)
         key = tuple(form)
         if Tracked in kinds:
-            make = lambda before: _Differentiable(self._f, (args, kwargs), leaves, surroundings)  # noqa: E731
-            return self._rules.find(key, surroundings, make)(leaves)
+            rules = self._rules.find(key, surroundings, _Differentiable, self._f, (args, kwargs), leaves, surroundings)
+            return rules(leaves)
         if not kinds <= _KINDS:
             _refuse(kinds - _KINDS)
-        look = lambda: guards(self._f, *others)  # noqa: E731
-        program = self._programs.find(
-            key, surroundings, lambda before: _Function(self._f, (args, kwargs), leaves, look, before)
-        )
-        return program(leaves)
+        return self._programs.find(key, surroundings, self._compiled, args, kwargs, leaves, others)(leaves)
+
+    def _compiled(self, args: Any, kwargs: Any, leaves: list[Any], others: list[Any], before: Any) -> _Function:
+        look = functools.partial(self._programs.guards, self._f, *others)
+        return _Function(self._f, (args, kwargs), leaves, look, before)
 
     def __repr__(self) -> str:
         return f"flux.compile({getattr(self._f, '__name__', self._f)})"
@@ -237,7 +236,9 @@ def signature(x: Any, leaves: list[Any], others: list[Any], inside: bool = False
 class _Differentiable(Program):
     """A compiled function that a gradient flows through: an operation of its own for each array of the result."""
 
-    def __init__(self, f: Callable[..., Any], args: Arguments, leaves: list[Any], surroundings: Snapshot) -> None:
+    def __init__(
+        self, f: Callable[..., Any], args: Arguments, leaves: list[Any], surroundings: Snapshot, before: Any
+    ) -> None:
         super().__init__(surroundings, Contents(surroundings.arrays))
         form = tuple(tree.map(lambda _: _PLACE, x) for x in args[0])
         named = {name: tree.map(lambda _: _PLACE, x) for name, x in args[1].items()}

@@ -85,7 +85,7 @@ class Gradient(Inspectable):
             form = (kind, signature(self._model, arrays, others, True), tuple(map(id, arrays)))
             look = lambda: self._programs.guards(self._loss, *others)  # noqa: E731
             make = lambda before: Kernels(self._loss, look, self._model, item)  # noqa: E731
-            program: Kernels = self._programs.find(form, look(), make, self._since)
+            program: Kernels = self._programs.find(form, look(), make, since=self._since)
         except Exception as error:
             if self._required:
                 raise

@@ -59,7 +59,7 @@ class Iterations:
             (*form, _tied(leaves), rules, id(model)),
             look(),
             lambda before: Iteration(loss, look, model, opt, data, size),
-            since,
+            since=since,
         )
         program.model = program.with_own_state(model, leaves)
         return program

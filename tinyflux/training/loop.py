@@ -77,7 +77,7 @@ def train(
             `loss(model, item)`; returns a scalar. It is evaluated before the update.
         model: the model; its arrays are changed in place.
         data: iterated over once an epoch.
-        opt: what `setup(rule, model)` returned.
+        opt: what `setup(rule, model)` returned. Compiled programs are kept with it: the next training finds them.
         epochs: how many passes to make.
         callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops
             when one returns True. They may have a method `due(iteration)` that returns the iteration before which they

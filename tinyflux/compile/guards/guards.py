@@ -48,7 +48,7 @@ class Guards:
     def __call__(self, *roots: Any) -> Snapshot:
         """The surroundings of functions, of objects that are called, and of classes whose methods are."""
         last = self._last
-        if last is not None and len(roots) == len(last.roots) and all(map(_alike, roots, last.roots)) and last.holds():
+        if last is not None and last.is_of(roots) and last.holds():
             return last
         while True:
             walk = Walk(self._names, self._whole, self._trees)
@@ -93,6 +93,12 @@ class Snapshot:
         self.traced = walk.traced
         self._walk = walk
         self._known = len(kinds)
+
+    def is_of(self, roots: Sequence[Any]) -> bool:
+        """Whether it was taken of these roots, or of such as read the same."""
+        if len(roots) != len(self.roots):
+            return False
+        return all(map(is_, roots, self.roots)) or all(map(_alike, roots, self.roots))
 
     def holds(self) -> bool:
         """Whether the same objects are still at all places."""

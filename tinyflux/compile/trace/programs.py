@@ -51,24 +51,26 @@ class Programs:
         self.made = 0
         self._kept: dict[Hashable, list[Any]] = {}
 
-    def find(self, form: Hashable, surroundings: Snapshot, make: Callable[[Any], Any], since: int | None = None) -> Any:
+    def find(
+        self, form: Hashable, surroundings: Snapshot, make: Callable[..., Any], *args: Any, since: int | None = None
+    ) -> Any:
         """The program for a form of arguments, and surroundings as they are now; made if there is none.
 
         Arguments:
-            make: called with the program for other contents of the arrays in the surroundings, or None.
+            make: called with `args` and the program for other contents of the arrays in the surroundings, or None.
             since: how many programs had been made when what needs them began, which may not need any number.
         """
         before = None
-        kept = self._kept.get((surroundings.key, form), [])
+        kept = self._kept.get((surroundings.key, form), ())
         for program in kept:
             if program.fits():
+                if program.contents.same(surroundings.arrays):
+                    return program
                 before = program
                 break
-        if before is not None and before.contents.same(surroundings.arrays):
-            return before
-        program = make(before)
+        program = make(*args, before)
         if before is not None:
-            kept.remove(before)
+            self._kept[surroundings.key, form].remove(before)
             self.made -= 1
         self._kept.setdefault((program.key, form), []).append(program)
         self.latest = program
