@@ -19,8 +19,8 @@ from .backends.c.library import Library, address, contiguous, pointers
 from .backends.c.source import Source
 from .guards.contents import Contents
 from .guards.guards import Snapshot
-from .ir.program import Node, needed, recording, written
-from .schedule.fuse import Result, planned
+from .ir.program import Node, format_program, needed, recording
+from .schedule.fuse import Result, make_schedule
 from .trace.programs import Inspectable, Program, Programs
 from .trace.record import Trace
 from .trace.results import check_result, with_results
@@ -140,13 +140,13 @@ class _Function(Program):
         self.result, ends = trace.found, trace.ends
         self._captured = trace.captured
         self._outputs = [(n.shape, n.dtype, n.weak) for n in ends]
-        self.program = "\n".join(written(needed(ends), ends))
+        self.program = "\n".join(format_program(needed(ends), ends))
         if before is not None and before.program == self.program:
             self._library: Library = before._library
         else:
             first = len(trace.recording.inputs)
             results = [Result(n, first + i) for i, n in enumerate(ends)]
-            self._library = Library(Source(planned(results), trace.recording.trusted))
+            self._library = Library(Source(make_schedule(results), trace.recording.trusted))
         self.source: Source = self._library.source
 
     def __call__(self, leaves: list[Any]) -> Any:

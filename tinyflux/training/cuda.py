@@ -16,8 +16,8 @@ from ..compile.backends.cuda.kernels import THREADS, Launch, Translation
 from ..compile.backends.cuda.memory import shared_out
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
-from ..compile.ir.program import Node, needed, written
-from ..compile.schedule.fuse import Result, planned
+from ..compile.ir.program import Node, format_program, needed
+from ..compile.schedule.fuse import Result, make_schedule
 from ..compile.trace.programs import Inspectable, Program, Programs
 from ..compile.trace.record import Trace
 from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
@@ -133,9 +133,9 @@ class Kernels(Program):
         super().__init__(trace.surroundings, trace.contents)
         refuse_model(trace, model)
         grads, found, recording = trace.found, trace.ends, trace.recording
-        self.program = "\n".join(written(needed(found), found[: 1 + len(tree.leaves(grads))]))
+        self.program = "\n".join(format_program(needed(found), found[: 1 + len(tree.leaves(grads))]))
         results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
-        translation = Translation(planned(results), recording.trusted)
+        translation = Translation(make_schedule(results), recording.trusted)
         self.source = translation
         with own[0].device:
             fixed = {f"p{i}": x for i, x in enumerate(own)} | {f"p{n.params}": x for n, x in recording.captured}

@@ -17,10 +17,10 @@ from ..compile.backends.c.library import Library, address, contiguous
 from ..compile.backends.c.source import Source
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
-from ..compile.ir.program import Node, needed, written
+from ..compile.ir.program import Node, format_program, needed
 from ..compile.schedule import pipelining as ahead
-from ..compile.schedule.fuse import Result, planned
-from ..compile.schedule.tiling import BLOCK, analysed
+from ..compile.schedule.fuse import Result, make_schedule
+from ..compile.schedule.tiling import BLOCK, plan_rows
 from ..compile.trace.programs import Program
 from ..compile.trace.record import Trace
 from ..compile.trace.symbolic import ON_GPU, Symbolic, node_of, supported, symbolic_input
@@ -58,13 +58,13 @@ class Iteration(Program):
         total, results, order = trace.found
         with trace.recording as recording:
             nodes = needed(trace.ends)
-            plan = analysed(nodes, order) if size is not None and size > BLOCK else None
+            plan = plan_rows(nodes, order) if size is not None and size > BLOCK else None
             if plan is not None and any(r.node in plan.axis for r in results):
                 plan = None
-            self._text = lambda total=total: "\n".join(written(nodes, [total]))
+            self._text = lambda total=total: "\n".join(format_program(nodes, [total]))
             if total.op == "input" or total.op == "view":
                 total = program.elementwise("positive", [total], total.dtype)
-            schedule = planned(results, total, plan, recording.demands)
+            schedule = make_schedule(results, total, plan, recording.demands)
             schedule.ahead = ahead.found(schedule, order)
             self.source = Source(schedule, recording.trusted, total, order, recording.demands)
         self._library = Library(self.source)

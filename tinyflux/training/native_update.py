@@ -12,7 +12,7 @@ import numpy as np
 from ..compile.backends.c.library import Library, address
 from ..compile.backends.c.source import Source
 from ..compile.ir.program import Recording
-from ..compile.schedule.fuse import planned
+from ..compile.schedule.fuse import make_schedule
 from ..compile.trace.symbolic import Symbolic, node_of, supported
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 from ..optimise.hyperparameters import constants, floats, with_numbers
@@ -48,7 +48,7 @@ class NativeStep:
             results = [overwriting(old.node, node_of(now)) for old, now in zip((x, *state), (new, *after))]
             if recording.captured:
                 raise NotCompilable("an array among the hyperparameters of a rule is left to NumPy.")
-            self.source = Source(planned(results), recording.trusted)
+            self.source = Source(make_schedule(results), recording.trusted)
         self._library = Library(self.source)
         self.size = size
 

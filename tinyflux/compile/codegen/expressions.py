@@ -8,11 +8,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..ir import functions
+from ..ir.functions import c_type
 from ..ir.indexing import c_strides
 from ..ir.program import Node, literal_value
 from ..schedule.fuse import Kernel, Schedule, arena_size
-from . import functions
-from .functions import c_type
 
 Affine = tuple[int, tuple[tuple[str, int], ...]]  # an index in C: a number, and names with their factors
 ZERO: Affine = (0, ())

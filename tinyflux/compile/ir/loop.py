@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import program
-from .program import Node, Recording, needed, written
+from .program import Node, Recording, format_program, needed
 
 FREE = ("view", "literal", "iota")  # kinds of nodes that cost nothing: bodies make their own
 
@@ -52,7 +52,7 @@ class Loop:
 
     def __repr__(self) -> str:
         body = self.body(range(len(self.outputs)))
-        lines = "; ".join(written(needed(body.ends), body.ends))
+        lines = "; ".join(format_program(needed(body.ends), body.ends))
         return f"{self.length} steps{' back' if self.reverse else ''}: {lines}"
 
 
@@ -67,7 +67,7 @@ class Body:
 
 def parameter(shape: tuple[int, ...], dtype: Any) -> Node:
     """A node that stands for an array which is another one in every step."""
-    return program.unique("parameter", shape, dtype)
+    return program.parameter(shape, dtype)
 
 
 def loop(

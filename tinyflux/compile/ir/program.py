@@ -1,30 +1,12 @@
 """The program: what was asked of NumPy, as one list of operations on arrays of known shapes.
 
-An operation is a `Node`. There are few kinds of them, on purpose:
-
-    input            an array that is given when the program runs
-    literal          a number
-    iota             0, 1, 2 … along one axis
-    map              a function of numbers, element by element, of arguments of one shape
-    view             elements of its argument, found by an affine map of indices: transposing, slicing, broadcasting …
-    reshape          the same elements in the same order, in another shape
-    gather           elements of its first argument, found by the arrays of indices that are the others
-    scatter          zeros with the elements of the first argument added at the indices that are the others
-    join             its arguments one after another along an axis
-    reduce           a sum, product, maximum … over axes
-    scan             a running sum, product, maximum … or a recurrence along an axis
-    call             a function of whole matrices or rows, written in C: sorting, solving …
-    loop             a program of its own, run for each step of a sequence: see loop.py
-    part             one of the arrays that a loop makes
-    parameter        in the body of a loop, what is another array in every step
-
-A product of matrices is a reduction of a map of two views; the scheduler knows it when it sees it. Equal operations are
-made once (common subexpressions), and what no result needs is left out.
+There are few kinds of operations, on purpose; `ops` declares them. A product of matrices is a reduction of a map of two
+views; the scheduler knows it when it sees it. Equal operations are made once (common subexpressions), and what no
+result needs is left out.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,42 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..guards.contents import Contents
+from . import ops
+from .functions import FOLDED
 from .indexing import Map, broadcasting, composed, dropped, is_identity, reshaping
+from .node import Node
 
 _here = threading.local()
-
-
-class Node:
-    """One operation: its kind, arguments, parameters, and the shape and dtype of its result.
-
-    Attributes:
-        weak: whether the result is a number of Python's, which takes on the dtype of arrays it meets.
-        number: its place in the order of recording: arguments have smaller ones.
-    """
-
-    __slots__ = ("args", "dtype", "number", "op", "params", "shape", "weak")
-
-    def __init__(
-        self, op: str, args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: Any, weak: bool, number: int
-    ) -> None:
-        self.op = op
-        self.args = args
-        self.params = params
-        self.shape = shape
-        self.dtype = dtype
-        self.weak = weak
-        self.number = number
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __repr__(self) -> str:
-        return f"%{self.number}"
 
 
 class Recording:
@@ -96,7 +48,7 @@ class Recording:
         _here.recording = self._before
 
     def input(self, shape: Sequence[int], dtype: Any, weak: bool = False) -> Node:
-        node = _node("input", (), len(self.inputs), tuple(shape), np.dtype(dtype), weak)
+        node = _node(ops.Input, (), len(self.inputs), tuple(shape), np.dtype(dtype), weak)
         self.inputs.append(node)
         return node
 
@@ -129,12 +81,14 @@ def is_recording() -> bool:
     return getattr(_here, "recording", None) is not None
 
 
-def _node(op: str, args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: Any, weak: bool = False) -> Node:
+def _node(
+    kind: type[Node], args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: Any, weak: bool = False
+) -> Node:
     nodes = recording().nodes
-    key = (op, tuple(map(id, args)), params, shape, dtype, weak)
+    key = (kind, tuple(map(id, args)), params, shape, dtype, weak)
     node = nodes.get(key)
     if node is None:
-        node = nodes[key] = Node(op, args, params, shape, dtype, weak, len(nodes))
+        node = nodes[key] = kind(args, params, shape, dtype, weak, len(nodes))
     return node
 
 
@@ -146,7 +100,7 @@ def literal(value: Any, dtype: Any = None, weak: bool = False) -> Node:
     whole = np.uint64 if value >= 2**63 else np.int64
     dtype = np.dtype(dtype or (np.float64 if isinstance(value, float) else whole))
     value = np.asarray(value).astype(dtype).item()
-    return _node("literal", (), (repr(value), value if value == value else None), (), dtype, weak)
+    return _node(ops.Literal, (), (repr(value), value if value == value else None), (), dtype, weak)
 
 
 def literal_value(node: Node) -> Any:
@@ -160,7 +114,7 @@ def literal_value(node: Node) -> Any:
 
 
 def iota(shape: tuple[int, ...], axis: int) -> Node:
-    line = _node("iota", (), None, (shape[axis],), np.dtype(np.int64))
+    line = _node(ops.Iota, (), None, (shape[axis],), np.dtype(np.int64))
     return view(line, ((0, ((axis, 1),)),), shape)
 
 
@@ -177,20 +131,11 @@ def elementwise(function: str, args: Sequence[Node], dtype: Any, weak: bool = Fa
     values = [literal_value(x) for x in args]
     if function == "cast" and values[0] is not None:
         return broadcast(literal(values[0], dtype, weak), shape)
-    if function in _FOLDED and all(v is not None for v in values):
+    if function in FOLDED and all(v is not None for v in values):
         with np.errstate(all="ignore"):
-            value = _FOLDED[function](*[x.dtype.type(v) for x, v in zip(args, values)])
+            value = FOLDED[function](*[x.dtype.type(v) for x, v in zip(args, values)])
         return broadcast(literal(value, dtype, weak), shape)
-    return _node("map", tuple(broadcast(x, shape) for x in args), function, shape, dtype, weak)
-
-
-_FOLDED = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-    "negative": np.negative,
-}
+    return _node(ops.Map, tuple(broadcast(x, shape) for x in args), function, shape, dtype, weak)
 
 
 def view(x: Node, axes: Map, shape: Sequence[int]) -> Node:
@@ -201,7 +146,7 @@ def view(x: Node, axes: Map, shape: Sequence[int]) -> Node:
     axes = tuple((offset, tuple(term for term in terms if shape[term[0]] != 1)) for offset, terms in axes)
     if is_identity(axes, x.shape, shape):
         return x
-    return _node("view", (x,), axes, shape, x.dtype, x.weak and not shape)
+    return _node(ops.View, (x,), axes, shape, x.dtype, x.weak and not shape)
 
 
 def broadcast(x: Node, shape: tuple[int, ...]) -> Node:
@@ -218,7 +163,7 @@ def reshape(x: Node, shape: tuple[int, ...]) -> Node:
         return view(x, axes, shape)
     if literal_value(x) is not None:
         return broadcast(literal(literal_value(x), x.dtype), shape)
-    return _node("reshape", (x,), None, shape, x.dtype)
+    return _node(ops.Reshape, (x,), None, shape, x.dtype)
 
 
 def reduce(function: str, x: Node, axes: Sequence[int], dtype: Any = None) -> Node:
@@ -233,7 +178,7 @@ def reduce(function: str, x: Node, axes: Sequence[int], dtype: Any = None) -> No
             n for i, n in enumerate(x.shape) if i not in short
         ])  # fmt: skip
         long = tuple(i - sum(s < i for s in short) for i in long)
-    return _node("reduce", (x,), (function, long), shape, dtype)
+    return _node(ops.Reduce, (x,), (function, long), shape, dtype)
 
 
 def gather(
@@ -243,14 +188,14 @@ def gather(
 
     The indices, all of one shape, run along the result's axes from `position` on.
     """
-    return _node("gather", (x, *indices), (tuple(axes), position), tuple(shape), x.dtype)
+    return _node(ops.Gather, (x, *indices), (tuple(axes), position), tuple(shape), x.dtype)
 
 
 def scatter(
     g: Node, indices: Sequence[Node], axes: Sequence[tuple[str, int]], shape: Sequence[int], position: int, inner: Map
 ) -> Node:
     """The opposite of a `gather` from a view of an array of `shape`, whose map is `inner`; repeated indices add up."""
-    return _node("scatter", (g, *indices), (tuple(axes), position, inner), tuple(shape), g.dtype)
+    return _node(ops.Scatter, (g, *indices), (tuple(axes), position, inner), tuple(shape), g.dtype)
 
 
 def join(parts: Sequence[Node], axis: int) -> Node:
@@ -260,35 +205,35 @@ def join(parts: Sequence[Node], axis: int) -> Node:
         return parts[0]
     shape = list(parts[0].shape)
     shape[axis] = sum(p.shape[axis] for p in parts)
-    return _node("join", tuple(parts), axis, tuple(shape), parts[0].dtype)
+    return _node(ops.Join, tuple(parts), axis, tuple(shape), parts[0].dtype)
 
 
 def scan(function: str, args: Sequence[Node], axis: int) -> Node:
-    return _node("scan", tuple(args), (function, axis), args[0].shape, args[0].dtype)
+    return _node(ops.Scan, tuple(args), (function, axis), args[0].shape, args[0].dtype)
 
 
 def call(function: str, args: Sequence[Node], shape: Sequence[int], dtype: Any, *options: Any) -> Node:
     """A function written in C that works on the last axes of its arguments."""
-    return _node("call", tuple(args), (function, *options), tuple(shape), np.dtype(dtype))
+    return _node(ops.Call, tuple(args), (function, *options), tuple(shape), np.dtype(dtype))
 
 
 def loop(body: Any, args: Sequence[Node]) -> Node:
     """A body run again and again; what it makes are its parts."""
-    return _node("loop", tuple(args), body, (), np.dtype(np.int8))
+    return _node(ops.Loop, tuple(args), body, (), np.dtype(np.int8))
 
 
 def part(x: Node, which: tuple[str, int], shape: tuple[int, ...], dtype: Any) -> Node:
-    return _node("part", (x,), which, shape, dtype)
+    return _node(ops.Part, (x,), which, shape, dtype)
 
 
-def unique(op: str, shape: tuple[int, ...], dtype: Any) -> Node:
-    """A node without arguments that is like no other."""
-    return _node(op, (), object(), shape, dtype)
+def parameter(shape: tuple[int, ...], dtype: Any) -> Node:
+    """In the body of a loop, what is another array in every step: a node like no other."""
+    return _node(ops.Parameter, (), object(), shape, dtype)
 
 
 def copied(node: Node, args: tuple[Node, ...]) -> Node:
     """The same operation with other arguments of the same shapes and dtypes."""
-    return _node(node.op, args, node.params, node.shape, node.dtype, node.weak)
+    return _node(type(node), args, node.params, node.shape, node.dtype, node.weak)
 
 
 # Looking at programs.
@@ -306,37 +251,15 @@ def needed(results: Sequence[Node]) -> list[Node]:
     return [found[number] for number in sorted(found)]
 
 
-def written(nodes: Sequence[Node], results: Sequence[Node] = ()) -> Iterator[str]:
-    """The program as text, a line for each node."""
+def format_program(nodes: Sequence[Node], results: Sequence[Node] = ()) -> Iterator[str]:
+    """The lines of the program as text, one for each node."""
     names = {node: f"%{i}" for i, node in enumerate(nodes)}
-    yield from (line_of(node, names) for node in nodes)
+    yield from (format_node(node, names) for node in nodes)
     if results:
         yield "return " + ", ".join(names[node] for node in results)
 
 
-def line_of(node: Node, names: dict[Node, str]) -> str:
+def format_node(node: Node, names: dict[Node, str]) -> str:
     """A node as text, for example `%5 = add(%3, %4) : float32[16]`."""
     kind = f"{node.dtype}{list(node.shape)}" if node.shape else f"{node.dtype}"
-    return f"{names[node]} = {_formula(node, names)} : {kind}"
-
-
-def _formula(node: Node, names: dict[Node, str]) -> str:
-    args = ", ".join(names[x] for x in node.args)
-    if node.op == "literal":
-        return str(node.params[0])
-    if node.op == "input":
-        return f"input {node.params}"
-    if node.op == "view":
-        return f"{args}[{', '.join(_axis(a) for a in node.params)}]"
-    if node.op == "map":
-        return f"{node.params}({args})"
-    if node.op == "reduce":
-        return f"{node.params[0]}({args}, axes={list(node.params[1])})"
-    return f"{node.op}({args}{', ' * bool(args)}{node.params})"
-
-
-def _axis(axis: Any) -> str:
-    """An index of a view, in terms of the result's axes i, j, k …"""
-    offset, terms = axis
-    letters = [("" if stride == 1 else f"{stride}") + "ijklmnopq"[a % 9] for a, stride in terms]
-    return " + ".join([*letters, *([str(offset)] if offset or not letters else [])])
+    return f"{names[node]} = {node.formula([names[x] for x in node.args])} : {kind}"

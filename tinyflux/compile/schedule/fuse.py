@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..codegen.functions import cost
-from ..ir.indexing import Map, composed, identity, is_identity
+from ..ir import ops
+from ..ir.indexing import Map, identity, is_identity
 from ..ir.program import Node, needed
 from .contraction import Product, recognised
 from .tiling import RowPlan
@@ -25,13 +25,12 @@ from .tiling import RowPlan
 if TYPE_CHECKING:
     from .pipelining import Ahead
 
-ALWAYS = ("reduce", "scan", "scatter", "call", "loop", "part")  # what can't be calculated one element at a time
 STORE = 3  # multiplications: what it costs to write an element and read it again
 LONG = 200  # the cost from which an expression is cut in two
 DEEP = 100  # the same for its depth, as it is written by recursion
 CROWDED = 1000  # the cost up to which nodes share a loop: the compiler's time grows with the square of it
 
-BEFORE, ROWS, AFTER, UPDATE = range(4)  # see rows.py; an update overwrites inputs, after the loss has been looked at
+BEFORE, ROWS, AFTER, UPDATE = range(4)  # see tiling.py; an update overwrites inputs, after the loss has been looked at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Kernel:
 
 @dataclasses.dataclass
 class Schedule:
-    """What `planned` returns.
+    """What `make_schedule` returns.
 
     Attributes:
         nodes: the program.
@@ -86,7 +85,7 @@ class Schedule:
     ahead: Ahead | None = None
 
 
-def planned(
+def make_schedule(
     results: Sequence[Result], loss: Node | None = None, rows: RowPlan | None = None, demands: Iterable[Node] = ()
 ) -> Schedule:
     """Schedule a program.
@@ -136,46 +135,42 @@ def _separated(results: Sequence[Result], early: set[Node]) -> list[Result]:
     separated: list[Result] = []
     for r in results:
         node = r.node
-        kinds = ("map", *ALWAYS) if r.overwrites is None else ("map",)
-        if node in seen or node.op not in kinds or (r.overwrites is not None and node in early):
-            node = Node("map", (node,), "positive", node.shape, node.dtype, node.weak, 10**9 + len(separated))
+        written = isinstance(node, ops.Map) or (node.own_kernel and r.overwrites is None)
+        if node in seen or not written or (r.overwrites is not None and node in early):
+            node = _copy(node, 10**9 + len(separated))
         seen.add(node)
         separated.append(dataclasses.replace(r, node=node))
     return separated
 
 
+def _copy(node: Node, number: int) -> Node:
+    return ops.Map((node,), "positive", node.shape, node.dtype, node.weak, number)
+
+
 def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> set[Node]:
     """Decide for every node whether it is stored, from how often its elements are read and what they cost."""
-    stored = {n for n in nodes if n.op in ALWAYS or n in roots}
+    stored = {n for n in nodes if n.own_kernel or n in roots}
     costs: dict[Node, int] = {}
     depths: dict[Node, int] = {}
     for n in nodes:
         inlined = sum(costs[x] for x in n.args)
         depth = 1 + max((depths[x] for x in n.args), default=0)
-        own = {"map": cost(n.params) if n.op == "map" else 0, "join": 2, "view": 0, "gather": 1}
-        if n.op in ("map", "join") and (own[n.op] + inlined > LONG or depth > DEEP):
+        if n.may_store and (n.cost + inlined > LONG or depth > DEEP):
             stored.add(n)
         depths[n] = 0 if n in stored else depth
-        costs[n] = own[n.op] + inlined if n.op in own and n not in stored else 0
+        costs[n] = 0 if n in stored or n.in_memory else n.cost + inlined
     reads: dict[Node, float] = defaultdict(float)
     for n in reversed(nodes):
-        if n.op in ("map", "join") and n not in stored:
+        if n.may_store and n not in stored:
             again = reads[n] / max(n.size, 1) - 1
             if costs[n] > 0 if n.size == 1 else again * costs[n] > STORE:
                 stored.add(n)
         if n in stored:
-            reads[n] = n.args[0].size if n.op in ALWAYS else n.size
+            reads[n] = math.prod(n.domain)
         for x in n.args:
-            reads[x] += reads[n] * (x.size / max(n.size, 1) if n.op == "join" else 1)
-            if n.op in ("reshape", "call", "loop") or (n.op == "gather" and x is n.args[0]):
-                _force(x, stored)
+            reads[x] += reads[n] * n.read_share(x)
+        stored.update(x for x in n.whole_args if not x.in_memory)
     return stored
-
-
-def _force(x: Node, stored: set[Node]) -> None:
-    """See to it that a node lies in memory."""
-    if x.op not in ("input", "reshape"):
-        stored.add(x)
 
 
 def bases(node: Node, stored: set[Node]) -> Iterator[tuple[Node, Map | None]]:
@@ -184,31 +179,25 @@ def bases(node: Node, stored: set[Node]) -> Iterator[tuple[Node, Map | None]]:
     Yields: an input or stored node, and the map that leads from the element's indices to those of what is read, or
     None where that isn't affine, or isn't by elements.
     """
-    todo: list[tuple[Node, Map | None, bool]] = [(node, identity(node.ndim), True)]
+    todo = list(node.reads(identity(node.ndim)))
     seen = set()
     while todo:
-        n, at, top = todo.pop()
+        n, at = todo.pop()
         if (n, at) in seen:
             continue
         seen.add((n, at))
-        if not top and (n.op == "input" or n in stored):
+        if n in stored or isinstance(n, ops.Input):
             yield n, at
-        elif n.op == "reshape":
-            todo.append((n.args[0], None, False))
-        elif n.op == "view":
-            todo.append((n.args[0], None if at is None else composed(n.params, at), False))
-        elif n.op == "map":
-            todo += [(x, at, False) for x in n.args]
         else:
-            todo += [(x, None, False) for x in n.args]
+            todo += n.reads(at)
 
 
 def _put(
     node: Node, phase: int, kernels: list[Kernel], place: dict[Node, int], stored: set[Node], first: int = 0
 ) -> None:
     """Enter a stored node into the first kernel that can take it, or into a new one."""
-    product = recognised(node, stored) if node.op == "reduce" else None
-    kind = "product" if product else node.op if node.op in ALWAYS else "map"
+    product = recognised(node, stored) if isinstance(node, ops.Reduce) else None
+    kind = "product" if product else node.kernel
     weight = _weight(node, stored)
     if kind == "map":
         apart: dict[Node, bool] = {}
@@ -236,7 +225,7 @@ def _weight(node: Node, stored: set[Node]) -> int:
     total = 0
     while todo:
         n = todo.pop()
-        total += cost(n.params) if n.op == "map" else 1
+        total += n.cost if isinstance(n, ops.Map) else 1
         inlined = [x for x in n.args if x not in stored and x not in seen]
         seen.update(inlined)
         todo += inlined
@@ -297,12 +286,12 @@ def _protect(
                 if i == overwritten[x] and at is not None and is_identity(at, x.shape, kernel.shape):
                     continue
                 if x not in copies:
-                    copies[x] = Node("map", (x,), "positive", x.shape, x.dtype, x.weak, -1 - len(copies))
+                    copies[x] = _copy(x, -1 - len(copies))
                 kernel.copies[x] = copies[x]
     first = next((i for i, k in enumerate(kernels) if k.phase == UPDATE), len(kernels))
     for node in nodes:
-        if node.op == "reshape" and node.args[0] in copies:
-            reshaped = Node("reshape", (copies[node.args[0]],), None, node.shape, node.dtype, node.weak, node.number)
+        if isinstance(node, ops.Reshape) and node.args[0] in copies:
+            reshaped = ops.Reshape((copies[node.args[0]],), None, node.shape, node.dtype, node.weak, node.number)
             for kernel in kernels:
                 if node.args[0] in kernel.copies:
                     kernel.copies[node] = reshaped

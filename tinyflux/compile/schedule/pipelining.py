@@ -16,7 +16,7 @@ import dataclasses
 import math
 
 from ..codegen.expressions import Body, Unit
-from ..codegen.functions import c_type, suffix
+from ..ir.functions import c_type, suffix
 from ..ir.program import Node
 from .contraction import Operand, Product
 from .fuse import Kernel, Schedule

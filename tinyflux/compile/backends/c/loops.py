@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen import functions
 from ...codegen.expressions import ZERO, Affine, Body, Unit, added, affine, indices, loops, text, zeroed
-from ...codegen.functions import c_type
+from ...ir import functions
+from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.program import Node
 from ...schedule import pipelining as ahead

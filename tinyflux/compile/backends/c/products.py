@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...codegen import functions
 from ...codegen.expressions import ZERO, Affine, Unit, added, loops, text
-from ...codegen.functions import c_type
+from ...ir import functions
+from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...schedule.contraction import Operand
 from ...schedule.fuse import ROWS, Kernel

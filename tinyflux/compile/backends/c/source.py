@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from ...codegen.expressions import Unit
-from ...codegen.functions import c_type
+from ...ir.functions import c_type
 from ...ir.loop import Loop
-from ...ir.program import Node, line_of, written
+from ...ir.program import Node, format_node, format_program
 from ...schedule import pipelining as ahead
-from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Result, Schedule, planned
+from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Result, Schedule, make_schedule
 from . import loops
 
 
@@ -77,7 +77,7 @@ class Source:
             around.unit.blas |= self.unit.blas
             self._bodies.append("\n".join(parts))
             return
-        listing = "\n".join(written(schedule.nodes))
+        listing = "\n".join(format_program(schedule.nodes))
         self.text = "\n".join([f"/* The program:\n\n{listing}\n*/\n", *self._functions(), *self._bodies, *parts])
 
     def _functions(self) -> list[str]:
@@ -103,7 +103,7 @@ class Source:
         """A function that runs kernels, each with the lines of the program that it calculates."""
         lines: list[str] = []
         for kernel in kernels:
-            lines += [f"/* {line_of(node, self._names)} */" for node in kernel.nodes]
+            lines += [f"/* {format_node(node, self._names)} */" for node in kernel.nodes]
             written = self._loop(kernel) if kernel.kind == "loop" else loops.written(self.unit, kernel)
             lines += ["{", *["    " + line for line in indented(written)], "}"]
         return self._lines(name, lines, more, attribute)
@@ -119,7 +119,7 @@ class Source:
         states = body.inputs[len(loop.slices) :]
         results = [Result(x, len(body.inputs) + k) for k, x in enumerate(stacks)]
         results += [Result(x, state.params, state) for state, x in zip(states, after) if x is not state]
-        inner = Source(planned(results), body.recording.trusted, around=self)
+        inner = Source(make_schedule(results), body.recording.trusted, around=self)
         setup = [f"char *q[{len(body.inputs) + len(outputs)}];"]
         each = []
         names = [self.unit.name(kernel.copies.get(x, x)) for x in node.args]

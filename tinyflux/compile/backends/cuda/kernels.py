@@ -17,7 +17,7 @@ from typing import Any
 from ....errors import NotCompilable
 from ...codegen.expressions import ZERO, Affine, Body, Unit, added, indices, text
 from ...codegen.expressions import loops as nested
-from ...codegen.functions import c_type
+from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.program import Node
 from ...schedule.contraction import Operand

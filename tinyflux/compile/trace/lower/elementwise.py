@@ -11,8 +11,8 @@ import numpy as np
 from ....autodiff import operators
 from ....autodiff.table import compositions
 from ....errors import NotCompilable
-from ...codegen.functions import known
 from ...ir import program
+from ...ir.functions import known
 from ...ir.program import Node
 from ..symbolic import lower, name_of, node_of, supported, wrapped
 

@@ -93,6 +93,9 @@ WRAPPED = "{0} < 0 ? ({t})(int64_t){0} : ({t}){0}"  # a negative real number as 
 CHEAP = {"positive": 0, "cast": 0, "negative": 0, "divide": 4, "reciprocal": 4, "sqrt": 4, "remainder": 8}
 
 
+FOLDED = {name: getattr(np, name) for name in ("add", "subtract", "multiply", "divide", "negative")}  # of constants
+
+
 def cost(function: str) -> int:
     """What a function of one number costs, in multiplications."""
     return CHEAP.get(function, 1 if function in ANY or function in ("maximum", "minimum", "where") else 12)

@@ -1,0 +1,113 @@
+"""A node: one operation of a program, and what a kind of operation declares about itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .indexing import Map
+
+SUMMED = -1  # in the place of the axis along which rows lie: they are added up
+
+
+class Node:
+    """One operation: its arguments, its parameters, and the shape and dtype of its result.
+
+    A kind of operation is a subclass (see `ops`). What it says here is all that scheduling asks. By default a node is
+    calculated element by element, inside the loop of whoever reads it, at the cost of nothing.
+
+    Attributes:
+        weak: whether the result is a number of Python's, which takes on the dtype of arrays it meets.
+        number: its place in the order of recording: arguments have smaller ones.
+        op: the name of the kind.
+        own_kernel: whether its elements can't be calculated one by one: it is stored, by a kernel of this kind. Others
+            are calculated in kernels of the kind `map`.
+        in_memory: whether its elements lie in memory without being stored: they are given, or its argument's.
+        may_store: whether its elements may be calculated once and stored, where calculating them anew costs more.
+        by_index: whether its elements depend on the indices themselves, so that loops can't be merged.
+    """
+
+    __slots__ = ("args", "dtype", "number", "params", "shape", "weak")
+
+    op = ""
+    own_kernel = False
+    in_memory = False
+    may_store = False
+    by_index = False
+
+    def __init__(
+        self, args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: Any, weak: bool, number: int
+    ) -> None:
+        self.args = args
+        self.params = params
+        self.shape = shape
+        self.dtype = dtype
+        self.weak = weak
+        self.number = number
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"%{self.number}"
+
+    @property
+    def kernel(self) -> str:
+        """The kind of kernel that stores it."""
+        return self.op if self.own_kernel else "map"
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """The lengths of the loops that calculate it."""
+        return self.args[0].shape if self.own_kernel else self.shape
+
+    @property
+    def cost(self) -> int:
+        """What the calculation of an element costs beside that of its arguments, in multiplications."""
+        return 0
+
+    @property
+    def whole_args(self) -> tuple[Node, ...]:
+        """The arguments that have to lie in memory."""
+        return ()
+
+    def formula(self, args: Sequence[str]) -> str:
+        """The operation as text, of arguments of these names."""
+        return f"{self.op}({', '.join([*args, str(self.params)])})"
+
+    def reads(self, at: Map | None) -> Iterator[tuple[Node, Map | None]]:
+        """What the element at the indices `at` is calculated from.
+
+        Yields: an argument, and the indices of the element that is read; None where these aren't affine, or where
+        several are read.
+        """
+        return ((x, None) for x in self.args)
+
+    def read_share(self, x: Node) -> float:
+        """How many elements of an argument are read for each of the loops' rounds."""
+        return 1
+
+    def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
+        """Along which axis of the result the rows of a batch lie.
+
+        Arguments:
+            axes: for each argument the axis along which its rows lie, or None if it has none; not all are None.
+            length: how many rows there are.
+
+        Returns: the axis, SUMMED, or None where rows can't be told apart any more.
+        """
+        return None
+
+    def rows_from(self, axis: int) -> list[tuple[Node, int | None]] | None:
+        """What is to be read along rows, where this node, which doesn't depend on the batch, is read so along an axis.
+
+        Returns: arguments, each with its axis, or None if it is read as a whole; nothing, if the node itself can be
+        read from some row on; None if this can't be.
+        """
+        return None

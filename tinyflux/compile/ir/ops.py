@@ -1,0 +1,236 @@
+"""The kinds of operations, each declared once.
+
+To add one: declare it here as a subclass of `Node`, write a lowering that makes such nodes (in `trace/lower`), and for
+each backend a writer. An operation that is calculated element by element needs one writer for all backends whose
+language is like C, in `codegen/expressions`; one with a kernel of its own needs one in each backend's table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .functions import cost
+from .indexing import composed
+from .node import SUMMED, Node
+
+
+class Input(Node):
+    """An array that is given when the program runs. Parameter: its number among the inputs."""
+
+    __slots__ = ()
+    op = "input"
+    in_memory = True
+
+    def formula(self, args: Sequence[str]) -> str:
+        return f"input {self.params}"
+
+    def rows_from(self, axis: int) -> list[tuple[Node, int | None]]:
+        return []
+
+
+class Literal(Node):
+    """A number. Parameters: its text, and its value (None for NaN)."""
+
+    __slots__ = ()
+    op = "literal"
+
+    def formula(self, args: Sequence[str]) -> str:
+        return str(self.params[0])
+
+
+class Iota(Node):
+    """0, 1, 2 … along one axis."""
+
+    __slots__ = ()
+    op = "iota"
+    by_index = True
+
+    def rows_from(self, axis: int) -> list[tuple[Node, int | None]]:
+        return []
+
+
+class Map(Node):
+    """A function of numbers, element by element, of arguments of one shape. Parameter: its name in `functions`."""
+
+    __slots__ = ()
+    op = "map"
+    may_store = True
+
+    @property
+    def cost(self) -> int:
+        return cost(self.params)
+
+    def formula(self, args: Sequence[str]) -> str:
+        return f"{self.params}({', '.join(args)})"
+
+    def reads(self, at: Any) -> Iterator[tuple[Node, Any]]:
+        return ((x, at) for x in self.args)
+
+    def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
+        found = set(axes) - {None}
+        return found.pop() if len(found) == 1 else None
+
+
+class View(Node):
+    """Elements of its argument, found by an affine map of indices: transposing, slicing, broadcasting …
+
+    Parameter: the map, with an entry for each axis of the argument.
+    """
+
+    __slots__ = ()
+    op = "view"
+
+    def formula(self, args: Sequence[str]) -> str:
+        return f"{args[0]}[{', '.join(map(_axis, self.params))}]"
+
+    def reads(self, at: Any) -> Iterator[tuple[Node, Any]]:
+        yield self.args[0], None if at is None else composed(self.params, at)
+
+    def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
+        (own,) = axes
+        offset, terms = self.params[own]
+        if offset or len(terms) != 1 or terms[0][1] != 1 or self.shape[terms[0][0]] != length:
+            return None
+        axis = terms[0][0]
+        alone = not any(a == axis for k, (_, other) in enumerate(self.params) if k != own for a, _ in other)
+        return axis if alone else None
+
+    def rows_from(self, axis: int) -> list[tuple[Node, int | None]] | None:
+        own = [k for k, (_, terms) in enumerate(self.params) if any(a == axis for a, _ in terms)]
+        if len(own) > 1 or (own and self.params[own[0]] != (0, ((axis, 1),))):
+            return None
+        return [(self.args[0], own[0] if own else None)]
+
+
+def _axis(axis: Any) -> str:
+    """An index of a view, in terms of the result's axes i, j, k …"""
+    offset, terms = axis
+    letters = [("" if stride == 1 else f"{stride}") + "ijklmnopq"[a % 9] for a, stride in terms]
+    return " + ".join([*letters, *([str(offset)] if offset or not letters else [])])
+
+
+class Reshape(Node):
+    """The same elements in the same order, in another shape."""
+
+    __slots__ = ()
+    op = "reshape"
+    in_memory = True
+
+    @property
+    def whole_args(self) -> tuple[Node, ...]:
+        return self.args
+
+    def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
+        return 0 if axes[0] == 0 and self.shape[:1] == (length,) else None
+
+
+class Gather(Node):
+    """Elements of the first argument, found by the arrays of indices that are the others.
+
+    Parameters: for each axis of the first argument ("axis", an axis of the result) or ("index", which array holds the
+    index); and from which axis of the result on those arrays' axes lie.
+    """
+
+    __slots__ = ()
+    op = "gather"
+    cost = 1
+    by_index = True
+
+    @property
+    def whole_args(self) -> tuple[Node, ...]:
+        return self.args[:1]
+
+    def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
+        """Rows are picked by the one array of their numbers, from what has no rows itself."""
+        (first, *_), position = self.params
+        return 0 if axes == [None, 0] and position == 0 and first == ("index", 0) else None
+
+
+class Scatter(Node):
+    """Zeros with the elements of the first argument added at the indices that are the others.
+
+    Parameters: those of a Gather from a view of the result, and the map of that view.
+    """
+
+    __slots__ = ()
+    op = "scatter"
+    own_kernel = True
+
+
+class Join(Node):
+    """Arguments one after another along an axis, which is the parameter."""
+
+    __slots__ = ()
+    op = "join"
+    cost = 2
+    may_store = True
+    by_index = True
+
+    def read_share(self, x: Node) -> float:
+        return x.size / max(self.size, 1)
+
+
+class Reduce(Node):
+    """A sum, product, maximum … over axes. Parameters: the function's name, and the axes."""
+
+    __slots__ = ()
+    op = "reduce"
+    own_kernel = True
+
+    def formula(self, args: Sequence[str]) -> str:
+        return f"{self.params[0]}({args[0]}, axes={list(self.params[1])})"
+
+    def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
+        function, gone = self.params
+        (axis,) = axes
+        if axis in gone:
+            return SUMMED if function == "sum" else None
+        return None if axis is None else axis - sum(i < axis for i in gone)
+
+
+class Scan(Node):
+    """A running sum, product, maximum … or a recurrence. Parameters: the function's name, and the axis."""
+
+    __slots__ = ()
+    op = "scan"
+    own_kernel = True
+
+
+class Call(Node):
+    """A function of whole matrices or rows, written in C: sorting, solving … Parameters: its name, and options."""
+
+    __slots__ = ()
+    op = "call"
+    own_kernel = True
+
+    @property
+    def whole_args(self) -> tuple[Node, ...]:
+        return self.args
+
+
+class Loop(Node):
+    """A program of its own, run for each step of a sequence. Parameter: the `loop.Loop`."""
+
+    __slots__ = ()
+    op = "loop"
+    own_kernel = True
+
+    @property
+    def whole_args(self) -> tuple[Node, ...]:
+        return self.args
+
+
+class Part(Node):
+    """One of the arrays that a loop makes. Parameters: "last" or "stack", and the number of the array."""
+
+    __slots__ = ()
+    op = "part"
+    own_kernel = True
+
+
+class Parameter(Node):
+    """In the body of a loop, what is another array in every step."""
+
+    __slots__ = ()
+    op = "parameter"
