@@ -12,10 +12,12 @@ import tinyflux as flux
 
 LIBRARY = os.path.dirname(flux.__file__)
 STEPPING = [  # the files whose lines an update goes through, but for the rules'
-    *("train", "interrupts", "optimise/step", "optimise/flat", "optimise/state", "optimise/subnormal", "cores"),
-    *("optimise/kernels/launch", "optimise/kernels/watch", "compile/iteration", "compile/training", "compile/stepping"),
+    *("interrupts", "cores", "optimise/step", "optimise/flat", "optimise/plan", "optimise/state", "optimise/subnormal"),
+    *("optimise/kernels/launch", "optimise/kernels/loss_guard", "training/loop", "training/engines", "training/gpu"),
+    *("training/native", "training/compiled", "training/iterations", "training/iteration", "training/recorded_update"),
 ]
 FILES = {os.path.join(LIBRARY, *f"{name}.py".split("/")) for name in STEPPING}
+assert all(map(os.path.exists, FILES))
 
 
 def interrupted(call, at, opcodes=False):
