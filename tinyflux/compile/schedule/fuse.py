@@ -62,6 +62,18 @@ class Kernel:
     copies: dict[Node, Node] = dataclasses.field(default_factory=dict)
 
 
+class Stored(set[Node]):
+    """The nodes that lie in memory, or in the registers of their kernel; once all are known, `bases` keeps its answers.
+
+    Attributes:
+        bases: by node.
+    """
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        super().__init__(nodes)
+        self.bases: dict[Node, Sequence[tuple[Node, Map | None]]] = {}
+
+
 @dataclasses.dataclass
 class Schedule:
     """What `make_schedule` returns.
@@ -78,7 +90,7 @@ class Schedule:
 
     nodes: list[Node]
     kernels: list[Kernel]
-    stored: set[Node]
+    stored: Stored
     registers: set[Node]
     results: list[Result]
     rows: RowPlan | None
@@ -147,9 +159,10 @@ def _copy(node: Node, number: int) -> Node:
     return ops.Map((node,), "positive", node.shape, node.dtype, node.weak, number)
 
 
-def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> set[Node]:
+def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
     """Decide for every node whether it is stored, from how often its elements are read and what they cost."""
-    stored = {n for n in nodes if n.own_kernel or n in roots}
+    wanted = set(roots)
+    stored = Stored(n for n in nodes if n.own_kernel or n in wanted)
     costs: dict[Node, int] = {}
     depths: dict[Node, int] = {}
     for n in nodes:
@@ -173,12 +186,19 @@ def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> set[Node]:
     return stored
 
 
-def bases(node: Node, stored: set[Node]) -> Iterator[tuple[Node, Map | None]]:
+def bases(node: Node, stored: Stored) -> Sequence[tuple[Node, Map | None]]:
     """What is read in the calculation of one element of a stored node.
 
-    Yields: an input or stored node, and the map that leads from the element's indices to those of what is read, or
-    None where that isn't affine, or isn't by elements.
+    Returns: inputs and stored nodes, each with the map that leads from the element's indices to those of what is read,
+    or None where that isn't affine, or isn't by elements.
     """
+    found = stored.bases.get(node)
+    if found is None:
+        found = stored.bases[node] = tuple(_bases(node, stored))
+    return found
+
+
+def _bases(node: Node, stored: Stored) -> Iterator[tuple[Node, Map | None]]:
     todo = list(node.reads(identity(node.ndim)))
     seen = set()
     while todo:
@@ -192,9 +212,7 @@ def bases(node: Node, stored: set[Node]) -> Iterator[tuple[Node, Map | None]]:
             todo += n.reads(at)
 
 
-def _put(
-    node: Node, phase: int, kernels: list[Kernel], place: dict[Node, int], stored: set[Node], first: int = 0
-) -> None:
+def _put(node: Node, phase: int, kernels: list[Kernel], place: dict[Node, int], stored: Stored, first: int = 0) -> None:
     """Enter a stored node into the first kernel that can take it, or into a new one."""
     product = recognised(node, stored) if isinstance(node, ops.Reduce) else None
     kind = "product" if product else node.kernel
@@ -218,7 +236,7 @@ def _put(
     kernels.append(Kernel(kind, phase, node.shape, [node], product, weight))
 
 
-def _weight(node: Node, stored: set[Node]) -> int:
+def _weight(node: Node, stored: Stored) -> int:
     """What the calculation of one element costs."""
     seen = {node}
     todo = [node]
@@ -232,7 +250,7 @@ def _weight(node: Node, stored: set[Node]) -> int:
     return total
 
 
-def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], stored: set[Node]) -> int:
+def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], stored: Stored) -> int:
     """The first kernel in which an input may be overwritten: after all that read it otherwise than at its place."""
     target = next(r.overwrites for r in results if r.node is writer)
     first = 0
@@ -244,7 +262,7 @@ def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], st
     return first
 
 
-def _sunk(kernels: list[Kernel], stored: set[Node], kept: set[Node]) -> list[Kernel]:
+def _sunk(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> list[Kernel]:
     """Move what a single later loop of the same shape reads, element by element, into that loop."""
     readers: dict[Node, set[tuple[int, bool]]] = defaultdict(set)  # by node: the kernel, whether at the same element
     for i, kernel in reversed(list(enumerate(kernels))):
@@ -273,7 +291,7 @@ def _protect(
     kernels: list[Kernel],
     results: Sequence[Result],
     place: dict[Node, int],
-    stored: set[Node],
+    stored: Stored,
 ) -> None:
     """Have kernels that would read an input after it was overwritten read a copy."""
     overwritten = {r.overwrites: place[r.node] for r in results if r.overwrites is not None}
@@ -302,7 +320,7 @@ def _protect(
     place.update({node: i for i, kernel in enumerate(kernels) for node in kernel.nodes})
 
 
-def _registers(kernels: list[Kernel], place: dict[Node, int], stored: set[Node], kept: set[Node]) -> set[Node]:
+def _registers(kernels: list[Kernel], place: dict[Node, int], stored: Stored, kept: set[Node]) -> set[Node]:
     """Stored nodes that only their own kernel reads, element by element."""
     outside = set(kept)
     for i, kernel in enumerate(kernels):

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from ...ir.indexing import Map, identity
 from ...ir.program import Node
-from ...schedule.fuse import Kernel, bases
+from ...schedule.fuse import Kernel, Stored, bases
 
 
-def grouped(kernels: Sequence[Kernel], stored: set[Node], most: int) -> list[list[Kernel]]:
+def grouped(kernels: Sequence[Kernel], stored: Stored, most: int) -> list[list[Kernel]]:
     """Kernels in the order in which they can run, those together of which one thread can do a row.
 
     Arguments:
@@ -48,7 +48,7 @@ def row_axis(kernel: Kernel, most: int) -> tuple[int, int]:
     return (rows, axis) if node.size <= rows * most else (0, 0)
 
 
-def _reads(node: Node, stored: set[Node]) -> Iterator[tuple[Node, Map | None]]:
+def _reads(node: Node, stored: Stored) -> Iterator[tuple[Node, Map | None]]:
     """What a kernel reads for a node: for each element of a map, or of what a reduction brings together."""
     if node.op != "reduce":
         yield from bases(node, stored)
