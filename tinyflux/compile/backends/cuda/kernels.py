@@ -124,8 +124,8 @@ class Translation:
         elif kernel.kind == "scatter" and len(kernel.nodes[0].args) == 1:
             self._scatter(kernel)
         else:
-            names = {"call": kernel.nodes[0].params[0], "loop": "flux.scan"} if kernel.nodes[0].params else {}
-            what = names.get(kernel.kind, "an index in an array")
+            what = kernel.nodes[0].params[0] if kernel.kind == "call" else "an index in an array"
+            what = "flux.scan" if kernel.kind == "loop" else what
             raise NotCompilable(f"{what} can't be compiled for the GPU.")
 
     def _kernel(self, lines: Sequence[str], blocks: int) -> None:
