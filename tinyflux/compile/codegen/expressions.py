@@ -1,11 +1,10 @@
-"""C source: a program, as it is scheduled, written out as loops that a person can read."""
+"""Expressions: what a loop calculates for one element, as statements that C and CUDA understand."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir import functions
@@ -67,6 +66,8 @@ class Unit:
         self.functions: dict[tuple[str, str], str] = {}
         self.blas = False  # whether BLAS is called
         self.checks: list[tuple[type[Exception], str]] = []
+        # Where loops over sequences are supported: writes a program as a function, of whose name and arena it tells.
+        self.inner: Callable[[Schedule, set[Node]], tuple[str, int]]
 
     def memory(self, node: Node) -> tuple[int, ...]:
         """The shape in which a node lies in memory: of a node with rows, one block of them."""
@@ -218,16 +219,13 @@ class Body:
 
     def within(self, indices: Node, at: tuple[Affine, ...], length: int) -> Affine:
         """An index that is read from an array, after a look at whether it is one."""
-        source = indices
-        while source.op == "view":
-            source = source.args[0]
         number = literal_value(indices)
         if number is not None:
             if not -length <= number < length:
                 raise IndexError(f"index {number} is out of bounds for an axis of length {length}")
             return (int(number) % length, ())
         raw = self.value(indices, at)
-        if source in self.unit.trusted:
+        if is_known(indices, self.unit.trusted):
             return (0, ((raw, 1),))
         lines = self.place(raw)
         self.checked = self.checked or lines is self.lines
@@ -259,21 +257,14 @@ class Body:
         return name
 
 
-def loops(names: Sequence[tuple[str, str]], inner: list[str], pragma: str = "") -> list[str]:
-    """Nested loops, the innermost with a pragma; one of length 1 is none."""
-    open_ = [(v, n) for v, n in names if n != "1"]
-    lines = []
-    for i, (v, n) in enumerate(open_):
-        if pragma and i == len(open_) - 1:
-            lines.append(pragma)
-        lines.append(f"for (int64_t {v} = 0; {v} < {n}; {v}++) {{")
-    return [*lines, *inner, *["}"] * len(open_)]
-
-
 def indices(shape: Sequence[int]) -> tuple[Affine, ...]:
     """The indices of an element in loops along all axes: i0, i1 …"""
     return tuple(ZERO if n == 1 else (0, ((f"i{k}", 1),)) for k, n in enumerate(shape))
 
 
-def zeroed(name: str, shape: Sequence[int]) -> str:
-    return f"memset({name}, 0, {math.prod(shape)} * sizeof *{name});"
+def is_known(indices: Node, trusted: set[Node]) -> bool:
+    """Whether indices need not be looked at: they are one number, or lie in an input that is trusted."""
+    source = indices
+    while source.op == "view":
+        source = source.args[0]
+    return source in trusted or literal_value(indices) is not None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...codegen.expressions import ZERO, Affine, Unit, added, loops, text
+from ...codegen.expressions import ZERO, Affine, Unit, added, text
+from ...codegen.loops import nested
 from ...ir import functions
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
@@ -33,7 +34,7 @@ def written(unit: Unit, kernel: Kernel) -> list[str]:
     tables = [unit.name(x.table[0]) for x in (p.a, p.b) if x.table is not None and x.table[1] is not None]
     arguments += [*tables, *(["rows"] if "rows" in lengths else [])]
     name = _function(unit, kernel, lengths, row == p.k, bool(tables))
-    return loops([(f"i{i}", lengths[i]) for i in looped], [f"{name}({', '.join(arguments)});"])
+    return nested([(f"i{i}", lengths[i]) for i in looped], [f"{name}({', '.join(arguments)});"])
 
 
 def _function(unit: Unit, kernel: Kernel, lengths: list[str], add: bool, table: bool) -> str:

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from ...codegen.expressions import Unit
+from ...codegen.loops import indented
 from ...ir.functions import c_type
-from ...ir.loop import Loop
 from ...ir.program import Node, format_node, format_program
 from ...schedule import pipelining as ahead
-from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Result, Schedule, make_schedule
+from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
 from . import loops
 
 
@@ -54,6 +54,7 @@ class Source:
         around: Source | None = None,
     ) -> None:
         self.unit = Unit(schedule, trusted, order)
+        self.unit.inner = self._inner
         self.schedule = schedule
         self._bodies: list[str] = []  # the functions of loops over sequences
         self._counter = itertools.count()
@@ -104,49 +105,13 @@ class Source:
         lines: list[str] = []
         for kernel in kernels:
             lines += [f"/* {format_node(node, self._names)} */" for node in kernel.nodes]
-            written = self._loop(kernel) if kernel.kind == "loop" else loops.written(self.unit, kernel)
-            lines += ["{", *["    " + line for line in indented(written)], "}"]
+            lines += ["{", *["    " + line for line in indented(loops.written(self.unit, kernel))], "}"]
         return self._lines(name, lines, more, attribute)
 
-    def _loop(self, kernel: Kernel) -> list[str]:
-        """A loop over a sequence: its body is a function, called with pointers that move on from step to step."""
-        (node,) = kernel.nodes
-        loop: Loop = node.params
-        parts = {x.params: x for x in self.schedule.nodes if x.op == "part" and x.args[0] is node}
-        outputs = [k for k in range(len(loop.outputs)) if ("stack", k) in parts]
-        body = loop.body(outputs)
-        after, stacks = body.ends[: len(loop.carries)], body.ends[len(loop.carries) :]
-        states = body.inputs[len(loop.slices) :]
-        results = [Result(x, len(body.inputs) + k) for k, x in enumerate(stacks)]
-        results += [Result(x, state.params, state) for state, x in zip(states, after) if x is not state]
-        inner = Source(make_schedule(results), body.recording.trusted, around=self)
-        setup = [f"char *q[{len(body.inputs) + len(outputs)}];"]
-        each = []
-        names = [self.unit.name(kernel.copies.get(x, x)) for x in node.args]
-        for i, (name, x) in enumerate(zip(names, body.inputs)):
-            k = i - len(loop.slices)
-            if k < 0:
-                each.append(f"q[{i}] = (char *)({name} + t * {x.size});")
-            elif k < len(loop.carries):
-                last = parts.get(("last", k))
-                size = x.size * x.dtype.itemsize
-                place = self.unit.name(last, write=True) if last else f"(arena + {self.unit.scratch(size)})"
-                setup += [f"memcpy({place}, {name}, {size});", f"q[{i}] = (char *){place};"]
-            else:
-                setup.append(f"q[{i}] = (char *){name};")
-        for i, (k, x) in enumerate(zip(outputs, stacks)):
-            name = self.unit.name(parts["stack", k], write=True)
-            each.append(f"q[{len(body.inputs) + i}] = (char *)({name} + t * {x.size});")
-        arena = self.unit.scratch(inner.arena)
-        return [
-            *setup,
-            f"for (int64_t s = 0; s < {loop.length}; s++) {{",
-            f"const int64_t t = {f'{loop.length - 1} - s' if loop.reverse else 's'};",
-            *each,
-            f"const int64_t failed = {inner._prefix}call(q, arena + {arena});",
-            "if (failed) return failed;",
-            "}",
-        ]
+    def _inner(self, schedule: Schedule, trusted: set[Node]) -> tuple[str, int]:
+        """Write a program as a function that this one calls; returns its name, and the size of its arena."""
+        inner = Source(schedule, trusted, around=self)
+        return f"{inner._prefix}call", inner.arena
 
     def _lines(self, name: str, lines: Sequence[str], more: str = "", attribute: str = "") -> str:
         """A function of lines, after the declarations of the arrays that they name."""
@@ -279,14 +244,3 @@ int64_t run(char *const *given, char *arena, int64_t iterations, double *losses)
     return failed > 0 ? -1 - failed : i;
 }}
 """
-
-
-def indented(lines: list[str]) -> list[str]:
-    """Lines with the indentation that their braces call for."""
-    result = []
-    depth = 0
-    for line in lines:
-        depth -= line.startswith("}")
-        result.append("    " * depth + line)
-        depth += line.endswith("{")
-    return result

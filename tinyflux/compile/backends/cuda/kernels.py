@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import NotCompilable
-from ...codegen.expressions import ZERO, Affine, Body, Unit, added, indices, text
-from ...codegen.expressions import loops as nested
+from ...codegen.expressions import ZERO, Affine, Body, Unit, added, indices, is_known, text
+from ...codegen.loops import collapsed, indented, nested
+from ...codegen.reductions import accumulated, combine, first_best, neutral
+from ...ir import ops
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.program import Node
-from ...schedule.contraction import Operand
 from ...schedule.fuse import Kernel, Schedule
-from ..c import loops
-from ..c.source import indented
+from .products import Multiply, multiplied
 from .row_fusion import grouped, row_axis
 
 THREADS = 256  # of a block
@@ -45,27 +45,22 @@ class Launch:
     arrays: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Factor:
-    """A matrix in memory: the name of the array, its shape, and whether it lies there transposed."""
+def unsupported(node: Node, trusted: set[Node]) -> str:
+    """What there is no CUDA for in a node, by the name that its user knows; nothing if it can be translated.
 
-    array: str
-    shape: tuple[int, int]
-    transposed: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Multiply:
-    """A product of two matrices of float32 or float64, written to a third one."""
-
-    left: Factor
-    right: Factor
-    out: Factor
-    dtype: Any
-
-    @property
-    def arrays(self) -> tuple[str, ...]:
-        return self.left.array, self.right.array, self.out.array
+    Arguments:
+        trusted: inputs that hold indices which are known to be right: a kernel can't fail for an index.
+    """
+    if isinstance(node, ops.Map) and node.params in MISSING:
+        return f"scipy.special.{node.params}"
+    if isinstance(node, ops.Call):
+        return str(node.params[0])
+    if isinstance(node, ops.Loop):
+        return "flux.scan"
+    picked = node.args[1:] if isinstance(node, (ops.Gather, ops.Scatter)) else ()
+    if any(isinstance(node, ops.Scatter) or not is_known(x, trusted) for x in picked):
+        return "an index in an array"
+    return ""
 
 
 class Translation:
@@ -84,16 +79,17 @@ class Translation:
     """
 
     def __init__(self, schedule: Schedule, trusted: set[Node]) -> None:
+        for node in schedule.nodes:
+            what = unsupported(node, trusted)
+            if what:
+                raise NotCompilable(f"{what} can't be compiled for the GPU.")
         self._unit = Unit(schedule, trusted, None)
         self.steps: list[Launch | Multiply] = []
         self.arrays: dict[str, tuple[int, Any]] = {}
         self._texts = [_header()]
-        for node in schedule.nodes:
-            if node.op == "map" and node.params in MISSING:
-                raise NotCompilable(f"scipy.special.{node.params} can't be compiled for the GPU.")
         for node in self._unit.offsets:
             self.arrays[self._unit.name(node)] = (node.size, node.dtype)
-        products = {kernel: _multiplied(self._unit, kernel) for kernel in schedule.kernels if kernel.kind == "product"}
+        products = {kernel: multiplied(self._unit, kernel) for kernel in schedule.kernels if kernel.kind == "product"}
         self._products = {kernel: multiply for kernel, multiply in products.items() if multiply is not None}
         self._unit.used = {}
         kernels = [
@@ -106,27 +102,16 @@ class Translation:
             if len(group) > 1:
                 self._by_rows(group)
             else:
-                self._translate(group[0])
-        if self._unit.checks:
-            raise NotCompilable("an index in an array can't be compiled for the GPU.")
+                _WRITERS[group[0].kind](self, group[0])
         self.text = "\n".join(self._texts)
 
-    def _translate(self, kernel: Kernel) -> None:
-        if kernel.kind == "map":
-            self._map(kernel)
-        elif kernel.kind == "product":
-            self.steps.append(self._products[kernel])
-        elif kernel.kind == "reduce":
-            long = kernel.nodes[0].params[0] in TREE and _length(kernel.nodes[0]) > SERIAL
-            (self._tree if long else self._serial)(kernel)
-        elif kernel.kind == "scan":
-            self._scan(kernel)
-        elif kernel.kind == "scatter" and len(kernel.nodes[0].args) == 1:
-            self._scatter(kernel)
-        else:
-            what = kernel.nodes[0].params[0] if kernel.kind == "call" else "an index in an array"
-            what = "flux.scan" if kernel.kind == "loop" else what
-            raise NotCompilable(f"{what} can't be compiled for the GPU.")
+    def _product(self, kernel: Kernel) -> None:
+        self.steps.append(self._products[kernel])
+
+    def _reduce(self, kernel: Kernel) -> None:
+        (node,) = kernel.nodes
+        long = node.params[0] in TREE and _length(node) > SERIAL
+        (self._tree if long else self._serial)(kernel)
 
     def _kernel(self, lines: Sequence[str], blocks: int) -> None:
         """Make a kernel of lines, with the arrays that they name for parameters, and have it launched."""
@@ -145,7 +130,7 @@ class Translation:
         self.steps.append(Launch(name, blocks, arrays))
 
     def _map(self, kernel: Kernel) -> None:
-        groups = loops._collapsed(self._unit, kernel, None)
+        groups = collapsed(self._unit, kernel)
         index: list[Affine] = [ZERO] * len(kernel.shape)
         axes = []
         for group in groups:
@@ -168,10 +153,10 @@ class Translation:
         target = f"{self._unit.name(node, write=True)}[e]"
         inner = [(f"i{i}", str(x.shape[i])) for i in axes]
         if function in ("argmax", "argmin"):
-            sweep = loops._best(function, node, x, axes[0], inner, body.lines, value, target)
+            sweep = first_best(function, node, x, axes[0], inner, body.lines, value, target)
         else:
-            begin = f"{c_type(node.dtype)} total = {loops._START[function](node.dtype)};"
-            step = loops._step(function, "total", value, node.dtype)
+            begin = f"{c_type(node.dtype)} total = {neutral(function, node.dtype)};"
+            step = combine(function, "total", value, node.dtype)
             sweep = [begin, *nested(inner, [*body.lines, step]), f"{target} = total;"]
         outer = [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]
         lines = [*body.outside, *_each("e", node.size), *_decoded("e", outer), *sweep, "}"]
@@ -200,8 +185,8 @@ class Translation:
         value = body.value(x, at)
         result = [i for i in range(x.ndim) if i not in axes]
         place = text(added(0, [(at[i], stride) for i, stride in zip(result, c_strides(node.shape))]))
-        begin = f"{c_type(node.dtype)} total = {loops._START[function](node.dtype)};"
-        step = [*body.lines, loops._step(function, "total", value, node.dtype)]
+        begin = f"{c_type(node.dtype)} total = {neutral(function, node.dtype)};"
+        step = [*body.lines, combine(function, "total", value, node.dtype)]
         sweep = nested([(names[i], str(x.shape[i])) for i in axes], step)
         store = f"{self._unit.name(node, write=True)}[{place}] = total;"
         return nested([(names[i], str(x.shape[i])) for i in result if i != row], [begin, *sweep, store])
@@ -211,7 +196,7 @@ class Translation:
         (node,) = kernel.nodes
         axis = node.params[1]
         body = Body(self._unit, kernel)
-        sweep = loops.scanned(body, node, str(node.shape[axis]))
+        sweep = accumulated(body, node, str(node.shape[axis]))
         outer = [(f"i{i}", n) for i, n in enumerate(node.shape) if i != axis]
         count = math.prod(n for _, n in outer)
         self._kernel([*body.outside, *_each("e", count), *_decoded("e", outer), *sweep, "}"], _blocks(count))
@@ -263,14 +248,14 @@ class Translation:
         target = self._unit.name(node, write=True)
         if parts > 1:
             self.arrays["parts_of_" + target] = (parts * node.size, dtype)
-        combine = loops._step(function, "total", f"shared[threadIdx.x + half * {width}]", dtype)
+        merge = combine(function, "total", f"shared[threadIdx.x + half * {width}]", dtype)
         chunk = -(-length // parts)
         lines = [
             f"__shared__ {kind} shared[{THREADS}];",
             f"const int lane = threadIdx.x / {width};",
             f"const long long part = blockIdx.x / {columns};",
             f"const long long o = blockIdx.x % {columns} * {width} + threadIdx.x % {width};",
-            f"{kind} total = {loops._START[function](dtype)};",
+            f"{kind} total = {neutral(function, dtype)};",
             f"if (o < {node.size}) {{",
             *_decoded("o", [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]),
             *body.outside,
@@ -278,14 +263,14 @@ class Translation:
             f"for (long long r = part * {chunk} + lane; r < stop; r += {lanes}) {{",
             *_decoded("r", [(f"i{i}", x.shape[i]) for i in axes]),
             *body.lines,
-            loops._step(function, "total", value, dtype),
+            combine(function, "total", value, dtype),
             "}",
             "}",
             "shared[threadIdx.x] = total;",
             f"for (int half = {lanes // 2}; half > 0; half /= 2) {{",
             "__syncthreads();",
             "if (lane < half) {",
-            combine,
+            merge,
             "shared[threadIdx.x] = total;",
             "}",
             "}",
@@ -304,15 +289,24 @@ class Translation:
         kind, function = c_type(node.dtype), node.params[0]
         lines = [
             *_each("e", node.size),
-            f"{kind} total = {loops._START[function](node.dtype)};",
+            f"{kind} total = {neutral(function, node.dtype)};",
             f"for (int part = 0; part < {parts}; part++) {{",
-            loops._step(function, "total", f"parts[part * {node.size}ll + e]", node.dtype),
+            combine(function, "total", f"parts[part * {node.size}ll + e]", node.dtype),
             "}",
             "target[e] = total;",
             "}",
         ]
         parameters = [(f"const {kind}", "parts"), (kind, "target")]
         self._launch(lines, _blocks(node.size), parameters, ("parts_of_" + target, target))
+
+
+_WRITERS = {
+    "map": Translation._map,
+    "product": Translation._product,
+    "reduce": Translation._reduce,
+    "scan": Translation._scan,
+    "scatter": Translation._scatter,
+}
 
 
 @functools.cache
@@ -358,34 +352,3 @@ def _decoded(name: str, axes: Sequence[tuple[str, int]]) -> list[str]:
         value = name if len(long) == 1 else quotient if i == 0 else f"{quotient} % {n}"
         lines.append(f"const long long {index} = {value};")
     return lines
-
-
-# Products for cuBLAS.
-
-
-def _multiplied(unit: Unit, kernel: Kernel) -> Multiply | None:
-    """The product of two matrices that a kernel is; None where it is one of another kind, a stack of them, say."""
-    (node,) = kernel.nodes
-    p = kernel.product
-    assert p is not None
-    result = [i for i in range(len(p.shape)) if i != p.k and p.shape[i] != 1]
-    if not set(result) <= {p.i, p.j} or p.a.table is not None or p.b.table is not None:
-        return None
-    (row, left), (column, right) = (p.i, p.a), (p.j, p.b)
-    if row is not None and column is not None and result.index(row) > result.index(column):
-        (row, left), (column, right) = (column, right), (row, left)
-    m, n = (1 if axis is None else p.shape[axis] for axis in (row, column))
-    a = _factor(unit, left, (m, p.shape[p.k]), (row, p.k))
-    b = _factor(unit, right, (p.shape[p.k], n), (p.k, column))
-    if a is None or b is None:
-        return None
-    return Multiply(a, b, Factor(unit.name(node, write=True), (m, n), False), node.dtype)
-
-
-def _factor(unit: Unit, x: Operand, shape: tuple[int, int], axes: tuple[int | None, int | None]) -> Factor | None:
-    """An operand as a whole matrix that lies in memory row by row, or column by column."""
-    strides = [x.strides[axis] if axis is not None else 0 for axis in axes]
-    for transposed, lies in ((False, c_strides(shape)), (True, c_strides(shape[::-1])[::-1])):
-        if all(n == 1 or s == t for n, s, t in zip(shape, strides, lies)):
-            return Factor(unit.name(x.node), shape, transposed)
-    return None

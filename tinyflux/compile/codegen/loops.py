@@ -1,0 +1,87 @@
+"""Loops, as lines of C: which axes one loop can run through, and how loops nest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..ir.indexing import c_strides
+from ..ir.program import Node
+from ..schedule.fuse import Kernel, bases
+from .expressions import Unit
+
+
+def nested(names: Sequence[tuple[str, str]], inner: Sequence[str], pragma: str = "") -> list[str]:
+    """Nested loops, the innermost with a pragma; one of length 1 is none.
+
+    Arguments:
+        names: the index of each loop, and its length.
+        inner: the lines inside.
+    """
+    open_ = [(v, n) for v, n in names if n != "1"]
+    lines = []
+    for i, (v, n) in enumerate(open_):
+        if pragma and i == len(open_) - 1:
+            lines.append(pragma)
+        lines.append(f"for (int64_t {v} = 0; {v} < {n}; {v}++) {{")
+    return [*lines, *inner, *["}"] * len(open_)]
+
+
+def indented(lines: Sequence[str]) -> list[str]:
+    """Lines with the indentation that their braces call for."""
+    result = []
+    depth = 0
+    for line in lines:
+        depth -= line.startswith("}")
+        result.append("    " * depth + line)
+        depth += line.endswith("{")
+    return result
+
+
+def zeroed(name: str, shape: Sequence[int]) -> str:
+    """The statement that sets an array to 0."""
+    return f"memset({name}, 0, {math.prod(shape)} * sizeof *{name});"
+
+
+def collapsed(unit: Unit, kernel: Kernel, row: int | None = None) -> list[list[int]]:
+    """The axes of a map, in groups that one loop can run through: each array lies along a group as one line.
+
+    Arguments:
+        row: the axis along which a block of rows is calculated, whose loop stays on its own.
+    """
+    ndim = len(kernel.shape)
+    accesses = [c_strides(unit.memory(n)) for n in kernel.nodes if n not in unit.schedule.registers]
+    for node in kernel.nodes:
+        for x, at in bases(node, unit.schedule.stored):
+            if at is None:
+                return [[i] for i in range(ndim)]
+            if x in unit.schedule.registers:
+                continue
+            strides = [0] * ndim
+            for (_, terms), stride in zip(at, c_strides(unit.memory(x))):
+                for axis, s in terms:
+                    strides[axis] += s * stride
+            accesses.append(strides)
+    if any(_counts(node, unit) for node in kernel.nodes):
+        return [[i] for i in range(ndim)]
+    groups: list[list[int]] = []
+    lengths = unit.memory(kernel.nodes[0])
+    for i in range(ndim):
+        long = [a for a in groups[-1] if lengths[a] != 1] if groups else []
+        if groups and i != row and all(not long or s[long[-1]] == s[i] * lengths[i] for s in accesses):
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _counts(node: Node, unit: Unit) -> bool:
+    """Whether the calculation of a node looks at indices themselves."""
+    todo = list(node.args)
+    while todo:
+        x = todo.pop()
+        if x.by_index:
+            return True
+        if x not in unit.schedule.stored:
+            todo += x.args
+    return node.by_index

@@ -1,0 +1,79 @@
+"""Reductions and running sums, as lines of C: from where a total starts, and how a value joins it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ir import functions
+from ..ir.functions import c_type
+from ..ir.program import Node
+from .expressions import Body, indices, text
+from .loops import nested
+
+
+def _lowest(dtype: Any) -> str:
+    return "-INFINITY" if dtype.kind == "f" else "0" if dtype.kind in "bu" else f"(-{np.iinfo(dtype).max}ll - 1)"
+
+
+def _highest(dtype: Any) -> str:
+    if dtype.kind == "f":
+        return "INFINITY"
+    return "1" if dtype.kind == "b" else f"{np.iinfo(dtype).max}" + ("ull" if dtype.kind == "u" else "ll")
+
+
+_START: dict[str, Callable[[Any], str]] = {
+    "sum": lambda dtype: "0",
+    "product": lambda dtype: "1",
+    "maximum": _lowest,
+    "argmax": _lowest,
+    "minimum": _highest,
+    "argmin": _highest,
+    "logaddexp": lambda dtype: "-INFINITY",
+}
+
+
+def neutral(function: str, dtype: Any) -> str:
+    """The number from which a total starts."""
+    return _START[function](dtype)
+
+
+def combine(function: str, total: str, value: str, dtype: Any) -> str:
+    """The statement by which a value joins a total."""
+    if function in ("sum", "product"):
+        return f"{total} {'+' if function == 'sum' else '*'}= {value};"
+    return f"{total} = {functions.written(function, [value, total], dtype, dtype)};"
+
+
+def first_best(
+    function: str,
+    node: Node,
+    x: Node,
+    axis: int,
+    inner: Sequence[tuple[str, str]],
+    lines: list[str],
+    value: str,
+    target: str,
+) -> list[str]:
+    """The place of the first maximum or minimum; NaN is both."""
+    sign = ">" if function == "argmax" else "<"
+    better = f"{value} {sign} best" + (f" || ({value} != {value} && best == best)" if x.dtype.kind == "f" else "")
+    start = [f"{c_type(x.dtype)} best = {neutral(function, x.dtype)};", f"{c_type(node.dtype)} found = 0;"]
+    place = f"i{axis}" if x.shape[axis] != 1 else "0"
+    return [
+        *start, *nested(inner, [*lines, f"if ({better}) {{ best = {value}; found = {place}; }}"]), f"{target} = found;",
+    ]  # fmt: skip
+
+
+def accumulated(body: Body, node: Node, length: str) -> list[str]:
+    """The lines that go along one line of what is accumulated."""
+    function, axis = node.params
+    at = indices(node.shape)
+    *factor, value = [body.value(x, at) for x in node.args]
+    target = f"{body.unit.name(node, write=True)}[{text(body.offset(node, at))}]"
+    step = f"total = {value} + {factor[0]} * total;" if factor else combine(function, "total", value, node.dtype)
+    start = "0" if factor else neutral(function, node.dtype)
+    sweep = nested([(f"i{axis}", length)], [*body.lines, step, f"{target} = total;"])
+    return [f"{c_type(node.dtype)} total = {start};", *sweep]
