@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
 
 import tinyflux as flux
 from examples import models
@@ -112,6 +113,19 @@ def test_functions(dtype):
     with np.errstate(all="ignore"):
         model = {str(i): p.copy() for i in range(len(FUNCTIONS))}
         check(lambda m: sum(np.sum(f(0.5 + 0.1 * m[str(i)])) for i, f in enumerate(FUNCTIONS)), model, dtype=dtype)
+
+
+def test_a_convolution():
+    """cuBLAS knows no windows: what sums over several axes goes to kernels, and what lies in one line to cuBLAS."""
+    w, x, v = arrays((5, 3, 2, 3), (4, 3, 7, 9), (5, 6, 7, 2))
+
+    def loss(m, x):
+        y = np.einsum("ncyxij,ocij->noyx", sliding_window_view(x[:, :, :, ::-1], (2, 3), (2, 3)), m["w"])
+        return np.sum(np.sin(np.einsum("noyx,oyxk->nk", np.tanh(y), m["v"])))
+
+    program = check(loss, {"w": w, "v": v}, x)
+    multiplied = [step for step in program.source.steps if isinstance(step, kernels.Multiply)]
+    assert [step.left.shape for step in multiplied[:1]] == [(4, 5 * 6 * 7)]
 
 
 REDUCTIONS = {"sum": np.sum, "max": np.max, "mean": np.mean, "prod": np.prod}

@@ -7,12 +7,15 @@ over, the second one operand and the result to be so along an axis that they sha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 from ..ir.indexing import Map, c_strides, composed, identity
 from ..ir.program import Node
+from .tiling import RowPlan
 
 SMALL = 64  # multiplications; below this, plain loops are as fast
+PACKED = 8  # rows from which on a dot product packs its second operand, as matmul.h does
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,48 +24,147 @@ class Operand:
 
     Attributes:
         node: the array.
+        offset: the element where it begins.
         strides: in elements, along each axis of the product.
         table: where rows are picked by an array of their numbers: that array's node, the axis of the product along
             which they lie (None where it is one row), and how many elements a row has.
     """
 
     node: Node
+    offset: int
     strides: tuple[int, ...]
     table: tuple[Node, int | None, int] | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-    """out[…] = Σ a·b over an axis k of the whole space; i is an axis of a alone, j of b alone, others are looped over.
+    """out[…] = Σ a·b over axes of a space that has those of the result, too; axes that lie in one line are one.
 
     Attributes:
         form: dot or axpy.
-        shape: the whole space: the axes of the result, and k among them.
+        shape: the whole space.
+        a, b: the operands.
+        out: the strides of the result, 0 along the axes that are summed over.
+        i, j, k: what a call of `form` runs over: an axis of a alone, one of b alone, and one that is summed over.
+        outer: the other axes that are summed over: for each of their indices a call adds to the result.
+        row: the axis of the rows, where the product is calculated for a block of rows.
     """
 
     form: str
     shape: tuple[int, ...]
     a: Operand
     b: Operand
+    out: tuple[int, ...]
     i: int | None
     j: int | None
     k: int
+    outer: tuple[int, ...]
+    row: int | None
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """How many rows and columns a call calculates, and of how many products each element is the sum."""
+        m, n = (1 if axis is None else self.shape[axis] for axis in (self.i, self.j))
+        return m, n, self.shape[self.k]
 
 
-def recognised(node: Node, stored: set[Node]) -> Product | None:
+def recognised(node: Node, stored: set[Node], rows: RowPlan | None) -> Product | None:
     """The product of matrices that a reduction is, or None."""
     (multiply,) = node.args
     function, axes = node.params
     if function != "sum" or node.dtype.kind != "f" or multiply in stored:
         return None
-    if multiply.op != "map" or multiply.params != "multiply" or len(axes) != 1 or multiply.size < SMALL:
+    if multiply.op != "map" or multiply.params != "multiply" or not axes or multiply.size < SMALL:
         return None
     a, b = (_operand(x, stored, multiply.ndim) for x in multiply.args)
     if a is None or b is None:
         return None
-    k = axes[0]
-    out = dict(zip([i for i in range(multiply.ndim) if i != k], c_strides(node.shape)))
-    return _dot(multiply.shape, a, b, k, out) or _axpy(multiply.shape, a, b, k, out)
+    result = iter(c_strides(node.shape))
+    out = tuple(0 if i in axes else next(result) for i in range(multiply.ndim))
+    row = rows.axis.get(multiply) if rows is not None else None
+    if len(axes) == 1:
+        (k,) = axes
+        if (a.offset or b.offset) and not _first(rows, node, a, b):
+            return None
+        return next(_forms(multiply.shape, a, b, out, k, (), row), None)
+    return _over_several(multiply.shape, a, b, out, axes, row) if _first(rows, node, a, b) else None
+
+
+def _first(rows: RowPlan | None, node: Node, a: Operand, b: Operand) -> bool:
+    """Whether rows come first in all arrays, so that a block of them lies there with the strides of the whole."""
+    return rows is None or all(rows.axis.get(x, 0) == 0 for x in (node, a.node, b.node))
+
+
+def _over_several(
+    shape: tuple[int, ...], a: Operand, b: Operand, out: tuple[int, ...], axes: Sequence[int], row: int | None
+) -> Product | None:
+    """The product over several axes whose calls take the least time; None where plain loops take less."""
+    if a.table is not None or b.table is not None:
+        return None
+    groups = _lines(shape, (a.strides, b.strides, out), row)
+    last = [group[-1] for group in groups]
+    shape = tuple(math.prod(shape[i] for i in group) for group in groups)
+    a, b = (dataclasses.replace(x, strides=tuple(x.strides[i] for i in last)) for x in (a, b))
+    out = tuple(out[i] for i in last)
+    row = next((i for i, group in enumerate(groups) if row in group), None)
+    summed = [i for i, axis in enumerate(last) if axis in axes]
+    products = [
+        product for k in summed for product in _forms(shape, a, b, out, k, tuple(i for i in summed if i != k), row)
+    ]
+    best = min(products, key=_time, default=None)
+    return best if best is not None and _time(best) < math.prod(shape) else None
+
+
+def _lines(shape: Sequence[int], strides: Sequence[Sequence[int]], row: int | None) -> list[list[int]]:
+    """The axes, without those of length 1, in groups that lie in one line in every array; rows stay by themselves."""
+    groups = [[i] for i, n in enumerate(shape) if n != 1]
+
+    def one_line(x: list[int], y: list[int]) -> bool:
+        length = math.prod(shape[i] for i in y)
+        return x is not y and row not in (*x, *y) and all(s[x[-1]] == s[y[-1]] * length for s in strides)
+
+    while pair := next(((x, y) for x in groups for y in groups if one_line(x, y)), None):
+        first, second = pair
+        groups.remove(first)
+        second[:0] = first
+    return groups
+
+
+def _time(p: Product) -> float:
+    """About how long all calls take, in multiplications of vectors; short rows don't fill these."""
+    m, n, k = p.size
+    lanes = 64 // p.a.node.dtype.itemsize
+    vectors, along = -(-n // lanes), -(-k // lanes)
+    if p.form == "dot" and m < PACKED:
+        call = m * n * (along + 4)
+    else:
+        call = m * vectors * (k + 2)
+        if p.form == "dot":
+            call += 4 * vectors * along * lanes + m * n * (p.out[p.j] != 1 if p.j is not None else 0)
+    return (call + 20) * math.prod(p.shape) / (m * n * k)
+
+
+def _forms(
+    shape: tuple[int, ...],
+    a: Operand,
+    b: Operand,
+    out: tuple[int, ...],
+    k: int,
+    outer: tuple[int, ...],
+    row: int | None,
+) -> Iterator[Product]:
+    """The products whose calls sum along k: dot products first."""
+    for left, right in ((a, b), (b, a)):
+        if left.strides[k] == right.strides[k] == 1 and not _rows(right):
+            i, j = _own(shape, left, right, out), _own(shape, right, left, out)
+            if left.table is None or left.table[1] in (None, i):
+                yield Product("dot", shape, left, right, out, i, j, k, outer, row)
+    for left, right in ((a, b), (b, a)):
+        if _rows(left) or (right.table is not None and right.table[1] not in (None, k)):
+            continue
+        for j, stride in enumerate(out):
+            if stride == right.strides[j] == 1 and not _along(left, j) and shape[j] > 1:
+                yield Product("axpy", shape, left, right, out, _own(shape, left, right, out), j, k, outer, row)
 
 
 def _operand(x: Node, stored: set[Node], ndim: int) -> Operand | None:
@@ -73,7 +175,8 @@ def _operand(x: Node, stored: set[Node], ndim: int) -> Operand | None:
     if x.op == "gather" and x not in stored:
         return _gathered(x, at, stored, ndim)
     if x.op == "input" or x in stored or x.op == "reshape":
-        return Operand(x, _strides(at, c_strides(x.shape), ndim), None) if not any(o for o, _ in at) else None
+        memory = c_strides(x.shape)
+        return Operand(x, sum(o * s for (o, _), s in zip(at, memory)), _strides(at, memory, ndim), None)
     return None
 
 
@@ -98,34 +201,13 @@ def _gathered(x: Node, at: Map, stored: set[Node], ndim: int) -> Operand | None:
         return None
     memory = c_strides(source.shape)
     return Operand(
-        source, _strides(((0, ()), *rest), memory, ndim), (indices[0], row[0][0] if row else None, memory[0])
+        source, 0, _strides(((0, ()), *rest), memory, ndim), (indices[0], row[0][0] if row else None, memory[0])
     )
 
 
-def _dot(shape: tuple[int, ...], a: Operand, b: Operand, k: int, out: dict[int, int]) -> Product | None:
-    if a.strides[k] != 1 or b.strides[k] != 1:
-        return None
-    if _rows(b):
-        a, b = b, a
-    i, j = _own(shape, a, b, out), _own(shape, b, a, out)
-    if _rows(b) or (a.table is not None and a.table[1] not in (None, i)):
-        return None
-    return Product("dot", shape, a, b, i, j, k)
-
-
-def _axpy(shape: tuple[int, ...], a: Operand, b: Operand, k: int, out: dict[int, int]) -> Product | None:
-    for left, right in ((a, b), (b, a)):
-        for j, stride in out.items():
-            if stride == 1 and right.strides[j] == 1 and not _along(left, j) and shape[j] > 1:
-                if _rows(left) or (right.table is not None and right.table[1] not in (None, k)):
-                    continue
-                return Product("axpy", shape, left, right, _own(shape, left, right, out), j, k)
-    return None
-
-
-def _own(shape: tuple[int, ...], x: Operand, other: Operand, out: dict[int, int]) -> int | None:
+def _own(shape: tuple[int, ...], x: Operand, other: Operand, out: tuple[int, ...]) -> int | None:
     """The longest axis of the result that x has and the other hasn't."""
-    axes = [i for i in out if _along(x, i) and not _along(other, i) and shape[i] > 1]
+    axes = [i for i, s in enumerate(out) if s and _along(x, i) and not _along(other, i) and shape[i] > 1]
     return max(axes, key=lambda i: shape[i], default=None)
 
 

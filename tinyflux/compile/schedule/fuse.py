@@ -130,10 +130,10 @@ def make_schedule(
         if any(x in late for x in node.args):
             late.add(node)
     for node in sorted(stored - late, key=lambda n: (phase(n), n.number)):
-        _put(node, phase(node), kernels, place, stored)
+        _put(node, phase(node), kernels, place, stored, rows)
     for node in sorted(stored & late, key=lambda n: n.number):
         first = _earliest(node, results, kernels, stored) if node in writers else 0
-        _put(node, UPDATE, kernels, place, stored, first)
+        _put(node, UPDATE, kernels, place, stored, rows, first)
     kernels = _sunk(kernels, stored, set(roots))
     place = {node: i for i, kernel in enumerate(kernels) for node in kernel.nodes}
     _protect(nodes, kernels, results, place, stored)
@@ -212,9 +212,17 @@ def _bases(node: Node, stored: Stored) -> Iterator[tuple[Node, Map | None]]:
             todo += n.reads(at)
 
 
-def _put(node: Node, phase: int, kernels: list[Kernel], place: dict[Node, int], stored: Stored, first: int = 0) -> None:
+def _put(
+    node: Node,
+    phase: int,
+    kernels: list[Kernel],
+    place: dict[Node, int],
+    stored: Stored,
+    rows: RowPlan | None,
+    first: int = 0,
+) -> None:
     """Enter a stored node into the first kernel that can take it, or into a new one."""
-    product = recognised(node, stored) if isinstance(node, ops.Reduce) else None
+    product = recognised(node, stored, rows) if isinstance(node, ops.Reduce) else None
     kind = "product" if product else node.kernel
     weight = _weight(node, stored)
     if kind == "map":

@@ -85,7 +85,8 @@ class Source:
         """The functions that the parts call, and BLAS where one of them does."""
         functions = [_BLAS] if self.unit.blas else []
         for (parameters, statement), name in self.unit.functions.items():
-            functions.append(f"static __attribute__((noinline)) void {name}({parameters}) {{\n    {statement}\n}}\n")
+            body = "\n".join("    " + line for line in indented(statement.split("\n")))
+            functions.append(f"static __attribute__((noinline)) void {name}({parameters}) {{\n{body}\n}}\n")
         return functions
 
     def _part(self, name: str, phase: int, more: str = "") -> str:

@@ -39,8 +39,8 @@ def multiplied(unit: Unit, kernel: Kernel) -> Multiply | None:
     (node,) = kernel.nodes
     p = kernel.product
     assert p is not None
-    result = [i for i in range(len(p.shape)) if i != p.k and p.shape[i] != 1]
-    if not set(result) <= {p.i, p.j} or p.a.table is not None or p.b.table is not None:
+    result = [i for i in range(len(p.shape)) if i not in (p.k, *p.outer) and p.shape[i] != 1]
+    if p.outer or not set(result) <= {p.i, p.j} or any(x.table is not None or x.offset for x in (p.a, p.b)):
         return None
     (row, left), (column, right) = (p.i, p.a), (p.j, p.b)
     if row is not None and column is not None and result.index(row) > result.index(column):

@@ -1,0 +1,147 @@
+"""Sums of products over several axes, compiled: NumPy's numbers, from arrays that lie in memory in every way."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
+
+import tinyflux as flux
+from tests.support.program_cases import arrays
+from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.ir import program
+from tinyflux.compile.schedule import contraction
+from tinyflux.compile.trace.lower.linalg import contract
+
+pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
+EXACT = {"float32": 1e-5, "float64": 1e-12, "int64": 0}
+
+
+@st.composite
+def cases(draw):
+    """The subscripts of an einsum, the shapes of its operands, and how each is read: begin and step of each axis."""
+    letters = draw(st.permutations("abcde"))
+    sizes = {c: draw(st.sampled_from([1, 2, 3, 5, 9, 17])) for c in letters}
+    inputs = ["".join(draw(st.permutations([c for c in letters if draw(st.integers(0, 3))]))) for _ in range(2)]
+    output = "".join(c for c in letters if c in inputs[0] + inputs[1] and draw(st.booleans()))
+    cuts = [[(draw(st.integers(0, 2)), draw(st.sampled_from([1, 1, 2, -1]))) for _ in s] for s in inputs]
+    return f"{inputs[0]},{inputs[1]}->{output}", [[sizes[c] for c in s] for s in inputs], cuts
+
+
+def lying(shape, cut):
+    """The shape of the array of which a view has a given shape, and the view's slices."""
+    slices = []
+    for n, (begin, step) in zip(shape, cut):
+        stop = begin + (n - 1) * abs(step) + 1
+        slices.append(slice(begin, stop, step) if step > 0 else slice(stop - 1, begin - 1 if begin else None, step))
+    return tuple(s.start + 1 if s.step < 0 else s.stop for s in slices), tuple(slices)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(cases(), min_size=6, max_size=6), st.sampled_from(sorted(EXACT)))
+def test_sums_over_any_axes_of_arrays_that_lie_in_any_way(drawn, dtype):
+    where = [[lying(shape, cut) for shape, cut in zip(shapes, cuts)] for _, shapes, cuts in drawn]
+    given = [[(9 * x).round().astype(dtype) for x in arrays(*(shape for shape, _ in pair))] for pair in where]
+
+    def sums(given):
+        return [
+            np.einsum(subscripts, *(x[slices] for x, (_, slices) in zip(pair, lies)))
+            for (subscripts, _, _), pair, lies in zip(drawn, given, where)
+        ]
+
+    for got, expected in zip(flux.compile(sums)(given), sums(given), strict=True):
+        assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+        scale = max(np.abs(expected).max(initial=0), 1)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=EXACT[dtype] * scale)
+
+
+def convolution(w, x, step=1):
+    windows = sliding_window_view(x, w.shape[2:], (2, 3))[:, :, ::step, ::step]
+    return np.einsum("ncyxij,ocij->noyx", windows, w)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize(
+    ("n", "c", "o", "size", "window"), [(3, 4, 5, 12, 3), (1, 1, 1, 30, 5), (2, 17, 20, 5, 5), (2, 3, 8, 9, 1)]
+)
+def test_convolutions_and_their_gradients(n, c, o, size, window, step, dtype):
+    pair = arrays((o, c, window, window), (n, c, size, size), dtype=dtype)
+    loss = lambda pair: np.sum(np.sin(convolution(*pair, step=step)))  # noqa: E731
+    both = lambda pair: flux.withgradient(loss, pair)  # noqa: E731
+    w, x = (a.astype(float) for a in pair)
+    height = (size - window) // step + 1
+    y = np.zeros((n, o, height, height))
+    for i, j in np.ndindex(height, height):
+        part = x[:, :, i * step : i * step + window, j * step : j * step + window]
+        y[:, :, i, j] = np.tensordot(part, w, ((1, 2, 3), (1, 2, 3)))
+    value, slopes = flux.compile(both)(pair)
+    np.testing.assert_allclose(value, np.sin(y).sum(), rtol=EXACT[dtype], atol=EXACT[dtype] * y.size)
+    for got, expected in zip(slopes, both((w, x))[1], strict=True):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, expected, rtol=0, atol=EXACT[dtype] * np.abs(expected).max())
+
+
+def test_convolutions_of_nothing():
+    for w, x in ([(2, 3, 2, 2), (0, 3, 5, 5)], [(2, 0, 2, 2), (4, 0, 5, 5)], [(0, 3, 2, 2), (4, 3, 5, 5)]):
+        w, x = np.ones(w), np.ones(x)
+        got = flux.compile(convolution)(w, x)
+        assert got.shape == (len(x), len(w), 4, 4)
+        assert not got.any()
+
+
+def product(subscripts, *shapes):
+    """The product that is made of an einsum of two arrays."""
+    with program.Recording() as recording:
+        inputs = [recording.input(shape, np.float32) for shape in shapes]
+        terms, output = subscripts.split("->")
+        node = contract(terms.split(","), inputs, output)
+        while node.op == "view":
+            (node,) = node.args
+        return contraction.recognised(node, {node}, None)
+
+
+def test_axes_in_one_line_are_one():
+    found = product("abijk,ijkc->abc", (3, 4, 5, 6, 7), (5, 6, 7, 8))
+    assert sorted(found.shape) == [8, 12, 210]
+    assert (found.size, found.outer) == ((12, 8, 210), ())
+
+
+def test_a_call_runs_along_long_axes():
+    """Along x, and the channels, and not along the three numbers of a window's row that lie beside each other."""
+    with program.Recording() as recording:
+        w, x = recording.input((16, 8, 3, 3), np.float32), recording.input((16, 8, 30, 30), np.float32)
+        windows = program.view(x, ((0, ((0, 1),)), (0, ((1, 1),)), (0, ((2, 1), (4, 1))), (0, ((3, 1), (5, 1)))),
+                               (16, 8, 28, 28, 3, 3))  # fmt: skip
+        node = contract(["ncyxij", "ocij"], [windows, w], "noyx")
+        found = contraction.recognised(node, {node}, None)
+    assert found.form == "axpy"
+    assert found.size == (16, 28, 8)
+    assert len(found.outer) == 2
+
+
+def of_images(m, x, y):
+    h = np.tanh(convolution(m["w"], np.reshape(x, (-1, 1, 6, 6))))
+    return flux.mse(np.reshape(h, (len(x), -1)) @ m["v"], y)
+
+
+def of_lines(m, x, y):
+    """Each row of the batch is treated by itself; the weight's gradient is a sum over rows and windows."""
+    h = np.tanh(np.einsum("nti,ic->ntc", sliding_window_view(np.tanh(x), 9, 1), m["u"]))
+    return flux.mse(np.einsum("ntc,tcy->ny", h, m["t"]), y)
+
+
+@pytest.mark.parametrize("loss", [of_images, of_lines])
+@pytest.mark.parametrize("size", [701, 512])
+def test_training_on_a_large_batch(loss, size):
+    """Which is calculated in blocks of rows where that can be; of 701, the last is shorter."""
+    x, y = arrays((size, 36), (size, 3))
+    outcomes = []
+    for native in (False, True):
+        w, v, u, t = arrays((4, 1, 3, 3), (4 * 16, 3), (9, 5), (28, 5, 3))
+        model = {"w": w, "v": v} if loss is of_images else {"u": u, "t": t}
+        batches = flux.DataLoader((x, y), batchsize=size)
+        means = flux.train(loss, model, batches, flux.setup(flux.Descent(0.1), model), 3, compile=native)
+        outcomes.append([*means, *flux.leaves(model)])
+    for a, b in zip(*outcomes, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
