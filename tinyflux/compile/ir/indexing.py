@@ -88,7 +88,7 @@ def view_of(shape: Sequence[int], function: Callable[[Any], Any]) -> tuple[Map, 
     probe = as_strided(_BYTE, shape, strides)
     y = function(probe)
     offsets = _digits(y.__array_interface__["data"][0] - probe.__array_interface__["data"][0], strides)
-    terms = [_digits(stride if n != 1 else 0, strides) for n, stride in zip(y.shape, y.strides)]
+    terms = [_digits(stride, strides) for stride in y.strides]
     axes = [(offset, tuple((i, t[k]) for i, t in enumerate(terms) if t[k])) for k, offset in enumerate(offsets)]
     return tuple(axes), y.shape
 
