@@ -1,1 +1,1 @@
-"""Text that C and CUDA have in common: expressions, and functions of numbers."""
+"""Text that C and CUDA have in common: expressions, loops, and reductions."""

@@ -1,5 +1,5 @@
-"""Training on the GPU by kernels made for it: the loss and its gradient, recorded once and launched ever after.
+"""Programs as CUDA: the loss of a training and its gradient, by kernels made for them.
 
-`kernels` translates a scheduled program into CUDA, with loops over short rows as `rows` puts them together; `gradient`
-records it, gives it memory, which `memory` shares out, and launches it.
+`kernels` translates a scheduled program, with loops over short rows as `row_fusion` puts them together, and products of
+matrices as `products` finds them for cuBLAS; `memory` shares out what it calculates in.
 """
