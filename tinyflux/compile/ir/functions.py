@@ -1,11 +1,14 @@
-"""How functions of numbers are written in C: `{0}`, `{1}` … are the arguments, `{s}` the suffix of the dtype.
+"""Functions of numbers: how each is written in C, and what it costs.
 
-A template names C's own operators and functions, or those of the headers `elementary.h`, `numbers.h` and `scalar.h`
-(with a suffix _f32 or _f64). Arguments are names or numbers, so they may stand several times.
+In a template, `{0}`, `{1}` … are the arguments, and `{t}` is the type of the result. Names of functions end in `{f}`,
+which is f for float32, where they are C's own, and in `{s}`, f32 or f64, where they are those of the headers
+`elementary.h`, `numbers.h` and `scalar.h`. A template without `{0}` is the name of a function, which is called with all
+arguments. Arguments are names or numbers, so they may stand several times.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -18,87 +21,130 @@ C_TYPES = {
     "u1": "uint8_t", "u2": "uint16_t", "u4": "uint32_t", "u8": "uint64_t",
 }  # fmt: skip
 
-_LIBM = {
-    name: name
-    for name in (
-        "sqrt", "cbrt", "exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh",
-        "floor", "ceil", "trunc", "rint", "hypot", "erf", "erfc", "fmod", "nextafter",
-    )
-} | {
-    "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
-    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
-    "absolute": "fabs", "fabs": "fabs", "copysign": "copysign", "float_power": "pow",
-    "gamma": "tgamma",
-}  # fmt: skip
 
-_OWN = (
-    "exp", "log", "tanh", "remainder", "floor_divide", "logaddexp", "logit", "xlogy", "log_expit", "psi", "zeta",
-    "power", "sign",
-)  # fmt: skip
-_TWO = (
-    "hypot", "arctan2", "fmod", "nextafter", "copysign", "float_power", "remainder", "floor_divide", "logaddexp",
-    "xlogy", "zeta", "power",
-)  # fmt: skip
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """The templates of a function, for the dtypes of its first argument; where none holds, there is no C for it.
 
-ANY = {  # for every dtype
-    "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "negative": "-{0}", "positive": "{0}",
-    "square": "{0} * {0}",
-    "less": "{0} < {1}", "less_equal": "{0} <= {1}", "greater": "{0} > {1}", "greater_equal": "{0} >= {1}",
-    "equal": "{0} == {1}", "not_equal": "{0} != {1}",
-    "logical_and": "({0} != 0) & ({1} != 0)", "logical_or": "({0} != 0) | ({1} != 0)",
-    "logical_xor": "({0} != 0) ^ ({1} != 0)", "logical_not": "{0} == 0",
-    "where": "{0} ? {1} : {2}", "cast": "({t}){0}",
-    "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}",
-}  # fmt: skip
+    Attributes:
+        every: for all dtypes that have none of their own.
+        real: for float32 and float64.
+        whole: for integers, which wrap around, as unsigned ones do in C; a division by 0 gives 0.
+        unsigned: for unsigned integers and booleans, where they differ from other integers.
+        boolean: for booleans, where they differ from unsigned integers.
+        cost: roughly, in multiplications; what is dear is calculated once and kept.
+    """
 
-REAL = {
-    "divide": "{0} / {1}", "reciprocal": "1 / {0}", "expit": "sigmoid_{s}({0})",
-    "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}", "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
-    "isnan": "{0} != {0}", "isinf": "fabs{f}({0}) == INFINITY", "isfinite": "fabs{f}({0}) < INFINITY",
-    "signbit": "signbit({0}) != 0", "gammaln": "{0} == -INFINITY ? {0} : lgamma{f}({0})",
-    "heaviside": "{0} != {0} ? {0} : {0} == 0 ? {1} : {0} > 0",
-    "deg2rad": f"{{0}} * ({{t}}){math.pi / 180!r}", "rad2deg": f"{{0}} * ({{t}}){180 / math.pi!r}",
-    **{name: f"{c}{{f}}({{0}}, {{1}})" if name in _TWO else f"{c}{{f}}({{0}})" for name, c in _LIBM.items()},
-    **{name: f"{name}_{{s}}({{0}}, {{1}})" if name in _TWO else f"{name}_{{s}}({{0}})" for name in _OWN},
-}  # fmt: skip
+    every: str = ""
+    real: str = ""
+    whole: str = ""
+    unsigned: str = ""
+    boolean: str = ""
+    cost: int = 12
 
-WHOLE = {  # whole numbers wrap around, as unsigned ones do in C; a division by 0 gives 0
-    "add": "(uint64_t){0} + (uint64_t){1}", "subtract": "(uint64_t){0} - (uint64_t){1}",
-    "multiply": "(uint64_t){0} * (uint64_t){1}", "square": "(uint64_t){0} * (uint64_t){0}",
-    "negative": "0 - (uint64_t){0}", "power": "power_u64({0}, {1})",
-    "maximum": "{0} > {1} ? {0} : {1}", "minimum": "{0} < {1} ? {0} : {1}",
-    "absolute": "{0} < 0 ? 0 - (uint64_t){0} : {0}", "sign": "({0} > 0) - ({0} < 0)", "invert": "~{0}",
-    "left_shift": "(uint64_t){1} < 8 * sizeof({t}) ? (uint64_t){0} << {1} : 0",
-    "right_shift": "{0} >> ((uint64_t){1} < 8 * sizeof({t}) ? {1} : 8 * sizeof({t}) - 1)",
-    "remainder": "remainder_i64({0}, {1})", "floor_divide": "floor_divide_i64({0}, {1})",
-    "fmod": "{1} == 0 || {1} == -1 ? 0 : {0} % {1}",
-    "floor": "{0}", "ceil": "{0}", "trunc": "{0}", "rint": "{0}",
-    "isnan": "0 * {0}", "isinf": "0 * {0}", "isfinite": "1 + 0 * {0}",
-}  # fmt: skip
 
-BOOLEAN = {
-    "add": "{0} | {1}", "multiply": "{0} & {1}", "maximum": "{0} | {1}", "minimum": "{0} & {1}", "invert": "!{0}",
-    "cast": "{0} != 0",
-}  # fmt: skip
-
-UNSIGNED = {
-    "remainder": "{1} == 0 ? 0 : {0} % {1}", "fmod": "{1} == 0 ? 0 : {0} % {1}",
-    "floor_divide": "{1} == 0 ? 0 : {0} / {1}", "absolute": "{0}", "sign": "{0} > 0",
-    "right_shift": "(uint64_t){1} < 8 * sizeof({t}) ? {0} >> {1} : 0",
-}  # fmt: skip
+FUNCTIONS = {
+    "add": Function("{0} + {1}", whole="(uint64_t){0} + (uint64_t){1}", boolean="{0} | {1}", cost=1),
+    "subtract": Function("{0} - {1}", whole="(uint64_t){0} - (uint64_t){1}", cost=1),
+    "multiply": Function("{0} * {1}", whole="(uint64_t){0} * (uint64_t){1}", boolean="{0} & {1}", cost=1),
+    "negative": Function("-{0}", whole="0 - (uint64_t){0}", cost=0),
+    "positive": Function("{0}", cost=0),
+    "square": Function("{0} * {0}", whole="(uint64_t){0} * (uint64_t){0}", cost=1),
+    "less": Function("{0} < {1}", cost=1),
+    "less_equal": Function("{0} <= {1}", cost=1),
+    "greater": Function("{0} > {1}", cost=1),
+    "greater_equal": Function("{0} >= {1}", cost=1),
+    "equal": Function("{0} == {1}", cost=1),
+    "not_equal": Function("{0} != {1}", cost=1),
+    "logical_and": Function("({0} != 0) & ({1} != 0)", cost=1),
+    "logical_or": Function("({0} != 0) | ({1} != 0)", cost=1),
+    "logical_xor": Function("({0} != 0) ^ ({1} != 0)", cost=1),
+    "logical_not": Function("{0} == 0", cost=1),
+    "where": Function("{0} ? {1} : {2}", cost=1),
+    "cast": Function("({t}){0}", boolean="{0} != 0", cost=0),
+    "bitwise_and": Function("{0} & {1}", cost=1),
+    "bitwise_or": Function("{0} | {1}", cost=1),
+    "bitwise_xor": Function("{0} ^ {1}", cost=1),
+    "divide": Function(real="{0} / {1}", cost=4),
+    "reciprocal": Function(real="1 / {0}", cost=4),
+    "expit": Function(real="sigmoid_{s}"),
+    "maximum": Function(
+        real="{0} > {1} || {0} != {0} ? {0} : {1}", whole="{0} > {1} ? {0} : {1}", boolean="{0} | {1}", cost=1
+    ),
+    "minimum": Function(
+        real="{0} < {1} || {0} != {0} ? {0} : {1}", whole="{0} < {1} ? {0} : {1}", boolean="{0} & {1}", cost=1
+    ),
+    "isnan": Function(real="{0} != {0}", whole="0 * {0}"),
+    "isinf": Function(real="fabs{f}({0}) == INFINITY", whole="0 * {0}"),
+    "isfinite": Function(real="fabs{f}({0}) < INFINITY", whole="1 + 0 * {0}"),
+    "signbit": Function(real="signbit({0}) != 0"),
+    "gammaln": Function(real="{0} == -INFINITY ? {0} : lgamma{f}({0})"),
+    "heaviside": Function(real="{0} != {0} ? {0} : {0} == 0 ? {1} : {0} > 0"),
+    "deg2rad": Function(real=f"{{0}} * ({{t}}){math.pi / 180!r}"),
+    "rad2deg": Function(real=f"{{0}} * ({{t}}){180 / math.pi!r}"),
+    "sqrt": Function(real="sqrt{f}", cost=4),
+    "cbrt": Function(real="cbrt{f}"),
+    "exp2": Function(real="exp2{f}"),
+    "expm1": Function(real="expm1{f}"),
+    "log2": Function(real="log2{f}"),
+    "log10": Function(real="log10{f}"),
+    "log1p": Function(real="log1p{f}"),
+    "sin": Function(real="sin{f}"),
+    "cos": Function(real="cos{f}"),
+    "tan": Function(real="tan{f}"),
+    "sinh": Function(real="sinh{f}"),
+    "cosh": Function(real="cosh{f}"),
+    "floor": Function(real="floor{f}", whole="{0}"),
+    "ceil": Function(real="ceil{f}", whole="{0}"),
+    "trunc": Function(real="trunc{f}", whole="{0}"),
+    "rint": Function(real="rint{f}", whole="{0}"),
+    "hypot": Function(real="hypot{f}"),
+    "erf": Function(real="erf{f}"),
+    "erfc": Function(real="erfc{f}"),
+    "fmod": Function(
+        real="fmod{f}", whole="{1} == 0 || {1} == -1 ? 0 : {0} % {1}", unsigned="{1} == 0 ? 0 : {0} % {1}"
+    ),
+    "nextafter": Function(real="nextafter{f}"),
+    "arcsin": Function(real="asin{f}"),
+    "arccos": Function(real="acos{f}"),
+    "arctan": Function(real="atan{f}"),
+    "arctan2": Function(real="atan2{f}"),
+    "arcsinh": Function(real="asinh{f}"),
+    "arccosh": Function(real="acosh{f}"),
+    "arctanh": Function(real="atanh{f}"),
+    "absolute": Function(real="fabs{f}", whole="{0} < 0 ? 0 - (uint64_t){0} : {0}", unsigned="{0}"),
+    "fabs": Function(real="fabs{f}"),
+    "copysign": Function(real="copysign{f}"),
+    "float_power": Function(real="pow{f}"),
+    "gamma": Function(real="tgamma{f}"),
+    "exp": Function(real="exp_{s}"),
+    "log": Function(real="log_{s}"),
+    "tanh": Function(real="tanh_{s}"),
+    "remainder": Function(real="remainder_{s}", whole="remainder_i64", unsigned="{1} == 0 ? 0 : {0} % {1}", cost=8),
+    "floor_divide": Function(real="floor_divide_{s}", whole="floor_divide_i64", unsigned="{1} == 0 ? 0 : {0} / {1}"),
+    "logaddexp": Function(real="logaddexp_{s}"),
+    "logit": Function(real="logit_{s}"),
+    "xlogy": Function(real="xlogy_{s}"),
+    "log_expit": Function(real="log_expit_{s}"),
+    "psi": Function(real="psi_{s}"),
+    "zeta": Function(real="zeta_{s}"),
+    "power": Function(real="power_{s}", whole="power_u64"),
+    "sign": Function(real="sign_{s}", whole="({0} > 0) - ({0} < 0)", unsigned="{0} > 0"),
+    "invert": Function(whole="~{0}", boolean="!{0}"),
+    "left_shift": Function(whole="(uint64_t){1} < 8 * sizeof({t}) ? (uint64_t){0} << {1} : 0"),
+    "right_shift": Function(
+        whole="{0} >> ((uint64_t){1} < 8 * sizeof({t}) ? {1} : 8 * sizeof({t}) - 1)",
+        unsigned="(uint64_t){1} < 8 * sizeof({t}) ? {0} >> {1} : 0",
+    ),
+}
 
 WRAPPED = "{0} < 0 ? ({t})(int64_t){0} : ({t}){0}"  # a negative real number as an unsigned one
-
-# Rough costs, in multiplications: what is dear is calculated once and kept.
-CHEAP = {"positive": 0, "cast": 0, "negative": 0, "divide": 4, "reciprocal": 4, "sqrt": 4, "remainder": 8}
-
-
 FOLDED = {name: getattr(np, name) for name in ("add", "subtract", "multiply", "divide", "negative")}  # of constants
 
 
 def cost(function: str) -> int:
     """What a function of one number costs, in multiplications."""
-    return CHEAP.get(function, 1 if function in ANY or function in ("maximum", "minimum", "where") else 12)
+    return FUNCTIONS[function].cost
 
 
 def c_type(dtype: Any) -> str:
@@ -115,23 +161,28 @@ def written(function: str, args: list[str], argument: Any, result: Any) -> str:
     Arguments:
         argument, result: the dtypes of its first argument and of its result.
     """
-    template = _templates(argument.kind)[function]
+    template = _template(function, argument.kind)
     if function == "cast" and (result.kind == "b" or (result.kind == "u" and argument.kind == "f")):
-        template = BOOLEAN["cast"] if result.kind == "b" else WRAPPED
+        template = FUNCTIONS["cast"].boolean if result.kind == "b" else WRAPPED
+    if "{0}" not in template:
+        template = f"{template}({', '.join(args)})"
     return template.format(*args, s=suffix(argument), t=c_type(result), f="f" if argument == np.float32 else "")
 
 
 def known(function: str, argument: Any) -> bool:
     """Whether a function can be written for a first argument of some dtype."""
-    return function in _templates(argument.kind)
+    return bool(_template(function, argument.kind))
 
 
 @functools.cache
-def _templates(kind: str) -> dict[str, str]:
-    """What there is for a kind of dtype."""
+def _template(function: str, kind: str) -> str:
+    """The template for a kind of dtype; nothing where there is none."""
+    found = FUNCTIONS.get(function, Function())
     if kind == "f":
-        return ANY | REAL
-    return ANY | WHOLE | {"i": {}, "u": UNSIGNED, "b": UNSIGNED | BOOLEAN}[kind]
+        return found.real or found.every
+    unsigned = found.unsigned if kind in "ub" else ""
+    boolean = found.boolean if kind == "b" else ""
+    return boolean or unsigned or found.whole or found.every
 
 
 def number(value: Any, dtype: Any) -> str:
