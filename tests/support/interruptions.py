@@ -4,6 +4,7 @@ import _thread
 import contextlib
 import os
 import sys
+import threading
 import time
 
 import numpy as np
@@ -47,8 +48,13 @@ def interrupted(call, at, opcodes=False):
 
 
 def shot(call, delay, shots=1):
-    """Call a function over and over until Ctrl-C comes after a delay; or twice in a row."""
+    """Call a function over and over until Ctrl-C comes after a delay; or twice in a row.
+
+    Python drops one that comes while an object is destroyed: after a second it comes again.
+    """
     fired = []
+    caught = threading.Event()
+    lock = threading.Lock()
 
     def shoot():
         time.sleep(delay)
@@ -56,6 +62,10 @@ def shot(call, delay, shots=1):
             _thread.interrupt_main()
             time.sleep(1e-5)
         fired.append(True)
+        while not caught.wait(1):
+            with lock:
+                if not caught.is_set():
+                    _thread.interrupt_main()
 
     with contextlib.suppress(KeyboardInterrupt):
         try:
@@ -63,6 +73,8 @@ def shot(call, delay, shots=1):
             while True:
                 call()
         finally:
+            with lock:
+                caught.set()
             while not fired:
                 time.sleep(1e-5)
     while not fired:
