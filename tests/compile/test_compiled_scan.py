@@ -232,3 +232,29 @@ def test_a_state_that_changes_its_form_is_an_error_of_the_step():
         ValueError, match=r"scan: expected step to return a state like .* float64\[2\], got float64\[3\]"
     ):
         flux.compile(lambda xs: flux.scan(lambda s, x: (np.zeros(3) + x[0], None), np.zeros(2), xs))(np.ones((4, 2)))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_dropout_draws_another_mask_at_each_step(nested):
+    """Compiled as eager, and as a loop without scan: the same masks, and the same state of the layer afterwards."""
+
+    def train(scan, compiled):
+        flux.seed(0)
+        m = {"cell": flux.Dense(3, 3, np.tanh), "drop": flux.Dropout(0.5, seed=3)}
+
+        def loss(m, xs):
+            step = lambda h, x: (m["drop"](m["cell"](h + x)), h)  # noqa: E731
+            twice = lambda h, x: (scan(step, h, np.stack([x, -x]))[0], h)  # noqa: E731
+            return np.sum(scan(twice if nested else step, np.zeros((2, 3), np.float32), xs)[0] ** 2)
+
+        xs = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
+        losses = flux.train(loss, m, [(xs,)] * 4, flux.setup(flux.Descent(0.1), m), compile=compiled)
+        return losses, m["drop"].state, m["cell"].weight
+
+    expected = train(unrolled, False)
+    assert expected[1].tolist() == [3, 4 * 5 * 6 * (1 + nested)]
+    for compiled in (False, True):
+        losses, state, weight = train(flux.scan, compiled)
+        np.testing.assert_allclose(losses, expected[0], rtol=1e-5)
+        np.testing.assert_array_equal(state, expected[1])
+        np.testing.assert_allclose(weight, expected[2], rtol=1e-5, atol=1e-6)

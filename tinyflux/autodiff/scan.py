@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,33 @@ def use_recorder(recorder: Recorder) -> None:
     _recorders.append(recorder)
 
 
+class _Steps(threading.local):
+    recorded = 0  # how many steps, one within another, this thread is recording
+
+
+_steps = _Steps()
+
+
+class DiffersByStep(Exception):
+    """A step does something else each time, so that one recorded step can't stand for all."""
+
+
+@contextlib.contextmanager
+def one_for_all() -> Iterator[None]:
+    """While a step is recorded that is to stand for all steps."""
+    _steps.recorded += 1
+    try:
+        yield
+    finally:
+        _steps.recorded -= 1
+
+
+def differs_by_step() -> None:
+    """To be called by a layer before it draws: in a step that is to stand for all, DiffersByStep is raised."""
+    if _steps.recorded:
+        raise DiffersByStep
+
+
 def scan(step: Step, state: Tree, xs: Tree, length: int | None = None, reverse: bool = False) -> tuple[Any, Any]:
     """Run a function over the steps of a sequence, each with the state that the step before has left.
 
@@ -39,7 +68,8 @@ def scan(step: Step, state: Tree, xs: Tree, length: int | None = None, reverse: 
     tree of arrays, or None.
 
     A compiled function, and `train`, run a scan as a loop in C. Its code, and the time it takes to build, don't grow
-    with the number of steps, as those of a loop in Python do.
+    with the number of steps, as those of a loop in Python do. A step with an active Dropout, which draws another mask
+    each time, is the exception: its scan is a loop in Python there, too.
 
     Errors: TypeError where step returns no pair, or xs holds no array; ValueError where arrays in xs differ in length,
     there are no steps, or the state or the output changes its structure, its shapes or its dtypes from step to step.

@@ -10,6 +10,7 @@ import numpy as np
 from ... import tree
 from ...arrays import default_rng
 from ...autodiff.large import LARGE, forward, is_plain
+from ...autodiff.scan import differs_by_step
 from ...autodiff.tape import is_recording, plain
 from ...checks import check_integer, check_number, not_an_array, shown
 from ...types import Array
@@ -76,6 +77,7 @@ class Dropout(Layer):
             return x
         if not hasattr(x, "dtype"):
             raise not_an_array(repr(self), x)
+        differs_by_step()
         state, threshold = self.state, np.uint64(math.ceil(self.p * 2**24))
         scale = np.result_type(x.dtype, 1.0).type(1 / (1 - self.p) if self.p < 1 else 0)
 

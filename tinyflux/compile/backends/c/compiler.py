@@ -46,6 +46,7 @@ GUARD = """/* What a script in $CC may add to the flags. */
 """
 INSTEAD = {"-march=native": "-mcpu=native"}  # in compilers that know the one alone
 PATIENCE = 30.0  # seconds for a compiler to tell its version
+UNNOTICED = 1.0  # seconds of compiling after which it is reported
 
 _accepted: dict[Compiler, tuple[str, ...]] = {}  # the flags of compilers that turned out to reject some
 
@@ -193,6 +194,14 @@ def _probed(compiler: Compiler, folder: Path) -> tuple[str, ...]:
     return REQUIRED + tuple(flag for flag in tried if flag is not None)
 
 
+@functools.cache
+def _report_compiling(command: str) -> None:
+    """Say once on stderr, if that can be written to, what there is to wait for."""
+    if sys.stderr is not None:
+        with contextlib.suppress(Exception):
+            print(f"tinyflux: {command} is compiling, which can take long for a large program.", file=sys.stderr)
+
+
 def _run(compiler: Compiler, flags: tuple[str, ...], folder: Path) -> tuple[int, str, str]:
     """Compile source.c to library.so in `folder`: the status, what the compiler said, and the command.
 
@@ -212,7 +221,11 @@ def _run(compiler: Compiler, flags: tuple[str, ...], folder: Path) -> tuple[int,
     )
     with process:
         try:
-            output, _ = process.communicate()
+            try:
+                output, _ = process.communicate(timeout=UNNOTICED)
+            except subprocess.TimeoutExpired:
+                _report_compiling(compiler.command[0])
+                output, _ = process.communicate()
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

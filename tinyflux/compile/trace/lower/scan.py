@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .... import tree
-from ....autodiff.scan import Flattened, Step, one_step, use_recorder
+from ....autodiff.scan import DiffersByStep, Flattened, Step, one_for_all, one_step, use_recorder
 from ....autodiff.tape import Tape, Tracked, sweep
 from ....types import Tree
 from ...ir import loop, program
@@ -21,7 +21,10 @@ from ..symbolic import Symbolic, node_of
 
 
 def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> Any:
-    """`flux.scan` in a program that is being recorded; None where none is, and where gradients nest: a Python loop."""
+    """`flux.scan` in a program that is being recorded; None where it is to be a Python loop.
+
+    That is where nothing is recorded, where gradients nest, and where the steps differ, as those with a Dropout do.
+    """
     if not program.is_recording():
         return None
     first = Flattened(state)
@@ -36,7 +39,11 @@ def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> A
         return tuple(map(Flattened, one_step(step, first.rebuilt(values[:count]), x, first)))  # type: ignore[return-value]
 
     symbols = [Symbolic(node) for node in parameters]
-    probe = run(symbols)
+    try:
+        with one_for_all():
+            probe = run(symbols)
+    except DiffersByStep:
+        return None
     tapes = {id(x.tape): x.tape for x in (*given, *probe[0].leaves, *probe[1].leaves) if type(x) is Tracked}
     if len(tapes) > 1:
         return None
