@@ -31,7 +31,7 @@ from ..types import Loss, Tree
 from .recorded_update import RecordedUpdate, overwriting
 from .traced_loss import refuse_model, trace_loss
 
-SHARED = 8  # blocks of rows; from so many on, several cores share an iteration
+MIN_BLOCKS_TO_SHARE = 8  # blocks of rows; from so many on, several cores share an iteration
 STRETCH = 0.05  # seconds that the C code runs without a look at whether Ctrl-C was pressed
 
 
@@ -187,7 +187,7 @@ class Iteration(Program):
     def _iterate(self, table: Any, arena: int, order: Any, losses: Any) -> int:
         """Run stretches of iterations, each short enough for Ctrl-C, or one large iteration at a time on all cores."""
         rows = self.source.schedule.rows
-        run = self._library.run if rows is None or rows.count < SHARED else self._shared
+        run = self._library.run if rows is None or rows.count < MIN_BLOCKS_TO_SHARE else self._shared
         start = time.perf_counter()
         at, count = 0, 1
         while at < len(order):

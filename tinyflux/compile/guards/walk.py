@@ -27,7 +27,7 @@ from .layouts import MAPPINGS, MISSING, NUMBERS, REMEDY, SEQUENCES, SIMPLE, Path
 from .reads import BY_NAME, SCOPES, Chain, imported, reads
 from .trust import LOOKING, complaint, looks_into, module_of, trusted, walks_trees
 
-MANY = 10_000  # items of a container, which would be looked at one by one in every call
+MAX_ITEMS = 10_000  # items of a container, which would be looked at one by one in every call
 TOO_MANY = 100_000  # places altogether
 
 
@@ -298,7 +298,7 @@ class Walk:
     def _count(self, x: Any, base: type, path: Path | None) -> None:
         if any(getattr(type(x), name) is not getattr(base, name) for name in layouts.ITERATING if hasattr(base, name)):
             raise NotCompilable(f"{written_path(path)}, a {type(x).__name__}, iterates in its own way. {REMEDY}")
-        if len(x) > MANY:
+        if len(x) > MAX_ITEMS:
             raise NotCompilable(
                 f"{written_path(path)}, a {type(x).__name__} of {len(x):,} items, is too long to be looked at in every "
                 "call: make an array of it, or give it as an argument."

@@ -28,7 +28,7 @@ def header() -> str:
     return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts.values())
 
 
-MANY = 40  # kernels in one function: compilers take more than twice the time for one twice as long
+KERNELS_PER_FUNCTION = 40  # kernels in one function: compilers take more than twice the time for one twice as long
 _APART = "__attribute__((noinline)) "
 
 
@@ -92,9 +92,9 @@ class Source:
     def _part(self, name: str, phase: int, more: str = "") -> str:
         """A function that runs the kernels of a phase; if they are many, by functions for some of them each."""
         kernels = [kernel for kernel in self.schedule.kernels if kernel.phase == phase]
-        if len(kernels) <= MANY:
+        if len(kernels) <= KERNELS_PER_FUNCTION:
             return self._function(name, kernels, more)
-        pieces = [kernels[i : i + MANY] for i in range(0, len(kernels), MANY)]
+        pieces = [kernels[i : i + KERNELS_PER_FUNCTION] for i in range(0, len(kernels), KERNELS_PER_FUNCTION)]
         functions = [self._function(f"{name}_{i}", piece, more, _APART) for i, piece in enumerate(pieces)]
         given = "p, arena" + more.replace("int64_t ", "")
         calls = [f"    if ((failed = {name}_{i}({given}))) return failed;" for i in range(len(pieces))]

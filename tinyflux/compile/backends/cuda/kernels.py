@@ -29,8 +29,8 @@ from .row_fusion import grouped, row_axis
 THREADS = 256  # of a block
 BLOCKS = 4096  # of a kernel, at most: a thread calculates several elements of a larger array
 SERIAL = 64  # numbers; so many at most are added up by one thread
-EACH = 32  # numbers that a thread adds up, before more blocks are taken
-SHARED = 512  # blocks, at most, that add up parts of the same sums
+ITEMS_PER_THREAD = 32  # numbers that a thread adds up, before more blocks are taken
+MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
 TREE = ("sum", "product", "maximum", "minimum")  # reductions that can be done in any order
 ROW = "i0"  # the index of a row, where one thread calculates rows by several loops
 MISSING = ("psi", "zeta")  # functions that numbers.h has not
@@ -241,7 +241,7 @@ class Translation:
         last = max(i for i, n in enumerate(x.shape) if n != 1)
         width = 1 if last in axes else min(32, 1 << (node.size - 1).bit_length())
         lanes, length, columns = THREADS // width, _length(node), -(-node.size // width)
-        parts = max(1, min(-(-length // (lanes * EACH)), SHARED // columns))
+        parts = max(1, min(-(-length // (lanes * ITEMS_PER_THREAD)), MAX_BLOCKS_PER_SUM // columns))
         body = Body(self._unit, kernel)
         value = body.value(x, indices(x.shape))
         kind, dtype = c_type(node.dtype), node.dtype
