@@ -4,7 +4,7 @@ It says what it can't do, and has a writer for each kind of kernel. The expressi
 `codegen`, for languages like C.
 """
 
-from tinyflux.compile.codegen.expressions import Body, Unit, indices, text
+from tinyflux.compile.codegen.expressions import ExpressionEmitter, SourceContext, indices, text
 from tinyflux.compile.codegen.loops import indented, nested
 from tinyflux.compile.ir import ops
 from tinyflux.compile.ir.program import Recording
@@ -28,8 +28,8 @@ def printed(schedule, trusted):
         what = unsupported(node)
         if what:
             raise NotCompilable(f"{what} can't be printed.")
-    unit = Unit(schedule, trusted, None)
-    return "\n\n".join("\n".join(indented(WRITERS[kernel.kind](unit, kernel))) for kernel in schedule.kernels)
+    context = SourceContext(schedule, trusted, None)
+    return "\n\n".join("\n".join(indented(WRITERS[kernel.kind](context, kernel))) for kernel in schedule.kernels)
 
 
 def printed_function(f, *arrays):
@@ -39,34 +39,34 @@ def printed_function(f, *arrays):
     return printed(make_schedule([Result(node, len(recording.inputs))]), recording.trusted)
 
 
-def _map(unit, kernel):
+def _map(context, kernel):
     """A calculation for each element; several results may share a loop."""
-    body = Body(unit, kernel)
-    stores = body.stores(indices(kernel.shape))
-    return [*body.outside, *_loops(kernel.shape, [*body.lines, *stores])]
+    emitter = ExpressionEmitter(context, kernel)
+    stores = emitter.stores(indices(kernel.shape))
+    return [*emitter.outside, *_loops(kernel.shape, [*emitter.lines, *stores])]
 
 
-def _elements(unit, kernel):
+def _elements(context, kernel):
     """What goes through the elements of its argument: a reduction, a running sum, additions at indices."""
     (node,) = kernel.nodes
     at = indices(node.domain)
     first = node.params[1] if isinstance(node, ops.Scatter) else 0  # where the axes of arrays of indices stand
-    body = Body(unit, kernel)
-    values = [body.value(x, at if x.shape == node.domain else at[first : first + x.ndim]) for x in node.args]
-    line = f"{unit.name(node, write=True)} takes {node.formula(values)}"
-    return [*body.outside, *_loops(node.domain, [*body.lines, line])]
+    emitter = ExpressionEmitter(context, kernel)
+    values = [emitter.value(x, at if x.shape == node.domain else at[first : first + x.ndim]) for x in node.args]
+    line = f"{context.name(node, write=True)} takes {node.formula(values)}"
+    return [*emitter.outside, *_loops(node.domain, [*emitter.lines, line])]
 
 
-def _product(unit, kernel):
+def _product(context, kernel):
     (node,) = kernel.nodes
-    a, b = (unit.name(x.node) for x in (kernel.product.a, kernel.product.b))
-    return [f"{unit.name(node, write=True)} = the matrix product of {a} and {b}"]
+    a, b = (context.name(x.node) for x in (kernel.product.a, kernel.product.b))
+    return [f"{context.name(node, write=True)} = the matrix product of {a} and {b}"]
 
 
-def _whole(unit, kernel):
+def _whole(context, kernel):
     """What is given whole arrays: a call of a function, or the loop over a sequence, whose body the formula shows."""
     (node,) = kernel.nodes
-    return [f"{unit.name(node, write=True)} = {node.formula([unit.name(x) for x in node.args])}"]
+    return [f"{context.name(node, write=True)} = {node.formula([context.name(x) for x in node.args])}"]
 
 
 def _loops(shape, lines):

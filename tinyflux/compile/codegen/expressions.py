@@ -38,7 +38,7 @@ def text(index: Affine) -> str:
     return " + ".join([*parts, *([str(offset)] if offset or not parts else [])])
 
 
-class Unit:
+class SourceContext:
     """What the functions of one source share: where every array lies, and how it is called."""
 
     def __init__(self, schedule: Schedule, trusted: set[Node], order: Node | None) -> None:
@@ -122,11 +122,11 @@ class Unit:
         return self.functions.setdefault((parameters, statement), f"{kind}{len(self.functions)}")
 
 
-class Body:
+class ExpressionEmitter:
     """The statements inside a loop that calculate values, each once."""
 
-    def __init__(self, unit: Unit, kernel: Kernel) -> None:
-        self.unit = unit
+    def __init__(self, context: SourceContext, kernel: Kernel) -> None:
+        self.context = context
         self.kernel = kernel
         self.counter = itertools.count()
         self.outside: list[str] = []  # before the loops: what is the same in all of their rounds
@@ -166,7 +166,7 @@ class Body:
         if found is not None:
             return found
         node = self.kernel.copies.get(node, node)
-        if not calculate and (node.op in ("input", "reshape") or node in self.unit.schedule.stored):
+        if not calculate and (node.op in ("input", "reshape") or node in self.context.schedule.stored):
             return self.keep(node, index, self.load(node, index))
         return getattr(self, f"_{node.op}")(node, index)
 
@@ -176,26 +176,26 @@ class Body:
         for node in self.kernel.nodes:
             value = self.value(node, at, calculate=True)
             self.known[node, at] = value
-            if node not in self.unit.schedule.registers:
-                stores.append(f"{self.unit.name(node, write=True)}[{text(self.offset(node, at))}] = {value};")
+            if node not in self.context.schedule.registers:
+                stores.append(f"{self.context.name(node, write=True)}[{text(self.offset(node, at))}] = {value};")
         return stores
 
     def load(self, node: Node, index: Sequence[Affine]) -> str:
-        if node in self.unit.schedule.registers:
+        if node in self.context.schedule.registers:
             raise AssertionError(f"{node} is in no register of this loop")
-        return f"{self.unit.name(node)}[{text(self.offset(node, index))}]"
+        return f"{self.context.name(node)}[{text(self.offset(node, index))}]"
 
     def offset(self, node: Node, index: Sequence[Affine]) -> Affine:
-        return added(0, list(zip(index, c_strides(self.unit.memory(node)))))
+        return added(0, list(zip(index, c_strides(self.context.memory(node)))))
 
     def _view(self, node: Node, index: tuple[Affine, ...]) -> str:
         return self.value(node.args[0], tuple(affine(index, axis) for axis in node.params))
 
     def _reshape(self, node: Node, index: tuple[Affine, ...]) -> str:
-        return self.keep(node, index, f"{self.unit.name(node.args[0])}[{text(self.offset(node, index))}]")
+        return self.keep(node, index, f"{self.context.name(node.args[0])}[{text(self.offset(node, index))}]")
 
     def _iota(self, node: Node, index: tuple[Affine, ...]) -> str:
-        rows = self.unit.schedule.rows
+        rows = self.context.schedule.rows
         shift = " + row0" if rows and node in rows.shifted else ""
         return self.keep(node, index, f"{text(index[0])}{shift}")
 
@@ -225,11 +225,11 @@ class Body:
                 raise IndexError(f"index {number} is out of bounds for an axis of length {length}")
             return (int(number) % length, ())
         raw = self.value(indices, at)
-        if is_known(indices, self.unit.trusted):
+        if is_known(indices, self.context.trusted):
             return (0, ((raw, 1),))
         lines = self.place(raw)
         self.checked = self.checked or lines is self.lines
-        code = self.unit.failure(IndexError, f"an index is out of bounds for an axis of length {length}")
+        code = self.context.failure(IndexError, f"an index is out of bounds for an axis of length {length}")
         name = self.declared(lines)
         lines.append(f"if ({raw} < -{length}ll || {raw} >= {length}ll) return {code};")
         lines.append(f"const int64_t {name} = {raw} < 0 ? {raw} + {length} : {raw};")

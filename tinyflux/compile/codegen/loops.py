@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..ir.indexing import c_strides
 from ..ir.program import Node
 from ..schedule.fuse import Kernel, bases
-from .expressions import Unit
+from .expressions import SourceContext
 
 
 def nested(names: Sequence[tuple[str, str]], inner: Sequence[str], pragma: str = "") -> list[str]:
@@ -43,29 +43,29 @@ def zeroed(name: str, shape: Sequence[int]) -> str:
     return f"memset({name}, 0, {math.prod(shape)} * sizeof *{name});"
 
 
-def collapsed(unit: Unit, kernel: Kernel, row: int | None = None) -> list[list[int]]:
+def collapsed(context: SourceContext, kernel: Kernel, row: int | None = None) -> list[list[int]]:
     """The axes of a map, in groups that one loop can run through: each array lies along a group as one line.
 
     Arguments:
         row: the axis along which a block of rows is calculated, whose loop stays on its own.
     """
     ndim = len(kernel.shape)
-    accesses = [c_strides(unit.memory(n)) for n in kernel.nodes if n not in unit.schedule.registers]
+    accesses = [c_strides(context.memory(n)) for n in kernel.nodes if n not in context.schedule.registers]
     for node in kernel.nodes:
-        for x, at in bases(node, unit.schedule.stored):
+        for x, at in bases(node, context.schedule.stored):
             if at is None:
                 return [[i] for i in range(ndim)]
-            if x in unit.schedule.registers:
+            if x in context.schedule.registers:
                 continue
             strides = [0] * ndim
-            for (_, terms), stride in zip(at, c_strides(unit.memory(x))):
+            for (_, terms), stride in zip(at, c_strides(context.memory(x))):
                 for axis, s in terms:
                     strides[axis] += s * stride
             accesses.append(strides)
-    if any(_counts(node, unit) for node in kernel.nodes):
+    if any(_counts(node, context) for node in kernel.nodes):
         return [[i] for i in range(ndim)]
     groups: list[list[int]] = []
-    lengths = unit.memory(kernel.nodes[0])
+    lengths = context.memory(kernel.nodes[0])
     for i in range(ndim):
         long = [a for a in groups[-1] if lengths[a] != 1] if groups else []
         if groups and i != row and all(not long or s[long[-1]] == s[i] * lengths[i] for s in accesses):
@@ -75,13 +75,13 @@ def collapsed(unit: Unit, kernel: Kernel, row: int | None = None) -> list[list[i
     return groups
 
 
-def _counts(node: Node, unit: Unit) -> bool:
+def _counts(node: Node, context: SourceContext) -> bool:
     """Whether the calculation of a node looks at indices themselves."""
     todo = list(node.args)
     while todo:
         x = todo.pop()
         if x.by_index:
             return True
-        if x not in unit.schedule.stored:
+        if x not in context.schedule.stored:
             todo += x.args
     return node.by_index

@@ -10,7 +10,7 @@ import numpy as np
 from ..ir import functions
 from ..ir.functions import c_type
 from ..ir.program import Node
-from .expressions import Body, indices, text
+from .expressions import ExpressionEmitter, indices, text
 from .loops import nested
 
 
@@ -67,13 +67,13 @@ def first_best(
     ]  # fmt: skip
 
 
-def accumulated(body: Body, node: Node, length: str) -> list[str]:
+def accumulated(emitter: ExpressionEmitter, node: Node, length: str) -> list[str]:
     """The lines that go along one line of what is accumulated."""
     function, axis = node.params
     at = indices(node.shape)
-    *factor, value = [body.value(x, at) for x in node.args]
-    target = f"{body.unit.name(node, write=True)}[{text(body.offset(node, at))}]"
+    *factor, value = [emitter.value(x, at) for x in node.args]
+    target = f"{emitter.context.name(node, write=True)}[{text(emitter.offset(node, at))}]"
     step = f"total = {value} + {factor[0]} * total;" if factor else combine(function, "total", value, node.dtype)
     start = "0" if factor else neutral(function, node.dtype)
-    sweep = nested([(f"i{axis}", length)], [*body.lines, step, f"{target} = total;"])
+    sweep = nested([(f"i{axis}", length)], [*emitter.lines, step, f"{target} = total;"])
     return [f"{c_type(node.dtype)} total = {start};", *sweep]

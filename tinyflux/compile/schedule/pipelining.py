@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from ..codegen.expressions import Body, Unit
+from ..codegen.expressions import ExpressionEmitter, SourceContext
 from ..ir.functions import c_type, suffix
 from ..ir.program import Node
 from .contraction import Operand, Product
@@ -77,34 +77,34 @@ def _whole(x: Operand, p: Product) -> bool:
     return whole and x.strides[p.k] == 1 and other == [features]
 
 
-def taken(unit: Unit, ahead: Ahead) -> list[str]:
+def taken(context: SourceContext, ahead: Ahead) -> list[str]:
     """The lines in the place of the product: it has been calculated. The next sample is fetched meanwhile."""
     (node,) = ahead.product.nodes
     line = 64 // node.dtype.itemsize  # numbers in a line of the cache
     return [
-        f"memcpy({unit.name(node, write=True)}, arena + {unit.ahead}, {node.size * node.dtype.itemsize});",
-        _next_sample(unit, ahead),
+        f"memcpy({context.name(node, write=True)}, arena + {context.ahead}, {node.size * node.dtype.itemsize});",
+        _next_sample(context, ahead),
         f"for (int64_t i = 0; i < {ahead.weight.shape[1]}; i += {line}) __builtin_prefetch(sample + i);",
     ]
 
 
-def _next_sample(unit: Unit, ahead: Ahead) -> str:
+def _next_sample(context: SourceContext, ahead: Ahead) -> str:
     """The declaration of a pointer to it."""
     assert ahead.sample.table is not None
-    pointer = f"{unit.name(ahead.sample.node)} + {ahead.sample.table[2]} * *(int64_t *)p[{unit.next}]"
+    pointer = f"{context.name(ahead.sample.node)} + {ahead.sample.table[2]} * *(int64_t *)p[{context.next}]"
     return f"const {c_type(ahead.weight.dtype)} *sample = {pointer};"
 
 
-def begun(unit: Unit, ahead: Ahead) -> list[str]:
+def begun(context: SourceContext, ahead: Ahead) -> list[str]:
     """The lines that calculate it before the first iteration."""
-    return _multiplied(unit, ahead, Body(unit, ahead.product), [])
+    return _multiplied(context, ahead, ExpressionEmitter(context, ahead.product), [])
 
 
-def updated(unit: Unit, ahead: Ahead) -> list[str]:
+def updated(context: SourceContext, ahead: Ahead) -> list[str]:
     """The lines of the update, which calculate it for the next iteration."""
-    body = Body(unit, ahead.update)
-    stores = [line for r in range(_rows(ahead)) for line in body.stores(((r, (("i0", 1),)), (0, (("i1", 1),))))]
-    return _multiplied(unit, ahead, body, [*body.lines, *stores])
+    emitter = ExpressionEmitter(context, ahead.update)
+    stores = [line for r in range(_rows(ahead)) for line in emitter.stores(((r, (("i0", 1),)), (0, (("i1", 1),))))]
+    return _multiplied(context, ahead, emitter, [*emitter.lines, *stores])
 
 
 def _rows(ahead: Ahead) -> int:
@@ -112,15 +112,15 @@ def _rows(ahead: Ahead) -> int:
     return math.gcd(ahead.weight.shape[0], 4)
 
 
-def _multiplied(unit: Unit, ahead: Ahead, body: Body, statements: list[str]) -> list[str]:
+def _multiplied(context: SourceContext, ahead: Ahead, emitter: ExpressionEmitter, statements: list[str]) -> list[str]:
     """The loops over a weight: statements for each element of some rows, then their products with the next sample."""
     outputs, features = ahead.weight.shape
     t, kind = c_type(ahead.weight.dtype), suffix(ahead.weight.dtype)
     rows, lanes = range(_rows(ahead)), f"lanes_{kind}"
-    weight = unit.name(ahead.weight)
+    weight = context.name(ahead.weight)
 
     def columns(count: str) -> list[str]:
-        pragma = [] if body.checked else ["#pragma omp simd"]
+        pragma = [] if emitter.checked else ["#pragma omp simd"]
         loop = f"for (int64_t i1 = first; i1 < first + {count}; i1++) {{"
         return [
             *([*pragma, loop, *statements, "}"] if statements else []),
@@ -129,9 +129,9 @@ def _multiplied(unit: Unit, ahead: Ahead, body: Body, statements: list[str]) -> 
         ]
 
     return [
-        f"{t} *restrict ahead = ({t} *)(arena + {unit.ahead});",
-        _next_sample(unit, ahead),
-        *body.outside,
+        f"{t} *restrict ahead = ({t} *)(arena + {context.ahead});",
+        _next_sample(context, ahead),
+        *emitter.outside,
         f"for (int64_t i0 = 0; i0 < {outputs}; i0 += {len(rows)}) {{",
         f"tf_vec_{kind} {', '.join(f'total{r} = {{0}}' for r in rows)};",
         "int64_t first = 0;",

@@ -31,7 +31,7 @@ class Library:
         for name, arguments in _SIGNATURES.items():
             with contextlib.suppress(ValueError):  # not all sources have all of them
                 setattr(self, name, _function(library, name, arguments))
-        if source.unit.blas:
+        if source.context.blas:
             _function(library, "link_blas", "pp")(*_blas())
         self._arenas: list[Any] = []
 

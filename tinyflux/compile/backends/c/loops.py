@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...codegen.expressions import ZERO, Affine, Body, Unit, added, affine, indices, text
+from ...codegen.expressions import ZERO, Affine, ExpressionEmitter, SourceContext, added, affine, indices, text
 from ...codegen.loops import collapsed, nested, zeroed
 from ...codegen.reductions import accumulated, combine, first_best, neutral
 from ...ir import functions
@@ -21,28 +21,28 @@ SIMD = "#pragma omp simd"
 EXACT = 1024  # float32 sums of more numbers than this are added up in double
 
 
-def written(unit: Unit, kernel: Kernel) -> list[str]:
+def written(context: SourceContext, kernel: Kernel) -> list[str]:
     """The lines of a kernel, without indentation."""
-    found = unit.schedule.ahead
+    found = context.schedule.ahead
     if found is not None and kernel is found.product:
-        return ahead.taken(unit, found)
+        return ahead.taken(context, found)
     if found is not None and kernel is found.update:
-        return ahead.updated(unit, found)
-    return _KINDS[kernel.kind](unit, kernel)
+        return ahead.updated(context, found)
+    return _KINDS[kernel.kind](context, kernel)
 
 
-def _row(unit: Unit, kernel: Kernel, node: Node) -> int | None:
+def _row(context: SourceContext, kernel: Kernel, node: Node) -> int | None:
     """The axis of a node along which a loop runs over the rows of a block."""
-    rows = unit.schedule.rows
+    rows = context.schedule.rows
     return rows.axis.get(node) if rows is not None and kernel.phase == ROWS else None
 
 
-def _map(unit: Unit, kernel: Kernel) -> list[str]:
-    row = _row(unit, kernel, kernel.nodes[0])
-    groups = collapsed(unit, kernel, row)
+def _map(context: SourceContext, kernel: Kernel) -> list[str]:
+    row = _row(context, kernel, kernel.nodes[0])
+    groups = collapsed(context, kernel, row)
     index: list[Affine] = [ZERO] * len(kernel.shape)
     nest = []
-    extents = unit.lengths(kernel.shape, row)
+    extents = context.lengths(kernel.shape, row)
     for group in groups:
         lengths = [extents[i] for i in group if extents[i] != "1"]
         name = f"i{group[-1]}"
@@ -52,35 +52,36 @@ def _map(unit: Unit, kernel: Kernel) -> list[str]:
         if total != "1":
             index[group[-1]] = (0, ((name, 1),))
         nest.append((name, total))
-    body = Body(unit, kernel)
-    stores = body.stores(tuple(index))
-    return [*body.outside, *nested(nest, [*body.lines, *stores], "" if body.checked else SIMD)]
+    emitter = ExpressionEmitter(context, kernel)
+    stores = emitter.stores(tuple(index))
+    return [*emitter.outside, *nested(nest, [*emitter.lines, *stores], "" if emitter.checked else SIMD)]
 
 
-def _reduce(unit: Unit, kernel: Kernel) -> list[str]:
+def _reduce(context: SourceContext, kernel: Kernel) -> list[str]:
     (node,) = kernel.nodes
     (x,) = node.args
     function, axes = node.params
-    row = _row(unit, kernel, x)
+    row = _row(context, kernel, x)
     summing = row in axes
-    extents = unit.lengths(x.shape, row)
+    extents = context.lengths(x.shape, row)
     at = indices(x.shape)
-    body = Body(unit, kernel)
-    value = body.value(x, at)
+    emitter = ExpressionEmitter(context, kernel)
+    value = emitter.value(x, at)
     result = [i for i in range(x.ndim) if i not in axes]
-    place = text(added(0, list(zip([at[i] for i in result], c_strides(unit.memory(node))))))
-    target = f"{unit.name(node, write=True)}[{place}]"
+    place = text(added(0, list(zip([at[i] for i in result], c_strides(context.memory(node))))))
+    target = f"{context.name(node, write=True)}[{place}]"
     outer = [(f"i{i}", extents[i]) for i in result]
     inner = [(f"i{i}", extents[i]) for i in axes]
     if function in ("argmax", "argmin"):
-        return body.outside + nested(outer, first_best(function, node, x, axes[0], inner, body.lines, value, target))
-    pragma = "" if body.checked else SIMD
+        sweep = first_best(function, node, x, axes[0], inner, emitter.lines, value, target)
+        return emitter.outside + nested(outer, sweep)
+    pragma = "" if emitter.checked else SIMD
     last = max((i for i in range(x.ndim) if x.shape[i] != 1), default=0)
     if result and last in result:  # columns: whole rows are added up
         start = [] if summing else nested(outer, [f"{target} = {neutral(function, node.dtype)};"], SIMD)
-        lines = [*body.lines, combine(function, target, value, node.dtype)]
+        lines = [*emitter.lines, combine(function, target, value, node.dtype)]
         order = [pair for pair in outer if pair[0] != f"i{last}"] + inner + [(f"i{last}", extents[last])]
-        return [*body.outside, *start, *nested(order, lines, pragma)]
+        return [*emitter.outside, *start, *nested(order, lines, pragma)]
     kind = "double" if function == "sum" and math.prod(x.shape[i] for i in axes) > EXACT else c_type(node.dtype)
     kind = kind if node.dtype.kind == "f" else c_type(node.dtype)
     if function in ("sum", "product") and pragma:
@@ -88,39 +89,39 @@ def _reduce(unit: Unit, kernel: Kernel) -> list[str]:
     else:
         pragma = ""
     begin = f"{kind} total = {neutral(function, node.dtype)};"
-    sweep = nested(inner, [*body.lines, combine(function, "total", value, node.dtype)], pragma)
-    return body.outside + nested(outer, [begin, *sweep, f"{target} {'+=' if summing else '='} total;"])
+    sweep = nested(inner, [*emitter.lines, combine(function, "total", value, node.dtype)], pragma)
+    return emitter.outside + nested(outer, [begin, *sweep, f"{target} {'+=' if summing else '='} total;"])
 
 
-def _scan(unit: Unit, kernel: Kernel) -> list[str]:
+def _scan(context: SourceContext, kernel: Kernel) -> list[str]:
     (node,) = kernel.nodes
-    extents = unit.lengths(node.shape, _row(unit, kernel, node.args[0]))
-    body = Body(unit, kernel)
+    extents = context.lengths(node.shape, _row(context, kernel, node.args[0]))
+    emitter = ExpressionEmitter(context, kernel)
     outer = [(f"i{i}", n) for i, n in enumerate(extents) if i != node.params[1]]
-    return body.outside + nested(outer, accumulated(body, node, extents[node.params[1]]))
+    return emitter.outside + nested(outer, accumulated(emitter, node, extents[node.params[1]]))
 
 
-def _scatter(unit: Unit, kernel: Kernel) -> list[str]:
+def _scatter(context: SourceContext, kernel: Kernel) -> list[str]:
     (node,) = kernel.nodes
     g = node.args[0]
     axes, _, inner = node.params
     at = indices(g.shape)
-    body = Body(unit, kernel)
-    value = body.value(g, at)
+    emitter = ExpressionEmitter(context, kernel)
+    value = emitter.value(g, at)
     lengths = [1] * len(axes)  # an axis of length 1 need not be in the map
     for (_, terms), n in zip(inner, node.shape):
         for a, _ in terms:
             lengths[a] = n
-    middle = body.picked(node, lengths, at)
+    middle = emitter.picked(node, lengths, at)
     place = added(0, list(zip([affine(middle, axis) for axis in inner], c_strides(node.shape))))
-    name = unit.name(node, write=True)
+    name = context.name(node, write=True)
     lines = nested(
-        [(f"i{i}", str(n)) for i, n in enumerate(g.shape)], [*body.lines, f"{name}[{text(place)}] += {value};"]
+        [(f"i{i}", str(n)) for i, n in enumerate(g.shape)], [*emitter.lines, f"{name}[{text(place)}] += {value};"]
     )
-    return [zeroed(name, node.shape), *body.outside, *lines]
+    return [zeroed(name, node.shape), *emitter.outside, *lines]
 
 
-def _call(unit: Unit, kernel: Kernel) -> list[str]:
+def _call(context: SourceContext, kernel: Kernel) -> list[str]:
     """A function of whole matrices or rows, called for each of a stack of them; it says whether it failed."""
     (node,) = kernel.nodes
     function, *options = node.params
@@ -129,12 +130,12 @@ def _call(unit: Unit, kernel: Kernel) -> list[str]:
     at = indices(stack)
     arguments = []
     for x in (*node.args, node):
-        name = unit.name(x, write=x is node)
+        name = context.name(x, write=x is node)
         place = text(added(0, list(zip(at, c_strides(x.shape)))))
         arguments.append(name if place == "0" else f"{name} + {place}")
     line = f"{function}_{functions.suffix(node.args[0].dtype)}({', '.join([*arguments, *map(str, options)])})"
     if function in FAILURES:
-        line = f"if ({line}) return {unit.failure(np.linalg.LinAlgError, FAILURES[function])}"
+        line = f"if ({line}) return {context.failure(np.linalg.LinAlgError, FAILURES[function])}"
     return nested([(f"i{i}", str(n)) for i, n in enumerate(stack)], [f"{line};"])
 
 
@@ -154,5 +155,5 @@ _KINDS = {
     "scatter": _scatter,
     "call": _call,
     "loop": sequences.written,
-    "part": lambda unit, kernel: [],  # its loop has written it
+    "part": lambda context, kernel: [],  # its loop has written it
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...codegen.expressions import ZERO, Affine, Unit, added, text
+from ...codegen.expressions import ZERO, Affine, SourceContext, added, text
 from ...codegen.loops import nested
 from ...ir import functions
 from ...ir.functions import c_type
@@ -16,30 +16,30 @@ from ...schedule.fuse import Kernel
 MULTIPLICATIONS, SHORTEST = 3e8, 512
 
 
-def written(unit: Unit, kernel: Kernel) -> list[str]:
+def written(context: SourceContext, kernel: Kernel) -> list[str]:
     """The lines of a product: a call of a function of its own, for each of a stack of matrices."""
     (node,) = kernel.nodes
     p = kernel.product
     assert p is not None
-    lengths = unit.lengths(p.shape, p.row)
-    out = _strides(unit, node, p.out)
+    lengths = context.lengths(p.shape, p.row)
+    out = _strides(context, node, p.out)
     looped = [i for i in range(len(p.shape)) if i not in (p.i, p.j, p.k, *p.outer)]
     at = {i: (0, ((f"i{i}", 1),)) if p.shape[i] != 1 else ZERO for i in looped}
     place = text(added(0, [(at[i], out[i]) for i in looped]))
-    target = unit.name(node, write=True)
-    arguments = [_pointer(unit, kernel, p.a, at), _pointer(unit, kernel, p.b, at)]
+    target = context.name(node, write=True)
+    arguments = [_pointer(context, kernel, p.a, at), _pointer(context, kernel, p.b, at)]
     arguments.append(target if place == "0" else f"{target} + {place}")
-    tables = [unit.name(x.table[0]) for x in (p.a, p.b) if x.table is not None and x.table[1] is not None]
+    tables = [context.name(x.table[0]) for x in (p.a, p.b) if x.table is not None and x.table[1] is not None]
     arguments += [*tables, *(["rows"] if "rows" in lengths else [])]
-    name = _function(unit, p, out, lengths, bool(tables))
+    name = _function(context, p, out, lengths, bool(tables))
     return nested([(f"i{i}", lengths[i]) for i in looped], [f"{name}({', '.join(arguments)});"])
 
 
-def _function(unit: Unit, p: Product, out: tuple[int, ...], lengths: list[str], table: bool) -> str:
+def _function(context: SourceContext, p: Product, out: tuple[int, ...], lengths: list[str], table: bool) -> str:
     """The name of the function for a product of certain lengths and strides: compiled once, called where needed."""
     m, n, k = (lengths[i] if i is not None else "1" for i in (p.i, p.j, p.k))
     c_i, c_j = (out[i] if i is not None else 0 for i in (p.i, p.j))
-    a, b = (_strides(unit, x.node, x.strides) for x in (p.a, p.b))
+    a, b = (_strides(context, x.node, x.strides) for x in (p.a, p.b))
     a_i, b_j = (x[i] if i is not None else 0 for x, i in ((a, p.i), (b, p.j)))
     kind, rows = functions.suffix(p.a.node.dtype), "rows_of" if table else "NULL"
     lda, ldb = (
@@ -52,7 +52,7 @@ def _function(unit: Unit, p: Product, out: tuple[int, ...], lengths: list[str], 
         add = "1"
     if _large(p, (a_i, a[p.k]), b_j if p.form == "dot" else ldb) and not table and c_j == 1 and "rows" not in lengths:
         call = _blas(p.form, m, n, k, (first, a_i, a[p.k]), (second, b_j if p.form == "dot" else ldb), c_i, add, kind)
-        unit.blas = True
+        context.blas = True
     elif p.form == "dot":
         call = f"dot_{kind}({m}, {n}, {k}, {first}, {lda}, {rows}, {second}, {b_j}, c, {c_i}, {c_j}, {add});"
     else:
@@ -60,7 +60,7 @@ def _function(unit: Unit, p: Product, out: tuple[int, ...], lengths: list[str], 
     t = c_type(p.a.node.dtype)
     parameters = f"const {t} *restrict a, const {t} *restrict b, {t} *restrict c"
     parameters += ", const int64_t *restrict rows_of" * table + ", int64_t rows" * ("rows" in lengths)
-    return unit.function("product", parameters, "\n".join(nested([(f"i{i}", lengths[i]) for i in p.outer], [call])))
+    return context.function("product", parameters, "\n".join(nested([(f"i{i}", lengths[i]) for i in p.outer], [call])))
 
 
 def _large(p: Product, a: tuple[int, int], ldb: int) -> bool:
@@ -85,25 +85,25 @@ def _blas(
     return f"gemm_{letter}('{turn_b}', '{turn_a}', {n}, {m}, {k}, {second}, {ldb}, {first}, {lda}, {add}, c, {ldc});"
 
 
-def _strides(unit: Unit, node: Node, strides: tuple[int, ...]) -> tuple[int, ...]:
+def _strides(context: SourceContext, node: Node, strides: tuple[int, ...]) -> tuple[int, ...]:
     """Strides along the product's axes, of what lies in memory: of nodes with rows, one block of them."""
-    memory = unit.memory(node)
+    memory = context.memory(node)
     if memory == node.shape:
         return strides
     changed = dict(zip(c_strides(node.shape), c_strides(memory)))
     return tuple(changed.get(s, s) for s in strides)
 
 
-def _pointer(unit: Unit, kernel: Kernel, operand: Operand, at: dict[int, Affine]) -> str:
+def _pointer(context: SourceContext, kernel: Kernel, operand: Operand, at: dict[int, Affine]) -> str:
     """Where an operand begins, for each of a stack."""
     node = kernel.copies.get(operand.node, operand.node)
-    strides = _strides(unit, operand.node, operand.strides)
+    strides = _strides(context, operand.node, operand.strides)
     terms = [(index, strides[i]) for i, index in at.items()]
     if operand.table is not None and operand.table[1] is None:
         table, _, stride = operand.table
-        terms.append(((0, ((f"{unit.name(table)}[0]", 1),)), stride))
+        terms.append(((0, ((f"{context.name(table)}[0]", 1),)), stride))
     place = text(added(operand.offset, terms))
-    return unit.name(node) if place == "0" else f"{unit.name(node)} + {place}"
+    return context.name(node) if place == "0" else f"{context.name(node)} + {place}"
 
 
 def _moved(name: str, at: dict[int, Affine], strides: tuple[int, ...]) -> str:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from ...codegen.expressions import Unit
+from ...codegen.expressions import SourceContext
 from ...ir.loop import Loop
 from ...schedule.fuse import Kernel, Result, make_schedule
 
 
-def written(unit: Unit, kernel: Kernel) -> list[str]:
+def written(context: SourceContext, kernel: Kernel) -> list[str]:
     """A loop over a sequence: its body is a function, called with pointers that move on from step to step."""
     (node,) = kernel.nodes
     loop: Loop = node.params
-    parts = {x.params: x for x in unit.schedule.nodes if x.op == "part" and x.args[0] is node}
+    parts = {x.params: x for x in context.schedule.nodes if x.op == "part" and x.args[0] is node}
     outputs = [k for k in range(len(loop.outputs)) if ("stack", k) in parts]
     body = loop.body(outputs)
     after, stacks = body.ends[: len(loop.carries)], body.ends[len(loop.carries) :]
     states = body.inputs[len(loop.slices) :]
     results = [Result(x, len(body.inputs) + k) for k, x in enumerate(stacks)]
     results += [Result(x, state.params, state) for state, x in zip(states, after) if x is not state]
-    function, scratch = unit.inner(make_schedule(results), body.recording.trusted)
+    function, scratch = context.inner(make_schedule(results), body.recording.trusted)
     setup = [f"char *q[{len(body.inputs) + len(outputs)}];"]
     each = []
-    names = [unit.name(kernel.copies.get(x, x)) for x in node.args]
+    names = [context.name(kernel.copies.get(x, x)) for x in node.args]
     for i, (name, x) in enumerate(zip(names, body.inputs)):
         k = i - len(loop.slices)
         if k < 0:
@@ -29,14 +29,14 @@ def written(unit: Unit, kernel: Kernel) -> list[str]:
         elif k < len(loop.carries):
             last = parts.get(("last", k))
             size = x.size * x.dtype.itemsize
-            place = unit.name(last, write=True) if last else f"(arena + {unit.scratch(size)})"
+            place = context.name(last, write=True) if last else f"(arena + {context.scratch(size)})"
             setup += [f"memcpy({place}, {name}, {size});", f"q[{i}] = (char *){place};"]
         else:
             setup.append(f"q[{i}] = (char *){name};")
     for i, (k, x) in enumerate(zip(outputs, stacks)):
-        name = unit.name(parts["stack", k], write=True)
+        name = context.name(parts["stack", k], write=True)
         each.append(f"q[{len(body.inputs) + i}] = (char *)({name} + t * {x.size});")
-    arena = unit.scratch(scratch)
+    arena = context.scratch(scratch)
     return [
         *setup,
         f"for (int64_t s = 0; s < {loop.length}; s++) {{",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from ...codegen.expressions import Unit
+from ...codegen.expressions import SourceContext
 from ...codegen.loops import indented
 from ...ir.functions import c_type
 from ...ir.program import Node, format_node, format_program
@@ -53,8 +53,8 @@ class Source:
         demands: Demands | None = None,
         around: Source | None = None,
     ) -> None:
-        self.unit = Unit(schedule, trusted, order)
-        self.unit.inner = self._inner
+        self.context = SourceContext(schedule, trusted, order)
+        self.context.inner = self._inner
         self.schedule = schedule
         self._bodies: list[str] = []  # the functions of loops over sequences
         self._counter = itertools.count()
@@ -62,8 +62,8 @@ class Source:
         if around is not None:
             self._bodies, self._counter = around._bodies, around._counter
             self._prefix = f"loop{next(self._counter)}_"
-            self.unit.functions, self.unit.checks = around.unit.functions, around.unit.checks
-        self._names = {node: f"%{i}" for node, i in self.unit.names.items()}
+            self.context.functions, self.context.checks = around.context.functions, around.context.checks
+        self._names = {node: f"%{i}" for node, i in self.context.names.items()}
         parts = [self._part(f"{self._prefix}after", AFTER), self._part(f"{self._prefix}update", UPDATE)]
         if schedule.rows is not None:
             parts += [self._part("before", BEFORE), self._part("block", ROWS, ", int64_t row0, int64_t rows")]
@@ -72,10 +72,10 @@ class Source:
             if loss is None
             else self._training(loss, order, demands or {})
         )
-        self.arena = max(self.unit.arena, 64)
-        self.checks = self.unit.checks
+        self.arena = max(self.context.arena, 64)
+        self.checks = self.context.checks
         if around is not None:
-            around.unit.blas |= self.unit.blas
+            around.context.blas |= self.context.blas
             self._bodies.append("\n".join(parts))
             return
         listing = "\n".join(format_program(schedule.nodes))
@@ -83,8 +83,8 @@ class Source:
 
     def _functions(self) -> list[str]:
         """The functions that the parts call, and BLAS where one of them does."""
-        functions = [_BLAS] if self.unit.blas else []
-        for (parameters, statement), name in self.unit.functions.items():
+        functions = [_BLAS] if self.context.blas else []
+        for (parameters, statement), name in self.context.functions.items():
             body = "\n".join("    " + line for line in indented(statement.split("\n")))
             functions.append(f"static __attribute__((noinline)) void {name}({parameters}) {{\n{body}\n}}\n")
         return functions
@@ -106,7 +106,7 @@ class Source:
         lines: list[str] = []
         for kernel in kernels:
             lines += [f"/* {format_node(node, self._names)} */" for node in kernel.nodes]
-            lines += ["{", *["    " + line for line in indented(loops.written(self.unit, kernel))], "}"]
+            lines += ["{", *["    " + line for line in indented(loops.written(self.context, kernel))], "}"]
         return self._lines(name, lines, more, attribute)
 
     def _inner(self, schedule: Schedule, trusted: set[Node]) -> tuple[str, int]:
@@ -118,32 +118,33 @@ class Source:
         """A function of lines, after the declarations of the arrays that they name."""
         head = f"static {attribute}int {name}(char *const *p, char *arena{more}) {{"
         body = ["    " + line for line in [*lines, "return 0;"]]
-        return "\n".join([head, *self.unit.declarations(), *body, "}\n"])
+        return "\n".join([head, *self.context.declarations(), *body, "}\n"])
 
     def _training(self, loss: Node, order: Node | None, demands: Demands) -> str:
         """The loop over iterations, each with its own stretch of the order; it returns how many were completed."""
         assert order is not None
-        name = self.unit.name(loss)
-        looks = [f"if (!{self.unit.name(node)}[0]) return {self.unit.failure(*e)};" for node, e in demands.items()]
-        declared, demanded = "\n".join(self.unit.declarations()), "\n".join(f"    {line}" for line in looks)
+        context = self.context
+        name = context.name(loss)
+        looks = [f"if (!{context.name(node)}[0]) return {context.failure(*e)};" for node, e in demands.items()]
+        declared, demanded = "\n".join(context.declarations()), "\n".join(f"    {line}" for line in looks)
         text = _FINISH.format(declared=declared, loss=f"{name}[0]", demanded=demanded)
         rows = self.schedule.rows
         if rows is not None:
             zero, merge = ("\n    ".join(self._sums(template)) for template in (_ZERO, _MERGE))
             text += _BLOCKS.format(block=rows.block, length=rows.length, zero=zero, merge=merge)
         call = f"blocks(p, arena, 0, {rows.count})" if rows else "0"
-        numbers = {"given": self.unit.next, "order": order.params, "stretch": order.size * 8}
+        numbers = {"given": context.next, "order": order.params, "stretch": order.size * 8}
         begin = look = ""
         if self.schedule.ahead is not None:
-            text += "\n" + self._lines("begin", indented(ahead.begun(self.unit, self.schedule.ahead)))
+            text += "\n" + self._lines("begin", indented(ahead.begun(context, self.schedule.ahead)))
             begin, look = (template.format(**numbers) for template in (_BEGIN, _LOOK))
-        return text + _RUN.format(rows=call, begin=begin, look=look, pointers=self.unit.next + bool(begin), **numbers)
+        return text + _RUN.format(rows=call, begin=begin, look=look, pointers=context.next + bool(begin), **numbers)
 
     def _sums(self, template: str) -> list[str]:
         """A statement for every sum over rows: its place, how many elements it has, their type."""
         rows = self.schedule.rows
         sums = {n: None for k in self.schedule.kernels for n in k.nodes if rows and n in rows.sums}
-        return [template.format(self.unit.offsets[n], n.size, c_type(n.dtype)) for n in sums]
+        return [template.format(self.context.offsets[n], n.size, c_type(n.dtype)) for n in sums]
 
 
 _CALL = """\

@@ -2,7 +2,7 @@
 
 A thread calculates an element of a map. The elements that a sum brings together are shared out between the threads of a
 block, or of several blocks, whose sums a second kernel adds up, always in the same order. What is calculated inside a
-loop is written by `Body`, as for the CPU.
+loop is written by `ExpressionEmitter`, as for the CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import NotCompilable
-from ...codegen.expressions import ZERO, Affine, Body, Unit, added, indices, is_known, text
+from ...codegen.expressions import ZERO, Affine, ExpressionEmitter, SourceContext, added, indices, is_known, text
 from ...codegen.loops import collapsed, indented, nested
 from ...codegen.reductions import accumulated, combine, first_best, neutral
 from ...ir import ops
@@ -83,15 +83,15 @@ class Translation:
             what = unsupported(node, trusted)
             if what:
                 raise NotCompilable(f"{what} can't be compiled for the GPU.")
-        self._unit = Unit(schedule, trusted, None)
+        self._context = SourceContext(schedule, trusted, None)
         self.steps: list[Launch | Multiply] = []
         self.arrays: dict[str, tuple[int, Any]] = {}
         self._texts = [_header()]
-        for node in self._unit.offsets:
-            self.arrays[self._unit.name(node)] = (node.size, node.dtype)
-        products = {kernel: multiplied(self._unit, kernel) for kernel in schedule.kernels if kernel.kind == "product"}
+        for node in self._context.offsets:
+            self.arrays[self._context.name(node)] = (node.size, node.dtype)
+        products = {k: multiplied(self._context, k) for k in schedule.kernels if k.kind == "product"}
         self._products = {kernel: multiply for kernel, multiply in products.items() if multiply is not None}
-        self._unit.used = {}
+        self._context.used = {}
         kernels = [
             kernel
             if kernel.kind != "product" or kernel in self._products
@@ -115,7 +115,7 @@ class Translation:
 
     def _kernel(self, lines: Sequence[str], blocks: int) -> None:
         """Make a kernel of lines, with the arrays that they name for parameters, and have it launched."""
-        used, self._unit.used = self._unit.used, {}
+        used, self._context.used = self._context.used, {}
         kinds = [f"{'' if write else 'const '}{c_type(node.dtype)}" for node, write in used.values()]
         self._launch(lines, blocks, list(zip(kinds, used)), tuple(used))
 
@@ -130,7 +130,7 @@ class Translation:
         self.steps.append(Launch(name, blocks, arrays))
 
     def _map(self, kernel: Kernel) -> None:
-        groups = collapsed(self._unit, kernel)
+        groups = collapsed(self._context, kernel)
         index: list[Affine] = [ZERO] * len(kernel.shape)
         axes = []
         for group in groups:
@@ -138,28 +138,28 @@ class Translation:
             if length != 1:
                 index[group[-1]] = (0, ((f"i{group[-1]}", 1),))
             axes.append((f"i{group[-1]}", length))
-        body = Body(self._unit, kernel)
-        stores = body.stores(tuple(index))
+        emitter = ExpressionEmitter(self._context, kernel)
+        stores = emitter.stores(tuple(index))
         size = math.prod(kernel.shape)
-        lines = [*body.outside, *_each("e", size), *_decoded("e", axes), *body.lines, *stores, "}"]
+        lines = [*emitter.outside, *_each("e", size), *_decoded("e", axes), *emitter.lines, *stores, "}"]
         self._kernel(lines, _blocks(size))
 
     def _serial(self, kernel: Kernel) -> None:
         """A reduction in which a thread goes through all that its result is made of."""
         (node,) = kernel.nodes
         (x,), (function, axes) = node.args, node.params
-        body = Body(self._unit, kernel)
-        value = body.value(x, indices(x.shape))
-        target = f"{self._unit.name(node, write=True)}[e]"
+        emitter = ExpressionEmitter(self._context, kernel)
+        value = emitter.value(x, indices(x.shape))
+        target = f"{self._context.name(node, write=True)}[e]"
         inner = [(f"i{i}", str(x.shape[i])) for i in axes]
         if function in ("argmax", "argmin"):
-            sweep = first_best(function, node, x, axes[0], inner, body.lines, value, target)
+            sweep = first_best(function, node, x, axes[0], inner, emitter.lines, value, target)
         else:
             begin = f"{c_type(node.dtype)} total = {neutral(function, node.dtype)};"
             step = combine(function, "total", value, node.dtype)
-            sweep = [begin, *nested(inner, [*body.lines, step]), f"{target} = total;"]
+            sweep = [begin, *nested(inner, [*emitter.lines, step]), f"{target} = total;"]
         outer = [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]
-        lines = [*body.outside, *_each("e", node.size), *_decoded("e", outer), *sweep, "}"]
+        lines = [*emitter.outside, *_each("e", node.size), *_decoded("e", outer), *sweep, "}"]
         self._kernel(lines, _blocks(node.size))
 
     def _by_rows(self, group: Sequence[Kernel]) -> None:
@@ -167,39 +167,39 @@ class Translation:
         lines: list[str] = []
         for kernel in group:
             node = kernel.nodes[0]
-            body = Body(self._unit, kernel)
+            emitter = ExpressionEmitter(self._context, kernel)
             if kernel.kind == "map":
-                stores = body.stores(indices(kernel.shape))
+                stores = emitter.stores(indices(kernel.shape))
                 inner = [(f"i{i}", str(n)) for i, n in enumerate(kernel.shape) if i]
-                sweep = nested(inner, [*body.lines, *stores])
+                sweep = nested(inner, [*emitter.lines, *stores])
             else:
-                sweep = self._reduced_row(body, node, row_axis(kernel, SERIAL)[1])
-            lines += ["{", *body.outside, *sweep, "}"]
+                sweep = self._reduced_row(emitter, node, row_axis(kernel, SERIAL)[1])
+            lines += ["{", *emitter.outside, *sweep, "}"]
         rows, _ = row_axis(group[0], SERIAL)
         self._kernel([*_each("e", rows), *_decoded("e", [(ROW, rows)]), *lines, "}"], _blocks(rows))
 
-    def _reduced_row(self, body: Body, node: Node, row: int) -> list[str]:
+    def _reduced_row(self, emitter: ExpressionEmitter, node: Node, row: int) -> list[str]:
         (x,), (function, axes) = node.args, node.params
         names = [ROW if i == row else f"i{i + 1}" for i in range(x.ndim)]
         at = tuple(ZERO if n == 1 else (0, ((name, 1),)) for name, n in zip(names, x.shape))
-        value = body.value(x, at)
+        value = emitter.value(x, at)
         result = [i for i in range(x.ndim) if i not in axes]
         place = text(added(0, [(at[i], stride) for i, stride in zip(result, c_strides(node.shape))]))
         begin = f"{c_type(node.dtype)} total = {neutral(function, node.dtype)};"
-        step = [*body.lines, combine(function, "total", value, node.dtype)]
+        step = [*emitter.lines, combine(function, "total", value, node.dtype)]
         sweep = nested([(names[i], str(x.shape[i])) for i in axes], step)
-        store = f"{self._unit.name(node, write=True)}[{place}] = total;"
+        store = f"{self._context.name(node, write=True)}[{place}] = total;"
         return nested([(names[i], str(x.shape[i])) for i in result if i != row], [begin, *sweep, store])
 
     def _scan(self, kernel: Kernel) -> None:
         """A running sum or product: a thread goes along a line."""
         (node,) = kernel.nodes
         axis = node.params[1]
-        body = Body(self._unit, kernel)
-        sweep = accumulated(body, node, str(node.shape[axis]))
+        emitter = ExpressionEmitter(self._context, kernel)
+        sweep = accumulated(emitter, node, str(node.shape[axis]))
         outer = [(f"i{i}", n) for i, n in enumerate(node.shape) if i != axis]
         count = math.prod(n for _, n in outer)
-        self._kernel([*body.outside, *_each("e", count), *_decoded("e", outer), *sweep, "}"], _blocks(count))
+        self._kernel([*emitter.outside, *_each("e", count), *_decoded("e", outer), *sweep, "}"], _blocks(count))
 
     def _scatter(self, kernel: Kernel) -> None:
         """What slices or sliding windows put in some places: a thread adds up all that comes to its element.
@@ -211,8 +211,8 @@ class Translation:
         (g,) = node.args
         at = indices(g.shape)
         place = tuple(ZERO if n == 1 else (0, ((f"o{k}", 1),)) for k, n in enumerate(node.shape))
-        body = Body(self._unit, kernel)
-        value = body.value(g, at)
+        emitter = ExpressionEmitter(self._context, kernel)
+        value = emitter.value(g, at)
         lines: list[str] = []
         found: set[int] = set()
         gone_through: set[int] = set()
@@ -227,12 +227,12 @@ class Translation:
             found.add(own)
             lines.append(f"const long long i{own} = ({text(rest)}) / {stride};")
             lines.append(f"if (i{own} * {stride} == {text(rest)} && i{own} >= 0 && i{own} < {g.shape[own]}) {{")
-        sweep = [*lines, *body.lines, f"total += {value};", *["}"] * len(node.shape)]
+        sweep = [*lines, *emitter.lines, f"total += {value};", *["}"] * len(node.shape)]
         others = [(f"i{i}", str(n)) for i, n in enumerate(g.shape) if i not in found]
         begin = [*_each("e", node.size), *_decoded("e", [(f"o{k}", n) for k, n in enumerate(node.shape)])]
-        store = f"{self._unit.name(node, write=True)}[e] = total;"
+        store = f"{self._context.name(node, write=True)}[e] = total;"
         total = f"{c_type(node.dtype)} total = 0;"
-        self._kernel([*body.outside, *begin, total, *nested(others, sweep), store, "}"], _blocks(node.size))
+        self._kernel([*emitter.outside, *begin, total, *nested(others, sweep), store, "}"], _blocks(node.size))
 
     def _tree(self, kernel: Kernel) -> None:
         """A reduction by the threads of a block: 32 results beside each other, or one, and several numbers of each."""
@@ -242,10 +242,10 @@ class Translation:
         width = 1 if last in axes else min(32, 1 << (node.size - 1).bit_length())
         lanes, length, columns = THREADS // width, _length(node), -(-node.size // width)
         parts = max(1, min(-(-length // (lanes * ITEMS_PER_THREAD)), MAX_BLOCKS_PER_SUM // columns))
-        body = Body(self._unit, kernel)
-        value = body.value(x, indices(x.shape))
+        emitter = ExpressionEmitter(self._context, kernel)
+        value = emitter.value(x, indices(x.shape))
         kind, dtype = c_type(node.dtype), node.dtype
-        target = self._unit.name(node, write=True)
+        target = self._context.name(node, write=True)
         if parts > 1:
             self.arrays["parts_of_" + target] = (parts * node.size, dtype)
         merge = combine(function, "total", f"shared[threadIdx.x + half * {width}]", dtype)
@@ -258,11 +258,11 @@ class Translation:
             f"{kind} total = {neutral(function, dtype)};",
             f"if (o < {node.size}) {{",
             *_decoded("o", [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]),
-            *body.outside,
+            *emitter.outside,
             f"const long long stop = (part + 1) * {chunk} < {length} ? (part + 1) * {chunk} : {length};",
             f"for (long long r = part * {chunk} + lane; r < stop; r += {lanes}) {{",
             *_decoded("r", [(f"i{i}", x.shape[i]) for i in axes]),
-            *body.lines,
+            *emitter.lines,
             combine(function, "total", value, dtype),
             "}",
             "}",

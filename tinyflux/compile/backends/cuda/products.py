@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ...codegen.expressions import Unit
+from ...codegen.expressions import SourceContext
 from ...ir.indexing import c_strides
 from ...schedule.contraction import Operand
 from ...schedule.fuse import Kernel
@@ -34,7 +34,7 @@ class Multiply:
         return self.left.array, self.right.array, self.out.array
 
 
-def multiplied(unit: Unit, kernel: Kernel) -> Multiply | None:
+def multiplied(context: SourceContext, kernel: Kernel) -> Multiply | None:
     """The product of two matrices that a kernel is; None where it is one of another kind, a stack of them, say."""
     (node,) = kernel.nodes
     p = kernel.product
@@ -46,17 +46,19 @@ def multiplied(unit: Unit, kernel: Kernel) -> Multiply | None:
     if row is not None and column is not None and result.index(row) > result.index(column):
         (row, left), (column, right) = (column, right), (row, left)
     m, n = (1 if axis is None else p.shape[axis] for axis in (row, column))
-    a = _factor(unit, left, (m, p.shape[p.k]), (row, p.k))
-    b = _factor(unit, right, (p.shape[p.k], n), (p.k, column))
+    a = _factor(context, left, (m, p.shape[p.k]), (row, p.k))
+    b = _factor(context, right, (p.shape[p.k], n), (p.k, column))
     if a is None or b is None:
         return None
-    return Multiply(a, b, Factor(unit.name(node, write=True), (m, n), False), node.dtype)
+    return Multiply(a, b, Factor(context.name(node, write=True), (m, n), False), node.dtype)
 
 
-def _factor(unit: Unit, x: Operand, shape: tuple[int, int], axes: tuple[int | None, int | None]) -> Factor | None:
+def _factor(
+    context: SourceContext, x: Operand, shape: tuple[int, int], axes: tuple[int | None, int | None]
+) -> Factor | None:
     """An operand as a whole matrix that lies in memory row by row, or column by column."""
     strides = [x.strides[axis] if axis is not None else 0 for axis in axes]
     for transposed, lies in ((False, c_strides(shape)), (True, c_strides(shape[::-1])[::-1])):
         if all(n == 1 or s == t for n, s, t in zip(shape, strides, lies)):
-            return Factor(unit.name(x.node), shape, transposed)
+            return Factor(context.name(x.node), shape, transposed)
     return None
