@@ -55,6 +55,14 @@ def test_sums_over_any_axes_of_arrays_that_lie_in_any_way(drawn, dtype):
         np.testing.assert_allclose(got, expected, rtol=0, atol=EXACT[dtype] * scale)
 
 
+def test_operands_that_begin_inside_an_array():
+    a, b = arrays((4, 12, 13), (4, 13, 9), dtype=np.float64)
+    compiled = flux.compile(lambda a, b: (a[2, 1:, ::-1] @ b[1], np.einsum("lik,lkj->ij", a[1:, 3:], b[:3, :, 2:])))
+    np.testing.assert_allclose(compiled(a, b)[0], a[2, 1:, ::-1] @ b[1], rtol=0, atol=1e-13)
+    expected = sum(x[3:] @ y[:, 2:] for x, y in zip(a[1:], b))
+    np.testing.assert_allclose(compiled(a, b)[1], expected, rtol=0, atol=1e-13)
+
+
 def convolution(w, x, step=1):
     windows = sliding_window_view(x, w.shape[2:], (2, 3))[:, :, ::step, ::step]
     return np.einsum("ncyxij,ocij->noyx", windows, w)
@@ -107,6 +115,11 @@ def test_axes_in_one_line_are_one():
     assert (found.size, found.outer) == ((12, 8, 210), ())
 
 
+def test_a_stack_in_one_line_is_one_matrix():
+    assert product("sik,kj->sij", (4, 5, 6), (6, 7)).size == (20, 7, 6)
+    assert product("sik,skj->sij", (4, 5, 6), (4, 6, 7)).size == (5, 7, 6)
+
+
 def test_a_call_runs_along_long_axes():
     """Along x, and the channels, and not along the three numbers of a window's row that lie beside each other."""
     with program.Recording() as recording:
@@ -120,6 +133,36 @@ def test_a_call_runs_along_long_axes():
     assert len(found.outer) == 2
 
 
+@pytest.mark.parametrize("axes", [(2, 3), (1, 2), (3, 0), (1,), (2, 2)])
+def test_gradients_of_windows_along_any_axes(axes):
+    """The sum of all windows, each weighted by numbers of its own: the weights, back at their places."""
+    x, w = arrays((3, 5, 6, 7), (4, 2), dtype=np.float64)
+    sizes = (2, 3)[: len(axes)]
+    weights = arrays(sliding_window_view(x, sizes, axes).shape, dtype=np.float64)[0]
+    expected = np.zeros_like(x)
+    np.add.at(expected.reshape(-1), sliding_window_view(np.arange(x.size).reshape(x.shape), sizes, axes), weights)
+    slope = flux.compile(lambda x, w: flux.gradient(lambda x: np.sum(sliding_window_view(x, sizes, axes) * w), x))
+    np.testing.assert_allclose(slope(x, weights), expected, rtol=1e-13)
+
+    def weighted(x):  # by a product of matrices
+        return np.sum(np.sin(np.tensordot(sliding_window_view(x, sizes, axes), w[: sizes[-1]], 1)))
+
+    found = flux.compile(lambda x: flux.gradient(weighted, x))(x)
+    np.testing.assert_allclose(found, flux.gradient(weighted, x), rtol=0, atol=1e-12)
+
+
+def test_gradients_of_windows_that_are_read_by_indices():
+    """Each of which is checked inside the loop."""
+    x, t = arrays((20,), (6,), dtype=np.float64)
+    k = np.arange(16 * 5).reshape(16, 5) % 6
+    slope = flux.compile(lambda x, t, k: flux.gradient(lambda x: np.sum(sliding_window_view(x, 5) * t[k]), x))
+    expected = np.zeros(20)
+    np.add.at(expected, np.arange(16)[:, None] + np.arange(5), t[k])
+    np.testing.assert_allclose(slope(x, t, k), expected, rtol=1e-13)
+    with pytest.raises(IndexError, match="out of bounds"):
+        slope(x, t, k + 1)
+
+
 def of_images(m, x, y):
     h = np.tanh(convolution(m["w"], np.reshape(x, (-1, 1, 6, 6))))
     return flux.mse(np.reshape(h, (len(x), -1)) @ m["v"], y)
@@ -131,7 +174,13 @@ def of_lines(m, x, y):
     return flux.mse(np.einsum("ntc,tcy->ny", h, m["t"]), y)
 
 
-@pytest.mark.parametrize("loss", [of_images, of_lines])
+def of_pieces(m, x, y):
+    """Rows and what they consist of would be one line of memory."""
+    h = np.tanh(np.einsum("ntij,ijc->ntc", np.reshape(np.tanh(x), (len(x), 4, 3, 3)), m["u"].reshape(3, 3, 5)))
+    return flux.mse(np.einsum("ntc,tcy->ny", h, m["t"][:4]), y)
+
+
+@pytest.mark.parametrize("loss", [of_images, of_lines, of_pieces])
 @pytest.mark.parametrize("size", [701, 512])
 def test_training_on_a_large_batch(loss, size):
     """Which is calculated in blocks of rows where that can be; of 701, the last is shorter."""

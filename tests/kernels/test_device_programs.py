@@ -117,15 +117,25 @@ def test_functions(dtype):
 
 def test_a_convolution():
     """cuBLAS knows no windows: what sums over several axes goes to kernels, and what lies in one line to cuBLAS."""
-    w, x, v = arrays((5, 3, 2, 3), (4, 3, 7, 9), (5, 6, 7, 2))
+    w, x, v, s = arrays((5, 3, 2, 3), (4, 3, 7, 9), (5, 6, 7, 2), (4, 3, 7, 9))
 
     def loss(m, x):
-        y = np.einsum("ncyxij,ocij->noyx", sliding_window_view(x[:, :, :, ::-1], (2, 3), (2, 3)), m["w"])
+        x = (x * m["s"])[:, :, :, ::-1]
+        y = np.einsum("ncyxij,ocij->noyx", sliding_window_view(x, (2, 3), (2, 3)), m["w"])
         return np.sum(np.sin(np.einsum("noyx,oyxk->nk", np.tanh(y), m["v"])))
 
-    program = check(loss, {"w": w, "v": v}, x)
+    program = check(loss, {"w": w, "v": v, "s": s}, x)
     multiplied = [step for step in program.source.steps if isinstance(step, kernels.Multiply)]
     assert [step.left.shape for step in multiplied[:1]] == [(4, 5 * 6 * 7)]
+
+
+def test_products_that_cublas_is_not_asked_for():
+    """A sum of several products, whose factors are whole matrices, and a product of a matrix inside an array."""
+    a, b, c = arrays((3, 8, 9), (3, 9, 10), (10, 7))
+    program = check(lambda m, b: np.sum(np.sin(np.einsum("lik,lkj->ij", m, b))), a, b)
+    assert not any(isinstance(step, kernels.Multiply) for step in program.source.steps)
+    program = check(lambda m, b: np.sum(np.sin(b[1] @ m)), c, b)
+    assert not any(isinstance(step, kernels.Multiply) and step.out.shape == (9, 7) for step in program.source.steps)
 
 
 REDUCTIONS = {"sum": np.sum, "max": np.max, "mean": np.mean, "prod": np.prod}

@@ -82,12 +82,15 @@ def recognised(node: Node, stored: set[Node], rows: RowPlan | None) -> Product |
     result = iter(c_strides(node.shape))
     out = tuple(0 if i in axes else next(result) for i in range(multiply.ndim))
     row = rows.axis.get(multiply) if rows is not None else None
-    if len(axes) == 1:
+    whole = _first(rows, node, a, b)
+    if len(axes) == 1 and (whole or not (a.offset or b.offset)):
         (k,) = axes
-        if (a.offset or b.offset) and not _first(rows, node, a, b):
-            return None
-        return next(_forms(multiply.shape, a, b, out, k, (), row), None)
-    return _over_several(multiply.shape, a, b, out, axes, row) if _first(rows, node, a, b) else None
+        plain = next(_forms(multiply.shape, a, b, out, k, (), row), None)
+        if plain is None or math.prod(plain.size) == multiply.size:
+            return plain
+    else:
+        plain = None
+    return (_in_lines(multiply.shape, a, b, out, axes, row) if whole else None) or plain
 
 
 def _first(rows: RowPlan | None, node: Node, a: Operand, b: Operand) -> bool:
@@ -95,10 +98,10 @@ def _first(rows: RowPlan | None, node: Node, a: Operand, b: Operand) -> bool:
     return rows is None or all(rows.axis.get(x, 0) == 0 for x in (node, a.node, b.node))
 
 
-def _over_several(
+def _in_lines(
     shape: tuple[int, ...], a: Operand, b: Operand, out: tuple[int, ...], axes: Sequence[int], row: int | None
 ) -> Product | None:
-    """The product over several axes whose calls take the least time; None where plain loops take less."""
+    """The product whose calls take the least time, of axes in lines; None where plain loops take less."""
     if a.table is not None or b.table is not None:
         return None
     groups = _lines(shape, (a.strides, b.strides, out), row)

@@ -115,9 +115,11 @@ def _scatter(context: SourceContext, kernel: Kernel) -> list[str]:
     middle = emitter.picked(node, lengths, at)
     place = added(0, list(zip([affine(middle, axis) for axis in inner], c_strides(node.shape))))
     name = context.name(node, write=True)
-    lines = nested(
-        [(f"i{i}", str(n)) for i, n in enumerate(g.shape)], [*emitter.lines, f"{name}[{text(place)}] += {value};"]
-    )
+    last = max((i for i, n in enumerate(g.shape) if n != 1), default=0)
+    apart = len(node.args) == 1 and f"i{last}" in dict(place[1])  # elements along the last axis go to different places
+    pragma = SIMD if apart and not emitter.checked else ""
+    line = f"{name}[{text(place)}] += {value};"
+    lines = nested([(f"i{i}", str(n)) for i, n in enumerate(g.shape)], [*emitter.lines, line], pragma)
     return [zeroed(name, node.shape), *emitter.outside, *lines]
 
 

@@ -21,6 +21,7 @@ from ...ir.indexing import Map, view_of
 from ...ir.program import Node
 from ..symbolic import Symbolic, lower, node_of
 from .elementwise import cast
+from .shapes import view
 
 
 def planned(shape: tuple[int, ...], index: Any) -> tuple[Map, tuple[int, ...], list[Node], tuple[Any, ...], int]:
@@ -186,11 +187,25 @@ def _placed(shape: tuple[int, ...], index: Any, g: Node) -> Node:
 
 @lower(added_windows)
 def _added_windows(g: Any, axes: Sequence[int]) -> Node:
+    """A scatter that takes the axes of the windows before those they slide along: it adds whole lines, not windows."""
     node = node_of(g)
     ndim = node.ndim - len(axes)
     shape = list(node.shape[:ndim])
     sizes = node.shape[ndim:]
     for axis, size in zip(axes, sizes):
         shape[axis] += size - 1
-    inner, _ = view_of(shape, lambda a: sliding_window_view(a, sizes, tuple(axes)))
-    return program.scatter(node, [], [("axis", i) for i in range(node.ndim)], shape, 0, inner)
+    order = [*range(first := min(axes, default=0)), *range(ndim, node.ndim), *range(first, ndim)]
+    inner, _ = view_of(shape, lambda a: sliding_window_view(a, sizes, tuple(axes)).transpose(order))
+    return program.scatter(_transposed(node, order), [], [("axis", i) for i in range(node.ndim)], shape, 0, inner)
+
+
+def _transposed(x: Node, order: Sequence[int]) -> Node:
+    """A node whose axes are in another order; a sum of products is calculated in this order, too."""
+    if not (x.op == "reduce" and x.args[0].op == "map" and x.params[0] == "sum"):
+        return view(x, lambda a: a.transpose(order))
+    (inside,), (function, gone) = x.args, x.params
+    kept = [i for i in range(inside.ndim) if i not in gone]
+    axes = [*(kept[i] for i in order), *gone]
+    args = [view(y, lambda a: a.transpose(axes)) for y in inside.args]
+    source = program.elementwise(inside.params, args, inside.dtype)
+    return program.reduce(function, source, range(x.ndim, inside.ndim), x.dtype)
