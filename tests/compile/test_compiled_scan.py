@@ -258,3 +258,34 @@ def test_a_dropout_draws_another_mask_at_each_step(nested):
         np.testing.assert_allclose(losses, expected[0], rtol=1e-5)
         np.testing.assert_array_equal(state, expected[1])
         np.testing.assert_allclose(weight, expected[2], rtol=1e-5, atol=1e-6)
+
+
+class Counting:
+    """A layer that scales by how often it was called."""
+
+    buffers = ("calls",)
+
+    def __init__(self):
+        self.calls = np.array(0.0)
+
+    def __call__(self, x):
+        self.calls = self.calls + 1
+        return x * self.calls
+
+
+def test_a_layer_that_keeps_a_state_in_a_step_is_refused():
+    """Recorded once, it would be the same in all steps."""
+    xs = np.ones((6, 3))
+
+    def loss(m, xs):
+        return np.sum(flux.scan(lambda s, x: (s + m["layer"](x * m["w"]), None), np.zeros(3), xs)[0])
+
+    found = []
+    for how in (False, "auto"):
+        model = {"layer": Counting(), "w": np.ones(3)}
+        found.append(flux.train(loss, model, [xs] * 2, flux.setup(flux.Descent(0.001), model), compile=how))
+        assert model["layer"].calls == 12
+    assert found[0] == found[1]
+    model = {"layer": Counting(), "w": np.ones(3)}
+    with pytest.raises(flux.NotCompilable, match="a layer in it keeps a state"):
+        flux.train(loss, model, [xs], flux.setup(flux.Descent(0.001), model), compile=True)

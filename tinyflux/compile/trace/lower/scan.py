@@ -13,7 +13,8 @@ import numpy as np
 
 from .... import tree
 from ....autodiff.scan import DiffersByStep, Flattened, Step, one_for_all, one_step, use_recorder
-from ....autodiff.tape import Tape, Tracked, sweep
+from ....autodiff.tape import Tape, Tracked, plain, sweep
+from ....errors import NotCompilable
 from ....types import Tree
 from ...ir import loop, program
 from ...ir.program import Node
@@ -41,14 +42,18 @@ def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> A
     symbols = [Symbolic(node) for node in parameters]
     try:
         with one_for_all():
-            probe = run(symbols)
+            (after, ys), again = run(symbols), run(symbols)
     except DiffersByStep:
         return None
-    tapes = {id(x.tape): x.tape for x in (*given, *probe[0].leaves, *probe[1].leaves) if type(x) is Tracked}
+    if _calculated([*after.leaves, *ys.leaves]) != _calculated([*again[0].leaves, *again[1].leaves]):
+        raise NotCompilable(
+            "a step of flux.scan is not the same twice: it draws random numbers, or a layer in it keeps a state, which "
+            "can't be compiled. Draw the numbers beforehand, as part of xs, and carry the state from step to step."
+        )
+    tapes = {id(x.tape): x.tape for x in (*given, *after.leaves, *ys.leaves) if type(x) is Tracked}
     if len(tapes) > 1:
         return None
     if not tapes:
-        after, ys = run(symbols)
         made = _Made(parameters, count, given, after.leaves, ys.leaves, length, reverse)
         results = iter([*made.states(), *made.stacks()])
     else:
@@ -61,11 +66,37 @@ def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> A
         ends = [*after.leaves, *ys.leaves]
         if any(type(x.value) is Tracked for x in (*ends, *given) if type(x) is Tracked):
             return None
-        plain = [x.value if type(x) is Tracked else x for x in ends]
+        values = [x.value if type(x) is Tracked else x for x in ends]
         firsts = [x.value if type(x) is Tracked else x for x in given]
-        made = _Made(parameters, count, firsts, plain[:count], plain[count:], length, reverse)
+        made = _Made(parameters, count, firsts, values[:count], values[count:], length, reverse)
         results = _Differentiated(made, tape, start, records, boxes, ends, given).results()
     return after.rebuilt(results), ys.rebuilt(results)
+
+
+def _calculated(ends: Sequence[Any]) -> list[Any]:
+    """All that a step's results are calculated by, in a form that can be compared with that of another run."""
+    return _form([x.node for x in map(plain, ends) if isinstance(x, Symbolic)])
+
+
+def _form(ends: Sequence[Node]) -> list[Any]:
+    """Nodes, arguments first; those of a scan in the step have parameters of their own, and are looked into."""
+    todo = [*reversed(ends)]
+    place: dict[Node, int] = {}
+    found: list[Any] = []
+    while todo:
+        node = todo[-1]
+        missing = [x for x in node.args if x not in place]
+        todo += reversed(missing)
+        if missing:
+            continue
+        todo.pop()
+        if node not in place:
+            place[node] = len(place)
+            params = node.params
+            if node.op == "loop":
+                params = params.length, params.reverse, _form(params.body(range(len(params.outputs))).ends)
+            found.append((node.op, [place[x] for x in node.args], params, node.shape, node.dtype))
+    return found
 
 
 def _box(tape: Tape, x: Symbolic) -> Any:
