@@ -289,3 +289,18 @@ def test_a_layer_that_keeps_a_state_in_a_step_is_refused():
     model = {"layer": Counting(), "w": np.ones(3)}
     with pytest.raises(flux.NotCompilable, match="a layer in it keeps a state"):
         flux.train(loss, model, [xs], flux.setup(flux.Descent(0.001), model), compile=True)
+
+
+def test_the_gradient_reads_each_of_several_sequences():
+    a, b, h = arrays((4, 3), (4, 3), (3,))
+
+    def scanned(h, a, b):
+        return np.sum(flux.scan(lambda h, x: (np.tanh(h * x["a"]) * x["b"], None), h, {"a": a, "b": b})[0])
+
+    def looped(h, a, b):
+        for t in range(4):
+            h = np.tanh(h * a[t]) * b[t]
+        return np.sum(h)
+
+    got = flux.compile(lambda *args: flux.withgradient(scanned, *args))(h, a, b)
+    same(got, flux.withgradient(looped, h, a, b))
