@@ -3,8 +3,8 @@
 import _thread
 import contextlib
 import os
+import signal
 import sys
-import threading
 import time
 
 import numpy as np
@@ -48,13 +48,9 @@ def interrupted(call, at, opcodes=False):
 
 
 def shot(call, delay, shots=1):
-    """Call a function over and over until Ctrl-C comes after a delay; or twice in a row.
-
-    Python drops one that comes while an object is destroyed: after a second it comes again.
-    """
+    """Call a function over and over until Ctrl-C comes after a delay; or twice in a row."""
     fired = []
-    caught = threading.Event()
-    lock = threading.Lock()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job lacks
 
     def shoot():
         time.sleep(delay)
@@ -62,10 +58,6 @@ def shot(call, delay, shots=1):
             _thread.interrupt_main()
             time.sleep(1e-5)
         fired.append(True)
-        while not caught.wait(1):
-            with lock:
-                if not caught.is_set():
-                    _thread.interrupt_main()
 
     with contextlib.suppress(KeyboardInterrupt):
         try:
@@ -73,12 +65,11 @@ def shot(call, delay, shots=1):
             while True:
                 call()
         finally:
-            with lock:
-                caught.set()
             while not fired:
                 time.sleep(1e-5)
     while not fired:
         time.sleep(1e-5)
+    signal.signal(signal.SIGINT, before)
 
 
 def state_of(model, opt):
