@@ -44,13 +44,20 @@ class TrainingStep(Inspectable):
         applied. IndexError for a number that is no sample's; ValueError for an order that isn't whole batches.
         """
         order = self._checked(order, min((len(x) for x in tree.leaves(data)), default=0))
-        losses = self._iterations.find(self._loss, self._model, self._opt, data, self._batchsize).run(data, order)
+        losses = self.iterate(data, order)
         if len(losses) and not np.isfinite(losses[-1]):
             raise NonFiniteLoss(
                 f"compile_training: the loss is {losses[-1]} at iteration {len(losses) - 1}. That update was not "
                 "applied. Look for NaN in the data, or take a smaller learning rate."
             )
         return losses
+
+    def iterate(self, data: Any, order: Any) -> Any:
+        """The same for an order that is known to be right, int64 of shape (iterations, batchsize).
+
+        Returns: the losses; the last one is NaN or infinite where that has stopped it.
+        """
+        return self._iterations.find(self._loss, self._model, self._opt, data, self._batchsize).run(data, order)
 
     def _checked(self, order: Any, samples: int) -> Any:
         order = np.asarray(to_numpy(order))
