@@ -18,18 +18,10 @@ from tests.support.train_option import (
     Y,
     assert_equal,
     mse,
+    needs_compiler,
     network,
     trained,
 )
-from tinyflux.compile.backends.c.build import available
-from tinyflux.training import report
-
-needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
-
-
-@pytest.fixture(autouse=True)
-def _said_nothing_yet():
-    report.report_once.cache_clear()
 
 
 @needs_compiler

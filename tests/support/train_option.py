@@ -5,17 +5,11 @@ import pytest
 
 import tinyflux as flux
 from tinyflux.compile.backends.c.build import available
-from tinyflux.training import native as trainer
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(50, 6)), RANDOM.normal(size=(50, 3))
 ON, OFF = "training runs as native code", "training runs as plain NumPy"
-
-
-@pytest.fixture(autouse=True)
-def _said_nothing_yet():
-    trainer.say_once.cache_clear()
 
 
 def mse(m, x, y):

@@ -1,7 +1,7 @@
 """Loops over the steps of a sequence: a node whose body is a program of its own.
 
 A body is recorded once, among the nodes of the program around it, with `parameter` nodes for what differs from step to
-step. A node that depends on no parameter is calculated before the loop. `Loop.body` cuts the rest out.
+step. A node that depends on no parameter is calculated before the loop. `Steps.body` cuts the rest out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FREE = ("view", "literal", "iota")  # kinds of nodes that cost nothing: bodies m
 
 
 @dataclasses.dataclass(eq=False)
-class Loop:
+class Steps:
     """What a node of the kind `loop` does; its arguments are those of `slices`, of `carries`, then `shared`.
 
     Attributes:
@@ -45,7 +45,7 @@ class Loop:
             known = {node: recording.input(node.shape, node.dtype, node.weak) for node in given}
             recording.trusted.update(known[node] for node in self.trusted & known.keys())
             ends = [*[after for _, after in self.carries], *[self.outputs[k] for k in outputs]]
-            for node in _between(ends, known):
+            for node in needed(ends, known):
                 args = tuple([known[x] for x in node.args])
                 known[node] = program.copied(node, args)
             return Body(recording, [known[x] for x in given], [known[x] for x in ends])
@@ -87,12 +87,12 @@ def loop(
     own = [key for key, _ in slices] + [key for key, _, _ in carries]
     ends = [*[after for _, _, after in carries], *outputs]
     shared = _read_outside(ends, own)
-    body = Loop(
+    steps = Steps(
         length, reverse, [key for key, _ in slices], [(key, after) for key, _, after in carries], list(outputs), shared,
         program.recording().trusted,
     )  # fmt: skip
     args = [*[stack for _, stack in slices], *[first for _, first, _ in carries], *shared]
-    return program.loop(body, args)
+    return program.loop(steps, args)
 
 
 def last(node: Node, k: int) -> Node:
@@ -113,7 +113,7 @@ def stacked(node: Node, output: Node) -> Node:
 def dependent(ends: Iterable[Node], own: Iterable[Node]) -> set[Node]:
     """Those nodes that lead from some of a body to its ends, these included."""
     found = set(own)
-    for node in needed([*ends]):
+    for node in needed(ends):
         if any(x in found for x in node.args):
             found.add(node)
     return found
@@ -136,15 +136,3 @@ def _read_outside(ends: Sequence[Node], own: Sequence[Node]) -> list[Node]:
         else:
             found[node] = None
     return sorted(found, key=lambda n: n.number)
-
-
-def _between(ends: Sequence[Node], known: dict[Node, Node]) -> list[Node]:
-    """The nodes that lead from known ones to the ends, arguments first."""
-    found: dict[int, Node] = {}
-    todo = [node for node in ends if node not in known]
-    while todo:
-        node = todo.pop()
-        if node.number not in found:
-            found[node.number] = node
-            todo += [x for x in node.args if x not in known]
-    return [found[number] for number in sorted(found)]

@@ -210,7 +210,7 @@ class Call(Node):
 
 
 class Loop(Node):
-    """A program of its own, run for each step of a sequence. Parameter: the `loop.Loop`."""
+    """A program of its own, run for each step of a sequence. Parameter: the `loop.Steps`."""
 
     __slots__ = ()
     op = "loop"

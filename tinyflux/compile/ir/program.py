@@ -8,7 +8,7 @@ result needs is left out.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -239,16 +239,40 @@ def copied(node: Node, args: tuple[Node, ...]) -> Node:
 # Looking at programs.
 
 
-def needed(results: Sequence[Node]) -> list[Node]:
-    """The nodes that the results depend on, arguments first."""
+def needed(results: Iterable[Node], known: Container[Node] = ()) -> list[Node]:
+    """The nodes that the results depend on, arguments first, but for `known` ones and what these alone depend on."""
     found: dict[int, Node] = {}
-    todo = list(results)
+    todo = [node for node in results if node not in known]
     while todo:
         node = todo.pop()
         if node.number not in found:
             found[node.number] = node
-            todo += node.args
+            todo += [x for x in node.args if x not in known] if known else node.args
     return [found[number] for number in sorted(found)]
+
+
+def operations(ends: Sequence[Node]) -> list[Any]:
+    """All that the ends need, arguments first, in a form that can be compared with that of another recording.
+
+    Loops are looked into: their bodies have parameters of their own.
+    """
+    todo = [*reversed(ends)]
+    place: dict[Node, int] = {}
+    found: list[Any] = []
+    while todo:
+        node = todo[-1]
+        missing = [x for x in node.args if x not in place]
+        todo += reversed(missing)
+        if missing:
+            continue
+        todo.pop()
+        if node not in place:
+            place[node] = len(place)
+            params = node.params
+            if isinstance(node, ops.Loop):
+                params = params.length, params.reverse, operations(params.body(range(len(params.outputs))).ends)
+            found.append((node.op, [place[x] for x in node.args], params, node.shape, node.dtype))
+    return found
 
 
 def format_program(nodes: Sequence[Node], results: Sequence[Node] = ()) -> Iterator[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import NotCompilable
 from ..guards.contents import Contents
 from ..guards.guards import Snapshot
-from ..ir.program import Node, Recording, needed
+from ..ir.program import Node, Recording, operations
 from .draws import no_draws
 
 
@@ -61,17 +61,9 @@ def _refuse_effects(before: Snapshot, contents: Contents, after: Snapshot) -> No
         )
 
 
-def _operations(ends: Sequence[Node]) -> list[Any]:
-    """All that the ends need, in a form that can be compared with that of another recording."""
-    nodes = needed(ends)
-    place = {node: i for i, node in enumerate(nodes)}
-    params = [repr(n.params) if n.op == "loop" else n.params for n in nodes]  # a loop's text says all of it
-    return [(n.op, [place[x] for x in n.args], p, n.shape, n.dtype) for n, p in zip(nodes, params)]
-
-
 def _refuse_change(one: Recording, ends: Sequence[Node], other: Recording, other_ends: Sequence[Node]) -> None:
     """NotCompilable where a function does not do the same twice: a program would do for ever what it did once."""
-    same = _operations(ends) == _operations(other_ends) and len(one.captured) == len(other.captured)
+    same = operations(ends) == operations(other_ends) and len(one.captured) == len(other.captured)
     if one.has_overwritten() or other.has_overwritten():
         raise NotCompilable(
             "an array is changed in place after the function has calculated with it, which can't be compiled. Make a "

@@ -54,7 +54,7 @@ def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> A
     if len(tapes) > 1:
         return None
     if not tapes:
-        made = _Made(parameters, count, given, after.leaves, ys.leaves, length, reverse)
+        made = _RecordedLoop(parameters, count, given, after.leaves, ys.leaves, length, reverse)
         results = iter([*made.states(), *made.stacks()])
     else:
         (tape,) = tapes.values()
@@ -68,35 +68,14 @@ def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> A
             return None
         values = [x.value if type(x) is Tracked else x for x in ends]
         firsts = [x.value if type(x) is Tracked else x for x in given]
-        made = _Made(parameters, count, firsts, values[:count], values[count:], length, reverse)
+        made = _RecordedLoop(parameters, count, firsts, values[:count], values[count:], length, reverse)
         results = _Differentiated(made, tape, start, records, boxes, ends, given).results()
     return after.rebuilt(results), ys.rebuilt(results)
 
 
 def _calculated(ends: Sequence[Any]) -> list[Any]:
     """All that a step's results are calculated by, in a form that can be compared with that of another run."""
-    return _form([x.node for x in map(plain, ends) if isinstance(x, Symbolic)])
-
-
-def _form(ends: Sequence[Node]) -> list[Any]:
-    """Nodes, arguments first; those of a scan in the step have parameters of their own, and are looked into."""
-    todo = [*reversed(ends)]
-    place: dict[Node, int] = {}
-    found: list[Any] = []
-    while todo:
-        node = todo[-1]
-        missing = [x for x in node.args if x not in place]
-        todo += reversed(missing)
-        if missing:
-            continue
-        todo.pop()
-        if node not in place:
-            place[node] = len(place)
-            params = node.params
-            if node.op == "loop":
-                params = params.length, params.reverse, _form(params.body(range(len(params.outputs))).ends)
-            found.append((node.op, [place[x] for x in node.args], params, node.shape, node.dtype))
-    return found
+    return program.operations([x.node for x in map(plain, ends) if isinstance(x, Symbolic)])
 
 
 def _box(tape: Tape, x: Symbolic) -> Any:
@@ -106,7 +85,7 @@ def _box(tape: Tape, x: Symbolic) -> Any:
     return Tracked(x, tape, len(tape) - 1)
 
 
-class _Made:
+class _RecordedLoop:
     """A loop as it is recorded: its parameters, the values that it begins with, what its steps make."""
 
     def __init__(
@@ -161,7 +140,7 @@ class _Differentiated:
     pullbacks = ()
 
     def __init__(
-        self, made: _Made, tape: Tape, start: int, records: list[Any], boxes: list[Any], ends: list[Any],
+        self, made: _RecordedLoop, tape: Tape, start: int, records: list[Any], boxes: list[Any], ends: list[Any],
         given: list[Any],
     ) -> None:  # fmt: skip
         self.made, self.tape, self.ends = made, tape, ends
