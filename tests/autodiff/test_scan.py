@@ -130,7 +130,7 @@ def test_the_gradient_is_linear_in_the_number_of_steps():
         (lambda s, x: (s, None), 0.0, None, {}, TypeError, "length="),
         (lambda s, x: (s, None), 0.0, (XS, XS[1:]), {}, ValueError, r"5 in xs\[0\] and 4 in xs\[1\]"),
         (lambda s, x: (s, None), 0.0, XS, {"length": 4}, ValueError, "5 in xs and 4 in length"),
-        (lambda s, x: (s, None), 0.0, XS[:0], {}, ValueError, "one step or more, got 0"),
+        (lambda s, x: (s, None), 0.0, XS[:0], {}, ValueError, "at least one step, got 0"),
         (lambda s, x: (s, None), 0.0, np.array(1.0), {}, ValueError, "first axis"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A loop over the steps of a sequence: eager a loop in Python, compiled one in C."""
+"""A loop over the steps of a sequence: in Python, or compiled, in C."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _recorders: list[Recorder] = []
 
 
 def use_recorder(recorder: Recorder) -> None:
-    """Have a compiler record a scan as one operation, where it is recording a program; else it returns None."""
+    """Let a compiler record scans as one operation; its recorder returns None where it records nothing."""
     _recorders.append(recorder)
 
 
@@ -32,12 +32,12 @@ _steps = _Steps()
 
 
 class DiffersByStep(Exception):
-    """A step does something else each time, so that one recorded step can't stand for all."""
+    """A step differs from one time to the next, so one recording can't stand for all steps."""
 
 
 @contextlib.contextmanager
 def one_for_all() -> Iterator[None]:
-    """While a step is recorded that is to stand for all steps."""
+    """Inside, a step is being recorded once for all steps."""
     _steps.recorded += 1
     try:
         yield
@@ -46,7 +46,7 @@ def one_for_all() -> Iterator[None]:
 
 
 def differs_by_step() -> None:
-    """To be called by a layer before it draws: in a step that is to stand for all, DiffersByStep is raised."""
+    """A layer calls this before it draws random numbers: DiffersByStep where a step is being recorded once for all."""
     if _steps.recorded:
         raise DiffersByStep
 
@@ -170,5 +170,8 @@ def _length(xs: Tree, length: int | None) -> int:
             named = path if path == "length" else f"xs{path}"
             raise ValueError(f"scan: expected as many steps everywhere, got {steps} in xs{where} and {n} in {named}.")
     if not steps or steps < 0:
-        raise ValueError(f"scan: expected one step or more, got {steps}. What is the state to be after none?")
+        raise ValueError(
+            f"scan: expected at least one step, got {steps}. Where a sequence may be empty, return the first state "
+            "without a scan."
+        )
     return int(steps)

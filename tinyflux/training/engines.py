@@ -1,4 +1,4 @@
-"""Engines make the updates of a training; `train` has the callbacks called. This one is plain NumPy.
+"""Engines make the updates of a training, `train` calls the callbacks. This engine is plain NumPy.
 
 An engine has two methods:
 

@@ -63,7 +63,7 @@ class NativeEngine:
         self._iterations.release()
 
     def _pass(self, loader: DataLoader[Any], budget: Callable[[], int]) -> Updates:
-        """One pass over a DataLoader, batches of one size together; what is to be compiled is, before it begins."""
+        """One pass over a DataLoader, batches of one size together. Everything is compiled before it begins."""
         program: Iteration | None = None
         for size in (loader.taken % loader.batchsize, loader.batchsize):
             program = self._program(loader.data, size) if size else None

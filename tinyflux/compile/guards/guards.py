@@ -61,7 +61,7 @@ class Guards:
 
 
 def _alike(x: Any, y: Any) -> bool:
-    """Whether two roots are one, or functions made by the same code that hold the very same objects."""
+    """Whether two roots are the same object, or functions of the same code that hold the same objects."""
     if x is y or type(x) is not types.FunctionType or type(y) is not types.FunctionType:
         return x is y
     if x.__code__ is not y.__code__ or x.__globals__ is not y.__globals__ or x.__dict__ or y.__dict__:
@@ -95,7 +95,7 @@ class Snapshot:
         self._known = len(kinds)
 
     def is_of(self, roots: Sequence[Any]) -> bool:
-        """Whether it was taken of these roots, or of such as read the same."""
+        """Whether it was taken of these roots, or of roots that read the same."""
         if len(roots) != len(self.roots):
             return False
         return all(map(is_, roots, self.roots)) or all(map(_alike, roots, self.roots))

@@ -97,7 +97,7 @@ _BYTE = np.zeros(1, np.uint8)
 
 
 def _digits(number: int, places: Sequence[int]) -> list[int]:
-    """How many times each place value is in a number, in the nearest multiples."""
+    """The digits of a number for these place values, each rounded to the nearest."""
     digits = []
     for place in places:
         digits.append((2 * number + place) // (2 * place))

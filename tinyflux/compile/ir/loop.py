@@ -66,7 +66,7 @@ class Body:
 
 
 def parameter(shape: tuple[int, ...], dtype: Any) -> Node:
-    """A node that stands for an array which is another one in every step."""
+    """A node that stands for a different array in every step."""
     return program.parameter(shape, dtype)
 
 
@@ -111,7 +111,7 @@ def stacked(node: Node, output: Node) -> Node:
 
 
 def dependent(ends: Iterable[Node], own: Iterable[Node]) -> set[Node]:
-    """Those nodes that lead from some of a body to its ends, these included."""
+    """The nodes on the way from `own` to the ends, `own` included."""
     found = set(own)
     for node in needed(ends):
         if any(x in found for x in node.args):
@@ -120,7 +120,7 @@ def dependent(ends: Iterable[Node], own: Iterable[Node]) -> set[Node]:
 
 
 def _read_outside(ends: Sequence[Node], own: Sequence[Node]) -> list[Node]:
-    """What a body reads that is the same in all steps, but for what costs nothing to make."""
+    """The nodes outside a body that it reads; what costs nothing to make, the body makes itself."""
     inside = dependent(ends, own)
     stop = set(own)
     found: dict[Node, None] = {}

@@ -90,7 +90,7 @@ class Node:
         return ((x, None) for x in self.args)
 
     def read_share(self, x: Node) -> float:
-        """How many elements of an argument are read for each of the loops' rounds."""
+        """How many elements of an argument are read in each round of the loops."""
         return 1
 
     def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:

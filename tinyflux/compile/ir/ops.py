@@ -230,7 +230,7 @@ class Part(Node):
 
 
 class Parameter(Node):
-    """In the body of a loop, what is another array in every step."""
+    """In the body of a loop, an array that differs from step to step."""
 
     __slots__ = ()
     op = "parameter"

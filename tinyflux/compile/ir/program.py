@@ -227,7 +227,7 @@ def part(x: Node, which: tuple[str, int], shape: tuple[int, ...], dtype: Any) ->
 
 
 def parameter(shape: tuple[int, ...], dtype: Any) -> Node:
-    """In the body of a loop, what is another array in every step: a node like no other."""
+    """A node of a loop's body that stands for a different array in every step; no other node equals it."""
     return _node(ops.Parameter, (), object(), shape, dtype)
 
 

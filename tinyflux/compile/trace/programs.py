@@ -30,7 +30,7 @@ class Program:
         self.contents = contents
 
     def fits(self) -> bool:
-        """Whether it is the right one for what the form of arguments does not tell."""
+        """Whether it suits what the form of arguments doesn't tell."""
         return True
 
 
@@ -84,7 +84,7 @@ class Programs:
         return itertools.chain.from_iterable(self._kept.values())
 
     def trim(self) -> None:
-        """Let go of all but the programs made last, and of all where what the function reads was seen in many forms."""
+        """Let go of all but the latest programs; of all of them, if the function has read too many different things."""
         while sum(map(len, self._kept.values())) > MAX_PROGRAMS:
             del self._kept[next(iter(self._kept))]
         if self.guards.forms > MAX_FORMS:

@@ -1,4 +1,4 @@
-"""Tracing a function: twice, so that what would not be the same in every call is refused."""
+"""Tracing a function, twice: what differs between the two is refused."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _refuse_effects(before: Snapshot, contents: Contents, after: Snapshot) -> No
 
 
 def _refuse_change(one: Recording, ends: Sequence[Node], other: Recording, other_ends: Sequence[Node]) -> None:
-    """NotCompilable where a function does not do the same twice: a program would do for ever what it did once."""
+    """NotCompilable where a function does not do the same twice: a program would repeat its first run for ever."""
     same = operations(ends) == operations(other_ends) and len(one.captured) == len(other.captured)
     if one.has_overwritten() or other.has_overwritten():
         raise NotCompilable(

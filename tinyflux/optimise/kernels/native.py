@@ -57,7 +57,7 @@ class BlockwiseStep:
         return tuple(state[len(arrays) :])
 
     def work(self, gradients: Sequence[Any], native: bool) -> Callable[[], Any]:
-        """A function that makes a step, and hardly fails.
+        """A function that makes a step, and hardly ever fails.
 
         Arguments:
             native: whether native code may be used.
@@ -70,7 +70,7 @@ class BlockwiseStep:
         return functools.partial(cores.share, functools.partial(_step, rule, numbers, gradients, code), self._blocks)
 
     def _native(self, rule: Any, own: tuple[Any, ...]) -> Callable[..., bool] | None:
-        """What steps a block by native code, if it is one that the code is for; it says whether it has."""
+        """A function that steps a block by native code where it can, and returns whether it has."""
         x, arrays, _ = self._sample
         code = _compiler(rule, len(arrays), len(own), x.dtype, x.size)
         if code is None:

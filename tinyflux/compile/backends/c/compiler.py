@@ -199,7 +199,7 @@ def _report_compiling(command: str) -> None:
     """Say once on stderr, if that can be written to, what there is to wait for."""
     if sys.stderr is not None:
         with contextlib.suppress(Exception):
-            print(f"tinyflux: {command} is compiling, which can take long for a large program.", file=sys.stderr)
+            print(f"tinyflux: {command} is compiling; a large program can take a while.", file=sys.stderr)
 
 
 def _run(compiler: Compiler, flags: tuple[str, ...], folder: Path) -> tuple[int, str, str]:

@@ -46,7 +46,7 @@ class Launch:
 
 
 def unsupported(node: Node, trusted: set[Node]) -> str:
-    """What there is no CUDA for in a node, by the name that its user knows; nothing if it can be translated.
+    """What in a node can't be translated to CUDA, by the name that users know; empty if all can.
 
     Arguments:
         trusted: inputs that hold indices which are known to be right: a kernel can't fail for an index.

@@ -107,7 +107,7 @@ class _RecordedLoop:
         return [Symbolic(loop.stacked(self.node, y)) for y in self.ys]
 
     def reads(self, ends: Sequence[Node], stop: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
-        """The nodes of the body that ends are calculated from, each with its stack; those that `stop` names are not."""
+        """The nodes of this body that `ends` are calculated from, each with its stack, except those in `stop`."""
         seen = set(stop)
         todo = [*ends]
         while todo:
@@ -123,17 +123,17 @@ class _RecordedLoop:
                 todo += node.args
 
     def _is_inside(self, node: Node) -> bool:
-        """Whether the steps calculate it; loops in them may have got more parts since."""
+        """Whether the steps calculate a node; loops inside them may have gained parts since."""
         return node in self.inside or (node.op == "part" and node.args[0] in self.inside)
 
     def _is_cheap(self, node: Node) -> bool:
-        """Whether a node is better calculated again than stacked: a view, or what is larger than all that it is of."""
+        """Whether to calculate a node again rather than stack it: a view, or a map larger than all its arguments."""
         inside = [x.size for x in node.args if x in self.inside]
         return node.op == "view" or (node.op == "map" and bool(inside) and node.size > max(inside))
 
 
 class _Differentiated:
-    """A loop on a tape: a record for it, and one for each of its results, which hands its cotangent on to it."""
+    """A loop on a tape: one record for the loop, and one for each result, which passes its cotangent to the loop."""
 
     name = "flux.scan"
     rows = ()
@@ -179,7 +179,7 @@ class _Differentiated:
             yield Tracked(value, self.tape, len(self.tape) - 1)
 
     def together(self, positions: Sequence[int], *_: Any) -> Iterator[Any]:
-        """The cotangents of what the loop begins with and reads: those of the sweep's results are at hand."""
+        """The cotangents of what the loop begins with and reads; those of its results have arrived by now."""
         arrived, made = dict(self.cotangents), self.made
         self.cotangents.clear()
         count, form = made.count, made.parameters
