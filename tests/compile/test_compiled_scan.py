@@ -304,3 +304,15 @@ def test_the_gradient_reads_each_of_several_sequences():
 
     got = flux.compile(lambda *args: flux.withgradient(scanned, *args))(h, a, b)
     same(got, flux.withgradient(looped, h, a, b))
+
+
+def test_a_step_that_is_another_one_in_the_next_call_is_refused():
+    calls = [0]
+
+    def counted(xs):
+        calls[0] += 1
+        times = calls[0]
+        return flux.scan(lambda s, x: (s + times * x, None), np.zeros(()), xs)[0]
+
+    with pytest.raises(flux.NotCompilable, match="not the same in two calls"):
+        flux.compile(counted)(np.arange(4.0))
