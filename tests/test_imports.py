@@ -28,7 +28,6 @@ RANK = {"" if name == "." else name: i for i, line in enumerate(ORDER) for name 
 # What points the other way, with the reason.
 UPWARD = {
     ("arrays", "checks"): "seed, when it refuses something, asks for its words; checks has to know what an array is",
-    ("compile.schedule.pipelining", "compile.codegen.expressions"): "it writes its loop itself",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import refuse_non_arrays
 from .operands import REAL
-from .table import Rule, compositions, constants, rule_of, rules
+from .table import GradientRule, compositions, constants, rule_of, rules
 from .tape import Tracked, apply
 
 
@@ -56,7 +56,7 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
         raise ValueError(f"rule: expected rows to hold positions from 0 to {len(pullbacks) - 1}, got {tuple(rows)}.")
     if by_numpy:
         rule_of(function)  # the library's own comes first, and is replaced
-        rules[function] = Rule(function, pullbacks)
+        rules[function] = GradientRule(function, pullbacks)
         return function
 
     @functools.wraps(function)
@@ -74,7 +74,7 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
             refuse_non_arrays(function.__name__, args)
             raise
 
-    rules[recorded] = Rule(recorded, pullbacks, rows=rows)
+    rules[recorded] = GradientRule(recorded, pullbacks, rows=rows)
     rules[recorded].function = function
     return recorded
 
@@ -88,7 +88,7 @@ def _check_real_array(name: str, y: Any) -> None:
 
 def primitive(function: Any, *pullbacks: Any) -> None:
     """A table entry for a function that is called through `apply` alone."""
-    rules[function] = Rule(function, pullbacks)
+    rules[function] = GradientRule(function, pullbacks)
 
 
 def variadic(function: Any, pullback: Callable[..., Any], sequence: bool = False) -> None:
@@ -98,7 +98,7 @@ def variadic(function: Any, pullback: Callable[..., Any], sequence: bool = False
         pullback: `(positions, g, y, *arrays, **options)` -> the cotangents of the arrays at those positions, in order.
         sequence: whether the function takes the arrays in a sequence, and not one by one.
     """
-    rules[function] = Rule(function, (), sequence, together=pullback)
+    rules[function] = GradientRule(function, (), sequence, together=pullback)
 
 
 def composed(function: Any, definition: Callable[..., Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-class Rule:
+class GradientRule:
     """How one function is differentiated: an entry of the table."""
 
     __slots__ = (
@@ -45,12 +45,12 @@ class Rule:
         self.keywords = options_of(together or next(filter(None, pullbacks), None))
 
 
-rules: dict[Any, Rule] = {}
+rules: dict[Any, GradientRule] = {}
 compositions: dict[Any, Callable[..., Any]] = {}  # functions differentiated as they are written in others
 constants: set[Any] = set()  # functions through which no gradient flows: comparisons, argmax, shape …
 
 
-def rule_of(function: Any) -> Rule | None:
+def rule_of(function: Any) -> GradientRule | None:
     """The rule of a function. Those of scipy.special's functions are entered when the first of them is looked for."""
     if function not in rules and is_scipys(function):
         from .rules import special  # noqa: F401

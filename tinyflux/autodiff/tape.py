@@ -25,7 +25,7 @@ from .large import LARGE, backward, forward, is_plain
 from .operands import REAL, SIMPLE, is_foreign, kept, thread
 from .operators import ArrayOperators, changes, outer
 from .pieces import Pieces
-from .table import Rule, by_name, compositions, constants, name_of, rule_of, rules, signature_of, unknown_option
+from .table import GradientRule, by_name, compositions, constants, name_of, rule_of, rules, signature_of, unknown_option
 
 _ages = itertools.count()
 
@@ -130,7 +130,7 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
 
 
 def _bind(
-    function: Any, rule: Rule, args: Sequence[Any], kwargs: dict[str, Any]
+    function: Any, rule: GradientRule, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> tuple[Sequence[Any], dict[str, Any]]:
     """Arrays by position and options by name, however the caller wrote them; an unknown option is an error."""
     if rule.signature is not None and not rule.sequence and len(args) != rule.arity != float("inf"):

@@ -18,8 +18,8 @@ from ..compile.backends.c.source import Source
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
 from ..compile.ir.program import Node, format_program, needed
-from ..compile.schedule import pipelining as ahead
 from ..compile.schedule.fuse import Result, make_schedule
+from ..compile.schedule.pipelining import find_pipelined
 from ..compile.schedule.tiling import BLOCK, plan_rows
 from ..compile.trace.programs import Program
 from ..compile.trace.record import Trace
@@ -65,7 +65,7 @@ class Iteration(Program):
             if total.op == "input" or total.op == "view":
                 total = program.elementwise("positive", [total], total.dtype)
             schedule = make_schedule(results, total, plan, recording.demands)
-            schedule.ahead = ahead.found(schedule, order)
+            schedule.pipelined = find_pipelined(schedule, order)
             self.source = Source(schedule, recording.trusted, total, order, recording.demands)
         self._library = Library(self.source)
         self._inputs = len(trace.recording.inputs)

@@ -56,9 +56,9 @@ class SourceContext:
                 if node not in self.pointers and node not in schedule.registers:
                     self.offsets[node] = self.arena
                     self.arena += arena_size(self.memory(node), node.dtype.itemsize)
-        self.ahead = self.arena  # where what is calculated ahead lies until its iteration
-        if schedule.ahead is not None:
-            (node,) = schedule.ahead.product.nodes
+        self.pipelined = self.arena  # where the pipelined product lies until its iteration
+        if schedule.pipelined is not None:
+            (node,) = schedule.pipelined.product.nodes
             self.arena += arena_size(node.shape, node.dtype.itemsize)
         inputs = [n.params for n in [*schedule.nodes, *([order] if order else [])] if n.op == "input"]
         self.next = 1 + max([-1, *self.pointers.values(), *inputs])  # after the given pointers: the next order's
@@ -160,7 +160,7 @@ class ExpressionEmitter:
         """A name or number for one element of a node."""
         number = literal_value(node)
         if number is not None:
-            written = functions.number(number, node.dtype)
+            written = functions.c_literal(number, node.dtype)
             return f"({written})" if written.startswith("-") else written
         found = self.known.get((node, index))
         if found is not None:
@@ -202,7 +202,7 @@ class ExpressionEmitter:
     def _map(self, node: Node, index: tuple[Affine, ...]) -> str:
         args = [self.value(x, index) for x in node.args]
         branch = node.args[1] if node.params == "where" else node.args[0]
-        return self.keep(node, index, functions.written(node.params, args, branch.dtype, node.dtype))
+        return self.keep(node, index, functions.call_expression(node.params, args, branch.dtype, node.dtype))
 
     def _gather(self, node: Node, index: tuple[Affine, ...]) -> str:
         return self.value(node.args[0], self.picked(node, node.args[0].shape, index))

@@ -44,7 +44,7 @@ def combine(function: str, total: str, value: str, dtype: Any) -> str:
     """The statement by which a value joins a total."""
     if function in ("sum", "product"):
         return f"{total} {'+' if function == 'sum' else '*'}= {value};"
-    return f"{total} = {functions.written(function, [value, total], dtype, dtype)};"
+    return f"{total} = {functions.call_expression(function, [value, total], dtype, dtype)};"
 
 
 def first_best(

@@ -20,7 +20,7 @@ from operator import call, is_
 from typing import Any
 
 from ...nodes import kinds
-from .layouts import written_path
+from .layouts import format_path
 from .walk import Walk
 
 
@@ -89,7 +89,7 @@ class Snapshot:
         self.roots = roots
         self.key = key
         self.arrays = [x for x, _ in walk.arrays]
-        self.generators = [(written_path(path), x) for x, path in walk.generators]
+        self.generators = [(format_path(path), x) for x, path in walk.generators]
         self.traced = walk.traced
         self._walk = walk
         self._known = len(kinds)
@@ -122,7 +122,7 @@ class Snapshot:
         """Where another snapshot differs, as Python writes it."""
         one, two = self._walk, other._walk
         places = zip(one.tokens, two.tokens, one.paths)
-        return written_path(next((path for a, b, path in places if a != b), (one.paths or [None])[-1]))
+        return format_path(next((path for a, b, path in places if a != b), (one.paths or [None])[-1]))
 
     def path(self, array: Any) -> str:
-        return written_path(next((path for x, path in self._walk.arrays if x is array), None))
+        return format_path(next((path for x, path in self._walk.arrays if x is array), None))

@@ -84,7 +84,7 @@ def slot_of(slot: Any, x: Any) -> Any:
 Path = tuple[Any, str]  # the path before, and a step
 
 
-def written_path(path: Path | None) -> str:
+def format_path(path: Path | None) -> str:
     steps = []
     while path is not None:
         path, step = path

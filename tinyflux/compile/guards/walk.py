@@ -23,7 +23,7 @@ from ...autodiff.operators import ArrayOperators
 from ...autodiff.table import name_of, rule_of, rules
 from ...errors import NotCompilable
 from . import layouts
-from .layouts import MAPPINGS, MISSING, NUMBERS, REMEDY, SEQUENCES, SIMPLE, Path, Same, has_code, in_c, written_path
+from .layouts import MAPPINGS, MISSING, NUMBERS, REMEDY, SEQUENCES, SIMPLE, Path, Same, format_path, has_code, in_c
 from .reads import BY_NAME, SCOPES, Chain, imported, reads
 from .trust import LOOKING, complaint, looks_into, module_of, trusted, walks_trees
 
@@ -72,7 +72,7 @@ class Walk:
         while self._todo:
             self._visit(*self._todo.pop())
             if len(self.tokens) > TOO_MANY:
-                raise NotCompilable(f"{written_path(self.paths[-1])} is too large to look at in every call. {REMEDY}")
+                raise NotCompilable(f"{format_path(self.paths[-1])} is too large to look at in every call. {REMEDY}")
         self.whole = self.whole or not LOOKING.isdisjoint(self.names)
 
     def _put(self, token: Any, path: Path | None) -> None:
@@ -97,7 +97,7 @@ class Walk:
         self.found[id(x)] = x
         self._numbers[id(x)] = len(self._numbers)
         if issubclass(kind, ArrayOperators):
-            self.traced = written_path(path)
+            self.traced = format_path(path)
             return self._put(kind, path)
         if issubclass(kind, np.ndarray) or is_array(x):
             return self._array(x, path)
@@ -110,7 +110,7 @@ class Walk:
         if isinstance(x, np.ndarray) and (type(x) is not np.ndarray or x.dtype.hasobject):
             what = "an array of objects" if x.dtype.hasobject else f"a {type(x).__name__}"
             raise NotCompilable(
-                f"{written_path(path)}, {what}, can't be compiled; arrays of numbers of NumPy's own can."
+                f"{format_path(path)}, {what}, can't be compiled; arrays of numbers of NumPy's own can."
             )
         self.arrays.append((x, path))
         self._put((type(x), x.shape, x.dtype.str), path)
@@ -297,10 +297,10 @@ class Walk:
 
     def _count(self, x: Any, base: type, path: Path | None) -> None:
         if any(getattr(type(x), name) is not getattr(base, name) for name in layouts.ITERATING if hasattr(base, name)):
-            raise NotCompilable(f"{written_path(path)}, a {type(x).__name__}, iterates in its own way. {REMEDY}")
+            raise NotCompilable(f"{format_path(path)}, a {type(x).__name__}, iterates in its own way. {REMEDY}")
         if len(x) > MAX_ITEMS:
             raise NotCompilable(
-                f"{written_path(path)}, a {type(x).__name__} of {len(x):,} items, is too long to be looked at in every "
+                f"{format_path(path)}, a {type(x).__name__} of {len(x):,} items, is too long to be looked at in every "
                 "call: make an array of it, or give it as an argument."
             )
 
@@ -314,7 +314,7 @@ class Walk:
         layout = next(base for base in cls.__mro__ if in_c(base))
         if layout not in layouts.LAYOUTS:
             raise NotCompilable(
-                f"{written_path(path)}, a {cls.__name__}, can't be compiled: {layouts.complaint_of(cls)}"
+                f"{format_path(path)}, a {cls.__name__}, can't be compiled: {layouts.complaint_of(cls)}"
             )
         if layout in NUMBERS:
             self._put(layout.__repr__(x), path)

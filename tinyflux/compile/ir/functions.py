@@ -2,8 +2,8 @@
 
 In a template, `{0}`, `{1}` … are the arguments, and `{t}` is the type of the result. Names of functions end in `{f}`,
 which is f for float32, where they are C's own, and in `{s}`, f32 or f64, where they are those of the headers
-`elementary.h`, `numbers.h` and `scalar.h`. A template without `{0}` is the name of a function, which is called with all
-arguments. Arguments are names or numbers, so they may stand several times.
+`elementary.h`, `scalar_math.h` and `special.h`. A template without `{0}` is the name of a function, which is called
+with all arguments. Arguments are names or numbers, so they may stand several times.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def suffix(dtype: Any) -> str:
     return "f32" if dtype == np.float32 else "f64" if dtype == np.float64 else f"{dtype.kind}{dtype.itemsize * 8}"
 
 
-def written(function: str, args: list[str], argument: Any, result: Any) -> str:
+def call_expression(function: str, args: list[str], argument: Any, result: Any) -> str:
     """A call of a function as a C expression.
 
     Arguments:
@@ -169,7 +169,7 @@ def written(function: str, args: list[str], argument: Any, result: Any) -> str:
     return template.format(*args, s=suffix(argument), t=c_type(result), f="f" if argument == np.float32 else "")
 
 
-def known(function: str, argument: Any) -> bool:
+def supports(function: str, argument: Any) -> bool:
     """Whether a function can be written for a first argument of some dtype."""
     return bool(_template(function, argument.kind))
 
@@ -185,7 +185,7 @@ def _template(function: str, kind: str) -> str:
     return boolean or unsigned or found.whole or found.every
 
 
-def number(value: Any, dtype: Any) -> str:
+def c_literal(value: Any, dtype: Any) -> str:
     """A number as C writes it."""
     if dtype.kind == "b":
         return str(int(value))

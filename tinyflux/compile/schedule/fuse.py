@@ -23,7 +23,7 @@ from .contraction import Product, recognised
 from .tiling import RowPlan
 
 if TYPE_CHECKING:
-    from .pipelining import Ahead
+    from .pipelining import PipelinedProduct
 
 STORE = 3  # multiplications: what it costs to write an element and read it again
 LONG = 200  # the cost from which an expression is cut in two
@@ -85,7 +85,7 @@ class Schedule:
         registers: those of them that lie in registers alone.
         results: where results go.
         rows: how the rows of a large batch are cut into blocks, or None.
-        ahead: the product that is calculated for the next iteration, or None.
+        pipelined: the product that is calculated for the next iteration, or None.
     """
 
     nodes: list[Node]
@@ -94,7 +94,7 @@ class Schedule:
     registers: set[Node]
     results: list[Result]
     rows: RowPlan | None
-    ahead: Ahead | None = None
+    pipelined: PipelinedProduct | None = None
 
 
 def make_schedule(

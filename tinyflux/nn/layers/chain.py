@@ -13,7 +13,7 @@ from ...arrays import is_array
 from ...checks import check_function, not_an_array, shown
 from ...types import Array
 from .dense import WrongInput
-from .show import Layer, written
+from .show import Layer, as_code
 
 Function = Callable[..., Any]
 
@@ -62,7 +62,7 @@ class Chain(Layer):
         except WrongInput as error:
             if before is None or error.layer is not layer:
                 raise
-            fix = f"The layer before it, {written(before)}, gives that; build one for the other: {error.built_for}."
+            fix = f"The layer before it, {as_code(before)}, gives that; build one for the other: {error.built_for}."
             raise ValueError(f"{error.found} {fix}") from None
 
     def __getitem__(self, index: Any) -> Any:
@@ -80,7 +80,7 @@ class Chain(Layer):
 
 def _joined(layer: Any, *arrays: Array) -> str:
     """A note for an error in a connection: its arguments."""
-    name, given = written(layer.connection), ", ".join(map(shown, arrays))
+    name, given = as_code(layer.connection), ", ".join(map(shown, arrays))
     return f"{type(layer).__name__}: its connection, {name}, was called with {given}."
 
 

@@ -15,7 +15,7 @@ from ...checks import check_flag, check_function, check_generator, check_integer
 from ...types import Array
 from ..activations import identity
 from ..initialisers import glorot_uniform, zeros
-from .show import Layer, attributes, written
+from .show import Layer, as_code, attributes
 
 
 def _affine(x: Array, weight: Array, bias: Array | None) -> Array:
@@ -86,14 +86,14 @@ class Dense(Layer):
     def __call__(self, x: Array) -> Array:
         weight = self.weight
         if not is_array(x):
-            raise not_an_array(written(self), x)
+            raise not_an_array(as_code(self), x)
         if x.shape[-1:] != weight.shape[1:]:
             raise WrongInput(self, x.shape)
         try:
             y = affine(x, weight, self.bias)
         except (TypeError, ValueError) as error:
             if x.dtype.kind in "OSUV":
-                raise TypeError(f"{written(self)}: expected an array of numbers, got one of {x.dtype}.") from error
+                raise TypeError(f"{as_code(self)}: expected an array of numbers, got one of {x.dtype}.") from error
             raise
         return self.activation(y)
 
@@ -104,7 +104,7 @@ class Dense(Layer):
         nout, nin = self.weight.shape
         parts = [str(nin), str(nout)]
         if self.activation is not identity:
-            parts.append(written(self.activation))
+            parts.append(as_code(self.activation))
         return parts if self.bias is not None else [*parts, "bias=False"]
 
 
@@ -119,7 +119,7 @@ class WrongInput(ValueError):
     def __init__(self, layer: Dense, shape: tuple[int, ...]) -> None:
         nout, nin = layer.weight.shape
         self.layer = layer
-        self.found = f"{written(layer)}: expected an input of shape (..., {nin}), got shape {shape}."
+        self.found = f"{as_code(layer)}: expected an input of shape (..., {nin}), got shape {shape}."
         self.built_for = f"Dense({shape[-1] if shape else 1}, {nout})"
         super().__init__(f"{self.found} {self._fix(shape, nin)}")
 

@@ -34,7 +34,7 @@ class Layer:
 
 def attributes(layer: Layer) -> list[str]:
     """The attributes of a layer that no constructor could have made, such as a gradient with None in it."""
-    return [f"{name}={f'{x.dtype}{list(x.shape)}' if is_array(x) else written(x)}" for name, x in vars(layer).items()]
+    return [f"{name}={f'{x.dtype}{list(x.shape)}' if is_array(x) else as_code(x)}" for name, x in vars(layer).items()]
 
 
 def _count(x: Any) -> str:
@@ -54,7 +54,7 @@ def _rows(x: Any, indent: str, comma: str, noted: Callable[[Any], str]) -> Itera
     note = noted(x)
     parts = x._parts() if isinstance(x, Layer) else []
     if all(isinstance(part, str) for part in parts):
-        yield f"{indent}{written(x)}{comma}", note
+        yield f"{indent}{as_code(x)}{comma}", note
         return
     yield f"{indent}{type(x).__name__}(", ""
     for part in parts:
@@ -62,15 +62,15 @@ def _rows(x: Any, indent: str, comma: str, noted: Callable[[Any], str]) -> Itera
     yield f"{indent}){comma}", note and f"{note} in all"
 
 
-def written(x: Any) -> str:
+def as_code(x: Any) -> str:
     """A function or a layer in one line, as code writes it."""
     if isinstance(x, str):
         return x
     if isinstance(x, Layer):
-        return f"{type(x).__name__}({', '.join(written(part) for part in x._parts())})"
+        return f"{type(x).__name__}({', '.join(as_code(part) for part in x._parts())})"
     if isinstance(x, functools.partial):
         options = [*map(repr, x.args), *(f"{name}={value!r}" for name, value in x.keywords.items())]
-        return f"partial({', '.join([written(x.func), *options])})"
+        return f"partial({', '.join([as_code(x.func), *options])})"
     if isinstance(x, np.ufunc) and x.__name__ == "expit":
         return "sigmoid"
     name = getattr(x, "__name__", None)

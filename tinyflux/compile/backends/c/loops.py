@@ -13,21 +13,20 @@ from ...ir import functions
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.program import Node
-from ...schedule import pipelining as ahead
 from ...schedule.fuse import ROWS, Kernel
-from . import products, sequences
+from . import pipelined, products, sequences
 
 SIMD = "#pragma omp simd"
 EXACT = 1024  # float32 sums of more numbers than this are added up in double
 
 
-def written(context: SourceContext, kernel: Kernel) -> list[str]:
+def emit_kernel(context: SourceContext, kernel: Kernel) -> list[str]:
     """The lines of a kernel, without indentation."""
-    found = context.schedule.ahead
-    if found is not None and kernel is found.product:
-        return ahead.taken(context, found)
-    if found is not None and kernel is found.update:
-        return ahead.updated(context, found)
+    moved = context.schedule.pipelined
+    if moved is not None and kernel is moved.product:
+        return pipelined.emit_copy(context, moved)
+    if moved is not None and kernel is moved.update:
+        return pipelined.emit_update(context, moved)
     return _KINDS[kernel.kind](context, kernel)
 
 
@@ -152,10 +151,10 @@ FAILURES = {
 _KINDS = {
     "map": _map,
     "reduce": _reduce,
-    "product": products.written,
+    "product": products.emit_product,
     "scan": _scan,
     "scatter": _scatter,
     "call": _call,
-    "loop": sequences.written,
+    "loop": sequences.emit_loop,
     "part": lambda context, kernel: [],  # its loop has written it
 }

@@ -16,7 +16,7 @@ from ...schedule.fuse import Kernel
 MULTIPLICATIONS, SHORTEST = 3e8, 512
 
 
-def written(context: SourceContext, kernel: Kernel) -> list[str]:
+def emit_product(context: SourceContext, kernel: Kernel) -> list[str]:
     """The lines of a product: a call of a function of its own, for each of a stack of matrices."""
     (node,) = kernel.nodes
     p = kernel.product

@@ -7,7 +7,7 @@ from ...ir.loop import Steps
 from ...schedule.fuse import Kernel, Result, make_schedule
 
 
-def written(context: SourceContext, kernel: Kernel) -> list[str]:
+def emit_loop(context: SourceContext, kernel: Kernel) -> list[str]:
     """A loop over a sequence: its body is a function, called with pointers that move on from step to step."""
     (node,) = kernel.nodes
     steps: Steps = node.params

@@ -11,9 +11,8 @@ from ...codegen.expressions import SourceContext
 from ...codegen.loops import indented
 from ...ir.functions import c_type
 from ...ir.program import Node, format_node, format_program
-from ...schedule import pipelining as ahead
 from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
-from . import loops
+from . import loops, pipelined
 
 
 @cache
@@ -22,7 +21,7 @@ def header() -> str:
     folder = Path(__file__).parent
     texts = {
         name: (folder / name).read_text(encoding="utf-8")
-        for name in ("elementary.h", "numbers.h", "scalar.h", "linalg.h", "matmul.h")
+        for name in ("elementary.h", "scalar_math.h", "special.h", "linalg.h", "matmul.h")
     }
     texts["matmul.h"] = texts["matmul.h"].replace('#include "matmul.h"', texts["matmul.h"])  # once for each dtype
     return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts.values())
@@ -106,7 +105,7 @@ class Source:
         lines: list[str] = []
         for kernel in kernels:
             lines += [f"/* {format_node(node, self._names)} */" for node in kernel.nodes]
-            lines += ["{", *["    " + line for line in indented(loops.written(self.context, kernel))], "}"]
+            lines += ["{", *["    " + line for line in indented(loops.emit_kernel(self.context, kernel))], "}"]
         return self._lines(name, lines, more, attribute)
 
     def _inner(self, schedule: Schedule, trusted: set[Node]) -> tuple[str, int]:
@@ -135,8 +134,8 @@ class Source:
         call = f"blocks(p, arena, 0, {rows.count})" if rows else "0"
         numbers = {"given": context.next, "order": order.params, "stretch": order.size * 8}
         begin = look = ""
-        if self.schedule.ahead is not None:
-            text += "\n" + self._lines("begin", indented(ahead.begun(context, self.schedule.ahead)))
+        if self.schedule.pipelined is not None:
+            text += "\n" + self._lines("begin", indented(pipelined.emit_prologue(context, self.schedule.pipelined)))
             begin, look = (template.format(**numbers) for template in (_BEGIN, _LOOK))
         return text + _RUN.format(rows=call, begin=begin, look=look, pointers=context.next + bool(begin), **numbers)
 

@@ -1,4 +1,4 @@
-// What the kernels of a program call beside CUDA's own functions; numbers.h follows.
+// What the kernels of a program call beside CUDA's own functions; scalar_math.h follows.
 
 #ifdef __CUDACC_RTC__  // it has no headers of C's
 #define int8_t signed char

@@ -33,7 +33,7 @@ ITEMS_PER_THREAD = 32  # numbers that a thread adds up, before more blocks are t
 MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
 TREE = ("sum", "product", "maximum", "minimum")  # reductions that can be done in any order
 ROW = "i0"  # the index of a row, where one thread calculates rows by several loops
-MISSING = ("psi", "zeta")  # functions that numbers.h has not
+MISSING = ("psi", "zeta")  # not in scalar_math.h
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,7 +315,7 @@ def _header() -> str:
     here = Path(__file__).parent
     texts = [
         (here / "device.cuh").read_text(encoding="utf-8"),
-        (here.parent / "c" / "numbers.h").read_text(encoding="utf-8"),
+        (here.parent / "c" / "scalar_math.h").read_text(encoding="utf-8"),
     ]
     return "\n".join(texts)
 

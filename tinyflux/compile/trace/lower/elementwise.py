@@ -12,7 +12,7 @@ from ....autodiff import operators
 from ....autodiff.table import compositions
 from ....errors import NotCompilable
 from ...ir import program
-from ...ir.functions import known
+from ...ir.functions import supports
 from ...ir.program import Node
 from ..symbolic import lower, name_of, node_of, supported, wrapped
 
@@ -33,7 +33,7 @@ def ufunc(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Node:
     *inputs, output = loop(function, nodes)
     weak = all(x.weak for x in nodes) and output.kind != "b"
     name = function.__name__.lstrip("_")
-    if not known(name, inputs[0]):
+    if not supports(name, inputs[0]):
         raise NotCompilable(f"{name_of(function)} of {inputs[0]} can't be compiled: there is no way to write it in C.")
     nodes = [cast(x, d, x.weak) for x, d in zip(nodes, inputs)]
     if name == "power":
