@@ -166,10 +166,10 @@ class Counted(flux.optimise.rule.Rule):
 
 
 def test_a_new_rule_is_checked_by_what_its_state_begins_with():
-    Counted().check_numbers((3, -1.5))
+    Counted().check_state((), (3, -1.5))
     for numbers in [(-1, 1.0), (1.5, 1.0), (3, float("nan")), (3, "a"), (True, 1.0), (3, 1)]:
         with pytest.raises(ValueError, match=r"expected a (count of steps|finite number) in the state"):
-            Counted().check_numbers(numbers)
+            Counted().check_state((), numbers)
 
 
 # Settings

@@ -19,7 +19,7 @@ from .files import open_file, replacing
 from .optimise import OptimiserChain, schedules
 from .optimise.modifiers import size_of_state
 from .optimise.plan import Leaf
-from .optimise.rule import check_arrays, check_numbers, fields, is_rule, kind_of
+from .optimise.rule import check_state, fields, is_rule, kind_of
 from .optimise.state import OptimiserState, holds_state
 from .types import Tree
 
@@ -112,9 +112,9 @@ def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
         rules = _rules(archive, about, opt) if opt is not None else []
         arrays = archive.read(targets)
         states = [list(archive.read(_named_state(i, leaf)).values()) for i, (leaf, _, _) in enumerate(rules)]
-        for (leaf, rule, _), state in zip(rules, states):
+        for (leaf, rule, description), state in zip(rules, states):
             try:
-                check_arrays(rule, tuple(state))
+                check_state(rule, tuple(state), tuple(description["numbers"]))
             except ValueError as error:
                 raise archive.impossible(leaf, error) from error
     for name, target in targets.items():
@@ -259,7 +259,7 @@ def _checked_rule(leaf: Leaf, description: dict[str, Any]) -> Any:
         raise ValueError(f"{rule!r} has a state of another size than {leaf.rule!r}")
     if not isinstance(description["numbers"], list) or len(description["numbers"]) != len(leaf.numbers):
         raise ValueError(f"its state has {len(leaf.numbers)} numbers, not {description['numbers']!r}")
-    check_numbers(rule, tuple(description["numbers"]))
+    check_state(rule, (), tuple(description["numbers"]))
     return rule
 
 

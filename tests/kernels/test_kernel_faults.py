@@ -53,8 +53,8 @@ FAULTS = [
     (flux.ASGD(t0=4), "asgd.cu", "n[0] - r[3] > 1 ?", "n[0] - r[3] > 3 ?"),
     (flux.ASGD(lambda_=0.1), "asgd.cu", "n[0] += 1;", ""),
     # the chain: whose arrays, hyperparameters and numbers are whose
-    (CHAINS[0], "clip_grad.cu", "minimum(maximum(g, -delta), delta)", "minimum(g, delta)"),
-    (CHAINS[0], "weight_decay.cu", "g + lambda * x", "g - lambda * x"),
+    (CHAINS[0], "clipgrad.cu", "minimum(maximum(g, -delta), delta)", "minimum(g, delta)"),
+    (CHAINS[0], "weightdecay.cu", "g + lambda * x", "g - lambda * x"),
     (CHAINS[1], "rule.cuh", "? T(-1) : a", "? T(-1) : T(1)"),
     (CHAINS[2], "rule.cuh", "s + First::ARRAYS", "s"),
     (

@@ -22,10 +22,6 @@ class Averaging(Rule):
     beta: tuple[float, float]
     epsilon: float
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, "beta", count=2)
-
     def init(self, x: Array) -> State:
         return np.zeros_like(x), np.zeros_like(x), 1.0, 1.0
 
@@ -87,14 +83,9 @@ class AdamW(Averaging):
 
         Δ = η·(m̂/(√v̂ + ε) + λx)
 
-    Arguments:
-        eta: the learning rate η.
-        beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
+    Arguments and errors: as for `Adam`, and
         lambda_: the decay λ of the parameters.
-        epsilon: ε, added after the bias correction.
         couple: whether the decay is multiplied by η, too; False: Δ = η·m̂/(√v̂ + ε) + λx.
-
-    Errors: ValueError for rates outside [0, 1).
 
     Loshchilov & Hutter, "Decoupled weight decay regularization", 2019.
 
@@ -118,18 +109,12 @@ class AdamW(Averaging):
         return (m, v, power1, power2), self._step(m, v, power1, power2) + decay * x
 
 
-@dataclass(frozen=True)
-class AdaMax(Averaging):
+class AdaMax(Adam):
     """Adam with the largest gradient of late in the place of the root of the mean square.
 
         m ← β₁m + (1−β₁)g,  u ← max(β₂u, |g|),  Δ = η/(1−β₁ᵗ)·m/(u + ε)
 
-    Arguments:
-        eta: the learning rate η.
-        beta: the decay rates (β₁, β₂) of m and u, each in [0, 1).
-        epsilon: ε, added to u.
-
-    Errors: ValueError for rates outside [0, 1).
+    Arguments and errors: as for `Adam`, with β₂ the decay rate of u, to which ε is added.
 
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015, section 7.1.
 
@@ -138,10 +123,6 @@ class AdaMax(Averaging):
     >>> rule.apply(rule.init(x), x, np.array([4.0]))[1].round(6)
     array([0.1])
     """
-
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
 
     def init(self, x: Array) -> State:
         return np.zeros_like(x), np.zeros_like(x), 1.0
@@ -156,19 +137,14 @@ class AdaMax(Averaging):
 
 
 @dataclass(frozen=True)
-class NAdam(Averaging):
+class NAdam(Adam):
     """Adam with Nesterov's look ahead: the step uses the average as it will be after another such gradient.
 
         Δ = η·[β₁m/(1−β₁ᵗ⁺¹) + (1−β₁)g/(1−β₁ᵗ)] / (√(β₂v/(1−β₂ᵗ)) + ε)
 
-    Arguments:
-        eta: the learning rate η.
-        beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
-        epsilon: ε, added after the bias correction.
+    Arguments and errors: as for `Adam`, and
         psi: None, as above; a number ψ for PyTorch's form (4e-3 there), in which β₁ is μₜ = β₁(1 − 0.96^(tψ)/2) and
             Δ = η·[μₜ₊₁m/(1−μ₁…μₜ₊₁) + (1−μₜ)g/(1−μ₁…μₜ)] / (√v̂ + ε); m is averaged with β₁.
-
-    Errors: ValueError for rates outside [0, 1).
 
     Dozat, "Incorporating Nesterov momentum into Adam", 2016.
 
@@ -178,9 +154,6 @@ class NAdam(Averaging):
     array([0.188562])
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
     psi: float | None = None
 
     def init(self, x: Array) -> State:
@@ -203,19 +176,13 @@ class NAdam(Averaging):
         return (m, v, power1, power2, t), self.eta * ahead / (np.sqrt(v * (1 / (1 - power2))) + self.epsilon)
 
 
-@dataclass(frozen=True)
-class RAdam(Averaging):
+class RAdam(Adam):
     """Adam that waits with the division until the mean square has seen enough gradients to be trusted.
 
         Δ = r·η·m̂/(√v̂ + ε) if ρ > 4, else η·m̂,  with  r = √[(ρ−4)(ρ−2)ρ∞/((ρ∞−4)(ρ∞−2)ρ)],
         ρ∞ = 2/(1−β₂) − 1,  ρ = ρ∞ − 2tβ₂ᵗ/(1−β₂ᵗ)
 
-    Arguments:
-        eta: the learning rate η.
-        beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
-        epsilon: ε, added after the bias correction.
-
-    Errors: ValueError for rates outside [0, 1).
+    Arguments and errors: as for `Adam`.
 
     Liu et al., "On the variance of the adaptive learning rate and beyond", 2020.
 
@@ -224,10 +191,6 @@ class RAdam(Averaging):
     >>> rule.apply(rule.init(x), x, np.array([4.0]))[1].round(6)
     array([0.4])
     """
-
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
 
     def init(self, x: Array) -> State:
         return (*super().init(x), 0)
@@ -248,17 +211,12 @@ class RAdam(Averaging):
 
 
 @dataclass(frozen=True)
-class OAdam(Averaging):
+class OAdam(Adam):
     """Optimistic Adam, for games: it steps twice, and takes the step before back.
 
         τ = Adam's Δ,  Δ = 2τ − τ of the step before
 
-    Arguments:
-        eta: the learning rate η.
-        beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
-        epsilon: ε, added after the bias correction.
-
-    Errors: ValueError for rates outside [0, 1).
+    Arguments and errors: as for `Adam`.
 
     Daskalakis, Ilyas, Syrgkanis & Zeng, "Training GANs with optimism", 2018.
 
@@ -268,9 +226,7 @@ class OAdam(Averaging):
     array([0.2])
     """
 
-    eta: float = 0.001
     beta: tuple[float, float] = (0.5, 0.9)
-    epsilon: float = 1e-8
 
     def init(self, x: Array) -> State:
         return np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), 1.0, 1.0
@@ -284,17 +240,12 @@ class OAdam(Averaging):
 
 
 @dataclass(frozen=True)
-class AdaBelief(Averaging):
+class AdaBelief(Adam):
     """Adam that divides by how far the gradient is from what it was believed to be.
 
         s ← β₂s + (1−β₂)(g − m)² + ε,  Δ = η·m̂/(√(s/(1−β₂ᵗ)) + ε)
 
-    Arguments:
-        eta: the learning rate η.
-        beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
-        epsilon: ε, added to s in every step, and to the root.
-
-    Errors: ValueError for rates outside [0, 1).
+    Arguments and errors: as for `Adam`; ε is added to s in every step, and to the root.
 
     Zhuang et al., "AdaBelief optimizer: adapting stepsizes by the belief in observed gradients", 2020.
 
@@ -304,8 +255,6 @@ class AdaBelief(Averaging):
     array([0.2])
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-16
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
@@ -324,13 +273,8 @@ class QHAdam(Averaging):
 
         Δ = η·[(1−ν₁)g + ν₁m̂] / (√((1−ν₂)g² + ν₂v̂) + ε)
 
-    Arguments:
-        eta: the learning rate η.
-        nu: the weights (ν₁, ν₂) of the two averages; (1, 1) is Adam.
-        beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
-        epsilon: ε, added after the bias correction.
-
-    Errors: ValueError for rates outside [0, 1), or weights that are not two numbers.
+    Arguments and errors: as for `Adam`, and
+        nu: the weights (ν₁, ν₂) of the two averages; (1, 1) is Adam. Anything but two numbers is a ValueError.
 
     Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", 2019.
 
@@ -347,7 +291,7 @@ class QHAdam(Averaging):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_rates(self, "nu", count=2, below=math.inf)
+        check_rates(self, "nu", below=math.inf)
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, *powers = state

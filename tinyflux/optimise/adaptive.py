@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..types import Array
-from .rule import Rule, State, check_rates
+from .rule import Rule, State
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,6 @@ class RMSProp(Rule):
     epsilon: float = 1e-8
     centred: bool = False
     squares = (0,)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, "rho")
 
     def init(self, x: Array) -> State:
         return (np.zeros_like(x), np.zeros_like(x)) if self.centred else (np.zeros_like(x),)
@@ -110,10 +106,6 @@ class AdaDelta(Rule):
     rho: float = 0.9
     epsilon: float = 1e-8
     squares = (0, 1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, "rho")
 
     def init(self, x: Array) -> State:
         return np.zeros_like(x), np.zeros_like(x)

@@ -7,24 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..types import Array
-from .adam import Averaging
-from .rule import State, check_form
+from .adam import Adam
+from .rule import State
 
 
 @dataclass(frozen=True)
-class AMSGrad(Averaging):
+class AMSGrad(Adam):
     """Adam whose mean square never falls, so that no step grows again.
 
         w ← max(w, v),  Δ = η·m/(√w + ε),  without bias correction; m, v and w start at ε
 
-    Arguments:
-        eta: the learning rate η.
-        beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
+    Arguments and errors: as for `Adam`, and
         epsilon: ε, added to the root; and what the state starts at in the form "flux".
         form: "flux", as above; "torch": w ← max(w, v), Δ = η·m̂/(√ŵ + ε); "optax": w ← max(w, v̂), Δ = η·m̂/(√w + ε); both
-            start at 0.
-
-    Errors: ValueError for rates outside [0, 1), or another form.
+            start at 0. Another form is a ValueError.
 
     Reddi, Kale & Kumar, "On the convergence of Adam and beyond", 2018.
 
@@ -34,15 +30,9 @@ class AMSGrad(Averaging):
     array([0.1])
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
     form: str = "flux"
+    forms = ("flux", "torch", "optax")
     squares = (1, 2)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_form(self, "flux", "torch", "optax")
 
     def init(self, x: Array) -> State:
         start = self.epsilon if self.form == "flux" else 0
@@ -64,19 +54,16 @@ class AMSGrad(Averaging):
 
 
 @dataclass(frozen=True)
-class Padam(Averaging):
+class Padam(Adam):
     """AMSGrad with a power p of the mean square: between descent with momentum (0) and AMSGrad (1/2).
 
         w ← max(w, v),  Δ = η·m/wᵖ      (0/0 counts as 0)
 
-    Arguments:
-        eta: the learning rate η.
-        beta: the decay rates (β₁, β₂) of the two averages, each in [0, 1).
+    Arguments and errors: as for `Adam`, and
         epsilon: ε, of the form "code" alone.
         p: the power, in (0, 1/2].
         form: "paper", as above; "code", as the authors' program has it: Δ = η·√(1−β₂ᵗ)/(1−β₁ᵗ)·m/(√w + ε)²ᵖ.
-
-    Errors: ValueError for rates outside [0, 1), or another form.
+            Another form is a ValueError.
 
     Chen et al., "Closing the generalization gap of adaptive gradient methods in training deep neural networks", 2020.
 
@@ -87,15 +74,10 @@ class Padam(Averaging):
     """
 
     eta: float = 0.1
-    beta: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
     p: float = 1 / 8
     form: str = "paper"
+    forms = ("paper", "code")
     squares = (1, 2)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_form(self, "paper", "code")
 
     def init(self, x: Array) -> State:
         arrays = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)

@@ -28,13 +28,23 @@ def program_key(rule: Any) -> Any:
 _rules_seen: dict[int, tuple[Any, Any]] = {}
 
 
-def functions(x: Any) -> Iterator[Any]:
+def functions(rule: Any) -> Iterator[Any]:
     """The functions in a rule: schedules that are no records."""
-    if isinstance(x, (tuple, list)) or _fields(x):
-        for item in x if isinstance(x, (tuple, list)) else _fields(x).values():
-            yield from functions(item)
-    elif callable(x):
+    return filter(callable, _leaves(rule))
+
+
+def floats(rule: Any) -> Iterator[float]:
+    """The floating-point numbers of a rule, in order."""
+    return (x for x in _leaves(rule) if type(x) is float)
+
+
+def _leaves(x: Any) -> Iterator[Any]:
+    """What is no record, tuple or list in a rule."""
+    inside = x if isinstance(x, (tuple, list)) else _fields(x).values()
+    if not inside and not isinstance(x, (tuple, list)):
         yield x
+    for item in inside:
+        yield from _leaves(item)
 
 
 def _fields(x: Any) -> dict[str, Any]:
@@ -42,18 +52,6 @@ def _fields(x: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
         return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
     return {} if callable(x) or isinstance(x, (types.ModuleType, np.random.Generator)) else getattr(x, "__dict__", {})
-
-
-def floats(x: Any) -> Iterator[float]:
-    """The floating-point numbers of a rule, in order."""
-    if type(x) is float:
-        yield x
-    elif isinstance(x, (tuple, list)):
-        for item in x:
-            yield from floats(item)
-    else:
-        for value in _fields(x).values():
-            yield from floats(value)
 
 
 def constants(x: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..types import Array
-from .rule import Rule, State, applied, check_arrays, check_numbers, check_rule, initial, inner_rules, kind_of, number
+from .rule import Rule, State, applied, check_rule, check_state, initial, inner_rules, kind_of, number
 from .scheduled import Scheduled, at
 
 
@@ -69,17 +69,10 @@ class OptimiserChain(Rule):
             after[1].extend(own[count:])
         return (*after[0], *after[1]), g
 
-    def check_arrays(self, given: State) -> None:
-        start = 0
-        for rule, (count, _) in zip(self.rules, self._counts):
-            check_arrays(rule, given[start : start + count])
-            start += count
-
-    def check_numbers(self, given: State) -> None:
-        start = 0
-        for rule, (_, count) in zip(self.rules, self._counts):
-            check_numbers(rule, given[start : start + count])
-            start += count
+    def check_state(self, arrays: State, numbers: State) -> None:
+        for rule, (count, more) in zip(self.rules, self._counts):
+            check_state(rule, arrays[:count], numbers[:more])
+            arrays, numbers = arrays[count:], numbers[more:]
 
 
 def size_of_state(rule: Any) -> tuple[int, int]:
@@ -103,9 +96,6 @@ class WeightDecay(Rule):
 
     lambda_: float = 5e-4
 
-    def init(self, x: Array) -> State:
-        return ()
-
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), g + self.lambda_ * x
 
@@ -124,9 +114,6 @@ class SignDecay(Rule):
 
     lambda_: float = 1e-3
 
-    def init(self, x: Array) -> State:
-        return ()
-
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), g + self.lambda_ * np.sign(x)
 
@@ -144,9 +131,6 @@ class ClipGrad(Rule):
     """
 
     delta: float = 10.0
-
-    def init(self, x: Array) -> State:
-        return ()
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), np.clip(g, -self.delta, self.delta)
@@ -191,9 +175,6 @@ class ClipNorm(Rule):
     @property
     def whole(self) -> str:  # type: ignore[override]
         return self.over
-
-    def init(self, x: Array) -> State:
-        return ()
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         norm = number(np.sqrt(np.sum(g.astype(np.float64) ** 2)))
@@ -249,9 +230,6 @@ class Maximize(Rule):
     >>> flux.Maximize().apply((), np.zeros(1), np.array([4.0]))
     ((), array([-4.]))
     """
-
-    def init(self, x: Array) -> State:
-        return ()
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), -g

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..types import Array
-from .rule import Rule, State, check_form, check_rates, is_rate, number
+from .rule import Rule, State, is_rate, number
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,6 @@ class Descent(Rule):
     """
 
     eta: float = 0.1
-
-    def init(self, x: Array) -> State:
-        return ()
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), self.eta * g
@@ -57,11 +54,7 @@ class Momentum(Rule):
     eta: float = 0.01
     rho: float = 0.9
     form: str = "flux"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, "rho")
-        check_form(self, "flux", "torch")
+    forms = ("flux", "torch")
 
     def init(self, x: Array) -> State:
         return (np.zeros_like(x),)
@@ -99,10 +92,6 @@ class Nesterov(Rule):
     eta: float = 0.001
     rho: float = 0.9
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, "rho")
-
     def init(self, x: Array) -> State:
         return (np.zeros_like(x),)
 
@@ -138,10 +127,6 @@ class QHM(Rule):
     nu: float = 0.7
     beta: float = 0.999
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, "beta")
-
     def init(self, x: Array) -> State:
         return (np.zeros_like(x),)
 
@@ -175,10 +160,6 @@ class AggMo(Rule):
     eta: float = 0.1
     beta: tuple[float, ...] = (0.0, 0.9, 0.99)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, "beta", count=max(1, len(self.beta) if isinstance(self.beta, (tuple, list)) else 0))
-
     def init(self, x: Array) -> State:
         return tuple([np.zeros_like(x) for _ in self.beta])
 
@@ -210,10 +191,6 @@ class Lion(Rule):
 
     eta: float = 0.001
     beta: tuple[float, float] = (0.9, 0.99)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, "beta", count=2)
 
     def init(self, x: Array) -> State:
         return (np.zeros_like(x),)

@@ -14,8 +14,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import numbers
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -97,7 +97,8 @@ class Rule:
 
     whole: str | None = None
     squares: ClassVar[tuple[int, ...]] = ()  # which of the arrays in its state are never below 0
-    init: Any
+    form: str
+    forms: ClassVar[tuple[str, ...]] = ()  # what its hyperparameter `form` can be, if it has one
 
     def __new__(cls, *args: Any, **hyperparameters: Any) -> Any:
         known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
@@ -109,25 +110,32 @@ class Rule:
 
     def __post_init__(self) -> None:
         check_fields(self, KINDS)
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if field.name in _RATES:
+                check_rates(self, field.name)
+        if self.forms and self.form not in self.forms:
+            known = ", ".join(self.forms)
+            raise ValueError(f"{type(self).__name__}: expected form to be one of {known}; got {self.form!r}.")
 
-    def check_numbers(self, given: State) -> None:
-        """Refuse, by ValueError, numbers that can't have come into the state by steps: those of a file, say.
+    def init(self, x: Array) -> State:
+        """The state of a rule that keeps none."""
+        return ()
 
-        Where `init` starts with an integer, steps are counted; any other number is finite. A rule of which more is
-        true says so in `accepts`.
+    def check_state(self, arrays: State, numbers: State) -> None:
+        """Refuse, by ValueError, arrays and numbers that steps can't have left in the state: those of a file, say.
+
+        Averages are never NaN, and those of squares never below 0. Where `init` starts with an integer, steps are
+        counted; any other number is finite. A rule of which more is true says so in `accepts`.
         """
         start = [x for x in self.init(np.zeros(0)) if not isinstance(x, np.ndarray)]
-        for x, first in zip(given, start, strict=True):
+        for x, first in zip(numbers, start, strict=True):
             check_number(x, type(first) is int)
-        if not self.accepts(given):
-            raise ValueError(f"its state can't hold the numbers {', '.join(map(repr, given))}")
-
-    def check_arrays(self, given: State) -> None:
-        """Refuse, by ValueError, arrays that can't have come into the state by steps: NaN, and squares below 0."""
-        for i, x in enumerate(given):
-            if np.isnan(x).any():
+        if not self.accepts(numbers):
+            raise ValueError(f"its state can't hold the numbers {', '.join(map(repr, numbers))}")
+        for i, array in enumerate(arrays):
+            if np.isnan(array).any():
                 raise ValueError("expected numbers in the averages of the state, got NaN")
-            if i in self.squares and (x < 0).any():
+            if i in self.squares and (array < 0).any():
                 raise ValueError("expected averages of squares in the state, got numbers below 0")
 
     def accepts(self, given: State) -> bool:
@@ -142,18 +150,16 @@ def check_number(x: Any, count: bool = False) -> None:
         raise ValueError(f"expected {'a count of steps' if count else 'a finite number'} in the state, got {x!r}")
 
 
-def check_arrays(rule: Any, given: State) -> None:
-    """Refuse, by ValueError, arrays that can't have come into a rule's state; a user's rule may have any."""
-    if isinstance(rule, Rule):
-        rule.check_arrays(given)
+def check_state(rule: Any, arrays: State, numbers: State) -> None:
+    """Refuse, by ValueError, a state that can't have come about by steps; a user's rule may have any numbers.
 
-
-def check_numbers(rule: Any, given: State) -> None:
-    """Refuse, by ValueError, numbers that can't have come into a rule's state; a user's rule may have any."""
+    Arguments:
+        arrays: the state's arrays, or none, to look at the numbers alone.
+    """
     if isinstance(rule, Rule):
-        rule.check_numbers(given)
-    elif not all(isinstance(x, numbers.Real) and x == x for x in given):
-        raise ValueError(f"expected numbers in the state, got {given!r}")
+        rule.check_state(arrays, numbers)
+    elif not all(isinstance(x, Real) and x == x for x in numbers):
+        raise ValueError(f"expected numbers in the state, got {numbers!r}")
 
 
 def is_rate(x: Any) -> bool:
@@ -241,26 +247,25 @@ def _shown(x: Any) -> str:
     return f"({inside})" if isinstance(x, tuple) else f"[{inside}]" if isinstance(x, list) else f"a {type(x).__name__}"
 
 
-def check_rates(rule: Any, name: str, count: int | None = None, below: float = 1) -> None:
-    """Refuse decay rates outside [0, 1): one number where `count` is None, else so many; of schedules the first value.
+_RATES = ("rho", "beta")  # what decay rates are called
+_PAIR = "tuple[float, float]"
+
+
+def check_rates(rule: Any, name: str, below: float = 1) -> None:
+    """Refuse decay rates outside [0, 1), as many as the field declares; of schedules the first value is looked at.
 
     Arguments:
         below: what the numbers have to be less than.
     """
     given = getattr(rule, name)
-    rates = (given,) if count is None else given
-    fits = count is None or (isinstance(given, (tuple, list)) and len(given) == count)
+    kind = next(str(field.type) for field in dataclasses.fields(rule) if field.name == name)
+    rates = given if kind.startswith("tuple") else (given,)
+    fits = isinstance(rates, (tuple, list)) and len(rates) > 0 and (kind != _PAIR or len(rates) == 2)
     rates = [_first_value(rate)[0] if callable(rate) else rate for rate in rates] if fits else []
     if not fits or not all(is_number(rate) and 0 <= rate < below for rate in rates):
-        wanted = "a number" if count is None else "two numbers" if count == 2 else "numbers"
+        wanted = "two numbers" if kind == _PAIR else "numbers" if kind.startswith("tuple") else "a number"
         where = "in [0, 1)" if below == 1 else "of at least 0"
         raise ValueError(f"{type(rule).__name__}: expected {name} to be {wanted} {where}, got {shown(given)}.")
-
-
-def check_form(rule: Any, *known: str) -> None:
-    """Refuse a form of a rule that there is not."""
-    if rule.form not in known:
-        raise ValueError(f"{type(rule).__name__}: expected form to be one of {', '.join(known)}; got {rule.form!r}.")
 
 
 def number(x: Any) -> Any:

@@ -6,19 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..types import Array
-from .rule import (
-    Rule,
-    State,
-    applied,
-    check_arrays,
-    check_number,
-    check_numbers,
-    fields,
-    initial,
-    is_rule,
-    number,
-    with_fields,
-)
+from .rule import Rule, State, applied, check_number, check_state, fields, initial, is_rule, number, with_fields
 from .schedules import Schedule
 
 
@@ -43,13 +31,10 @@ class Scheduled(Rule):
     def init(self, x: Array) -> State:
         return (*initial(at(self.rule, 0), x), 0)  # the steps made
 
-    def check_arrays(self, given: State) -> None:
-        check_arrays(self.rule, given)
-
-    def check_numbers(self, given: State) -> None:
-        *own, t = given
+    def check_state(self, arrays: State, numbers: State) -> None:
+        *own, t = numbers
         check_number(t, count=True)
-        check_numbers(at(self.rule, t), tuple(own))
+        check_state(at(self.rule, t), arrays, tuple(own))
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         *own, t = state

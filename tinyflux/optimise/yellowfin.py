@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..types import Array
-from .rule import Rule, State, check_rates, is_rate, number
+from .rule import Rule, State, is_rate, number
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,6 @@ class YellowFin(Rule):
     window: int = 20
     whole = "model"
     squares = (2,)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, "beta")
 
     def init(self, x: Array) -> State:
         arrays = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)

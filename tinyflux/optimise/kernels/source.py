@@ -17,30 +17,10 @@ TYPES = {"float32": "float", "float64": "double"}  # by the name of NumPy's dtyp
 
 # The rules that have a kernel, and the file it is in; the struct there has the name of the rule.
 FILES: dict[type, str] = {
-    adam.Adam: "adam",
-    adam.AdaBelief: "adabelief",
-    adam.AdaMax: "adamax",
-    adam.AdamW: "adamw",
-    adam.NAdam: "nadam",
-    adam.OAdam: "oadam",
-    adam.QHAdam: "qhadam",
-    adam.RAdam: "radam",
-    adaptive.AdaDelta: "adadelta",
-    adaptive.AdaGrad: "adagrad",
-    adaptive.RMSProp: "rmsprop",
-    amsgrad.AMSGrad: "amsgrad",
-    amsgrad.Padam: "padam",
-    modifiers.ClipGrad: "clip_grad",
-    modifiers.Maximize: "maximize",
-    modifiers.SignDecay: "sign_decay",
-    modifiers.WeightDecay: "weight_decay",
-    momentum.AggMo: "aggmo",
-    momentum.ASGD: "asgd",
-    momentum.Descent: "descent",
-    momentum.Lion: "lion",
-    momentum.Momentum: "momentum",
-    momentum.Nesterov: "nesterov",
-    momentum.QHM: "qhm",
+    kind: name.lower()
+    for module in (adam, adaptive, amsgrad, modifiers, momentum)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and (FOLDER / f"{name.lower()}.cu").exists()
 }
 
 # What a rule has apart from hyperparameters is the parameter of its template: its form, an option, how many velocities.
