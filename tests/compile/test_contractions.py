@@ -106,7 +106,7 @@ def product(subscripts, *shapes):
         node = contract(terms.split(","), inputs, output)
         while node.op == "view":
             (node,) = node.args
-        return contraction.recognised(node, {node}, None)
+        return contraction.find_product(node, {node}, None)
 
 
 def test_axes_in_one_line_are_one():
@@ -127,7 +127,7 @@ def test_a_call_runs_along_long_axes():
         windows = program.view(x, ((0, ((0, 1),)), (0, ((1, 1),)), (0, ((2, 1), (4, 1))), (0, ((3, 1), (5, 1)))),
                                (16, 8, 28, 28, 3, 3))  # fmt: skip
         node = contract(["ncyxij", "ocij"], [windows, w], "noyx")
-        found = contraction.recognised(node, {node}, None)
+        found = contraction.find_product(node, {node}, None)
     assert found.form == "axpy"
     assert found.size == (16, 28, 8)
     assert len(found.outer) == 2

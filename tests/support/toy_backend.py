@@ -4,8 +4,8 @@ It says what it can't do, and has a writer for each kind of kernel. The expressi
 `codegen`, for languages like C.
 """
 
-from tinyflux.compile.codegen.expressions import ExpressionEmitter, SourceContext, indices, text
-from tinyflux.compile.codegen.loops import indented, nested
+from tinyflux.compile.codegen.expressions import ExpressionEmitter, SourceContext, c_index, loop_indices
+from tinyflux.compile.codegen.loops import indent, nest
 from tinyflux.compile.ir import ops
 from tinyflux.compile.ir.program import Recording
 from tinyflux.compile.schedule.fuse import Result, make_schedule
@@ -29,7 +29,7 @@ def printed(schedule, trusted):
         if what:
             raise NotCompilable(f"{what} can't be printed.")
     context = SourceContext(schedule, trusted, None)
-    return "\n\n".join("\n".join(indented(WRITERS[kernel.kind](context, kernel))) for kernel in schedule.kernels)
+    return "\n\n".join("\n".join(indent(WRITERS[kernel.kind](context, kernel))) for kernel in schedule.kernels)
 
 
 def printed_function(f, *arrays):
@@ -42,14 +42,14 @@ def printed_function(f, *arrays):
 def _map(context, kernel):
     """A calculation for each element; several results may share a loop."""
     emitter = ExpressionEmitter(context, kernel)
-    stores = emitter.stores(indices(kernel.shape))
+    stores = emitter.stores(loop_indices(kernel.shape))
     return [*emitter.outside, *_loops(kernel.shape, [*emitter.lines, *stores])]
 
 
 def _elements(context, kernel):
     """What goes through the elements of its argument: a reduction, a running sum, additions at indices."""
     (node,) = kernel.nodes
-    at = indices(node.domain)
+    at = loop_indices(node.domain)
     first = node.params[1] if isinstance(node, ops.Scatter) else 0  # where the axes of arrays of indices stand
     emitter = ExpressionEmitter(context, kernel)
     values = [emitter.value(x, at if x.shape == node.domain else at[first : first + x.ndim]) for x in node.args]
@@ -70,7 +70,7 @@ def _whole(context, kernel):
 
 
 def _loops(shape, lines):
-    return nested([(text(index), str(n)) for index, n in zip(indices(shape), shape)], lines)
+    return nest([(c_index(index), str(n)) for index, n in zip(loop_indices(shape), shape)], lines)
 
 
 WRITERS = {

@@ -19,7 +19,7 @@ from .backends.c.library import Library, address, contiguous, pointers
 from .backends.c.source import Source
 from .guards.contents import Contents
 from .guards.guards import Snapshot
-from .ir.program import Node, format_program, needed, recording
+from .ir.program import Node, format_program, reachable, recording
 from .schedule.fuse import Result, make_schedule
 from .trace.programs import Inspectable, Program, Programs
 from .trace.record import Trace
@@ -135,12 +135,12 @@ class _Function(Program):
     def __init__(
         self, f: Any, args: Arguments, leaves: list[Any], look: Callable[[], Snapshot], before: _Function | None
     ) -> None:
-        trace = Trace(lambda: _traced(f, args, leaves), look)
+        trace = Trace(lambda: _trace(f, args, leaves), look)
         super().__init__(trace.surroundings, trace.contents)
-        self.result, ends = trace.found, trace.ends
+        self.result, ends = trace.value, trace.ends
         self._captured = trace.captured
         self._outputs = [(n.shape, n.dtype, n.weak) for n in ends]
-        self.program = "\n".join(format_program(needed(ends), ends))
+        self.program = "\n".join(format_program(reachable(ends), ends))
         if before is not None and before.program == self.program:
             self._library: Library = before._library
         else:
@@ -158,15 +158,13 @@ class _Function(Program):
         if code:
             kind, message = self.source.checks[code - 1]
             raise kind(message)
-        return with_results(
-            self.result, iter([_given_back(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)])
-        )
+        return with_results(self.result, iter([_unwrap(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)]))
 
 
-def _traced(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tuple[Any, list[Node]]:
+def _trace(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tuple[Any, list[Node]]:
     """What f returns for symbolic arrays, and the nodes in it."""
     try:
-        result = _called(f, args, [_input(x) for x in leaves])
+        result = _call_with(f, args, [_input(x) for x in leaves])
     except ValueError as error:
         if was_setting_an_element(error) and isinstance(error.__cause__, NotCompilable):
             raise error.__cause__ from error
@@ -177,7 +175,7 @@ def _traced(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tuple[
     return result, ends
 
 
-def _given_back(x: Any, weak: bool) -> Any:
+def _unwrap(x: Any, weak: bool) -> Any:
     """An array, or the number in one without axes, as NumPy has it."""
     return x.item() if weak else x[()]
 
@@ -188,11 +186,11 @@ def _input(x: Any) -> Symbolic:
     return symbolic_input(x)
 
 
-def _called(f: Callable[..., Any], args: Arguments, leaves: Sequence[Any]) -> Any:
+def _call_with(f: Callable[..., Any], args: Arguments, leaves: Sequence[Any]) -> Any:
     """What f returns for other arrays in the places of those of its arguments."""
     rest = iter(leaves)
-    given = [_replaced(x, rest) for x in args[0]]
-    named = {name: _replaced(x, rest) for name, x in args[1].items()}
+    given = [_substitute(x, rest) for x in args[0]]
+    named = {name: _substitute(x, rest) for name, x in args[1].items()}
     before = tree.leaves([given, named])
     result = f(*given, **named)
     if list(map(id, tree.leaves([given, named]))) != list(map(id, before)):
@@ -203,7 +201,7 @@ def _called(f: Callable[..., Any], args: Arguments, leaves: Sequence[Any]) -> An
     return result
 
 
-def _replaced(x: Any, leaves: Iterator[Symbolic]) -> Any:
+def _substitute(x: Any, leaves: Iterator[Symbolic]) -> Any:
     """An argument with symbolic arrays in the place of its arrays."""
     if isinstance(x, (float, np.generic)):
         return next(leaves)
@@ -244,15 +242,15 @@ class _Differentiable(Program):
         named = {name: tree.map(lambda _: _PLACE, x) for name, x in args[1].items()}
 
         def whole(*values: Any) -> Any:
-            return _called(f, (form, named), values)
+            return _call_with(f, (form, named), values)
 
         def output(k: int, *values: Any) -> Any:
-            return _calculated(whole(*values))[k]
+            return _array_results(whole(*values))[k]
 
         compiled = Compiled(whole)
         compiled(*[plain(x) for x in leaves])
         self._form = compiled._latest().result
-        count = len(_calculated(self._form))
+        count = len(_array_results(self._form))
         self._outputs = [_differentiable(functools.partial(output, k), len(leaves)) for k in range(count)]
 
     def __call__(self, leaves: list[Any]) -> Any:
@@ -262,7 +260,7 @@ class _Differentiable(Program):
 _PLACE = np.zeros(0)  # where an argument has an array
 
 
-def _calculated(result: Any) -> list[Any]:
+def _array_results(result: Any) -> list[Any]:
     """The arrays in what a function returned that were calculated from its arguments."""
     return [x for x in tree.leaves(result) if isinstance(x, ArrayOperators)]
 

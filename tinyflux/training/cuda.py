@@ -13,10 +13,10 @@ from ..arrays import on_gpu
 from ..autodiff.gradient import evaluated
 from ..checks import check_loss
 from ..compile.backends.cuda.kernels import THREADS, Launch, Translation
-from ..compile.backends.cuda.memory import shared_out
+from ..compile.backends.cuda.memory import assign_memory
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
-from ..compile.ir.program import Node, format_program, needed
+from ..compile.ir.program import Node, format_program, reachable
 from ..compile.schedule.fuse import Result, make_schedule
 from ..compile.trace.programs import Inspectable, Program, Programs
 from ..compile.trace.record import Trace
@@ -61,7 +61,7 @@ class Gradient(Inspectable):
         program = None if self._given_up else self._program(item, same)
         if program is not None:
             return program(tree.leaves(item))
-        batch = arguments(item.taken() if isinstance(item, Rows) else item)
+        batch = arguments(item.gather() if isinstance(item, Rows) else item)
         found = evaluated(lambda m: self._loss(m, *batch), (self._model,), undo)
         check_loss(found[0])
         return found
@@ -116,7 +116,7 @@ class Rows(NamedTuple):
     data: Any
     numbers: Any
 
-    def taken(self) -> Any:
+    def gather(self) -> Any:
         """The batch itself."""
         return tree.map(lambda x: x[self.numbers], self.data)
 
@@ -129,11 +129,11 @@ class Kernels(Program):
         given = tree.leaves(item)
         if not all(map(on_gpu, [*own, *given])):
             raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
-        trace = Trace(lambda: _recorded(loss, model, item), look, gpu=True)
+        trace = Trace(lambda: _record(loss, model, item), look, gpu=True)
         super().__init__(trace.surroundings, trace.contents)
         refuse_model(trace, model)
-        grads, found, recording = trace.found, trace.ends, trace.recording
-        self.program = "\n".join(format_program(needed(found), found[: 1 + len(tree.leaves(grads))]))
+        grads, found, recording = trace.value, trace.ends, trace.recording
+        self.program = "\n".join(format_program(reachable(found), found[: 1 + len(tree.leaves(grads))]))
         results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
         translation = Translation(make_schedule(results), recording.trusted)
         self.source = translation
@@ -210,13 +210,13 @@ def _memory(translation: Translation, results: Sequence[Result]) -> dict[str, An
 
     used = [step.arrays for step in translation.steps]
     sizes = {name: n * dtype.itemsize for name, (n, dtype) in translation.arrays.items()}
-    places, lengths = shared_out(used, sizes)
+    places, lengths = assign_memory(used, sizes)
     pieces = [cupy.empty(length, np.uint8) for length in lengths]
     arrays = {name: pieces[k][: sizes[name]].view(translation.arrays[name][1]) for name, k in places.items()}
     return arrays | {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results}
 
 
-def _recorded(loss: Loss, model: Tree, item: Any) -> tuple[Any, list[Node]]:
+def _record(loss: Loss, model: Tree, item: Any) -> tuple[Any, list[Node]]:
     """Record the loss of an item and its gradient.
 
     Returns: the tree of the gradient; and the nodes of the loss, of the gradient, and of a batch taken from data.
@@ -229,7 +229,7 @@ def _recorded(loss: Loss, model: Tree, item: Any) -> tuple[Any, list[Node]]:
         data = tree.map(symbolic_input, item.data)
         order = symbolic_input(item.numbers)
         program.recording().trusted.add(order.node)
-        return tree.map(lambda x: _taken(x[order].node, taken), data)
+        return tree.map(lambda x: _copy_rows(x[order].node, taken), data)
 
     traced = trace_loss("train", loss, model, make_batch)
     before = [traced.symbols[id(a)] for a in tree.leaves(model)]
@@ -238,7 +238,7 @@ def _recorded(loss: Loss, model: Tree, item: Any) -> tuple[Any, list[Node]]:
     return traced.grads, [traced.value, *[node_of(g) for g in tree.leaves(traced.grads)], *taken]
 
 
-def _taken(rows: Node, taken: list[Node]) -> Symbolic:
+def _copy_rows(rows: Node, taken: list[Node]) -> Symbolic:
     """Rows of the data, which are copied once, wherever they are read."""
     taken.append(program.elementwise("positive", [rows], rows.dtype))
     return Symbolic(taken[-1])

@@ -17,13 +17,13 @@ from ..compile.backends.c.library import Library, address, contiguous
 from ..compile.backends.c.source import Source
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
-from ..compile.ir.program import Node, format_program, needed
+from ..compile.ir.program import Node, format_program, reachable
 from ..compile.schedule.fuse import Result, make_schedule
 from ..compile.schedule.pipelining import find_pipelined
 from ..compile.schedule.tiling import BLOCK, plan_rows
 from ..compile.trace.programs import Program
 from ..compile.trace.record import Trace
-from ..compile.trace.symbolic import ON_GPU, Symbolic, node_of, supported, symbolic_input
+from ..compile.trace.symbolic import ON_GPU, Symbolic, check_dtype, node_of, symbolic_input
 from ..errors import NotCompilable
 from ..optimise.checks import check_known
 from ..optimise.state import OptimiserState
@@ -55,9 +55,9 @@ class Iteration(Program):
         self._captured = trace.captured
         self._captured_slots = [node.params for node, _ in trace.recording.captured]
         refuse_model(trace, model, [leaf.buffer.x for leaf in opt._leaves])
-        total, results, order = trace.found
+        total, results, order = trace.value
         with trace.recording as recording:
-            nodes = needed(trace.ends)
+            nodes = reachable(trace.ends)
             plan = plan_rows(nodes, order) if size is not None and size > BLOCK else None
             if plan is not None and any(r.node in plan.axis for r in results):
                 plan = None
@@ -96,7 +96,7 @@ class Iteration(Program):
         def rows(x: Any) -> Symbolic:
             if size is None:
                 return symbolic_input(x)
-            return Symbolic(recording.input((size, *x.shape[1:]), supported(x.dtype)))[Symbolic(order)]
+            return Symbolic(recording.input((size, *x.shape[1:]), check_dtype(x.dtype)))[Symbolic(order)]
 
         traced = trace_loss("compile_training", loss, model, make_batch)
         if traced.after is None:
@@ -187,7 +187,7 @@ class Iteration(Program):
     def _iterate(self, table: Any, arena: int, order: Any, losses: Any) -> int:
         """Run stretches of iterations, each short enough for Ctrl-C, or one large iteration at a time on all cores."""
         rows = self.source.schedule.rows
-        run = self._library.run if rows is None or rows.count < MIN_BLOCKS_TO_SHARE else self._shared
+        run = self._library.run if rows is None or rows.count < MIN_BLOCKS_TO_SHARE else self._iterate_on_cores
         start = time.perf_counter()
         at, count = 0, 1
         while at < len(order):
@@ -202,10 +202,10 @@ class Iteration(Program):
                 break
             spent = time.perf_counter() - start
             count = 2 * at if spent < STRETCH else max(1, int(at * STRETCH / spent))
-            count = 1 if run == self._shared else count
+            count = 1 if run == self._iterate_on_cores else count
         return at
 
-    def _shared(self, table: Any, arena: int, count: int, losses: int) -> int:
+    def _iterate_on_cores(self, table: Any, arena: int, count: int, losses: int) -> int:
         """One iteration, its blocks of rows shared out between cores."""
         library, rows = self._library, self.source.schedule.rows
         assert rows is not None

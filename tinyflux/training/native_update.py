@@ -13,7 +13,7 @@ from ..compile.backends.c.library import Library, address
 from ..compile.backends.c.source import Source
 from ..compile.ir.program import Recording
 from ..compile.schedule.fuse import make_schedule
-from ..compile.trace.symbolic import Symbolic, node_of, supported
+from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 from ..optimise.hyperparameters import constants, floats, with_numbers
 from ..optimise.rule import stepped
@@ -41,7 +41,7 @@ class NativeStep:
 
     def __init__(self, rule: Any, arrays: int, numbers: int, dtype: Any, size: int) -> None:
         with Recording() as recording:
-            x, g, *state = [Symbolic(recording.input((size,), supported(dtype))) for _ in range(arrays + 2)]
+            x, g, *state = [Symbolic(recording.input((size,), check_dtype(dtype))) for _ in range(arrays + 2)]
             rates = [Symbolic(recording.input((), np.float64, weak=True)) for _ in floats(rule)]
             own = [Symbolic(recording.input((), np.float64, weak=True)) for _ in range(numbers)]
             after, new = stepped(with_numbers(rule, iter(rates)), (*state, *own), x, g)

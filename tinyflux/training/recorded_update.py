@@ -12,7 +12,7 @@ import numpy as np
 from ..compile.ir import program
 from ..compile.ir.program import Node, Recording
 from ..compile.schedule.fuse import Result
-from ..compile.trace.symbolic import Symbolic, node_of, supported
+from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import NotCompilable
 from ..optimise.checks import gradients_of, refuse_nothing
 from ..optimise.hyperparameters import floats, program_key, with_numbers
@@ -101,7 +101,7 @@ class RecordedUpdate:
 
     def _symbolic_block(self, member: Member) -> Block:
         number, leaf = member.number, member.leaf
-        arrays = [Symbolic(self._recording.input(a.shape, supported(a.dtype))) for a in leaf.arrays]
+        arrays = [Symbolic(self._recording.input(a.shape, check_dtype(a.dtype))) for a in leaf.arrays]
         self.states += [(leaf, i, a.node.params) for i, a in enumerate(arrays)]
         shape = leaf.view.shape
         return self._symbols[id(leaf.view)], tuple(arrays), lambda gradients: gradients[number].reshape(shape)

@@ -44,7 +44,7 @@ def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], An
     for a in tree.leaves(model):
         if id(a) not in symbols:
             symbols[id(a)] = symbolic_input(a)
-    network = copied(model, symbols, {})
+    network = with_arrays(model, symbols, {})
     constants: list[Any] = []
     before = signature(network, [], constants, True)
     items = arguments(make_batch())
@@ -64,7 +64,7 @@ def arguments(batch: Any) -> tuple[Any, ...]:
     return batch if type(batch) is tuple else (batch,)
 
 
-def copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
+def with_arrays(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
     """A model with others in the place of its arrays, by their ids.
 
     All its nodes are copies, in which a recording may change what it likes; one in several places is one copy.
@@ -75,7 +75,7 @@ def copied(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
     if kind not in (SEQUENCE, MAPPING, OBJECT):
         return node
     if id(node) not in copies:
-        items = [copied(child, arrays, copies) for _, child in tree.children(node)]
+        items = [with_arrays(child, arrays, copies) for _, child in tree.children(node)]
         keys = tree.entries(node)[1]
         copies[id(node)] = rebuild(node, items if kind == SEQUENCE else dict(zip(keys, items)))
     return copies[id(node)]

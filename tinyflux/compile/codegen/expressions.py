@@ -17,13 +17,13 @@ Affine = tuple[int, tuple[tuple[str, int], ...]]  # an index in C: a number, and
 ZERO: Affine = (0, ())
 
 
-def affine(index: Sequence[Affine], axis: tuple[int, tuple[tuple[int, int], ...]]) -> Affine:
+def map_index(index: Sequence[Affine], axis: tuple[int, tuple[tuple[int, int], ...]]) -> Affine:
     """An index of a view, from the indices of its result."""
     offset, terms = axis
-    return added(offset, [(index[a], stride) for a, stride in terms])
+    return affine_sum(offset, [(index[a], stride) for a, stride in terms])
 
 
-def added(offset: int, terms: Sequence[tuple[Affine, int]]) -> Affine:
+def affine_sum(offset: int, terms: Sequence[tuple[Affine, int]]) -> Affine:
     factors: dict[str, int] = {}
     for (constant, names), stride in terms:
         offset += stride * constant
@@ -32,7 +32,7 @@ def added(offset: int, terms: Sequence[tuple[Affine, int]]) -> Affine:
     return offset, tuple(sorted((name, f) for name, f in factors.items() if f))
 
 
-def text(index: Affine) -> str:
+def c_index(index: Affine) -> str:
     offset, terms = index
     parts = [name if factor == 1 else f"{factor} * {name}" for name, factor in terms]
     return " + ".join([*parts, *([str(offset)] if offset or not parts else [])])
@@ -105,7 +105,7 @@ class SourceContext:
         self.arena += arena_size((size,), 1)
         return place
 
-    def failure(self, kind: type[Exception], message: str) -> int:
+    def error_code(self, kind: type[Exception], message: str) -> int:
         """The number that a C function returns for an error."""
         if (kind, message) not in self.checks:
             self.checks.append((kind, message))
@@ -131,8 +131,8 @@ class ExpressionEmitter:
         self.counter = itertools.count()
         self.outside: list[str] = []  # before the loops: what is the same in all of their rounds
         self.lines: list[str] = []
-        self.known: dict[Any, str] = {}
-        self.checked = False  # whether it may leave the loop, for an index that is out of bounds
+        self.emitted: dict[Any, str] = {}
+        self.may_fail = False  # whether it may leave the loop, for an index that is out of bounds
         self.inside: set[str] = set()  # names that are declared in the loops
         self.branches = 0  # how many branches the next line stands in
 
@@ -142,7 +142,7 @@ class ExpressionEmitter:
         varies = self.branches or any(name[0] == "i" or name in self.inside for name in names)
         return self.lines if varies else self.outside
 
-    def declared(self, lines: list[str]) -> str:
+    def declare(self, lines: list[str]) -> str:
         """A new name, for a declaration in `lines`."""
         name = f"v{next(self.counter)}"
         if lines is self.lines:
@@ -151,9 +151,9 @@ class ExpressionEmitter:
 
     def keep(self, node: Node, index: tuple[Affine, ...], expression: str) -> str:
         lines = self.place(expression)
-        name = self.declared(lines)
+        name = self.declare(lines)
         lines.append(f"const {c_type(node.dtype)} {name} = {expression};")
-        self.known[node, index] = name
+        self.emitted[node, index] = name
         return name
 
     def value(self, node: Node, index: tuple[Affine, ...], calculate: bool = False) -> str:
@@ -162,7 +162,7 @@ class ExpressionEmitter:
         if number is not None:
             written = functions.c_literal(number, node.dtype)
             return f"({written})" if written.startswith("-") else written
-        found = self.known.get((node, index))
+        found = self.emitted.get((node, index))
         if found is not None:
             return found
         node = self.kernel.copies.get(node, node)
@@ -175,29 +175,29 @@ class ExpressionEmitter:
         stores = []
         for node in self.kernel.nodes:
             value = self.value(node, at, calculate=True)
-            self.known[node, at] = value
+            self.emitted[node, at] = value
             if node not in self.context.schedule.registers:
-                stores.append(f"{self.context.name(node, write=True)}[{text(self.offset(node, at))}] = {value};")
+                stores.append(f"{self.context.name(node, write=True)}[{c_index(self.offset(node, at))}] = {value};")
         return stores
 
     def load(self, node: Node, index: Sequence[Affine]) -> str:
         if node in self.context.schedule.registers:
             raise AssertionError(f"{node} is in no register of this loop")
-        return f"{self.context.name(node)}[{text(self.offset(node, index))}]"
+        return f"{self.context.name(node)}[{c_index(self.offset(node, index))}]"
 
     def offset(self, node: Node, index: Sequence[Affine]) -> Affine:
-        return added(0, list(zip(index, c_strides(self.context.memory(node)))))
+        return affine_sum(0, list(zip(index, c_strides(self.context.memory(node)))))
 
     def _view(self, node: Node, index: tuple[Affine, ...]) -> str:
-        return self.value(node.args[0], tuple(affine(index, axis) for axis in node.params))
+        return self.value(node.args[0], tuple(map_index(index, axis) for axis in node.params))
 
     def _reshape(self, node: Node, index: tuple[Affine, ...]) -> str:
-        return self.keep(node, index, f"{self.context.name(node.args[0])}[{text(self.offset(node, index))}]")
+        return self.keep(node, index, f"{self.context.name(node.args[0])}[{c_index(self.offset(node, index))}]")
 
     def _iota(self, node: Node, index: tuple[Affine, ...]) -> str:
         rows = self.context.schedule.rows
         shift = " + row0" if rows and node in rows.shifted else ""
-        return self.keep(node, index, f"{text(index[0])}{shift}")
+        return self.keep(node, index, f"{c_index(index[0])}{shift}")
 
     def _map(self, node: Node, index: tuple[Affine, ...]) -> str:
         args = [self.value(x, index) for x in node.args]
@@ -205,19 +205,19 @@ class ExpressionEmitter:
         return self.keep(node, index, functions.call_expression(node.params, args, branch.dtype, node.dtype))
 
     def _gather(self, node: Node, index: tuple[Affine, ...]) -> str:
-        return self.value(node.args[0], self.picked(node, node.args[0].shape, index))
+        return self.value(node.args[0], self.gathered_index(node, node.args[0].shape, index))
 
-    def picked(self, node: Node, shape: Sequence[int], index: tuple[Affine, ...]) -> tuple[Affine, ...]:
+    def gathered_index(self, node: Node, shape: Sequence[int], index: tuple[Affine, ...]) -> tuple[Affine, ...]:
         """The indices of what a gather reads, or a scatter writes."""
         axes, position = node.params[:2]
         indices = node.args[1:]
         at = index[position : position + indices[0].ndim] if indices else ()
         result = []
         for (kind, k), n in zip(axes, shape):
-            result.append(index[k] if kind == "axis" else self.within(indices[k], at, n))
+            result.append(index[k] if kind == "axis" else self.checked_index(indices[k], at, n))
         return tuple(result)
 
-    def within(self, indices: Node, at: tuple[Affine, ...], length: int) -> Affine:
+    def checked_index(self, indices: Node, at: tuple[Affine, ...], length: int) -> Affine:
         """An index that is read from an array, after a look at whether it is one."""
         number = literal_value(indices)
         if number is not None:
@@ -225,44 +225,44 @@ class ExpressionEmitter:
                 raise IndexError(f"index {number} is out of bounds for an axis of length {length}")
             return (int(number) % length, ())
         raw = self.value(indices, at)
-        if is_known(indices, self.context.trusted):
+        if is_trusted(indices, self.context.trusted):
             return (0, ((raw, 1),))
         lines = self.place(raw)
-        self.checked = self.checked or lines is self.lines
-        code = self.context.failure(IndexError, f"an index is out of bounds for an axis of length {length}")
-        name = self.declared(lines)
+        self.may_fail = self.may_fail or lines is self.lines
+        code = self.context.error_code(IndexError, f"an index is out of bounds for an axis of length {length}")
+        name = self.declare(lines)
         lines.append(f"if ({raw} < -{length}ll || {raw} >= {length}ll) return {code};")
         lines.append(f"const int64_t {name} = {raw} < 0 ? {raw} + {length} : {raw};")
         return (0, ((name, 1),))
 
     def _join(self, node: Node, index: tuple[Affine, ...]) -> str:
         axis = node.params
-        name = self.declared(self.lines)
+        name = self.declare(self.lines)
         self.lines.append(f"{c_type(node.dtype)} {name};")
         self.branches += 1
         start = 0
         for i, piece in enumerate(node.args):
             end = start + piece.shape[axis]
             last = i == len(node.args) - 1
-            head = f"if ({text(index[axis])} < {end})" if not last else ""
+            head = f"if ({c_index(index[axis])} < {end})" if not last else ""
             self.lines.append(f"{'else ' if i else ''}{head} {{".strip().replace("  ", " "))
-            before = dict(self.known)
-            moved = tuple(added(-start, [(a, 1)]) if k == axis else a for k, a in enumerate(index))
+            before = dict(self.emitted)
+            moved = tuple(affine_sum(-start, [(a, 1)]) if k == axis else a for k, a in enumerate(index))
             self.lines.append(f"{name} = {self.value(piece, moved)};")
-            self.known = before
+            self.emitted = before
             self.lines.append("}")
             start = end
         self.branches -= 1
-        self.known[node, index] = name
+        self.emitted[node, index] = name
         return name
 
 
-def indices(shape: Sequence[int]) -> tuple[Affine, ...]:
+def loop_indices(shape: Sequence[int]) -> tuple[Affine, ...]:
     """The indices of an element in loops along all axes: i0, i1 …"""
     return tuple(ZERO if n == 1 else (0, ((f"i{k}", 1),)) for k, n in enumerate(shape))
 
 
-def is_known(indices: Node, trusted: set[Node]) -> bool:
+def is_trusted(indices: Node, trusted: set[Node]) -> bool:
     """Whether indices need not be looked at: they are one number, or lie in an input that is trusted."""
     source = indices
     while source.op == "view":

@@ -11,7 +11,7 @@ from ..schedule.fuse import Kernel, bases
 from .expressions import SourceContext
 
 
-def nested(names: Sequence[tuple[str, str]], inner: Sequence[str], pragma: str = "") -> list[str]:
+def nest(names: Sequence[tuple[str, str]], inner: Sequence[str], pragma: str = "") -> list[str]:
     """Nested loops, the innermost with a pragma; one of length 1 is none.
 
     Arguments:
@@ -27,7 +27,7 @@ def nested(names: Sequence[tuple[str, str]], inner: Sequence[str], pragma: str =
     return [*lines, *inner, *["}"] * len(open_)]
 
 
-def indented(lines: Sequence[str]) -> list[str]:
+def indent(lines: Sequence[str]) -> list[str]:
     """Lines with the indentation that their braces call for."""
     result = []
     depth = 0
@@ -38,12 +38,12 @@ def indented(lines: Sequence[str]) -> list[str]:
     return result
 
 
-def zeroed(name: str, shape: Sequence[int]) -> str:
+def fill_zeros(name: str, shape: Sequence[int]) -> str:
     """The statement that sets an array to 0."""
     return f"memset({name}, 0, {math.prod(shape)} * sizeof *{name});"
 
 
-def collapsed(context: SourceContext, kernel: Kernel, row: int | None = None) -> list[list[int]]:
+def merge_axes(context: SourceContext, kernel: Kernel, row: int | None = None) -> list[list[int]]:
     """The axes of a map, in groups that one loop can run through: each array lies along a group as one line.
 
     Arguments:
@@ -62,7 +62,7 @@ def collapsed(context: SourceContext, kernel: Kernel, row: int | None = None) ->
                 for axis, s in terms:
                     strides[axis] += s * stride
             accesses.append(strides)
-    if any(_counts(node, context) for node in kernel.nodes):
+    if any(_depends_on_index(node, context) for node in kernel.nodes):
         return [[i] for i in range(ndim)]
     groups: list[list[int]] = []
     lengths = context.memory(kernel.nodes[0])
@@ -75,7 +75,7 @@ def collapsed(context: SourceContext, kernel: Kernel, row: int | None = None) ->
     return groups
 
 
-def _counts(node: Node, context: SourceContext) -> bool:
+def _depends_on_index(node: Node, context: SourceContext) -> bool:
     """Whether the calculation of a node looks at indices themselves."""
     todo = list(node.args)
     while todo:

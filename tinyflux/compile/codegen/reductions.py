@@ -10,8 +10,8 @@ import numpy as np
 from ..ir import functions
 from ..ir.functions import c_type
 from ..ir.program import Node
-from .expressions import ExpressionEmitter, indices, text
-from .loops import nested
+from .expressions import ExpressionEmitter, c_index, loop_indices
+from .loops import nest
 
 
 def _lowest(dtype: Any) -> str:
@@ -35,7 +35,7 @@ _START: dict[str, Callable[[Any], str]] = {
 }
 
 
-def neutral(function: str, dtype: Any) -> str:
+def neutral_element(function: str, dtype: Any) -> str:
     """The number from which a total starts."""
     return _START[function](dtype)
 
@@ -47,7 +47,7 @@ def combine(function: str, total: str, value: str, dtype: Any) -> str:
     return f"{total} = {functions.call_expression(function, [value, total], dtype, dtype)};"
 
 
-def first_best(
+def emit_arg_extremum(
     function: str,
     node: Node,
     x: Node,
@@ -60,20 +60,20 @@ def first_best(
     """The place of the first maximum or minimum; NaN is both."""
     sign = ">" if function == "argmax" else "<"
     better = f"{value} {sign} best" + (f" || ({value} != {value} && best == best)" if x.dtype.kind == "f" else "")
-    start = [f"{c_type(x.dtype)} best = {neutral(function, x.dtype)};", f"{c_type(node.dtype)} found = 0;"]
+    start = [f"{c_type(x.dtype)} best = {neutral_element(function, x.dtype)};", f"{c_type(node.dtype)} found = 0;"]
     place = f"i{axis}" if x.shape[axis] != 1 else "0"
     return [
-        *start, *nested(inner, [*lines, f"if ({better}) {{ best = {value}; found = {place}; }}"]), f"{target} = found;",
+        *start, *nest(inner, [*lines, f"if ({better}) {{ best = {value}; found = {place}; }}"]), f"{target} = found;",
     ]  # fmt: skip
 
 
-def accumulated(emitter: ExpressionEmitter, node: Node, length: str) -> list[str]:
+def emit_scan(emitter: ExpressionEmitter, node: Node, length: str) -> list[str]:
     """The lines that go along one line of what is accumulated."""
     function, axis = node.params
-    at = indices(node.shape)
+    at = loop_indices(node.shape)
     *factor, value = [emitter.value(x, at) for x in node.args]
-    target = f"{emitter.context.name(node, write=True)}[{text(emitter.offset(node, at))}]"
+    target = f"{emitter.context.name(node, write=True)}[{c_index(emitter.offset(node, at))}]"
     step = f"total = {value} + {factor[0]} * total;" if factor else combine(function, "total", value, node.dtype)
-    start = "0" if factor else neutral(function, node.dtype)
-    sweep = nested([(f"i{axis}", length)], [*emitter.lines, step, f"{target} = total;"])
+    start = "0" if factor else neutral_element(function, node.dtype)
+    sweep = nest([(f"i{axis}", length)], [*emitter.lines, step, f"{target} = total;"])
     return [f"{c_type(node.dtype)} total = {start};", *sweep]

@@ -27,7 +27,7 @@ def is_identity(axes: Map, source: tuple[int, ...], shape: tuple[int, ...]) -> b
     )
 
 
-def composed(inner: Map, outer: Map) -> Map:
+def compose(inner: Map, outer: Map) -> Map:
     """The map of a view of a view: `inner` leads from the middle to the source, `outer` to the middle."""
     axes: list[Axis] = []
     for offset, terms in inner:
@@ -40,18 +40,18 @@ def composed(inner: Map, outer: Map) -> Map:
     return tuple(axes)
 
 
-def broadcasting(source: tuple[int, ...], shape: tuple[int, ...]) -> Map:
+def broadcast_map(source: tuple[int, ...], shape: tuple[int, ...]) -> Map:
     extra = len(shape) - len(source)
     return tuple((0, ((i + extra, 1),) if n != 1 else ()) for i, n in enumerate(source))
 
 
-def dropped(ndim: int, axes: Sequence[int]) -> Map:
+def squeeze_map(ndim: int, axes: Sequence[int]) -> Map:
     """The map of a view without the given axes, each of length 1."""
     kept = [i for i in range(ndim) if i not in axes]
     return tuple((0, ((kept.index(i), 1),) if i in kept else ()) for i in range(ndim))
 
 
-def reshaping(source: tuple[int, ...], shape: tuple[int, ...]) -> Map | None:
+def reshape_map(source: tuple[int, ...], shape: tuple[int, ...]) -> Map | None:
     """The map of a change of shape that splits axes, or adds and removes ones of length 1; None where axes merge."""
     if 0 in source or 0 in shape:
         return None

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import program
-from .program import Node, Recording, format_program, needed
+from .program import Node, Recording, format_program, reachable
 
 FREE = ("view", "literal", "iota")  # kinds of nodes that cost nothing: bodies make their own
 
@@ -41,18 +41,18 @@ class Steps:
     def body(self, outputs: Sequence[int]) -> Body:
         """The body as a program of its own that makes some of the outputs; its inputs are the loop's arguments."""
         with Recording() as recording:
-            given = [*self.slices, *[parameter for parameter, _ in self.carries], *self.shared]
-            known = {node: recording.input(node.shape, node.dtype, node.weak) for node in given}
-            recording.trusted.update(known[node] for node in self.trusted & known.keys())
+            inputs = [*self.slices, *[parameter for parameter, _ in self.carries], *self.shared]
+            copies = {node: recording.input(node.shape, node.dtype, node.weak) for node in inputs}
+            recording.trusted.update(copies[node] for node in self.trusted & copies.keys())
             ends = [*[after for _, after in self.carries], *[self.outputs[k] for k in outputs]]
-            for node in needed(ends, known):
-                args = tuple([known[x] for x in node.args])
-                known[node] = program.copied(node, args)
-            return Body(recording, [known[x] for x in given], [known[x] for x in ends])
+            for node in reachable(ends, copies):
+                args = tuple([copies[x] for x in node.args])
+                copies[node] = program.with_args(node, args)
+            return Body(recording, [copies[x] for x in inputs], [copies[x] for x in ends])
 
     def __repr__(self) -> str:
         body = self.body(range(len(self.outputs)))
-        lines = "; ".join(format_program(needed(body.ends), body.ends))
+        lines = "; ".join(format_program(reachable(body.ends), body.ends))
         return f"{self.length} steps{' back' if self.reverse else ''}: {lines}"
 
 
@@ -113,7 +113,7 @@ def stacked(node: Node, output: Node) -> Node:
 def dependent(ends: Iterable[Node], own: Iterable[Node]) -> set[Node]:
     """The nodes on the way from `own` to the ends, `own` included."""
     found = set(own)
-    for node in needed(ends):
+    for node in reachable(ends):
         if any(x in found for x in node.args):
             found.add(node)
     return found

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .functions import cost
-from .indexing import composed
+from .indexing import compose
 from .node import SUMMED, Node
 
 
@@ -85,7 +85,7 @@ class View(Node):
         return f"{args[0]}[{', '.join(map(_axis, self.params))}]"
 
     def reads(self, at: Any) -> Iterator[tuple[Node, Any]]:
-        yield self.args[0], None if at is None else composed(self.params, at)
+        yield self.args[0], None if at is None else compose(self.params, at)
 
     def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
         (own,) = axes

@@ -16,7 +16,7 @@ import numpy as np
 from ..guards.contents import Contents
 from . import ops
 from .functions import FOLDED
-from .indexing import Map, broadcasting, composed, dropped, is_identity, reshaping
+from .indexing import Map, broadcast_map, compose, is_identity, reshape_map, squeeze_map
 from .node import Node
 
 _here = threading.local()
@@ -142,7 +142,7 @@ def view(x: Node, axes: Map, shape: Sequence[int]) -> Node:
     """The elements of x at the indices that `axes` says for each of its axes."""
     shape = tuple(shape)
     if x.op == "view":
-        axes, x = composed(x.params, axes), x.args[0]
+        axes, x = compose(x.params, axes), x.args[0]
     axes = tuple((offset, tuple(term for term in terms if shape[term[0]] != 1)) for offset, terms in axes)
     if is_identity(axes, x.shape, shape):
         return x
@@ -150,7 +150,7 @@ def view(x: Node, axes: Map, shape: Sequence[int]) -> Node:
 
 
 def broadcast(x: Node, shape: tuple[int, ...]) -> Node:
-    return x if x.shape == shape else view(x, broadcasting(x.shape, shape), shape)
+    return x if x.shape == shape else view(x, broadcast_map(x.shape, shape), shape)
 
 
 def reshape(x: Node, shape: tuple[int, ...]) -> Node:
@@ -158,7 +158,7 @@ def reshape(x: Node, shape: tuple[int, ...]) -> Node:
         return x
     if x.op == "reshape":
         return reshape(x.args[0], shape)
-    axes = reshaping(x.shape, shape)
+    axes = reshape_map(x.shape, shape)
     if axes is not None:
         return view(x, axes, shape)
     if literal_value(x) is not None:
@@ -171,10 +171,10 @@ def reduce(function: str, x: Node, axes: Sequence[int], dtype: Any = None) -> No
     dtype = np.dtype(dtype or x.dtype)
     shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     if all(x.shape[i] == 1 for i in axes) and function in ("sum", "product", "maximum", "minimum"):
-        return view(elementwise("cast", [x], dtype), dropped(x.ndim, axes), shape)
+        return view(elementwise("cast", [x], dtype), squeeze_map(x.ndim, axes), shape)
     long = tuple(sorted(i for i in axes if x.shape[i] != 1 or function not in ("sum", "product", "maximum", "minimum")))
     if len(long) < len(axes):
-        x = view(x, dropped(x.ndim, short := [i for i in axes if i not in long]), [
+        x = view(x, squeeze_map(x.ndim, short := [i for i in axes if i not in long]), [
             n for i, n in enumerate(x.shape) if i not in short
         ])  # fmt: skip
         long = tuple(i - sum(s < i for s in short) for i in long)
@@ -231,7 +231,7 @@ def parameter(shape: tuple[int, ...], dtype: Any) -> Node:
     return _node(ops.Parameter, (), object(), shape, dtype)
 
 
-def copied(node: Node, args: tuple[Node, ...]) -> Node:
+def with_args(node: Node, args: tuple[Node, ...]) -> Node:
     """The same operation with other arguments of the same shapes and dtypes."""
     return _node(type(node), args, node.params, node.shape, node.dtype, node.weak)
 
@@ -239,15 +239,15 @@ def copied(node: Node, args: tuple[Node, ...]) -> Node:
 # Looking at programs.
 
 
-def needed(results: Iterable[Node], known: Container[Node] = ()) -> list[Node]:
-    """The nodes that the results depend on, arguments first, but for `known` ones and what these alone depend on."""
+def reachable(results: Iterable[Node], stop: Container[Node] = ()) -> list[Node]:
+    """The nodes that the results depend on, arguments first, but for those in `stop` and what these alone depend on."""
     found: dict[int, Node] = {}
-    todo = [node for node in results if node not in known]
+    todo = [node for node in results if node not in stop]
     while todo:
         node = todo.pop()
         if node.number not in found:
             found[node.number] = node
-            todo += [x for x in node.args if x not in known] if known else node.args
+            todo += [x for x in node.args if x not in stop] if stop else node.args
     return [found[number] for number in sorted(found)]
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
-from ..ir.indexing import Map, c_strides, composed, identity
+from ..ir.indexing import Map, c_strides, compose, identity
 from ..ir.program import Node
 from .tiling import RowPlan
 
@@ -68,7 +68,7 @@ class Product:
         return m, n, self.shape[self.k]
 
 
-def recognised(node: Node, stored: set[Node], rows: RowPlan | None) -> Product | None:
+def find_product(node: Node, stored: set[Node], rows: RowPlan | None) -> Product | None:
     """The product of matrices that a reduction is, or None."""
     (multiply,) = node.args
     function, axes = node.params
@@ -82,7 +82,7 @@ def recognised(node: Node, stored: set[Node], rows: RowPlan | None) -> Product |
     result = iter(c_strides(node.shape))
     out = tuple(0 if i in axes else next(result) for i in range(multiply.ndim))
     row = rows.axis.get(multiply) if rows is not None else None
-    whole = _first(rows, node, a, b)
+    whole = _rows_come_first(rows, node, a, b)
     if len(axes) == 1 and (whole or not (a.offset or b.offset)):
         (k,) = axes
         plain = next(_forms(multiply.shape, a, b, out, k, (), row), None)
@@ -90,21 +90,21 @@ def recognised(node: Node, stored: set[Node], rows: RowPlan | None) -> Product |
             return plain
     else:
         plain = None
-    return (_in_lines(multiply.shape, a, b, out, axes, row) if whole else None) or plain
+    return (_merged_product(multiply.shape, a, b, out, axes, row) if whole else None) or plain
 
 
-def _first(rows: RowPlan | None, node: Node, a: Operand, b: Operand) -> bool:
+def _rows_come_first(rows: RowPlan | None, node: Node, a: Operand, b: Operand) -> bool:
     """Whether rows come first in all arrays, so that a block of them lies there with the strides of the whole."""
     return rows is None or all(rows.axis.get(x, 0) == 0 for x in (node, a.node, b.node))
 
 
-def _in_lines(
+def _merged_product(
     shape: tuple[int, ...], a: Operand, b: Operand, out: tuple[int, ...], axes: Sequence[int], row: int | None
 ) -> Product | None:
     """The product whose calls take the least time, of axes in lines; None where plain loops take less."""
     if a.table is not None or b.table is not None:
         return None
-    groups = _lines(shape, (a.strides, b.strides, out), row)
+    groups = _merge_axes(shape, (a.strides, b.strides, out), row)
     last = [group[-1] for group in groups]
     shape = tuple(math.prod(shape[i] for i in group) for group in groups)
     a, b = (dataclasses.replace(x, strides=tuple(x.strides[i] for i in last)) for x in (a, b))
@@ -118,7 +118,7 @@ def _in_lines(
     return best if best is not None and _time(best) < math.prod(shape) else None
 
 
-def _lines(shape: Sequence[int], strides: Sequence[Sequence[int]], row: int | None) -> list[list[int]]:
+def _merge_axes(shape: Sequence[int], strides: Sequence[Sequence[int]], row: int | None) -> list[list[int]]:
     """The axes, without those of length 1, in groups that lie in one line in every array; rows stay by themselves."""
     groups = [[i] for i, n in enumerate(shape) if n != 1]
 
@@ -158,23 +158,23 @@ def _forms(
 ) -> Iterator[Product]:
     """The products whose calls sum along k: dot products first."""
     for left, right in ((a, b), (b, a)):
-        if left.strides[k] == right.strides[k] == 1 and not _rows(right):
-            i, j = _own(shape, left, right, out), _own(shape, right, left, out)
+        if left.strides[k] == right.strides[k] == 1 and not _has_row_table(right):
+            i, j = _own_axis(shape, left, right, out), _own_axis(shape, right, left, out)
             if left.table is None or left.table[1] in (None, i):
                 yield Product("dot", shape, left, right, out, i, j, k, outer, row)
     for left, right in ((a, b), (b, a)):
-        if _rows(left) or (right.table is not None and right.table[1] not in (None, k)):
+        if _has_row_table(left) or (right.table is not None and right.table[1] not in (None, k)):
             continue
         for j, stride in enumerate(out):
             if stride == right.strides[j] == 1 and not _along(left, j) and shape[j] > 1:
-                yield Product("axpy", shape, left, right, out, _own(shape, left, right, out), j, k, outer, row)
+                yield Product("axpy", shape, left, right, out, _own_axis(shape, left, right, out), j, k, outer, row)
 
 
 def _operand(x: Node, stored: set[Node], ndim: int) -> Operand | None:
     """How an argument of the multiplication lies in memory."""
     at: Map = identity(ndim)
     if x.op == "view" and x not in stored:
-        at, x = composed(x.params, at), x.args[0]
+        at, x = compose(x.params, at), x.args[0]
     if x.op == "gather" and x not in stored:
         return _gathered(x, at, stored, ndim)
     if x.op == "input" or x in stored or x.op == "reshape":
@@ -208,13 +208,13 @@ def _gathered(x: Node, at: Map, stored: set[Node], ndim: int) -> Operand | None:
     )
 
 
-def _own(shape: tuple[int, ...], x: Operand, other: Operand, out: tuple[int, ...]) -> int | None:
+def _own_axis(shape: tuple[int, ...], x: Operand, other: Operand, out: tuple[int, ...]) -> int | None:
     """The longest axis of the result that x has and the other hasn't."""
     axes = [i for i, s in enumerate(out) if s and _along(x, i) and not _along(other, i) and shape[i] > 1]
     return max(axes, key=lambda i: shape[i], default=None)
 
 
-def _rows(x: Operand) -> bool:
+def _has_row_table(x: Operand) -> bool:
     """Whether an operand has several rows that a table picks."""
     return x.table is not None and x.table[1] is not None
 

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 
 from ..ir import ops
 from ..ir.indexing import Map, identity, is_identity
-from ..ir.program import Node, needed
-from .contraction import Product, recognised
+from ..ir.program import Node, reachable
+from .contraction import Product, find_product
 from .tiling import RowPlan
 
 if TYPE_CHECKING:
     from .pipelining import PipelinedProduct
 
-STORE = 3  # multiplications: what it costs to write an element and read it again
-LONG = 200  # the cost from which an expression is cut in two
-DEEP = 100  # the same for its depth, as it is written by recursion
-CROWDED = 1000  # the cost up to which nodes share a loop: the compiler's time grows with the square of it
+STORE_COST = 3  # multiplications: what it costs to write an element and read it again
+MAX_INLINE_COST = 200  # the cost from which an expression is cut in two
+MAX_INLINE_DEPTH = 100  # the same for its depth, as it is written by recursion
+MAX_KERNEL_COST = 1000  # the cost up to which nodes share a loop: the compiler's time grows with the square of it
 
 BEFORE, ROWS, AFTER, UPDATE = range(4)  # see tiling.py; an update overwrites inputs, after the loss has been looked at
 
@@ -110,11 +110,11 @@ def make_schedule(
     """
     wanted = [*([loss] if loss is not None else []), *demands]
     in_rows = [*rows.axis, *rows.sums] if rows is not None else []
-    early = set(needed([r.node for r in results if r.overwrites is None] + wanted + in_rows))
-    results = _separated(results, early)
+    early = set(reachable([r.node for r in results if r.overwrites is None] + wanted + in_rows))
+    results = _separate_results(results, early)
     roots = [r.node for r in results] + wanted
-    nodes = needed(roots)
-    stored = _stored(nodes, roots)
+    nodes = reachable(roots)
+    stored = _choose_stored(nodes, roots)
     early |= {r.node for r in results if r.overwrites is None}
     writers = {r.node for r in results if r.overwrites is not None}
 
@@ -130,18 +130,18 @@ def make_schedule(
         if any(x in late for x in node.args):
             late.add(node)
     for node in sorted(stored - late, key=lambda n: (phase(n), n.number)):
-        _put(node, phase(node), kernels, place, stored, rows)
+        _place(node, phase(node), kernels, place, stored, rows)
     for node in sorted(stored & late, key=lambda n: n.number):
         first = _earliest(node, results, kernels, stored) if node in writers else 0
-        _put(node, UPDATE, kernels, place, stored, rows, first)
-    kernels = _sunk(kernels, stored, set(roots))
+        _place(node, UPDATE, kernels, place, stored, rows, first)
+    kernels = _sink(kernels, stored, set(roots))
     place = {node: i for i, kernel in enumerate(kernels) for node in kernel.nodes}
-    _protect(nodes, kernels, results, place, stored)
-    registers = _registers(kernels, place, stored, set(roots))
+    _insert_copies(nodes, kernels, results, place, stored)
+    registers = _find_registers(kernels, place, stored, set(roots))
     return Schedule(nodes, kernels, stored, registers, results, rows)
 
 
-def _separated(results: Sequence[Result], early: set[Node]) -> list[Result]:
+def _separate_results(results: Sequence[Result], early: set[Node]) -> list[Result]:
     """Every result a node of its own that a loop can write; what overwrites is a map that nobody needs early."""
     seen: set[Node] = set()
     separated: list[Result] = []
@@ -149,17 +149,17 @@ def _separated(results: Sequence[Result], early: set[Node]) -> list[Result]:
         node = r.node
         written = isinstance(node, ops.Map) or (node.own_kernel and r.overwrites is None)
         if node in seen or not written or (r.overwrites is not None and node in early):
-            node = _copy(node, 10**9 + len(separated))
+            node = _copy_node(node, 10**9 + len(separated))
         seen.add(node)
         separated.append(dataclasses.replace(r, node=node))
     return separated
 
 
-def _copy(node: Node, number: int) -> Node:
+def _copy_node(node: Node, number: int) -> Node:
     return ops.Map((node,), "positive", node.shape, node.dtype, node.weak, number)
 
 
-def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
+def _choose_stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
     """Decide for every node whether it is stored, from how often its elements are read and what they cost."""
     wanted = set(roots)
     stored = Stored(n for n in nodes if n.own_kernel or n in wanted)
@@ -168,7 +168,7 @@ def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
     for n in nodes:
         inlined = sum(costs[x] for x in n.args)
         depth = 1 + max((depths[x] for x in n.args), default=0)
-        if n.may_store and (n.cost + inlined > LONG or depth > DEEP):
+        if n.may_store and (n.cost + inlined > MAX_INLINE_COST or depth > MAX_INLINE_DEPTH):
             stored.add(n)
         depths[n] = 0 if n in stored else depth
         costs[n] = 0 if n in stored or n.in_memory else n.cost + inlined
@@ -176,7 +176,7 @@ def _stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
     for n in reversed(nodes):
         if n.may_store and n not in stored:
             again = reads[n] / max(n.size, 1) - 1
-            if costs[n] > 0 if n.size == 1 else again * costs[n] > STORE:
+            if costs[n] > 0 if n.size == 1 else again * costs[n] > STORE_COST:
                 stored.add(n)
         if n in stored:
             reads[n] = math.prod(n.domain)
@@ -212,7 +212,7 @@ def _bases(node: Node, stored: Stored) -> Iterator[tuple[Node, Map | None]]:
             todo += n.reads(at)
 
 
-def _put(
+def _place(
     node: Node,
     phase: int,
     kernels: list[Kernel],
@@ -222,9 +222,9 @@ def _put(
     first: int = 0,
 ) -> None:
     """Enter a stored node into the first kernel that can take it, or into a new one."""
-    product = recognised(node, stored, rows) if isinstance(node, ops.Reduce) else None
+    product = find_product(node, stored, rows) if isinstance(node, ops.Reduce) else None
     kind = "product" if product else node.kernel
-    weight = _weight(node, stored)
+    weight = _body_cost(node, stored)
     if kind == "map":
         apart: dict[Node, bool] = {}
         for x, at in bases(node, stored):
@@ -235,7 +235,7 @@ def _put(
             first = max(first, place[x] + other)
         for i in range(first, len(kernels)):
             k = kernels[i]
-            if k.kind == "map" and k.shape == node.shape and k.phase == phase and k.weight + weight <= CROWDED:
+            if k.kind == "map" and k.shape == node.shape and k.phase == phase and k.weight + weight <= MAX_KERNEL_COST:
                 k.nodes.append(node)
                 k.weight += weight
                 place[node] = i
@@ -244,7 +244,7 @@ def _put(
     kernels.append(Kernel(kind, phase, node.shape, [node], product, weight))
 
 
-def _weight(node: Node, stored: Stored) -> int:
+def _body_cost(node: Node, stored: Stored) -> int:
     """What the calculation of one element costs."""
     seen = {node}
     todo = [node]
@@ -270,7 +270,7 @@ def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], st
     return first
 
 
-def _sunk(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> list[Kernel]:
+def _sink(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> list[Kernel]:
     """Move what a single later loop of the same shape reads, element by element, into that loop."""
     readers: dict[Node, set[tuple[int, bool]]] = defaultdict(set)  # by node: the kernel, whether at the same element
     for i, kernel in reversed(list(enumerate(kernels))):
@@ -281,9 +281,9 @@ def _sunk(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> list[Kernel
                 and node not in kept
                 and kernel.kind == kernels[j].kind == "map"
                 and kernels[j].phase == kernel.phase
-                and kernels[j].weight + _weight(node, stored) <= CROWDED
+                and kernels[j].weight + _body_cost(node, stored) <= MAX_KERNEL_COST
             ):
-                kernels[j].weight += _weight(node, stored)
+                kernels[j].weight += _body_cost(node, stored)
                 kernel.nodes.remove(node)
                 kernels[j].nodes.append(node)
                 kernels[j].nodes.sort(key=lambda n: n.number)
@@ -294,7 +294,7 @@ def _sunk(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> list[Kernel
     return [k for k in kernels if k.nodes]
 
 
-def _protect(
+def _insert_copies(
     nodes: Sequence[Node],
     kernels: list[Kernel],
     results: Sequence[Result],
@@ -312,7 +312,7 @@ def _protect(
                 if i == overwritten[x] and at is not None and is_identity(at, x.shape, kernel.shape):
                     continue
                 if x not in copies:
-                    copies[x] = _copy(x, -1 - len(copies))
+                    copies[x] = _copy_node(x, -1 - len(copies))
                 kernel.copies[x] = copies[x]
     first = next((i for i, k in enumerate(kernels) if k.phase == UPDATE), len(kernels))
     for node in nodes:
@@ -328,7 +328,7 @@ def _protect(
     place.update({node: i for i, kernel in enumerate(kernels) for node in kernel.nodes})
 
 
-def _registers(kernels: list[Kernel], place: dict[Node, int], stored: Stored, kept: set[Node]) -> set[Node]:
+def _find_registers(kernels: list[Kernel], place: dict[Node, int], stored: Stored, kept: set[Node]) -> set[Node]:
     """Stored nodes that only their own kernel reads, element by element."""
     outside = set(kept)
     for i, kernel in enumerate(kernels):

@@ -25,7 +25,7 @@ class Trace:
 
     Attributes:
         recording: the second one, with its inputs and the arrays captured.
-        found, ends: what `trace` returned in it.
+        value, ends: what `trace` returned in it.
         surroundings, contents: what the function reads, and copies of the arrays in it.
 
     Errors: NotCompilable for a function that is not the same in two calls, or changes what it reads.
@@ -40,7 +40,7 @@ class Trace:
             self.surroundings = look()
             self.contents = Contents(self.surroundings.arrays)
             with Recording(gpu) as self.recording:
-                self.found, self.ends = trace()
+                self.value, self.ends = trace()
         _refuse_change(first, first_ends, self.recording, self.ends)
         _refuse_effects(self.surroundings, self.contents, look())
 

@@ -50,7 +50,7 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
     lowering = lowerings.get(function)
     if lowering is not None:
         try:
-            return wrapped(lowering(*args, **kwargs))
+            return to_symbolic(lowering(*args, **kwargs))
         except TypeError as error:
             if "unexpected keyword argument" not in str(error) and "positional argument" not in str(error):
                 raise
@@ -60,7 +60,7 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
     if isinstance(function, np.ufunc) and function.signature is None and function.nout == 1:
         from .lower.elementwise import ufunc
 
-        return wrapped(ufunc(function, args, kwargs))
+        return to_symbolic(ufunc(function, args, kwargs))
     if changes(function):
         raise NotCompilable(_IN_PLACE.format(name_of(function)))
     if function in _VALUES:
@@ -89,12 +89,12 @@ def _composed(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
         raise
 
 
-def wrapped(result: Any) -> Any:
+def to_symbolic(result: Any) -> Any:
     if isinstance(result, Node):
         return Symbolic(result)
     if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*map(wrapped, result))
-    return type(result)(map(wrapped, result)) if type(result) in (list, tuple) else result
+        return type(result)(*map(to_symbolic, result))
+    return type(result)(map(to_symbolic, result)) if type(result) in (list, tuple) else result
 
 
 def node_of(x: Any) -> Node:
@@ -102,7 +102,7 @@ def node_of(x: Any) -> Node:
     if isinstance(x, Symbolic):
         return x.node
     if isinstance(x, np.generic):  # np.float64 is a float, too
-        return program.literal(x.item(), supported(x.dtype))
+        return program.literal(x.item(), check_dtype(x.dtype))
     if isinstance(x, (bool, int, float)):
         if isinstance(x, int) and not -(2**63) <= x < 2**64:
             raise NotCompilable(f"the number {x} can't be compiled: it has more than 64 bits. Write it as a float.")
@@ -113,16 +113,16 @@ def node_of(x: Any) -> Node:
     if there or type(x) is np.ndarray:
         if there != program.recording().gpu:
             raise NotCompilable(ON_GPU if there else IN_NUMPY)
-        supported(x.dtype)
+        check_dtype(x.dtype)
         return program.recording().capture(x)
     if isinstance(x, (list, tuple)) and not any(isinstance(item, Symbolic) for item in x):
         return node_of(np.asarray(x))
     if isinstance(x, (list, tuple)):
-        return node_of(np.stack([wrapped(node_of(item)) for item in x]))
+        return node_of(np.stack([to_symbolic(node_of(item)) for item in x]))
     raise NotCompilable(f"a {type(x).__name__} among the arguments of a NumPy function can't be compiled.")
 
 
-def supported(dtype: Any) -> Any:
+def check_dtype(dtype: Any) -> Any:
     """The dtype, or NotCompilable."""
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype == np.float16:
         raise NotCompilable(f"arrays of {dtype} can't be compiled; real numbers of 4 or 8 bytes and integers can.")
@@ -200,7 +200,7 @@ class Symbolic(ArrayOperators):
 
 def symbolic_input(x: Any) -> Symbolic:
     """An input of the program that is being recorded, for an array like x."""
-    return Symbolic(program.recording().input(x.shape, supported(x.dtype)))
+    return Symbolic(program.recording().input(x.shape, check_dtype(x.dtype)))
 
 
 ON_GPU = (

@@ -6,9 +6,18 @@ import math
 
 import numpy as np
 
-from ...codegen.expressions import ZERO, Affine, ExpressionEmitter, SourceContext, added, affine, indices, text
-from ...codegen.loops import collapsed, nested, zeroed
-from ...codegen.reductions import accumulated, combine, first_best, neutral
+from ...codegen.expressions import (
+    ZERO,
+    Affine,
+    ExpressionEmitter,
+    SourceContext,
+    affine_sum,
+    c_index,
+    loop_indices,
+    map_index,
+)
+from ...codegen.loops import fill_zeros, merge_axes, nest
+from ...codegen.reductions import combine, emit_arg_extremum, emit_scan, neutral_element
 from ...ir import functions
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
@@ -38,9 +47,9 @@ def _row(context: SourceContext, kernel: Kernel, node: Node) -> int | None:
 
 def _map(context: SourceContext, kernel: Kernel) -> list[str]:
     row = _row(context, kernel, kernel.nodes[0])
-    groups = collapsed(context, kernel, row)
+    groups = merge_axes(context, kernel, row)
     index: list[Affine] = [ZERO] * len(kernel.shape)
-    nest = []
+    loops = []
     extents = context.lengths(kernel.shape, row)
     for group in groups:
         lengths = [extents[i] for i in group if extents[i] != "1"]
@@ -50,10 +59,10 @@ def _map(context: SourceContext, kernel: Kernel) -> list[str]:
         total = "rows" + (f" * {product}" if product != 1 else "") if "rows" in lengths else str(product)
         if total != "1":
             index[group[-1]] = (0, ((name, 1),))
-        nest.append((name, total))
+        loops.append((name, total))
     emitter = ExpressionEmitter(context, kernel)
     stores = emitter.stores(tuple(index))
-    return [*emitter.outside, *nested(nest, [*emitter.lines, *stores], "" if emitter.checked else SIMD)]
+    return [*emitter.outside, *nest(loops, [*emitter.lines, *stores], "" if emitter.may_fail else SIMD)]
 
 
 def _reduce(context: SourceContext, kernel: Kernel) -> list[str]:
@@ -63,33 +72,33 @@ def _reduce(context: SourceContext, kernel: Kernel) -> list[str]:
     row = _row(context, kernel, x)
     summing = row in axes
     extents = context.lengths(x.shape, row)
-    at = indices(x.shape)
+    at = loop_indices(x.shape)
     emitter = ExpressionEmitter(context, kernel)
     value = emitter.value(x, at)
     result = [i for i in range(x.ndim) if i not in axes]
-    place = text(added(0, list(zip([at[i] for i in result], c_strides(context.memory(node))))))
+    place = c_index(affine_sum(0, list(zip([at[i] for i in result], c_strides(context.memory(node))))))
     target = f"{context.name(node, write=True)}[{place}]"
     outer = [(f"i{i}", extents[i]) for i in result]
     inner = [(f"i{i}", extents[i]) for i in axes]
     if function in ("argmax", "argmin"):
-        sweep = first_best(function, node, x, axes[0], inner, emitter.lines, value, target)
-        return emitter.outside + nested(outer, sweep)
-    pragma = "" if emitter.checked else SIMD
+        sweep = emit_arg_extremum(function, node, x, axes[0], inner, emitter.lines, value, target)
+        return emitter.outside + nest(outer, sweep)
+    pragma = "" if emitter.may_fail else SIMD
     last = max((i for i in range(x.ndim) if x.shape[i] != 1), default=0)
     if result and last in result:  # columns: whole rows are added up
-        start = [] if summing else nested(outer, [f"{target} = {neutral(function, node.dtype)};"], SIMD)
+        start = [] if summing else nest(outer, [f"{target} = {neutral_element(function, node.dtype)};"], SIMD)
         lines = [*emitter.lines, combine(function, target, value, node.dtype)]
         order = [pair for pair in outer if pair[0] != f"i{last}"] + inner + [(f"i{last}", extents[last])]
-        return [*emitter.outside, *start, *nested(order, lines, pragma)]
+        return [*emitter.outside, *start, *nest(order, lines, pragma)]
     kind = "double" if function == "sum" and math.prod(x.shape[i] for i in axes) > EXACT else c_type(node.dtype)
     kind = kind if node.dtype.kind == "f" else c_type(node.dtype)
     if function in ("sum", "product") and pragma:
         pragma += f" reduction({'+' if function == 'sum' else '*'}:total)"
     else:
         pragma = ""
-    begin = f"{kind} total = {neutral(function, node.dtype)};"
-    sweep = nested(inner, [*emitter.lines, combine(function, "total", value, node.dtype)], pragma)
-    return emitter.outside + nested(outer, [begin, *sweep, f"{target} {'+=' if summing else '='} total;"])
+    begin = f"{kind} total = {neutral_element(function, node.dtype)};"
+    sweep = nest(inner, [*emitter.lines, combine(function, "total", value, node.dtype)], pragma)
+    return emitter.outside + nest(outer, [begin, *sweep, f"{target} {'+=' if summing else '='} total;"])
 
 
 def _scan(context: SourceContext, kernel: Kernel) -> list[str]:
@@ -97,29 +106,29 @@ def _scan(context: SourceContext, kernel: Kernel) -> list[str]:
     extents = context.lengths(node.shape, _row(context, kernel, node.args[0]))
     emitter = ExpressionEmitter(context, kernel)
     outer = [(f"i{i}", n) for i, n in enumerate(extents) if i != node.params[1]]
-    return emitter.outside + nested(outer, accumulated(emitter, node, extents[node.params[1]]))
+    return emitter.outside + nest(outer, emit_scan(emitter, node, extents[node.params[1]]))
 
 
 def _scatter(context: SourceContext, kernel: Kernel) -> list[str]:
     (node,) = kernel.nodes
     g = node.args[0]
     axes, _, inner = node.params
-    at = indices(g.shape)
+    at = loop_indices(g.shape)
     emitter = ExpressionEmitter(context, kernel)
     value = emitter.value(g, at)
     lengths = [1] * len(axes)  # an axis of length 1 need not be in the map
     for (_, terms), n in zip(inner, node.shape):
         for a, _ in terms:
             lengths[a] = n
-    middle = emitter.picked(node, lengths, at)
-    place = added(0, list(zip([affine(middle, axis) for axis in inner], c_strides(node.shape))))
+    middle = emitter.gathered_index(node, lengths, at)
+    place = affine_sum(0, list(zip([map_index(middle, axis) for axis in inner], c_strides(node.shape))))
     name = context.name(node, write=True)
     last = max((i for i, n in enumerate(g.shape) if n != 1), default=0)
     apart = len(node.args) == 1 and f"i{last}" in dict(place[1])  # elements along the last axis go to different places
-    pragma = SIMD if apart and not emitter.checked else ""
-    line = f"{name}[{text(place)}] += {value};"
-    lines = nested([(f"i{i}", str(n)) for i, n in enumerate(g.shape)], [*emitter.lines, line], pragma)
-    return [zeroed(name, node.shape), *emitter.outside, *lines]
+    pragma = SIMD if apart and not emitter.may_fail else ""
+    line = f"{name}[{c_index(place)}] += {value};"
+    lines = nest([(f"i{i}", str(n)) for i, n in enumerate(g.shape)], [*emitter.lines, line], pragma)
+    return [fill_zeros(name, node.shape), *emitter.outside, *lines]
 
 
 def _call(context: SourceContext, kernel: Kernel) -> list[str]:
@@ -128,16 +137,16 @@ def _call(context: SourceContext, kernel: Kernel) -> list[str]:
     function, *options = node.params
     core = CORES[function]
     stack = node.args[0].shape[: node.args[0].ndim - core[0]]
-    at = indices(stack)
+    at = loop_indices(stack)
     arguments = []
     for x in (*node.args, node):
         name = context.name(x, write=x is node)
-        place = text(added(0, list(zip(at, c_strides(x.shape)))))
+        place = c_index(affine_sum(0, list(zip(at, c_strides(x.shape)))))
         arguments.append(name if place == "0" else f"{name} + {place}")
     line = f"{function}_{functions.suffix(node.args[0].dtype)}({', '.join([*arguments, *map(str, options)])})"
     if function in FAILURES:
-        line = f"if ({line}) return {context.failure(np.linalg.LinAlgError, FAILURES[function])}"
-    return nested([(f"i{i}", str(n)) for i, n in enumerate(stack)], [f"{line};"])
+        line = f"if ({line}) return {context.error_code(np.linalg.LinAlgError, FAILURES[function])}"
+    return nest([(f"i{i}", str(n)) for i, n in enumerate(stack)], [f"{line};"])
 
 
 # How many axes of each argument belong to one call; those before them are a stack, the same for all arguments.

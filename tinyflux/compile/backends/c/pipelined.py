@@ -59,7 +59,7 @@ def _multiply(
     weight = context.name(pipelined.weight)
 
     def columns(count: str) -> list[str]:
-        pragma = [] if emitter.checked else ["#pragma omp simd"]
+        pragma = [] if emitter.may_fail else ["#pragma omp simd"]
         loop = f"for (int64_t i1 = first; i1 < first + {count}; i1++) {{"
         return [
             *([*pragma, loop, *statements, "}"] if statements else []),

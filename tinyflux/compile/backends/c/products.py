@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...codegen.expressions import ZERO, Affine, SourceContext, added, text
-from ...codegen.loops import nested
+from ...codegen.expressions import ZERO, Affine, SourceContext, affine_sum, c_index
+from ...codegen.loops import nest
 from ...ir import functions
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
@@ -25,14 +25,14 @@ def emit_product(context: SourceContext, kernel: Kernel) -> list[str]:
     out = _strides(context, node, p.out)
     looped = [i for i in range(len(p.shape)) if i not in (p.i, p.j, p.k, *p.outer)]
     at = {i: (0, ((f"i{i}", 1),)) if p.shape[i] != 1 else ZERO for i in looped}
-    place = text(added(0, [(at[i], out[i]) for i in looped]))
+    place = c_index(affine_sum(0, [(at[i], out[i]) for i in looped]))
     target = context.name(node, write=True)
     arguments = [_pointer(context, kernel, p.a, at), _pointer(context, kernel, p.b, at)]
     arguments.append(target if place == "0" else f"{target} + {place}")
     tables = [context.name(x.table[0]) for x in (p.a, p.b) if x.table is not None and x.table[1] is not None]
     arguments += [*tables, *(["rows"] if "rows" in lengths else [])]
     name = _function(context, p, out, lengths, bool(tables))
-    return nested([(f"i{i}", lengths[i]) for i in looped], [f"{name}({', '.join(arguments)});"])
+    return nest([(f"i{i}", lengths[i]) for i in looped], [f"{name}({', '.join(arguments)});"])
 
 
 def _function(context: SourceContext, p: Product, out: tuple[int, ...], lengths: list[str], table: bool) -> str:
@@ -60,7 +60,7 @@ def _function(context: SourceContext, p: Product, out: tuple[int, ...], lengths:
     t = c_type(p.a.node.dtype)
     parameters = f"const {t} *restrict a, const {t} *restrict b, {t} *restrict c"
     parameters += ", const int64_t *restrict rows_of" * table + ", int64_t rows" * ("rows" in lengths)
-    return context.function("product", parameters, "\n".join(nested([(f"i{i}", lengths[i]) for i in p.outer], [call])))
+    return context.function("product", parameters, "\n".join(nest([(f"i{i}", lengths[i]) for i in p.outer], [call])))
 
 
 def _large(p: Product, a: tuple[int, int], ldb: int) -> bool:
@@ -102,11 +102,11 @@ def _pointer(context: SourceContext, kernel: Kernel, operand: Operand, at: dict[
     if operand.table is not None and operand.table[1] is None:
         table, _, stride = operand.table
         terms.append(((0, ((f"{context.name(table)}[0]", 1),)), stride))
-    place = text(added(operand.offset, terms))
+    place = c_index(affine_sum(operand.offset, terms))
     return context.name(node) if place == "0" else f"{context.name(node)} + {place}"
 
 
 def _moved(name: str, at: dict[int, Affine], strides: tuple[int, ...]) -> str:
     """A pointer to what a call reads, for each index of the other axes that are summed over."""
-    place = text(added(0, [(index, strides[i]) for i, index in at.items()]))
+    place = c_index(affine_sum(0, [(index, strides[i]) for i, index in at.items()]))
     return name if place == "0" else f"{name} + {place}"

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ...codegen.expressions import SourceContext
-from ...codegen.loops import indented
+from ...codegen.loops import indent
 from ...ir.functions import c_type
 from ...ir.program import Node, format_node, format_program
 from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
@@ -84,7 +84,7 @@ class Source:
         """The functions that the parts call, and BLAS where one of them does."""
         functions = [_BLAS] if self.context.blas else []
         for (parameters, statement), name in self.context.functions.items():
-            body = "\n".join("    " + line for line in indented(statement.split("\n")))
+            body = "\n".join("    " + line for line in indent(statement.split("\n")))
             functions.append(f"static __attribute__((noinline)) void {name}({parameters}) {{\n{body}\n}}\n")
         return functions
 
@@ -105,7 +105,7 @@ class Source:
         lines: list[str] = []
         for kernel in kernels:
             lines += [f"/* {format_node(node, self._names)} */" for node in kernel.nodes]
-            lines += ["{", *["    " + line for line in indented(loops.emit_kernel(self.context, kernel))], "}"]
+            lines += ["{", *["    " + line for line in indent(loops.emit_kernel(self.context, kernel))], "}"]
         return self._lines(name, lines, more, attribute)
 
     def _inner(self, schedule: Schedule, trusted: set[Node]) -> tuple[str, int]:
@@ -124,7 +124,7 @@ class Source:
         assert order is not None
         context = self.context
         name = context.name(loss)
-        looks = [f"if (!{context.name(node)}[0]) return {context.failure(*e)};" for node, e in demands.items()]
+        looks = [f"if (!{context.name(node)}[0]) return {context.error_code(*e)};" for node, e in demands.items()]
         declared, demanded = "\n".join(context.declarations()), "\n".join(f"    {line}" for line in looks)
         text = _FINISH.format(declared=declared, loss=f"{name}[0]", demanded=demanded)
         rows = self.schedule.rows
@@ -135,7 +135,7 @@ class Source:
         numbers = {"given": context.next, "order": order.params, "stretch": order.size * 8}
         begin = look = ""
         if self.schedule.pipelined is not None:
-            text += "\n" + self._lines("begin", indented(pipelined.emit_prologue(context, self.schedule.pipelined)))
+            text += "\n" + self._lines("begin", indent(pipelined.emit_prologue(context, self.schedule.pipelined)))
             begin, look = (template.format(**numbers) for template in (_BEGIN, _LOOK))
         return text + _RUN.format(rows=call, begin=begin, look=look, pointers=context.next + bool(begin), **numbers)
 

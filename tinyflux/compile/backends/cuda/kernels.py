@@ -15,16 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import NotCompilable
-from ...codegen.expressions import ZERO, Affine, ExpressionEmitter, SourceContext, added, indices, is_known, text
-from ...codegen.loops import collapsed, indented, nested
-from ...codegen.reductions import accumulated, combine, first_best, neutral
+from ...codegen.expressions import (
+    ZERO,
+    Affine,
+    ExpressionEmitter,
+    SourceContext,
+    affine_sum,
+    c_index,
+    is_trusted,
+    loop_indices,
+)
+from ...codegen.loops import indent, merge_axes, nest
+from ...codegen.reductions import combine, emit_arg_extremum, emit_scan, neutral_element
 from ...ir import ops
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.program import Node
 from ...schedule.fuse import Kernel, Schedule
-from .products import Multiply, multiplied
-from .row_fusion import grouped, row_axis
+from .products import Multiply, as_matrix_product
+from .row_fusion import group_rows, row_axis
 
 THREADS = 256  # of a block
 BLOCKS = 4096  # of a kernel, at most: a thread calculates several elements of a larger array
@@ -33,7 +42,7 @@ ITEMS_PER_THREAD = 32  # numbers that a thread adds up, before more blocks are t
 MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
 TREE = ("sum", "product", "maximum", "minimum")  # reductions that can be done in any order
 ROW = "i0"  # the index of a row, where one thread calculates rows by several loops
-MISSING = ("psi", "zeta")  # not in scalar_math.h
+UNSUPPORTED = ("psi", "zeta")  # not in scalar_math.h
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +60,14 @@ def unsupported(node: Node, trusted: set[Node]) -> str:
     Arguments:
         trusted: inputs that hold indices which are known to be right: a kernel can't fail for an index.
     """
-    if isinstance(node, ops.Map) and node.params in MISSING:
+    if isinstance(node, ops.Map) and node.params in UNSUPPORTED:
         return f"scipy.special.{node.params}"
     if isinstance(node, ops.Call):
         return str(node.params[0])
     if isinstance(node, ops.Loop):
         return "flux.scan"
     picked = node.args[1:] if isinstance(node, (ops.Gather, ops.Scatter)) else ()
-    if any(isinstance(node, ops.Scatter) or not is_known(x, trusted) for x in picked):
+    if any(isinstance(node, ops.Scatter) or not is_trusted(x, trusted) for x in picked):
         return "an index in an array"
     return ""
 
@@ -89,7 +98,7 @@ class Translation:
         self._texts = [_header()]
         for node in self._context.offsets:
             self.arrays[self._context.name(node)] = (node.size, node.dtype)
-        products = {k: multiplied(self._context, k) for k in schedule.kernels if k.kind == "product"}
+        products = {k: as_matrix_product(self._context, k) for k in schedule.kernels if k.kind == "product"}
         self._products = {kernel: multiply for kernel, multiply in products.items() if multiply is not None}
         self._context.used = {}
         kernels = [
@@ -98,7 +107,7 @@ class Translation:
             else dataclasses.replace(kernel, kind="reduce")
             for kernel in schedule.kernels
         ]
-        for group in grouped(kernels, schedule.stored, SERIAL):
+        for group in group_rows(kernels, schedule.stored, SERIAL):
             if len(group) > 1:
                 self._by_rows(group)
             else:
@@ -111,7 +120,7 @@ class Translation:
     def _reduce(self, kernel: Kernel) -> None:
         (node,) = kernel.nodes
         long = node.params[0] in TREE and _length(node) > SERIAL
-        (self._tree if long else self._serial)(kernel)
+        (self._block_reduce if long else self._thread_reduce)(kernel)
 
     def _kernel(self, lines: Sequence[str], blocks: int) -> None:
         """Make a kernel of lines, with the arrays that they name for parameters, and have it launched."""
@@ -125,12 +134,12 @@ class Translation:
         """The same with parameters of given types and names, and the arrays that they are launched with."""
         name = f"kernel{len(self._texts)}"
         written = ", ".join(f"{kind} *__restrict__ {parameter}" for kind, parameter in parameters)
-        body = ["    " + line for line in indented(list(lines))]
+        body = ["    " + line for line in indent(list(lines))]
         self._texts.append("\n".join([f'extern "C" __global__ void {name}({written}) {{', *body, "}\n"]))
         self.steps.append(Launch(name, blocks, arrays))
 
     def _map(self, kernel: Kernel) -> None:
-        groups = collapsed(self._context, kernel)
+        groups = merge_axes(self._context, kernel)
         index: list[Affine] = [ZERO] * len(kernel.shape)
         axes = []
         for group in groups:
@@ -141,26 +150,26 @@ class Translation:
         emitter = ExpressionEmitter(self._context, kernel)
         stores = emitter.stores(tuple(index))
         size = math.prod(kernel.shape)
-        lines = [*emitter.outside, *_each("e", size), *_decoded("e", axes), *emitter.lines, *stores, "}"]
-        self._kernel(lines, _blocks(size))
+        lines = [*emitter.outside, *_grid_loop("e", size), *_unravel("e", axes), *emitter.lines, *stores, "}"]
+        self._kernel(lines, _block_count(size))
 
-    def _serial(self, kernel: Kernel) -> None:
+    def _thread_reduce(self, kernel: Kernel) -> None:
         """A reduction in which a thread goes through all that its result is made of."""
         (node,) = kernel.nodes
         (x,), (function, axes) = node.args, node.params
         emitter = ExpressionEmitter(self._context, kernel)
-        value = emitter.value(x, indices(x.shape))
+        value = emitter.value(x, loop_indices(x.shape))
         target = f"{self._context.name(node, write=True)}[e]"
         inner = [(f"i{i}", str(x.shape[i])) for i in axes]
         if function in ("argmax", "argmin"):
-            sweep = first_best(function, node, x, axes[0], inner, emitter.lines, value, target)
+            sweep = emit_arg_extremum(function, node, x, axes[0], inner, emitter.lines, value, target)
         else:
-            begin = f"{c_type(node.dtype)} total = {neutral(function, node.dtype)};"
+            begin = f"{c_type(node.dtype)} total = {neutral_element(function, node.dtype)};"
             step = combine(function, "total", value, node.dtype)
-            sweep = [begin, *nested(inner, [*emitter.lines, step]), f"{target} = total;"]
+            sweep = [begin, *nest(inner, [*emitter.lines, step]), f"{target} = total;"]
         outer = [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]
-        lines = [*emitter.outside, *_each("e", node.size), *_decoded("e", outer), *sweep, "}"]
-        self._kernel(lines, _blocks(node.size))
+        lines = [*emitter.outside, *_grid_loop("e", node.size), *_unravel("e", outer), *sweep, "}"]
+        self._kernel(lines, _block_count(node.size))
 
     def _by_rows(self, group: Sequence[Kernel]) -> None:
         """Several loops over the elements of short rows: a thread calculates a row."""
@@ -169,14 +178,14 @@ class Translation:
             node = kernel.nodes[0]
             emitter = ExpressionEmitter(self._context, kernel)
             if kernel.kind == "map":
-                stores = emitter.stores(indices(kernel.shape))
+                stores = emitter.stores(loop_indices(kernel.shape))
                 inner = [(f"i{i}", str(n)) for i, n in enumerate(kernel.shape) if i]
-                sweep = nested(inner, [*emitter.lines, *stores])
+                sweep = nest(inner, [*emitter.lines, *stores])
             else:
                 sweep = self._reduced_row(emitter, node, row_axis(kernel, SERIAL)[1])
             lines += ["{", *emitter.outside, *sweep, "}"]
         rows, _ = row_axis(group[0], SERIAL)
-        self._kernel([*_each("e", rows), *_decoded("e", [(ROW, rows)]), *lines, "}"], _blocks(rows))
+        self._kernel([*_grid_loop("e", rows), *_unravel("e", [(ROW, rows)]), *lines, "}"], _block_count(rows))
 
     def _reduced_row(self, emitter: ExpressionEmitter, node: Node, row: int) -> list[str]:
         (x,), (function, axes) = node.args, node.params
@@ -184,22 +193,24 @@ class Translation:
         at = tuple(ZERO if n == 1 else (0, ((name, 1),)) for name, n in zip(names, x.shape))
         value = emitter.value(x, at)
         result = [i for i in range(x.ndim) if i not in axes]
-        place = text(added(0, [(at[i], stride) for i, stride in zip(result, c_strides(node.shape))]))
-        begin = f"{c_type(node.dtype)} total = {neutral(function, node.dtype)};"
+        place = c_index(affine_sum(0, [(at[i], stride) for i, stride in zip(result, c_strides(node.shape))]))
+        begin = f"{c_type(node.dtype)} total = {neutral_element(function, node.dtype)};"
         step = [*emitter.lines, combine(function, "total", value, node.dtype)]
-        sweep = nested([(names[i], str(x.shape[i])) for i in axes], step)
+        sweep = nest([(names[i], str(x.shape[i])) for i in axes], step)
         store = f"{self._context.name(node, write=True)}[{place}] = total;"
-        return nested([(names[i], str(x.shape[i])) for i in result if i != row], [begin, *sweep, store])
+        return nest([(names[i], str(x.shape[i])) for i in result if i != row], [begin, *sweep, store])
 
     def _scan(self, kernel: Kernel) -> None:
         """A running sum or product: a thread goes along a line."""
         (node,) = kernel.nodes
         axis = node.params[1]
         emitter = ExpressionEmitter(self._context, kernel)
-        sweep = accumulated(emitter, node, str(node.shape[axis]))
+        sweep = emit_scan(emitter, node, str(node.shape[axis]))
         outer = [(f"i{i}", n) for i, n in enumerate(node.shape) if i != axis]
         count = math.prod(n for _, n in outer)
-        self._kernel([*emitter.outside, *_each("e", count), *_decoded("e", outer), *sweep, "}"], _blocks(count))
+        self._kernel(
+            [*emitter.outside, *_grid_loop("e", count), *_unravel("e", outer), *sweep, "}"], _block_count(count)
+        )
 
     def _scatter(self, kernel: Kernel) -> None:
         """What slices or sliding windows put in some places: a thread adds up all that comes to its element.
@@ -209,7 +220,7 @@ class Translation:
         """
         (node,) = kernel.nodes
         (g,) = node.args
-        at = indices(g.shape)
+        at = loop_indices(g.shape)
         place = tuple(ZERO if n == 1 else (0, ((f"o{k}", 1),)) for k, n in enumerate(node.shape))
         emitter = ExpressionEmitter(self._context, kernel)
         value = emitter.value(g, at)
@@ -219,22 +230,22 @@ class Translation:
         for k, (offset, terms) in enumerate(node.params[2]):
             new = [(axis, stride) for axis, stride in terms if axis not in found | gone_through and g.shape[axis] != 1]
             own, stride = max(new, key=lambda term: g.shape[term[0]], default=(None, 1))
-            rest = added(-offset, [(place[k], 1), *((at[axis], -stride) for axis, stride in terms if axis != own)])
+            rest = affine_sum(-offset, [(place[k], 1), *((at[axis], -stride) for axis, stride in terms if axis != own)])
             gone_through |= {axis for axis, _ in new if axis != own}
             if own is None:
-                lines.append(f"if ({text(rest)} == 0) {{")
+                lines.append(f"if ({c_index(rest)} == 0) {{")
                 continue
             found.add(own)
-            lines.append(f"const long long i{own} = ({text(rest)}) / {stride};")
-            lines.append(f"if (i{own} * {stride} == {text(rest)} && i{own} >= 0 && i{own} < {g.shape[own]}) {{")
+            lines.append(f"const long long i{own} = ({c_index(rest)}) / {stride};")
+            lines.append(f"if (i{own} * {stride} == {c_index(rest)} && i{own} >= 0 && i{own} < {g.shape[own]}) {{")
         sweep = [*lines, *emitter.lines, f"total += {value};", *["}"] * len(node.shape)]
         others = [(f"i{i}", str(n)) for i, n in enumerate(g.shape) if i not in found]
-        begin = [*_each("e", node.size), *_decoded("e", [(f"o{k}", n) for k, n in enumerate(node.shape)])]
+        begin = [*_grid_loop("e", node.size), *_unravel("e", [(f"o{k}", n) for k, n in enumerate(node.shape)])]
         store = f"{self._context.name(node, write=True)}[e] = total;"
         total = f"{c_type(node.dtype)} total = 0;"
-        self._kernel([*emitter.outside, *begin, total, *nested(others, sweep), store, "}"], _blocks(node.size))
+        self._kernel([*emitter.outside, *begin, total, *nest(others, sweep), store, "}"], _block_count(node.size))
 
-    def _tree(self, kernel: Kernel) -> None:
+    def _block_reduce(self, kernel: Kernel) -> None:
         """A reduction by the threads of a block: 32 results beside each other, or one, and several numbers of each."""
         (node,) = kernel.nodes
         (x,), (function, axes) = node.args, node.params
@@ -243,7 +254,7 @@ class Translation:
         lanes, length, columns = THREADS // width, _length(node), -(-node.size // width)
         parts = max(1, min(-(-length // (lanes * ITEMS_PER_THREAD)), MAX_BLOCKS_PER_SUM // columns))
         emitter = ExpressionEmitter(self._context, kernel)
-        value = emitter.value(x, indices(x.shape))
+        value = emitter.value(x, loop_indices(x.shape))
         kind, dtype = c_type(node.dtype), node.dtype
         target = self._context.name(node, write=True)
         if parts > 1:
@@ -255,13 +266,13 @@ class Translation:
             f"const int lane = threadIdx.x / {width};",
             f"const long long part = blockIdx.x / {columns};",
             f"const long long o = blockIdx.x % {columns} * {width} + threadIdx.x % {width};",
-            f"{kind} total = {neutral(function, dtype)};",
+            f"{kind} total = {neutral_element(function, dtype)};",
             f"if (o < {node.size}) {{",
-            *_decoded("o", [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]),
+            *_unravel("o", [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]),
             *emitter.outside,
             f"const long long stop = (part + 1) * {chunk} < {length} ? (part + 1) * {chunk} : {length};",
             f"for (long long r = part * {chunk} + lane; r < stop; r += {lanes}) {{",
-            *_decoded("r", [(f"i{i}", x.shape[i]) for i in axes]),
+            *_unravel("r", [(f"i{i}", x.shape[i]) for i in axes]),
             *emitter.lines,
             combine(function, "total", value, dtype),
             "}",
@@ -278,9 +289,9 @@ class Translation:
         ]
         self._kernel(lines, columns * parts)
         if parts > 1:
-            self._added_up(node, target, parts)
+            self._merge_parts(node, target, parts)
 
-    def _added_up(self, node: Node, target: str, parts: int) -> None:
+    def _merge_parts(self, node: Node, target: str, parts: int) -> None:
         """Have the last kernel write its parts to an array of their own, and a second one bring them together."""
         first = self.steps.pop()
         assert isinstance(first, Launch)
@@ -288,8 +299,8 @@ class Translation:
         self.steps.append(dataclasses.replace(first, arrays=of))
         kind, function = c_type(node.dtype), node.params[0]
         lines = [
-            *_each("e", node.size),
-            f"{kind} total = {neutral(function, node.dtype)};",
+            *_grid_loop("e", node.size),
+            f"{kind} total = {neutral_element(function, node.dtype)};",
             f"for (int part = 0; part < {parts}; part++) {{",
             combine(function, "total", f"parts[part * {node.size}ll + e]", node.dtype),
             "}",
@@ -297,7 +308,7 @@ class Translation:
             "}",
         ]
         parameters = [(f"const {kind}", "parts"), (kind, "target")]
-        self._launch(lines, _blocks(node.size), parameters, ("parts_of_" + target, target))
+        self._launch(lines, _block_count(node.size), parameters, ("parts_of_" + target, target))
 
 
 _WRITERS = {
@@ -325,18 +336,18 @@ def _length(node: Node) -> int:
     return math.prod(node.args[0].shape[i] for i in node.params[1])
 
 
-def _blocks(count: int) -> int:
+def _block_count(count: int) -> int:
     """How many blocks share a loop over `count` elements."""
     return max(1, min(-(-count // THREADS), BLOCKS))
 
 
-def _each(name: str, count: int) -> list[str]:
+def _grid_loop(name: str, count: int) -> list[str]:
     """The head of a loop over `count` elements, which all threads of a kernel share."""
     start = "(long long)blockIdx.x * blockDim.x + threadIdx.x"
     return [f"for (long long {name} = {start}; {name} < {count}; {name} += (long long)gridDim.x * blockDim.x) {{"]
 
 
-def _decoded(name: str, axes: Sequence[tuple[str, int]]) -> list[str]:
+def _unravel(name: str, axes: Sequence[tuple[str, int]]) -> list[str]:
     """The indices along some axes, from the number of an element in C order."""
     long = [(index, n) for index, n in axes if n != 1]
     lines = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 
-def shared_out(used: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> tuple[dict[str, int], list[int]]:
+def assign_memory(used: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> tuple[dict[str, int], list[int]]:
     """Which piece of memory each array lies in, from the step that first uses it to the one that last does.
 
     Arguments:
@@ -14,7 +14,7 @@ def shared_out(used: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> tuple
 
     Returns: for each name the number of its piece, and the sizes of the pieces.
 
-    >>> shared_out([["a", "b"], ["b", "c"], ["c", "d"]], {"a": 3, "b": 1, "c": 2, "d": 1})
+    >>> assign_memory([["a", "b"], ["b", "c"], ["c", "d"]], {"a": 3, "b": 1, "c": 2, "d": 1})
     ({'a': 0, 'b': 1, 'c': 0, 'd': 1}, [3, 1])
     """
     last = {name: i for i, names in enumerate(used) for name in names}

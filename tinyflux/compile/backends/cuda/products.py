@@ -34,7 +34,7 @@ class Multiply:
         return self.left.array, self.right.array, self.out.array
 
 
-def multiplied(context: SourceContext, kernel: Kernel) -> Multiply | None:
+def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None:
     """The product of two matrices that a kernel is; None where it is one of another kind, a stack of them, say."""
     (node,) = kernel.nodes
     p = kernel.product

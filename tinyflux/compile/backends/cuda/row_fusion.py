@@ -9,7 +9,7 @@ from ...ir.program import Node
 from ...schedule.fuse import Kernel, Stored, bases
 
 
-def grouped(kernels: Sequence[Kernel], stored: Stored, most: int) -> list[list[Kernel]]:
+def group_rows(kernels: Sequence[Kernel], stored: Stored, most: int) -> list[list[Kernel]]:
     """Kernels in the order in which they can run, those together of which one thread can do a row.
 
     Arguments:

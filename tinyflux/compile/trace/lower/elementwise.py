@@ -14,7 +14,7 @@ from ....errors import NotCompilable
 from ...ir import program
 from ...ir.functions import supports
 from ...ir.program import Node
-from ..symbolic import lower, name_of, node_of, supported, wrapped
+from ..symbolic import check_dtype, lower, name_of, node_of, to_symbolic
 
 _SPECIAL_POWERS: dict[Any, str] = {1: "positive", 2: "square", -1: "reciprocal", 0.5: "sqrt"}
 
@@ -91,7 +91,7 @@ def loop(function: Any, nodes: Sequence[Node]) -> tuple[Any, ...]:
     return found
 
 
-def promoted(nodes: Sequence[Node]) -> Any:
+def result_type(nodes: Sequence[Node]) -> Any:
     """The dtype that NumPy brings arrays and numbers to."""
     return np.result_type(*[x.dtype.type(1).item() if x.weak else x.dtype for x in nodes])
 
@@ -100,41 +100,41 @@ def cast(x: Node, dtype: Any, weak: bool = False) -> Node:
     number = program.literal_value(x) if x.weak and np.dtype(dtype).kind in "iu" else None
     if isinstance(number, int) and not holds(dtype, number):
         raise OverflowError(f"Python integer {number} out of bounds for {np.dtype(dtype)}")
-    return program.elementwise("cast", [x], supported(np.dtype(dtype)), weak)
+    return program.elementwise("cast", [x], check_dtype(np.dtype(dtype)), weak)
 
 
 def real(function: Any, *args: Any) -> list[Any]:
     """The arguments of a ufunc in the dtypes in which it calculates."""
     nodes = [node_of(x) for x in args]
-    return [wrapped(cast(x, dtype)) for x, dtype in zip(nodes, loop(function, nodes))]
+    return [to_symbolic(cast(x, dtype)) for x, dtype in zip(nodes, loop(function, nodes))]
 
 
-def composed(function: Any, definition: Any) -> None:
+def define(function: Any, definition: Any) -> None:
     """Enter a ufunc that is written in other functions."""
     lower(function)(lambda *args: definition(*real(function, *args)))
 
 
-composed(np.logaddexp2, lambda a, b: np.logaddexp(a * math.log(2), b * math.log(2)) / math.log(2))
+define(np.logaddexp2, lambda a, b: np.logaddexp(a * math.log(2), b * math.log(2)) / math.log(2))
 
 
 @lower(np.where)
 def _where(condition: Any, a: Any, b: Any) -> Node:
     nodes = [node_of(a), node_of(b)]
-    dtype = promoted(nodes)
-    branches = [program.elementwise("cast", [x], supported(dtype)) for x in nodes]  # as np.where has it, of any size
+    dtype = result_type(nodes)
+    branches = [program.elementwise("cast", [x], check_dtype(dtype)) for x in nodes]  # as np.where has it, of any size
     return program.elementwise("where", [cast(node_of(condition), np.bool_), *branches], dtype)
 
 
 @lower(np.round, np.around)
 def _round(a: Any, decimals: int = 0) -> Any:
-    x = wrapped(node_of(a))
+    x = to_symbolic(node_of(a))
     if x.dtype.kind == "b" and decimals:
         raise TypeError("np.round of truth values knows decimals=0 alone.")
     if decimals == 0 or (x.dtype.kind in "iu" and decimals > 0):
         return x if x.dtype.kind in "iu" else np.rint(x)
     scale = 10.0 ** abs(decimals)
     if x.dtype.kind in "iu":
-        return wrapped(cast(cast((np.rint(x / scale) * scale).node, np.int64), x.dtype))
+        return to_symbolic(cast(cast((np.rint(x / scale) * scale).node, np.int64), x.dtype))
     return np.rint(x * scale) / scale if decimals > 0 else np.rint(x / scale) * scale
 
 
@@ -142,17 +142,17 @@ def _round(a: Any, decimals: int = 0) -> Any:
 def _modf(x: Any) -> Any:
     if node_of(x).dtype.kind != "f":
         raise NotCompilable("np.modf of whole numbers can't be compiled: x.astype(float) can.")
-    return compositions[np.modf](wrapped(node_of(x)))
+    return compositions[np.modf](to_symbolic(node_of(x)))
 
 
-lower(np.fix)(lambda x: np.trunc(wrapped(node_of(x))))
+lower(np.fix)(lambda x: np.trunc(to_symbolic(node_of(x))))
 lower(np.copy)(lambda a, order="K", subok=False: node_of(a))
 
 
 @lower(np.isclose)
 def _isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
-    x, y = wrapped(node_of(a)), node_of(b)
-    y = wrapped(cast(y, np.result_type(y.dtype, 1.0)))
+    x, y = to_symbolic(node_of(a)), node_of(b)
+    y = to_symbolic(cast(y, np.result_type(y.dtype, 1.0)))
     close = (np.abs(x - y) <= atol + rtol * np.abs(y)) & np.isfinite(y) | (x == y)
     return close | np.isnan(x) & np.isnan(y) if equal_nan else close
 
@@ -162,7 +162,7 @@ lower(np.allclose)(lambda *args, **options: np.all(_isclose(*args, **options)))
 
 @lower(np.array_equal)
 def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
-    x, y = wrapped(node_of(a1)), wrapped(node_of(a2))
+    x, y = to_symbolic(node_of(a1)), to_symbolic(node_of(a2))
     return x.shape == y.shape and np.all((x == y) | np.isnan(x) & np.isnan(y) if equal_nan else x == y)
 
 

@@ -24,16 +24,16 @@ from .elementwise import cast
 from .shapes import view
 
 
-def planned(shape: tuple[int, ...], index: Any) -> tuple[Map, tuple[int, ...], list[Node], tuple[Any, ...], int]:
+def parse_index(shape: tuple[int, ...], index: Any) -> tuple[Map, tuple[int, ...], list[Node], tuple[Any, ...], int]:
     """How an array of `shape` is indexed: first by slices, then by arrays of integers.
 
     Returns: the map of the slices and the shape they lead to; the arrays, of one shape; for each axis what its index is
     (see `program.gather`); the axis of the result where those of the arrays stand.
     """
-    items = _expanded(shape, index)
+    items = _expand_index(shape, index)
     if any(isinstance(item, Node) for item in items):  # integers beside arrays are arrays, too
         axes_before = itertools.accumulate([item is not None for item in items], initial=0)
-        items = [_fixed(x, shape[i]) if isinstance(x, int) else x for x, i in zip(items, axes_before)]
+        items = [_constant_indices(x, shape[i]) if isinstance(x, int) else x for x, i in zip(items, axes_before)]
     arrays = [k for k, item in enumerate(items) if isinstance(item, Node)]
     together = not arrays or arrays[-1] - arrays[0] + 1 == len(arrays)
     slices = [slice(None) if k in arrays else item for k, item in enumerate(items)]
@@ -54,7 +54,7 @@ def planned(shape: tuple[int, ...], index: Any) -> tuple[Map, tuple[int, ...], l
     return inner, middle, [program.broadcast(x, common) for x in nodes], tuple(axes), position
 
 
-def _expanded(shape: tuple[int, ...], index: Any) -> list[Any]:
+def _expand_index(shape: tuple[int, ...], index: Any) -> list[Any]:
     """The index with an entry for each axis, an integer, a slice or a node, and None for those that are new."""
     given = list(index) if isinstance(index, tuple) else [index]
     widths = [0 if x is None or x is Ellipsis else max(_mask_axes(x), 1) for x in given]
@@ -72,11 +72,11 @@ def _expanded(shape: tuple[int, ...], index: Any) -> list[Any]:
         elif _mask_axes(item):
             if np.shape(item) != shape[axis : axis + width]:
                 raise IndexError(f"a mask of shape {np.shape(item)} doesn't fit axes {shape[axis : axis + width]}")
-            items += [_fixed(places, n) for places, n in zip(np.nonzero(item), np.shape(item))]
+            items += [_constant_indices(places, n) for places, n in zip(np.nonzero(item), np.shape(item))]
         elif isinstance(item, (int, np.integer)):
             items.append(int(item))
         else:
-            items.append(_index(item, shape[axis]))
+            items.append(_index_array(item, shape[axis]))
         axis += width
     return items
 
@@ -92,7 +92,7 @@ def _mask_axes(item: Any) -> int:
     return array.ndim if isinstance(array, np.ndarray) and array.dtype == np.bool_ else 0
 
 
-def _index(item: Any, length: int) -> Node:
+def _index_array(item: Any, length: int) -> Node:
     """An array of indices along an axis of some length, as a node; one of NumPy's is read anew in every call."""
     array = np.asarray(item, None if len(item) else np.intp) if isinstance(item, (list, tuple)) else item
     kind = getattr(array, "dtype", type(item))
@@ -100,13 +100,13 @@ def _index(item: Any, length: int) -> Node:
         raise NotCompilable(ON_GPU)
     if getattr(kind, "kind", "") not in ("i", "u"):
         raise IndexError(f"expected indices to be integers, got {kind}")
-    return _fixed(array, length) if array is not item else cast(node_of(item), np.int64)
+    return _constant_indices(array, length) if array is not item else cast(node_of(item), np.int64)
 
 
 ON_GPU = "an index in an array can't be compiled for the GPU."
 
 
-def _fixed(places: Any, length: int) -> Node:
+def _constant_indices(places: Any, length: int) -> Node:
     """Indices that will not change: they are looked at now."""
     array = np.asarray(places)
     if array.size and not (-length <= array.min() and array.max() < length):
@@ -145,7 +145,7 @@ def getitem(x: Any, index: Any) -> Node:
     two = _axes_of_masks(index)
     if two is not None:
         return getitem(Symbolic(getitem(x, two[0])), two[1])
-    inner, middle, indices, axes, position = planned(node.shape, index)
+    inner, middle, indices, axes, position = parse_index(node.shape, index)
     y = program.view(node, inner, middle)
     if not indices:
         return y
@@ -169,16 +169,16 @@ lower(np.delete)(_at_fixed_places(np.delete))
 
 @lower(scattered)
 def _scattered(x: Any, indices: Sequence[Any], *pieces: Any) -> Any:
-    return functools.reduce(operator.add, [Symbolic(_placed(x.shape, i, node_of(g))) for i, g in zip(indices, pieces)])
+    return functools.reduce(operator.add, [Symbolic(_place(x.shape, i, node_of(g))) for i, g in zip(indices, pieces)])
 
 
-def _placed(shape: tuple[int, ...], index: Any, g: Node) -> Node:
+def _place(shape: tuple[int, ...], index: Any, g: Node) -> Node:
     """Zeros of a shape, to which g is added at an index."""
     two = _axes_of_masks(index)
     if two is not None:
         with_axes = np.broadcast_to(0, shape)[two[0]].shape
-        return program.reshape(_placed(with_axes, two[1], g), shape)
-    inner, middle, indices, axes, position = planned(shape, index)
+        return program.reshape(_place(with_axes, two[1], g), shape)
+    inner, middle, indices, axes, position = parse_index(shape, index)
     common = indices[0].shape if indices else ()
     rest = [n for n, (kind, _) in zip(middle, axes) if kind == "axis"]
     values = program.broadcast(g, (*rest[:position], *common, *rest[position:]))

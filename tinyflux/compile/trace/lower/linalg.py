@@ -14,8 +14,8 @@ from ....autodiff.rules.products import letters_of, spelled, tensordot_axes
 from ....errors import NotCompilable
 from ...ir import program
 from ...ir.program import Node
-from ..symbolic import lower, node_of, wrapped
-from .elementwise import cast, eye, loop, promoted
+from ..symbolic import lower, node_of, to_symbolic
+from .elementwise import cast, eye, loop, result_type
 from .shapes import part, view
 
 
@@ -26,21 +26,21 @@ def contract(inputs: Sequence[str], operands: Sequence[Node], output: str) -> No
         letters, x = terms.pop(0)
         later = set(output).union(*(other for other, _ in terms))
         if len(terms) == 0:
-            return _summed(letters, x, output)
+            return _sum_out(letters, x, output)
         only = [c for c in letters if c not in later]
         if only:
-            letters, x = (kept := "".join(c for c in letters if c in later)), _summed(letters, x, kept)
+            letters, x = (kept := "".join(c for c in letters if c in later)), _sum_out(letters, x, kept)
         other, y = terms.pop(0)
         beyond = set(output).union(letters, *(rest for rest, _ in terms))
         kept = "".join(c for c in other if c in beyond)
-        other, y = kept, _summed(other, y, kept)
+        other, y = kept, _sum_out(other, y, kept)
         after = set(output).union(*(rest for rest, _ in terms))
         union = "".join(dict.fromkeys(letters + other))
         result = output if not terms else "".join(c for c in union if c in after)
         sizes = {c: n for s, a in ((other, y), (letters, x)) for c, n in zip(s, a.shape) if n != 1}
         full = result + "".join(c for c in union if c not in result and c in sizes)
         shape = tuple(sizes.get(c, 1) for c in full)
-        pair = [_spread(letters, x, full, shape), _spread(other, y, full, shape)]
+        pair = [_broadcast_letters(letters, x, full, shape), _broadcast_letters(other, y, full, shape)]
         product = program.elementwise("multiply", pair, x.dtype)
         terms.insert(0, (result, program.reduce("sum", product, tuple(range(len(result), len(full))))))
 
@@ -54,7 +54,7 @@ def _diagonal(letters: str, x: Node) -> tuple[str, Node]:
     return unique, program.view(x, axes, [x.shape[letters.index(c)] for c in unique])
 
 
-def _summed(letters: str, x: Node, kept: str) -> Node:
+def _sum_out(letters: str, x: Node, kept: str) -> Node:
     """The sum over the letters that are not kept, the axes in the order of those that are."""
     y = program.reduce("sum", x, tuple(i for i, c in enumerate(letters) if c not in kept))
     left = [c for c in letters if c in kept]
@@ -62,12 +62,12 @@ def _summed(letters: str, x: Node, kept: str) -> Node:
     return program.view(y, axes, [y.shape[left.index(c)] for c in kept])
 
 
-def _spread(letters: str, x: Node, full: str, shape: tuple[int, ...]) -> Node:
+def _broadcast_letters(letters: str, x: Node, full: str, shape: tuple[int, ...]) -> Node:
     axes = tuple((0, ((full.index(c), 1),) if n != 1 else ()) for c, n in zip(letters, x.shape))
     return program.view(x, axes, shape)
 
 
-def _checked(name: str, pairs: Sequence[tuple[int, int]], a: Node, b: Node) -> None:
+def _check_lengths(name: str, pairs: Sequence[tuple[int, int]], a: Node, b: Node) -> None:
     for m, n in pairs:
         if m != n:
             raise ValueError(f"{name}: the shapes {a.shape} and {b.shape} don't fit: {m} is not {n}")
@@ -79,7 +79,7 @@ def _matmul(a: Any, b: Any) -> Node:
     if not (x.ndim and y.ndim):
         raise ValueError("np.matmul: expected arrays with axes, got a number; multiply by *")
     kind = loop(np.matmul, [x, y])[-1]
-    _checked("np.matmul", [(x.shape[-1], y.shape[-2] if y.ndim > 1 else y.shape[0])], x, y)
+    _check_lengths("np.matmul", [(x.shape[-1], y.shape[-2] if y.ndim > 1 else y.shape[0])], x, y)
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     stack = string.ascii_lowercase[: len(batch)]
     left = stack[len(stack) - max(x.ndim - 2, 0) :] + ("XK" if x.ndim > 1 else "K")
@@ -92,7 +92,7 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Node:
     x, y = node_of(a), node_of(b)
     kind = loop(np.multiply, [x, y])[-1]
     left, right, rows, columns = tensordot_axes(x, y, axes)
-    _checked("np.tensordot", [(x.shape[i], y.shape[j]) for i, j in zip(left, right)], x, y)
+    _check_lengths("np.tensordot", [(x.shape[i], y.shape[j]) for i, j in zip(left, right)], x, y)
     names = {i: string.ascii_letters[i] for i in range(x.ndim)}
     others = {j: string.ascii_letters[26 + j] for j in range(y.ndim)}
     others.update({j: names[i] for i, j in zip(left, right)})
@@ -119,7 +119,7 @@ def _einsum(*operands: Any, optimize: Any = False) -> Node:
 
 def _real(*nodes: Node) -> Any:
     """The dtype that numpy.linalg calculates in."""
-    return np.dtype(np.float32 if promoted(nodes) == np.float32 else np.float64)
+    return np.dtype(np.float32 if result_type(nodes) == np.float32 else np.float64)
 
 
 def _square(name: str, a: Any) -> Node:
@@ -129,14 +129,14 @@ def _square(name: str, a: Any) -> Node:
     return x
 
 
-def _factors(x: Node) -> Node:
+def _lu(x: Node) -> Node:
     n = x.shape[-1]
     return program.call("factors", [x], (*x.shape[:-2], n + 1, n), x.dtype, n)
 
 
-def _solved(x: Node, right: Node) -> Node:
+def _solve_with_lu(x: Node, right: Node) -> Node:
     """What `right`, a stack of matrices, is when x is divided out of it on the left."""
-    factors = _factors(x)
+    factors = _lu(x)
     stack = np.broadcast_shapes(x.shape[:-2], right.shape[:-2])
     args = [program.broadcast(m, (*stack, *m.shape[-2:])) for m in (factors, right)]
     return program.call("solve", args, args[1].shape, x.dtype, *right.shape[-2:])
@@ -144,7 +144,7 @@ def _solved(x: Node, right: Node) -> Node:
 
 def _diagonal_and_sign(x: Node) -> tuple[Node, Node]:
     """The diagonal of U, and the determinant of P."""
-    factors, n, stack = _factors(x), x.shape[-1], x.shape[:-2]
+    factors, n, stack = _lu(x), x.shape[-1], x.shape[:-2]
     lead = tuple((0, ((i, 1),)) for i in range(len(stack)))
     place = (0, ((len(stack), 1),))
     diagonal = program.view(factors, (*lead, place, place), (*stack, n))
@@ -158,16 +158,16 @@ def _diagonal_and_sign(x: Node) -> tuple[Node, Node]:
 def _inv(a: Any) -> Node:
     x = _square("inv", a)
     x = cast(x, _real(x))
-    return _solved(x, program.broadcast(eye(x.shape[-1], dtype=x.dtype), x.shape))
+    return _solve_with_lu(x, program.broadcast(eye(x.shape[-1], dtype=x.dtype), x.shape))
 
 
 @lower(np.linalg.solve)
 def _solve(a: Any, b: Any) -> Node:
     x, y = _square("solve", a), node_of(b)
     vector = y.ndim == 1
-    _checked("np.linalg.solve", [(x.shape[-1], y.shape[-1 if vector else -2])], x, y)
+    _check_lengths("np.linalg.solve", [(x.shape[-1], y.shape[-1 if vector else -2])], x, y)
     right = cast(program.reshape(y, (*y.shape, 1)) if vector else y, _real(x, y))
-    found = _solved(cast(x, _real(x, y)), right)
+    found = _solve_with_lu(cast(x, _real(x, y)), right)
     return program.reshape(found, found.shape[:-1]) if vector else found
 
 
@@ -218,13 +218,13 @@ def _transposed(x: Node) -> Node:
 def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
     if compute_uv:
         raise NotCompilable(_SIGNS.format("svd"))
-    usv, row = wrapped(_singular(a)), node_of(a).shape[-2]
+    usv, row = to_symbolic(_singular(a)), node_of(a).shape[-2]
     return usv[..., row, :]
 
 
 @lower(np.linalg.pinv)
 def _pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Any:
-    usv, rows = wrapped(_singular(a)), node_of(a).shape[-2]
+    usv, rows = to_symbolic(_singular(a)), node_of(a).shape[-2]
     u, s, v = usv[..., :rows, :], usv[..., rows : rows + 1, :], usv[..., rows + 1 :, :]
     limit = rcond if rcond is not None else 1e-15 if rtol is np._NoValue else rtol
     if limit is None:

@@ -11,8 +11,8 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from ....autodiff.rules.accumulations import recurrence
 from ...ir import program
 from ...ir.program import Node
-from ..symbolic import lower, node_of, wrapped
-from .elementwise import cast, loop, promoted
+from ..symbolic import lower, node_of, to_symbolic
+from .elementwise import cast, loop, result_type
 
 
 def axes_of(x: Node, axis: Any) -> tuple[int, ...]:
@@ -22,7 +22,7 @@ def axes_of(x: Node, axis: Any) -> tuple[int, ...]:
     return tuple(normalize_axis_tuple(axis, x.ndim))
 
 
-def reduced(function: str, x: Node, axis: Any, keepdims: Any, dtype: Any = None) -> Node:
+def reduce_axes(function: str, x: Node, axis: Any, keepdims: Any, dtype: Any = None) -> Node:
     axes = axes_of(x, axis)
     y = program.reduce(function, x, axes, dtype)
     if keepdims is True:
@@ -37,9 +37,9 @@ def _accumulated_dtype(x: Node, dtype: Any) -> Any:
     return x.dtype if x.dtype.kind == "f" or x.dtype.itemsize == 8 else np.dtype("u8" if x.dtype.kind == "u" else "i8")
 
 
-def _seen(x: Node, where: Any, neutral: Any) -> Node:
+def _mask(x: Node, where: Any, neutral: Any) -> Node:
     """What a reduction looks at: the neutral element in the place of what is masked."""
-    return x if where is True else node_of(np.where(where, wrapped(x), x.dtype.type(neutral)))
+    return x if where is True else node_of(np.where(where, to_symbolic(x), x.dtype.type(neutral)))
 
 
 def _total(function: str, ufunc: Any, first_axis: bool) -> Any:
@@ -50,9 +50,9 @@ def _total(function: str, ufunc: Any, first_axis: bool) -> Any:
         where: Any = True,
     ) -> Any:  # fmt: skip
         x = node_of(a)
-        x = _seen(cast(x, _accumulated_dtype(x, dtype)), where, ufunc.identity)
-        y = reduced(function, x, axis, keepdims)
-        return y if initial is None else ufunc(wrapped(y), wrapped(cast(node_of(initial), y.dtype)))
+        x = _mask(cast(x, _accumulated_dtype(x, dtype)), where, ufunc.identity)
+        y = reduce_axes(function, x, axis, keepdims)
+        return y if initial is None else ufunc(to_symbolic(y), to_symbolic(cast(node_of(initial), y.dtype)))
 
     return lowering
 
@@ -70,8 +70,10 @@ def _mean(
     x = cast(x, dtype or (x.dtype if x.dtype.kind == "f" else np.float64))  # sums of integers could overflow
     count: Any = math.prod(x.shape[i] for i in axes_of(x, axis))
     if where is not True:
-        count = np.sum(np.broadcast_to(wrapped(node_of(where)), x.shape), axis=axis, dtype=x.dtype, keepdims=keepdims)
-    y = wrapped(reduced("sum", _seen(x, where, 0), axis, keepdims)) / count
+        count = np.sum(
+            np.broadcast_to(to_symbolic(node_of(where)), x.shape), axis=axis, dtype=x.dtype, keepdims=keepdims
+        )
+    y = to_symbolic(reduce_axes("sum", _mask(x, where, 0), axis, keepdims)) / count
     return cast(y.node, x.dtype)
 
 
@@ -86,8 +88,8 @@ def _extremum(function: str, ufunc: Any, first_axis: bool) -> Any:
         lowest, highest = (0, 1) if x.dtype.kind == "b" else (-np.inf, np.inf)
         if x.dtype.kind in "iu":
             lowest, highest = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
-        y = reduced(function, _seen(x, where, lowest if ufunc is np.maximum else highest), axis, keepdims)
-        return y if initial is None else ufunc(wrapped(y), wrapped(cast(node_of(initial), y.dtype)))
+        y = reduce_axes(function, _mask(x, where, lowest if ufunc is np.maximum else highest), axis, keepdims)
+        return y if initial is None else ufunc(to_symbolic(y), to_symbolic(cast(node_of(initial), y.dtype)))
 
     return lowering
 
@@ -100,7 +102,7 @@ lower(np.minimum.reduce)(_extremum("minimum", np.minimum, True))
 
 def _logical(function: str) -> Any:
     def lowering(a: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
-        return reduced(function, cast(node_of(a), np.bool_), axis, keepdims)
+        return reduce_axes(function, cast(node_of(a), np.bool_), axis, keepdims)
 
     return lowering
 
@@ -108,7 +110,9 @@ def _logical(function: str) -> Any:
 lower(np.all)(_logical("minimum"))
 lower(np.any)(_logical("maximum"))
 lower(np.count_nonzero)(
-    lambda a, axis=None, *, keepdims=False: reduced("sum", cast(cast(node_of(a), np.bool_), np.int64), axis, keepdims)
+    lambda a, axis=None, *, keepdims=False: reduce_axes(
+        "sum", cast(cast(node_of(a), np.bool_), np.int64), axis, keepdims
+    )
 )
 
 
@@ -120,7 +124,7 @@ def _position(function: str) -> Any:
         if axis is None:
             y = program.reduce(function, program.reshape(x, (x.size,)), (0,), np.int64)
             return program.reshape(y, (1,) * x.ndim) if keepdims is True else y
-        return reduced(function, x, normalize_axis_index(axis, x.ndim), keepdims, np.int64)
+        return reduce_axes(function, x, normalize_axis_index(axis, x.ndim), keepdims, np.int64)
 
     return lowering
 
@@ -132,7 +136,7 @@ lower(np.argmin)(_position("argmin"))
 @lower(np.logaddexp.reduce)
 def _logsumexp(array: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
     x = node_of(array)
-    return reduced("logaddexp", cast(x, dtype or loop(np.logaddexp, [x, x])[-1]), axis, keepdims)
+    return reduce_axes("logaddexp", cast(x, dtype or loop(np.logaddexp, [x, x])[-1]), axis, keepdims)
 
 
 def _scan(function: str, dtype_of: Any) -> Any:
@@ -153,6 +157,6 @@ lower(np.logaddexp.accumulate)(_scan("logaddexp", lambda x, dtype: dtype or loop
 @lower(recurrence)
 def _recurrence(a: Any, b: Any) -> Node:
     x, y = node_of(a), node_of(b)
-    dtype = promoted([x, y])
+    dtype = result_type([x, y])
     shape = np.broadcast_shapes(x.shape, y.shape)
     return program.scan("recurrence", [program.broadcast(cast(n, dtype), shape) for n in (x, y)], len(shape) - 1)

@@ -21,7 +21,7 @@ from ...ir.program import Node
 from ..symbolic import Symbolic, node_of
 
 
-def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> Any:
+def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> Any:
     """`flux.scan` in a program that is being recorded; None where it is to be a Python loop.
 
     That is where nothing is recorded, where gradients nest, and where the steps differ, as those with a Dropout do.
@@ -45,7 +45,7 @@ def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> A
             (after, ys), again = run(symbols), run(symbols)
     except DiffersByStep:
         return None
-    if _calculated([*after.leaves, *ys.leaves]) != _calculated([*again[0].leaves, *again[1].leaves]):
+    if _operations([*after.leaves, *ys.leaves]) != _operations([*again[0].leaves, *again[1].leaves]):
         raise NotCompilable(
             "a step of flux.scan is not the same twice: it draws random numbers, or a layer in it keeps a state, which "
             "can't be compiled. Draw the numbers beforehand, as part of xs, and carry the state from step to step."
@@ -73,7 +73,7 @@ def recorded(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> A
     return after.rebuilt(results), ys.rebuilt(results)
 
 
-def _calculated(ends: Sequence[Any]) -> list[Any]:
+def _operations(ends: Sequence[Any]) -> list[Any]:
     """All that a step's results are calculated by, in a form that can be compared with that of another run."""
     return program.operations([x.node for x in map(plain, ends) if isinstance(x, Symbolic)])
 
@@ -248,4 +248,4 @@ def _node(g: Any, like: Node) -> Node:
     return node_of(g)
 
 
-use_recorder(recorded)
+use_recorder(record_scan)

@@ -17,8 +17,8 @@ from ....errors import NotCompilable
 from ...ir import program
 from ...ir.indexing import view_of
 from ...ir.program import Node
-from ..symbolic import Symbolic, lower, node_of, wrapped
-from .elementwise import cast, promoted
+from ..symbolic import Symbolic, lower, node_of, to_symbolic
+from .elementwise import cast, result_type
 
 # Views.
 
@@ -123,7 +123,7 @@ def _concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Node:
     axis = normalize_axis_index(axis, parts[0].ndim)
     if len({tuple(n for i, n in enumerate(p.shape) if i != axis) for p in parts}) > 1:
         raise ValueError(f"np.concatenate: the shapes {[p.shape for p in parts]} differ in more than axis {axis}")
-    common = dtype or promoted(parts)
+    common = dtype or result_type(parts)
     return program.join([cast(p, common) for p in parts], axis)
 
 
@@ -151,7 +151,7 @@ def _searchsorted(a: Any, v: Any, side: str = "left", sorter: None = None) -> An
     """How many elements come before each value; NaN comes after all others."""
     if sorter is not None:
         raise NotCompilable("np.searchsorted with a sorter can't be compiled; sort the array before.")
-    elements, values = wrapped(node_of(a)), np.expand_dims(wrapped(node_of(v)), -1)
+    elements, values = to_symbolic(node_of(a)), np.expand_dims(to_symbolic(node_of(v)), -1)
     last = values != values
     before = elements < values if side == "left" else elements <= values
     return np.sum(before | last & (elements == elements if side == "left" else last), axis=-1)

@@ -9,16 +9,16 @@ import numpy as np
 from scipy import special
 
 from ..symbolic import lower
-from .elementwise import composed, real
+from .elementwise import define, real
 
-composed(special.ndtr, lambda x: 0.5 * special.erfc(-x * math.sqrt(0.5)))
-composed(special.exp10, lambda x: np.power(10.0, x))
-composed(special.cosm1, lambda x: -2 * np.square(np.sin(0.5 * x)))
-composed(special.exprel, lambda x: np.where((x == 0) | (x == np.inf), 1 + x, np.expm1(x) / np.where(x == 0, 1, x)))
-composed(special.loggamma, lambda x: np.where(x < 0, np.nan, special.gammaln(x)))
-composed(special.xlog1py, lambda a, b: np.where((a == 0) & ~np.isnan(b), 0, a * np.log1p(b)))
-composed(special.entr, lambda x: np.where(x < 0, -np.inf, -special.xlogy(x, x)))
-composed(special.huber, lambda delta, r: _huber(delta, np.abs(r)))
+define(special.ndtr, lambda x: 0.5 * special.erfc(-x * math.sqrt(0.5)))
+define(special.exp10, lambda x: np.power(10.0, x))
+define(special.cosm1, lambda x: -2 * np.square(np.sin(0.5 * x)))
+define(special.exprel, lambda x: np.where((x == 0) | (x == np.inf), 1 + x, np.expm1(x) / np.where(x == 0, 1, x)))
+define(special.loggamma, lambda x: np.where(x < 0, np.nan, special.gammaln(x)))
+define(special.xlog1py, lambda a, b: np.where((a == 0) & ~np.isnan(b), 0, a * np.log1p(b)))
+define(special.entr, lambda x: np.where(x < 0, -np.inf, -special.xlogy(x, x)))
+define(special.huber, lambda delta, r: _huber(delta, np.abs(r)))
 
 
 def _huber(delta: Any, size: Any) -> Any:
