@@ -255,7 +255,7 @@ def _checked_rule(leaf: Leaf, description: dict[str, Any]) -> Any:
     rule = _rebuilt(description["rule"], leaf.rule)
     if not is_rule(rule) or kind_of(rule) != description["kind"]:
         raise TypeError(f"{rule!r} stands in the place of the rule")
-    if size_of_state(rule) != (len(_state_arrays(leaf)), len(leaf.numbers)):
+    if size_of_state(rule) != (len(leaf.arrays), len(leaf.numbers)):
         raise ValueError(f"{rule!r} has a state of another size than {leaf.rule!r}")
     if not isinstance(description["numbers"], list) or len(description["numbers"]) != len(leaf.numbers):
         raise ValueError(f"its state has {len(leaf.numbers)} numbers, not {description['numbers']!r}")
@@ -265,11 +265,7 @@ def _checked_rule(leaf: Leaf, description: dict[str, Any]) -> Any:
 
 def _named_state(i: int, leaf: Leaf) -> dict[str, Any]:
     """The arrays of the i-th leaf's state, by their names in a file."""
-    return {f"optimiser/{i}/{k}": array for k, array in enumerate(_state_arrays(leaf))}
-
-
-def _state_arrays(leaf: Leaf) -> list[Any]:
-    return [s for s in leaf.state if tree.is_array(s)]
+    return {f"optimiser/{i}/{k}": array for k, array in enumerate(leaf.arrays)}
 
 
 def _described(leaf: Leaf) -> dict[str, Any]:

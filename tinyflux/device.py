@@ -91,14 +91,8 @@ def _moved(caller: str, trees: tuple[Any, ...], move: Callable[[Any], Any]) -> A
             f"model, opt = flux.{caller}(model, opt)."
         )
     owners = {id(x): _model_of(caller, x, models) for x in trees if isinstance(x, OptimiserState)}
-    copies: dict[int, Any] = {}
-
-    def moved_once(x: Any) -> Any:
-        if id(x) not in copies:
-            copies[id(x)] = move(x)
-        return copies[id(x)]
-
-    new = {id(x): tree.map(moved_once, x) for x in models}
+    moved = tree.once(move)
+    new = {id(x): tree.map(moved, x) for x in models}
     for x in trees:
         if isinstance(x, OptimiserState):
             model = new[id(owners[id(x)])]

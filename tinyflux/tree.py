@@ -169,19 +169,35 @@ def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, list[t
     """
     stateful: list[tuple[Any, Any]] = []
     try:
-        return _map_one(f, tree, stateful, data=True), stateful
+        return _map_one(f, tree, stateful, FLOATS), stateful
     except (RecursionError, _Closed):
         _refuse(tree)
         raise
 
 
-def _map_one(f: Callable[[Any], Any], node: Tree, stateful: list[tuple[Any, Any]] | None, data: bool = False) -> Any:
+def map_derivatives(f: Callable[[Any], Any], tree: Tree) -> Any:
+    """A tree with `f(x)` in the place of arrays and of numbers, for which f gives None: what a gradient looks like.
+
+    Below an object only floats become None. Its other numbers (sizes, strides, switches) can't be taken for a
+    derivative; they stay, as functions and strings do.
+    """
+    return _map_one(f, tree, None, NUMBERS, FLOATS)
+
+
+def _map_one(
+    f: Callable[[Any], Any],
+    node: Tree,
+    stateful: list[tuple[Any, Any]] | None,
+    numbers: tuple[type, ...] = (),
+    inner: tuple[type, ...] = (),
+) -> Any:
     """`map` over one tree; given a list, it skips buffers, and appends each object that has some, with its copy.
 
     Every gradient walks its model here, so the loops avoid calls.
 
     Arguments:
-        data: whether floats are leaves; they are none below an object.
+        numbers: what else than arrays is a leaf.
+        inner: the same, below an object.
     """
     cls = type(node)
     kind = kinds.get(cls)
@@ -191,7 +207,7 @@ def _map_one(f: Callable[[Any], Any], node: Tree, stateful: list[tuple[Any, Any]
         skip = () if stateful is None else getattr(cls, "buffers", ())
         changed = None
         if kind == OBJECT:
-            data = False
+            numbers = inner
             inside = node.__dict__ if cls not in slots_of else attributes(node)
         else:
             inside = node
@@ -199,12 +215,12 @@ def _map_one(f: Callable[[Any], Any], node: Tree, stateful: list[tuple[Any, Any]
                 _look_into(node)
         for name, child in inside.items():
             below = kinds.get(type(child))
-            if name in skip or (below == OPAQUE and not (data and isinstance(child, FLOATS))):
+            if name in skip or (below == OPAQUE and not isinstance(child, numbers)):
                 continue
-            if below == LEAF:
+            if below in (LEAF, OPAQUE):
                 new = f(child)
             else:
-                new = _map_one(f, child, stateful, data)
+                new = _map_one(f, child, stateful, numbers, inner)
             if new is not child:
                 if changed is None:
                     changed = dict(inside)
@@ -216,14 +232,14 @@ def _map_one(f: Callable[[Any], Any], node: Tree, stateful: list[tuple[Any, Any]
     if kind == SEQUENCE:
         if cls is not tuple and cls is not list:
             _look_into(node)
-        items = [_map_one(f, child, stateful, data) for child in node]
+        items = [_map_one(f, child, stateful, numbers, inner) for child in node]
         for new, old in zip(items, node):
             if new is not old:
                 return rebuild(node, items)
         return node
     if kind == CLOSED:
         _look_into(node)
-    return f(node) if kind == LEAF or (data and isinstance(node, FLOATS)) else node
+    return f(node) if kind == LEAF or isinstance(node, numbers) else node
 
 
 def numbers(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -233,47 +249,6 @@ def numbers(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
     elif node_kind(type(tree)) in (SEQUENCE, MAPPING):
         for step, child in children(tree):
             yield from numbers(child, path + step)
-
-
-def map_derivatives(f: Callable[[Any], Any], node: Tree, data: bool = True) -> Any:
-    """A tree with `f(x)` in the place of every array, and None in that of numbers: what a gradient looks like.
-
-    Below an object only floats become None. Its other numbers (sizes, strides, switches) can't be taken for a
-    derivative; they stay, as functions and strings do.
-    """
-    cls = type(node)
-    kind = kinds.get(cls)
-    if kind is None:
-        kind = node_kind(cls)
-    if kind in (OBJECT, MAPPING):
-        if kind == OBJECT:
-            data = False
-            inside = node.__dict__ if cls not in slots_of else attributes(node)
-        else:
-            inside = node
-        changed = None
-        for name, child in inside.items():
-            below = kinds.get(type(child))
-            if below == LEAF:
-                new = f(child)
-            elif below == OPAQUE:
-                new = None if isinstance(child, NUMBERS if data else FLOATS) else child
-            else:
-                new = map_derivatives(f, child, data)
-            if new is not child:
-                if changed is None:
-                    changed = dict(inside)
-                changed[name] = new
-        return node if changed is None else rebuild(node, changed)
-    if kind == SEQUENCE:
-        items = [map_derivatives(f, child, data) for child in node]
-        for new, old in zip(items, node):
-            if new is not old:
-                return rebuild(node, items)
-        return node
-    if kind == LEAF:
-        return f(node)
-    return None if isinstance(node, NUMBERS if data else FLOATS) else node
 
 
 def _map_each(f: Callable[..., Any], node: Tree, rest: tuple[Any, ...], buffers: bool) -> Any:
@@ -330,15 +305,13 @@ def destructure(tree: Tree) -> tuple[Array, Callable[[Array], Tree]]:
     def rebuild(vector: Any) -> Any:
         if vector.shape != (total,):
             raise ValueError(f"rebuild: expected a vector of shape ({total},), got shape {vector.shape}.")
-        pieces: dict[int, Any] = {}
         position = 0
 
-        def piece(array: Any) -> Any:
+        @once
+        def piece(array: Array) -> Any:
             nonlocal position
-            if id(array) not in pieces:
-                pieces[id(array)] = vector[position : position + array.size].reshape(array.shape)
-                position += array.size
-            return pieces[id(array)]
+            start, position = position, position + array.size
+            return vector[start:position].reshape(array.shape)
 
         return map(lambda a: piece(a) if is_parameter(a) else a, tree, buffers=False)
 
@@ -352,7 +325,7 @@ def f32(tree: Tree) -> Tree:
     >>> flux.f32([np.ones(2), np.arange(2)])
     [array([1., 1.], dtype=float32), array([0, 1])]
     """
-    return _converted(tree, np.float32)
+    return map(once(lambda a: a.astype(np.float32) if is_parameter(a) else a), tree)
 
 
 def f64(tree: Tree) -> Tree:
@@ -362,16 +335,16 @@ def f64(tree: Tree) -> Tree:
     >>> flux.f64(flux.Dense(3, 2)).weight.dtype
     dtype('float64')
     """
-    return _converted(tree, np.float64)
+    return map(once(lambda a: a.astype(np.float64) if is_parameter(a) else a), tree)
 
 
-def _converted(tree: Tree, dtype: Any) -> Any:
-    """An array that stands in several places is converted once, and stands in all of them again."""
-    copies: dict[int, Any] = {}
+def once(f: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """A function that calls `f` once for each array: one that stands in several places stays one."""
+    found: dict[int, Any] = {}
 
-    def convert(a: Any) -> Any:
-        if id(a) not in copies:
-            copies[id(a)] = a.astype(dtype) if is_parameter(a) else a
-        return copies[id(a)]
+    def result(a: Array) -> Any:
+        if id(a) not in found:
+            found[id(a)] = f(a)
+        return found[id(a)]
 
-    return map(convert, tree)
+    return result

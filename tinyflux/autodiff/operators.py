@@ -50,11 +50,8 @@ def _unary(function: Callable[..., Any]) -> Any:
     return lambda self: self._apply(function, (self,))
 
 
-def _reduction(function: Callable[..., Any]) -> Any:
-    def method(self: Any, axis: Any = None, **options: Any) -> Any:
-        return self._apply(function, (self,), {"axis": axis, **options})
-
-    return method
+def _method(function: Any) -> Any:
+    return lambda self, *args, **options: self._apply(function, (self, *args), options)
 
 
 class ArrayOperators:
@@ -93,12 +90,12 @@ class ArrayOperators:
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))  # type: ignore[arg-type]
 
-    sum, mean, prod = _reduction(np.sum), _reduction(np.mean), _reduction(np.prod)
-    max, min = _reduction(np.max), _reduction(np.min)
-    var, std = _reduction(np.var), _reduction(np.std)
-    cumsum, cumprod = _reduction(np.cumsum), _reduction(np.cumprod)
-    argmax, argmin = _reduction(np.argmax), _reduction(np.argmin)
-    all, any = _reduction(np.all), _reduction(np.any)
+    sum, mean, prod, max, min = map(_method, (np.sum, np.mean, np.prod, np.max, np.min))
+    var, std, cumsum, cumprod = map(_method, (np.var, np.std, np.cumsum, np.cumprod))
+    argmax, argmin, all, any = map(_method, (np.argmax, np.argmin, np.all, np.any))
+    argsort, nonzero, searchsorted, round = map(_method, (np.argsort, np.nonzero, np.searchsorted, np.round))
+    swapaxes, squeeze, trace, diagonal = map(_method, (np.swapaxes, np.squeeze, np.trace, np.diagonal))
+    dot, repeat, take = map(_method, (np.dot, np.repeat, np.take))
     T = property(_unary(transposed))
     mT = property(_unary(np.matrix_transpose))
 
@@ -119,59 +116,18 @@ class ArrayOperators:
     def copy(self) -> Any:
         return self._apply(np.positive, (self,))
 
-    def __copy__(self) -> Any:
-        return self  # it can't be changed
+    def conj(self, *memo: Any) -> Any:
+        return self  # real, and it can't be changed
 
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self
-
-    real = property(lambda self: self)
-    imag = property(_unary(np.zeros_like))
-
-    def conj(self) -> Any:
-        return self
-
-    conjugate = conj
+    conjugate = __copy__ = __deepcopy__ = conj
+    real, imag = property(conj), property(_unary(np.zeros_like))
 
     def transpose(self, *axes: Any) -> Any:
         order = axes[0] if len(axes) == 1 else axes or None
         return self._apply(np.transpose, (self,), {"axes": order})
 
-    def swapaxes(self, axis1: int, axis2: int) -> Any:
-        return self._apply(np.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
-
-    def squeeze(self, axis: Any = None) -> Any:
-        return self._apply(np.squeeze, (self,), {"axis": axis})
-
     def clip(self, min: Any = None, max: Any = None) -> Any:  # noqa: A002
         return self._apply(np.clip, (self, min, max))
 
-    def dot(self, other: Any) -> Any:
-        return self._apply(np.dot, (self, other))
-
-    def repeat(self, repeats: Any, axis: Any = None) -> Any:
-        return self._apply(np.repeat, (self, repeats), {"axis": axis})
-
-    def take(self, indices: Any, axis: Any = None, *, mode: str = "raise") -> Any:
-        return self._apply(np.take, (self, indices), {"axis": axis, "mode": mode})
-
     def compress(self, condition: Any, axis: Any = None) -> Any:
         return self._apply(np.compress, (condition, self), {"axis": axis})
-
-    def nonzero(self) -> Any:
-        return self._apply(np.nonzero, (self,))
-
-    def argsort(self, axis: Any = -1, **options: Any) -> Any:
-        return self._apply(np.argsort, (self,), {"axis": axis, **options})
-
-    def searchsorted(self, v: Any, side: str = "left") -> Any:
-        return self._apply(np.searchsorted, (self, v), {"side": side})
-
-    def round(self, decimals: int = 0) -> Any:
-        return self._apply(np.round, (self,), {"decimals": decimals})
-
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-        return self._apply(np.trace, (self, offset, axis1, axis2))
-
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-        return self._apply(np.diagonal, (self, offset, axis1, axis2))

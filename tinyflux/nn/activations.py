@@ -54,11 +54,8 @@ def relu(x: Array, /) -> Array:
 def leakyrelu(x: Array, a: float = 0.01) -> Array:
     """x where x > 0, and a·x elsewhere; its slope at 0 is a.
 
-    Arguments:
-        x: an array of any shape.
+    Arguments and returns: as for `relu`, and
         a: the slope of the negative side.
-
-    Returns: an array like x.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.leakyrelu(np.array([-2.0, 0.0, 3.0]), 0.1)
@@ -71,11 +68,8 @@ def leakyrelu(x: Array, a: float = 0.01) -> Array:
 def elu(x: Array, a: float = 1.0) -> Array:
     """x where x > 0, and a·(eˣ − 1) elsewhere (Clevert et al. 2015); its slope at 0 is a.
 
-    Arguments:
-        x: an array of any shape.
+    Arguments and returns: as for `relu`, and
         a: minus the value that is approached at −∞.
-
-    Returns: an array like x.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.elu(np.array([-2.0, 0.0, 3.0])).round(4)
@@ -96,10 +90,7 @@ def _gelu_slope(g: Array, y: Array, x: Array) -> Array:
 def gelu(x: Array) -> Array:
     """x·σ(2u) = x/2·(1 + tanh u), u = √(2/π)·(x + 0.044715·x³): the Gaussian error linear unit, in its tanh form.
 
-    Arguments:
-        x: an array of any shape.
-
-    Returns: an array like x.
+    Arguments and returns: as for `relu`.
 
     The exact form x·Φ(x) differs by at most 5e-4 (Hendrycks and Gimpel 2016).
 
@@ -119,10 +110,7 @@ def _swish_slope(g: Array, y: Array, x: Array) -> Array:
 def swish(x: Array) -> Array:
     """x·σ(x), elementwise, also known as SiLU (Ramachandran et al. 2017).
 
-    Arguments:
-        x: an array of any shape.
-
-    Returns: an array like x.
+    Arguments and returns: as for `relu`.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.swish(np.array([-2.0, 0.0, 3.0])).round(4)
@@ -135,10 +123,7 @@ def swish(x: Array) -> Array:
 def softplus(x: Array) -> Array:
     """log(1 + eˣ), elementwise: a smooth relu.
 
-    Arguments:
-        x: an array of any shape.
-
-    Returns: an array like x.
+    Arguments and returns: as for `relu`.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.softplus(np.array([-1e4, 0.0, 1e4])).round(4)
@@ -177,11 +162,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
 def logsoftmax(x: Array, axis: int = -1) -> Array:
     """yᵢ = xᵢ − log Σⱼ exp xⱼ along an axis: the logarithm of `softmax`, exact where that is 0.
 
-    Arguments:
-        x: an array of at least one axis.
-        axis: the axis of the classes.
-
-    Returns: an array like x.
+    Arguments and returns: as for `softmax`.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.logsoftmax(np.array([1e4, 0.0]))

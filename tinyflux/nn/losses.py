@@ -104,14 +104,8 @@ _huber = rule(
 def huber(prediction: Array, target: Array, agg: Agg = np.mean, *, delta: float = 1.0) -> Array:
     """The mean over all elements of d²/2 where |d| < δ and δ·(|d| − δ/2) elsewhere, d = ŷ − y (Huber 1964).
 
-    Arguments:
-        prediction, target: arrays of one shape.
-        agg: brings the elements' values together.
+    Arguments, returns and errors: as for `mse`, and
         delta: δ, where the parabola goes over into straight lines.
-
-    Returns: a scalar (what `agg` returns).
-
-    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.huber(np.array([0.0, 0.0]), np.array([0.5, 4.0]), flux.identity)
@@ -134,14 +128,9 @@ _crossentropy = rule(
 def crossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """The mean over samples of −Σ y·log(ŷ + ε), the sum being over classes, the last axis.
 
-    Arguments:
+    Arguments, returns and errors: as for `mse`, with
         prediction: probabilities, (…, classes), such as `softmax` gives.
         target: the probabilities wanted, of the same shape: one-hot labels, say.
-        agg: brings the samples' values together.
-
-    Returns: a scalar (what `agg` returns).
-
-    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     ε is the machine epsilon of the prediction's dtype: a probability of 0 costs much, but not infinitely much.
 
@@ -163,14 +152,9 @@ _logitcrossentropy = rule(
 def logitcrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """`crossentropy` of softmax(ŷ), computed stably and without an ε: the mean over samples of −Σ y·logsoftmax(ŷ).
 
-    Arguments:
+    Arguments, returns and errors: as for `mse`, with
         prediction: logits, any real numbers, (…, classes).
         target: the probabilities wanted, of the same shape: one-hot labels, say.
-        agg: brings the samples' values together.
-
-    Returns: a scalar (what `agg` returns).
-
-    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.logitcrossentropy(np.array([[0.0, 1e4], [0.0, 1e4]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
@@ -191,14 +175,9 @@ _binarycrossentropy = rule(
 def binarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """The mean over all elements of −y·log(ŷ + ε) − (1 − y)·log(1 − ŷ + ε), where 0·log(…) is 0.
 
-    Arguments:
+    Arguments, returns and errors: as for `mse`, with
         prediction: probabilities, such as `sigmoid` gives.
         target: the probabilities wanted, 0 or 1 mostly, of the same shape.
-        agg: brings the elements' values together.
-
-    Returns: a scalar (what `agg` returns).
-
-    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     ε is the machine epsilon of the prediction's dtype.
 
@@ -221,14 +200,9 @@ _logitbinarycrossentropy = rule(
 def logitbinarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     """`binarycrossentropy` of σ(ŷ), computed stably and without an ε: the mean of (1 − y)·ŷ − log σ(ŷ).
 
-    Arguments:
+    Arguments, returns and errors: as for `mse`, with
         prediction: logits, any real numbers.
         target: the probabilities wanted, 0 or 1 mostly, of the same shape.
-        agg: brings the elements' values together.
-
-    Returns: a scalar (what `agg` returns).
-
-    Errors: ValueError for different shapes, TypeError for something else than arrays.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.logitbinarycrossentropy(np.array([1e4, -1e4]), np.array([1.0, 1.0]))

@@ -26,13 +26,8 @@ class Place:
 
     path: str
     array: Any
-    container: Any
+    container: Any  # None where no other array can be put
     key: Any
-
-    @property
-    def movable(self) -> bool:
-        """Whether another array can be put here."""
-        return self.container is not None
 
 
 def places(node: Any, path: str = "", container: Any = None, key: Any = None) -> Iterator[Place]:

@@ -10,22 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from .rule import remembered
 
+
+@remembered
 def program_key(rule: Any) -> Any:
-    """What a program depends on in a rule: its constants as text, and its functions.
-
-    The rules seen last are remembered, for this is asked in every call.
-    """
-    known, kind = _rules_seen.get(id(rule), (None, None))
-    if known is not rule:
-        kind = repr(constants(rule)), tuple(functions(rule))
-        if len(_rules_seen) > 100:
-            _rules_seen.clear()
-        _rules_seen[id(rule)] = rule, kind
-    return kind
-
-
-_rules_seen: dict[int, tuple[Any, Any]] = {}
+    """What a program depends on in a rule: its constants as text, and its functions."""
+    return repr(constants(rule)), tuple(functions(rule))
 
 
 def functions(rule: Any) -> Iterator[Any]:

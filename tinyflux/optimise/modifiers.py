@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..types import Array
-from .rule import Rule, State, applied, check_rule, check_state, initial, inner_rules, kind_of, number
+from .rule import Rule, State, applied, check_rule, check_state, initial, inner_rules, kind_of, number, remembered
 from .scheduled import Scheduled, at
 
 
@@ -235,6 +235,7 @@ class Maximize(Rule):
         return (), -g
 
 
+@remembered
 def split(rule: Any) -> tuple[Any, Any]:
     """A rule in two: what brings elements together without keeping a state, as ClipNorm does, and what follows.
 
@@ -242,19 +243,6 @@ def split(rule: Any) -> tuple[Any, Any]:
     """
     if getattr(rule, "whole", None) is None:
         return None, rule
-    known, parts = _splits.get(id(rule), (None, (None, None)))
-    if known is not rule:
-        parts = _split(rule)
-        if len(_splits) > 100:
-            _splits.clear()
-        _splits[id(rule)] = rule, parts
-    return parts
-
-
-_splits: dict[int, tuple[Any, tuple[Any, Any]]] = {}  # of the rules seen last, for this is asked in every compiled call
-
-
-def _split(rule: Any) -> tuple[Any, Any]:
     if isinstance(rule, Scheduled):
         head, tail = split(rule.rule)
         waits = any(isinstance(part, AccumGrad) for part in inner_rules(tail))  # then steps are not those of the head

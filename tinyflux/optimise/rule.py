@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -304,6 +305,23 @@ def with_fields(rule: Any, values: dict[str, Any]) -> Any:
     for name, value in values.items():
         object.__setattr__(new, name, value)
     return new
+
+
+def remembered(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of a rule that remembers what it gave for the rules seen last: it is asked in every compiled call."""
+    seen: dict[int, tuple[Any, Any]] = {}
+
+    @functools.wraps(f)
+    def known(rule: Any) -> Any:
+        before, result = seen.get(id(rule), (None, None))
+        if before is not rule:
+            result = f(rule)
+            if len(seen) > 100:
+                seen.clear()
+            seen[id(rule)] = rule, result
+        return result
+
+    return known
 
 
 def inner_rules(rule: Any) -> list[Any]:

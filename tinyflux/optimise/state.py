@@ -112,7 +112,7 @@ def setup(rule: Rule, model: Tree) -> OptimiserState:
     refuse_two_devices(found)
     refuse_overlaps(found)
     distinct = list({id(place.array): place for place in reversed(found)}.values())[::-1]
-    fixed = {id(place.array) for place in found if not place.movable}
+    fixed = {id(place.array) for place in found if place.container is None}
     views: dict[int, Any] = {}
     leaf_of: dict[int, Leaf] = {}
     for bucket in buckets(distinct, fixed):
@@ -123,7 +123,7 @@ def setup(rule: Rule, model: Tree) -> OptimiserState:
     paths = [(place.path, leaves.index(leaf_of[id(place.array)])) for place in found]
     mirror = tree.map(lambda x: leaf_of.get(id(x), x), model, buffers=False)
     for place in found:
-        if place.movable:
+        if place.container is not None:
             place.container[place.key] = views[id(place.array)]
     cores.keep_memory()  # every step to come makes arrays of the same sizes
     opt = OptimiserState(mirror, leaves, paths)
@@ -161,7 +161,7 @@ def copied_state(opt: OptimiserState, model: Tree, move: Callable[[Any], Any]) -
     """
     new = setup(opt._leaves[0].rule, model)
     for leaf, old in zip(new._leaves, opt._leaves, strict=True):
-        leaf.fill(old.rule, old.numbers, old.frozen, [move(s) for s in old.state if tree.is_array(s)])
+        leaf.fill(old.rule, old.numbers, old.frozen, [move(s) for s in old.arrays])
     return new
 
 

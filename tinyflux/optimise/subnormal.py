@@ -31,20 +31,20 @@ if sys.platform == "linux" and platform.machine() == "x86_64" and platform.libc_
 
 
 class _Switch(threading.local):
-    """A thread's floating-point environment, and how the bits stood before `flush`, until `restore`."""
+    """A context in which a thread takes subnormal numbers for zero. It ends at the first exit, whatever was entered."""
 
     def __init__(self) -> None:
         self.environment = _Environment()
         self.pointer = ctypes.byref(self.environment)
-        self.before: int | None = None
+        self.before: int | None = None  # how the bits stood
 
-    def flush(self) -> None:
+    def __enter__(self) -> None:
         _libm.fegetenv(self.pointer)
-        if self.before is None:  # else an interrupt kept `restore` from being called
+        if self.before is None:  # else an interrupt kept `__exit__` from being called
             self.before = self.environment.mxcsr & _BITS
         self._set_to(_BITS)
 
-    def restore(self) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self.before is not None:
             _libm.fegetenv(self.pointer)
             self._set_to(self.before)
@@ -55,32 +55,20 @@ class _Switch(threading.local):
         _libm.fesetenv(self.pointer)
 
 
-_switch = _Switch() if _libm is not None else None
+_nothing = contextlib.nullcontext()
+_switch = _Switch() if _libm is not None else _nothing
 
 
 def flush() -> None:
     """Take subnormal numbers for zero in this thread, where the platform can (Linux on x86-64), until `restore`."""
-    if _switch is not None:
-        _switch.flush()
+    _switch.__enter__()
 
 
 def restore() -> None:
     """Undo `flush`, however often it was called."""
-    if _switch is not None:
-        _switch.restore()
-
-
-class _Flushing:
-    def __enter__(self) -> None:
-        flush()
-
-    def __exit__(self, *error: Any) -> None:
-        restore()
-
-
-_flushing, _nothing = _Flushing(), contextlib.nullcontext()
+    _switch.__exit__(None, None, None)
 
 
 def flushed(wanted: bool) -> Any:
     """A context in which subnormal numbers are taken for zero in this thread, if that is wanted."""
-    return _flushing if wanted else _nothing
+    return _switch if wanted else _nothing
