@@ -8,6 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import tinyflux as flux
 from tests.support.program_cases import arrays
+from tests.support.training_cases import check
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.ir import program
 from tinyflux.compile.schedule import contraction
@@ -61,6 +62,20 @@ def test_operands_that_begin_inside_an_array():
     np.testing.assert_allclose(compiled(a, b)[0], a[2, 1:, ::-1] @ b[1], rtol=0, atol=1e-13)
     expected = sum(x[3:] @ y[:, 2:] for x, y in zip(a[1:], b))
     np.testing.assert_allclose(compiled(a, b)[1], expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("batchsize", "count"), [(1, 2), (7, 4), (300, 4)])
+def test_slices_of_picked_rows_are_operands_of_products(batchsize, count):
+    """As the steps of sequences are, in a forward pass that is a Python loop over them."""
+    data = tuple(arrays((310, 3, 24), (310, 8), dtype=np.float64))
+    model = [*arrays((8, 24), (8, 9), dtype=np.float64)]
+    loss = lambda m, x, y: np.mean((np.tanh(x[:, 2] @ m[0].T) + x[:, 1, 5:14] @ m[1].T - y) ** 2)  # noqa: E731
+    check(loss, model, data, batchsize=batchsize, rtol=1e-11)
+    step = flux.compile_training(loss, model, flux.setup(flux.Descent(0.1), model), batchsize=batchsize)
+    step(data, np.zeros(0, int))
+    products = [k.product for k in step._latest().source.schedule.kernels if k.product]
+    assert {x.offset for p in products for x in (p.a, p.b) if x.table} == {2 * 24, 24 + 5}
+    assert len(products) == count
 
 
 def convolution(w, x, step=1):

@@ -75,6 +75,7 @@ MODELS = {
     "z is read again": lambda: flux.Chain(flux.Dense(64, 6, flux.relu), flux.Dense(6, 2)),
     "two first layers": lambda: flux.Chain(flux.Parallel(np.add, flux.Dense(64, 2), flux.Dense(64, 2)), np.tanh),
     "no activation": lambda: flux.Chain(flux.Dense(64, 2)),
+    "some columns of the sample": lambda: flux.Chain(lambda x: x[:, 20:56], flux.Dense(36, 2, np.tanh)),
     "no bias": lambda: flux.Chain(flux.Dense(64, 4, flux.sigmoid, bias=False), flux.Dense(4, 2)),
 }  # fmt: skip
 LOSSES = {

@@ -24,7 +24,7 @@ class Operand:
 
     Attributes:
         node: the array.
-        offset: the element where it begins.
+        offset: the element where it begins; in each row, where rows are picked.
         strides: in elements, along each axis of the product.
         table: where rows are picked by an array of their numbers: that array's node, the axis of the product along
             which they lie (None where it is one row), and how many elements a row has.
@@ -197,15 +197,15 @@ def _gathered(x: Node, at: Map, stored: set[Node], ndim: int) -> Operand | None:
     axes, position = x.params
     if len(indices) != 1 or position != 0 or axes != (("index", 0), *(("axis", i) for i in range(1, x.ndim))):
         return None
-    if source.op != "input" or indices[0].op != "input" or indices[0].ndim != 1 or any(o for o, _ in at):
+    if source.op != "input" or indices[0].op != "input" or indices[0].ndim != 1:
         return None
-    (_, row), *rest = at
-    if row and (len(row) != 1 or row[0][1] != 1):
+    (first, row), *rest = at
+    if first or (row and (len(row) != 1 or row[0][1] != 1)):
         return None
     memory = c_strides(source.shape)
-    return Operand(
-        source, 0, _strides(((0, ()), *rest), memory, ndim), (indices[0], row[0][0] if row else None, memory[0])
-    )
+    offset = sum(o * s for (o, _), s in zip(rest, memory[1:]))
+    table = (indices[0], row[0][0] if row else None, memory[0])
+    return Operand(source, offset, _strides(((0, ()), *rest), memory, ndim), table)
 
 
 def _own_axis(shape: tuple[int, ...], x: Operand, other: Operand, out: tuple[int, ...]) -> int | None:

@@ -27,7 +27,8 @@ def emit_copy(context: SourceContext, pipelined: PipelinedProduct) -> list[str]:
 def _next_sample(context: SourceContext, pipelined: PipelinedProduct) -> str:
     """The declaration of a pointer to it."""
     assert pipelined.sample.table is not None
-    pointer = f"{context.name(pipelined.sample.node)} + {pipelined.sample.table[2]} * *(int64_t *)p[{context.next}]"
+    first = f"{context.name(pipelined.sample.node)} + {pipelined.sample.offset}"
+    pointer = f"{first} + {pipelined.sample.table[2]} * *(int64_t *)p[{context.next}]"
     return f"const {c_type(pipelined.weight.dtype)} *sample = {pointer};"
 
 
