@@ -7,7 +7,7 @@ import pytest
 
 import tinyflux as flux
 from examples import mnist, models
-from tests.support import kernel_cases, program_cases
+from tests.support import kernel_cases, program_cases, scan_cases
 from tinyflux.training import cuda as gradient
 from tinyflux.training import report
 
@@ -123,6 +123,11 @@ def test_operations(name):
     f, shape = program_cases.CASES[name]
     p, x = program_cases.arrays(shape, shape)
     check_gradient(lambda m, x: f(m["p"], x), {"p": p}, x)
+
+
+@pytest.mark.parametrize("name", scan_cases.SCANS)
+def test_scans(name):
+    check_gradient(*scan_cases.SCANS[name](np.float32))
 
 
 def check_gradient(loss, model, *batch):

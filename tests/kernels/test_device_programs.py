@@ -11,7 +11,7 @@ from examples import models
 from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray, root
 from tests.support.program_cases import CASES, FUNCTIONS, arrays
-from tinyflux.compile.backends.cuda import kernels
+from tinyflux.compile.backends.cuda import launches
 from tinyflux.optimise.kernels import loss_guard
 from tinyflux.training import cuda as gradient
 
@@ -63,11 +63,11 @@ def test_products_go_to_cublas_and_the_rest_is_fused():
     model = flux.Chain(flux.Dense(20, 16, flux.sigmoid), flux.Dense(16, 10, flux.sigmoid))
     x, y = arrays((32, 20), (32, 10))
     program = check(lambda m, x, y: flux.mse(m(x), y), model, x, y)
-    steps = program.source.steps
-    multiplied = [step for step in steps if isinstance(step, kernels.Multiply)]
+    made = program.source.launches
+    multiplied = [step for step in made if isinstance(step, launches.Multiply)]
     # Two forwards, two for the weights, one for what flows back; each bias and sigmoid is one kernel, so is its slope.
     assert len(multiplied) == 5
-    assert len(steps) - len(multiplied) <= 8
+    assert len(made) - len(multiplied) <= 8
     assert "cupy" not in program.source.text
     assert program.source.text.isascii()
 
@@ -90,7 +90,7 @@ def test_a_softmax_and_its_loss_are_one_kernel():
     """With the slope of the two: of the rows of 2LR's scores, that is nine loops."""
     x, y = arrays((40, 784), (40, 10))
     program = check(lambda m, x, y: flux.crossentropy(m(x), y), models.build("2LR"), x, np.abs(y))
-    assert len(program.source.steps) == 12
+    assert len(program.source.launches) == 12
     rows = program.source.text.split("__global__")[2]
     assert rows.count("i1 < 10") > 2
     assert "i0 < 40" not in rows  # a thread does its own
@@ -125,17 +125,17 @@ def test_a_convolution():
         return np.sum(np.sin(np.einsum("noyx,oyxk->nk", np.tanh(y), m["v"])))
 
     program = check(loss, {"w": w, "v": v, "s": s}, x)
-    multiplied = [step for step in program.source.steps if isinstance(step, kernels.Multiply)]
-    assert [step.left.shape for step in multiplied[:1]] == [(4, 5 * 6 * 7)]
+    multiplied = [step for step in program.source.launches if isinstance(step, launches.Multiply)]
+    assert [step.size[::2] for step in multiplied[:1]] == [(4, 5 * 6 * 7)]
 
 
 def test_products_that_cublas_is_not_asked_for():
     """A sum of several products, whose factors are whole matrices, and a product of a matrix inside an array."""
     a, b, c = arrays((3, 8, 9), (3, 9, 10), (10, 7))
     program = check(lambda m, b: np.sum(np.sin(np.einsum("lik,lkj->ij", m, b))), a, b)
-    assert not any(isinstance(step, kernels.Multiply) for step in program.source.steps)
+    assert not any(isinstance(step, launches.Multiply) for step in program.source.launches)
     program = check(lambda m, b: np.sum(np.sin(b[1] @ m)), c, b)
-    assert not any(isinstance(step, kernels.Multiply) and step.out.shape == (9, 7) for step in program.source.steps)
+    assert not any(isinstance(step, launches.Multiply) and step.size[:2] == (9, 7) for step in program.source.launches)
 
 
 REDUCTIONS = {"sum": np.sum, "max": np.max, "mean": np.mean, "prod": np.prod}

@@ -16,6 +16,7 @@ from tests.support import device_standin
 from tests.support.device_standin import DeviceArray
 from tests.support.kernel_cases import CHAINS, RULES
 from tests.support.program_cases import CASES, FUNCTIONS, arrays
+from tests.support.scan_cases import SCANS
 from tinyflux.installed import pip_install
 from tinyflux.optimise.kernels import source
 from tinyflux.optimise.scheduled import Scheduled, at
@@ -132,6 +133,13 @@ def test_the_program_of_a_network(nvrtc, translated, name, rows):
     loss = models.LOSSES[name]
     x, y = arrays((rows, 784), (rows, 10))
     check_program(nvrtc, translated(lambda m, x, y: loss(m(x), y), models.build(name), x, y))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", [name for name in SCANS if not re.search("[12] steps", name)])
+def test_programs_of_scans(nvrtc, translated, name, dtype):
+    loss, model, *batch = SCANS[name](dtype)
+    check_program(nvrtc, translated(loss, model, *batch), SINES)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

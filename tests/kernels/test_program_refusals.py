@@ -27,13 +27,13 @@ REFUSED = {
     "one fixed index": (lambda m, x, y: np.mean(m(x)[[3]]), "an index in an array"),
     "a mask": (lambda m, x, y: np.mean(m(x)[np.argmax(x, axis=1) > 2]), "indexing by a mask"),
     "random numbers": (lambda m, x, y: np.mean(m(x)) * flux.default_rng().random(), "draws random numbers"),
-    "a scan": (
-        lambda m, x, y: np.mean(flux.scan(lambda s, z: (s + z**2, None), x[0], x)[0]) + np.mean(m(x)),
-        "flux.scan",
+    "a step of a scan": (
+        lambda m, x, y: np.mean(flux.scan(lambda s, z: (np.sort(s) * z, None), m(x)[0], m(x))[0]),
+        "sort",
     ),
-    "a scan of the model": (
-        lambda m, x, y: np.mean(flux.scan(lambda s, z: (np.tanh(s) * z, None), m(x)[0], m(x))[0]),
-        "flux.scan",
+    "an index of a step": (
+        lambda m, x, y: np.mean(flux.scan(lambda s, k: (s + m(x)[k], None), m(x)[0], np.argmax(y, axis=1))[0]),
+        "an index in an array",
     ),
     "digamma": (lambda m, x, y: np.mean(special.gammaln(2 + m(x) ** 2)), "psi"),
 }

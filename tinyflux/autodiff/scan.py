@@ -1,4 +1,4 @@
-"""A loop over the steps of a sequence: in Python, or compiled, in C."""
+"""A loop over the steps of a sequence: in Python, or compiled."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def scan(step: Step, state: Tree, xs: Tree, length: int | None = None, reverse: 
     tree of arrays, or None.
 
     A compiled function, and `train`, run a scan as a loop in C. Its code, and the time it takes to build, don't grow
-    with the number of steps, as those of a loop in Python do. A step with an active Dropout, which draws another mask
+    with the number of steps, as those of a loop in Python do. On the GPU `train` writes the kernels of one step, too,
+    and launches them for each. A step with an active Dropout, which draws another mask
     each time, is the exception: its scan is a loop in Python there, too.
 
     Errors: TypeError where step returns no pair, or xs holds no array; ValueError where arrays in xs differ in length,

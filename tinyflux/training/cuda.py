@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +14,8 @@ from .. import tree
 from ..arrays import on_gpu
 from ..autodiff.gradient import evaluated
 from ..checks import check_loss
-from ..compile.backends.cuda.kernels import THREADS, Launch, Translation
+from ..compile.backends.cuda.kernels import THREADS, Translation
+from ..compile.backends.cuda.launches import Launch, Place
 from ..compile.backends.cuda.memory import assign_memory
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
@@ -146,7 +149,7 @@ class Kernels(Program):
             self._device = own[0].device
             names = [*(f"p{len(own) + i}" for i in range(len(given))), *copied_each_time]
             self._data = {name: i for i, name in enumerate(names)}
-            self._patches: list[tuple[list[Any], int, int, bool]] = []  # where the arrays of an item go
+            self._patches: dict[Place, list[tuple[list[Any], int, bool]]] = {}  # where the arrays of an item go
             self._bind(translation, there)
         self._loss, *gradients = (there[f"p{r.pointer}"] for r in results)
         rest = iter(gradients)
@@ -160,43 +163,49 @@ class Kernels(Program):
         handle = cupy.cuda.device.get_cublas_handle()
         gemm = {"float32": cupy.cuda.cublas.sgemm, "float64": cupy.cuda.cublas.dgemm}
         self._numbers = {name: (np.ones(1, name), np.zeros(1, name)) for name in gemm}
-        self._steps: list[tuple[Any, list[Any]]] = []
-        for step in translation.steps:
-            if isinstance(step, Launch):
-                arguments = [there.get(name) for name in step.arrays]
-                self._patch(arguments, step.arrays, False)
-                self._steps.append((module.get_function(step.kernel), [(step.blocks,), (THREADS,), arguments]))
-                continue
-            # cuBLAS takes a matrix for its transposed: outᵀ = rightᵀ leftᵀ
-            (m, k), (_, n) = step.left.shape, step.right.shape
-            one, zero = (x.ctypes.data for x in self._numbers[step.dtype.name])
-            left, right, out = (there.get(x.array) for x in (step.left, step.right, step.out))
-            a, b, c = (0 if x is None else x.data.ptr for x in (left, right, out))
-            turns = int(step.right.transposed), int(step.left.transposed)
-            ldb, lda = (k if step.right.transposed else n), (m if step.left.transposed else k)
-            arguments = [handle, *turns, n, m, k, one, b, ldb, a, lda, zero, c, n]
-            self._patch(arguments, [*[""] * 7, step.right.array, "", step.left.array], True)
-            self._steps.append((gemm[step.dtype.name], arguments))
-
-    def _patch(self, arguments: list[Any], names: Sequence[str], address: bool) -> None:
-        self._patches += [
-            (arguments, i, self._data[name], address) for i, name in enumerate(names) if name in self._data
-        ]
+        self._launches: list[tuple[Any, list[Any]]] = []
+        positions: Sequence[int]
+        at = functools.cache(lambda place: _from(there[place.array], place.start) if place.array in there else None)
+        for launch in translation.launches:
+            arrays = list(map(at, launch.arrays))
+            if isinstance(launch, Launch):
+                arguments, positions = arrays, range(len(arrays))
+                self._launches.append((module.get_function(launch.kernel), [(launch.blocks,), (THREADS,), arguments]))
+            else:
+                # cuBLAS takes a matrix for its transposed: outᵀ = rightᵀ leftᵀ
+                m, n, k = launch.size
+                one, zero = (x.ctypes.data for x in self._numbers[launch.dtype.name])
+                a, b, c = (0 if x is None else x.data.ptr for x in arrays)
+                left, right = launch.transposed
+                arguments = [handle, int(right), int(left), n, m, k, one, b, k if right else n, a, m if left else k]
+                arguments += [zero, c, n]
+                positions = (9, 7, 12)
+                self._launches.append((gemm[launch.dtype.name], arguments))
+            for place, i in zip(launch.arrays, positions):
+                if place.array in self._data:
+                    self._patches.setdefault(place, []).append((arguments, i, arguments is not arrays))
 
     def release(self) -> None:
         """Let go of the arrays of the last item."""
-        for places, i, _, address in self._patches:
-            places[i] = 0 if address else None
+        for given, i, address in itertools.chain(*self._patches.values()):
+            given[i] = 0 if address else None
 
     def __call__(self, given: Sequence[Any]) -> tuple[Any, Any]:
         """Launch all steps for the arrays of an item, in the current stream; nothing is waited for."""
         arrays = list(map(contiguous, (*given, *self._others)))
-        for places, i, k, address in self._patches:
-            places[i] = arrays[k].data.ptr if address else arrays[k]
         with self._device:
-            for function, places in self._steps:
-                function(*places)
+            for place, patches in self._patches.items():
+                x = _from(arrays[self._data[place.array]], place.start)
+                for called_with, i, address in patches:
+                    called_with[i] = x.data.ptr if address else x
+            for function, called_with in self._launches:
+                function(*called_with)
         return self._loss, self._grads
+
+
+def _from(x: Any, start: int) -> Any:
+    """The elements of an array from one on."""
+    return x.reshape(-1)[start:] if start else x
 
 
 def contiguous(x: Any) -> Any:
@@ -208,7 +217,7 @@ def _memory(translation: Translation, results: Sequence[Result]) -> dict[str, An
     """Arrays on the current device for what is calculated, by their names."""
     import cupy
 
-    used = [step.arrays for step in translation.steps]
+    used = [[place.array for place in launch.arrays] for launch in translation.launches]
     sizes = {name: n * dtype.itemsize for name, (n, dtype) in translation.arrays.items()}
     places, lengths = assign_memory(used, sizes)
     pieces = [cupy.empty(length, np.uint8) for length in lengths]

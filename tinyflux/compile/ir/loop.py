@@ -97,8 +97,10 @@ def loop(
 
 def last(node: Node, k: int) -> Node:
     """The k-th state after a loop."""
-    after = node.params.carries[k][0]
-    return program.part(node, ("last", k), after.shape, after.dtype)
+    state, after = node.params.carries[k]
+    if after is state:
+        return node.args[len(node.params.slices) + k]
+    return program.part(node, ("last", k), state.shape, state.dtype)
 
 
 def stacked(node: Node, output: Node) -> Node:

@@ -12,7 +12,6 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ....errors import NotCompilable
 from ...codegen.expressions import (
@@ -32,8 +31,10 @@ from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.program import Node
 from ...schedule.fuse import Kernel, Schedule
-from .products import Multiply, as_matrix_product
+from .launches import Launch, Multiply, Place, relocate
+from .products import as_matrix_product
 from .row_fusion import group_rows, row_axis
+from .sequences import Sizes, unroll
 
 THREADS = 256  # of a block
 BLOCKS = 4096  # of a kernel, at most: a thread calculates several elements of a larger array
@@ -43,15 +44,6 @@ MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
 TREE = ("sum", "product", "maximum", "minimum")  # reductions that can be done in any order
 ROW = "i0"  # the index of a row, where one thread calculates rows by several loops
 UNSUPPORTED = ("psi", "zeta")  # not in scalar_math.h
-
-
-@dataclasses.dataclass(frozen=True)
-class Launch:
-    """A launch of a kernel: its name, how many blocks of THREADS threads, and the names of the arrays it is given."""
-
-    kernel: str
-    blocks: int
-    arrays: tuple[str, ...]
 
 
 def unsupported(node: Node, trusted: set[Node]) -> str:
@@ -64,8 +56,6 @@ def unsupported(node: Node, trusted: set[Node]) -> str:
         return f"scipy.special.{node.params}"
     if isinstance(node, ops.Call):
         return str(node.params[0])
-    if isinstance(node, ops.Loop):
-        return "flux.scan"
     picked = node.args[1:] if isinstance(node, (ops.Gather, ops.Scatter)) else ()
     if any(isinstance(node, ops.Scatter) or not is_trusted(x, trusted) for x in picked):
         return "an index in an array"
@@ -78,24 +68,24 @@ class Translation:
     Arguments:
         schedule: the program, as it is scheduled: without blocks of rows, and without inputs that are overwritten.
         trusted: inputs that hold indices which are known to be right.
+        texts: where kernels are written, behind those of a program around this one.
 
     Attributes:
-        text: the source of all kernels.
-        steps: launches and products, in the order in which they are to be made.
+        launches: kernels and products, in the order in which they are to run.
         arrays: how many elements, of which dtype, the arrays in between have, by their names.
 
     Errors: NotCompilable for what has no form in CUDA.
     """
 
-    def __init__(self, schedule: Schedule, trusted: set[Node]) -> None:
+    def __init__(self, schedule: Schedule, trusted: set[Node], texts: list[str] | None = None) -> None:
         for node in schedule.nodes:
             what = unsupported(node, trusted)
             if what:
                 raise NotCompilable(f"{what} can't be compiled for the GPU.")
         self._context = SourceContext(schedule, trusted, None)
-        self.steps: list[Launch | Multiply] = []
-        self.arrays: dict[str, tuple[int, Any]] = {}
-        self._texts = [_header()]
+        self.launches: list[Launch | Multiply] = []
+        self.arrays: Sizes = {}
+        self._texts = [_header()] if texts is None else texts
         for node in self._context.offsets:
             self.arrays[self._context.name(node)] = (node.size, node.dtype)
         products = {k: as_matrix_product(self._context, k) for k in schedule.kernels if k.kind == "product"}
@@ -112,10 +102,14 @@ class Translation:
                 self._by_rows(group)
             else:
                 _WRITERS[group[0].kind](self, group[0])
-        self.text = "\n".join(self._texts)
+
+    @property
+    def text(self) -> str:
+        """The source of all kernels."""
+        return "\n".join(self._texts)
 
     def _product(self, kernel: Kernel) -> None:
-        self.steps.append(self._products[kernel])
+        self.launches.append(self._products[kernel])
 
     def _reduce(self, kernel: Kernel) -> None:
         (node,) = kernel.nodes
@@ -136,7 +130,7 @@ class Translation:
         written = ", ".join(f"{kind} *__restrict__ {parameter}" for kind, parameter in parameters)
         body = ["    " + line for line in indent(list(lines))]
         self._texts.append("\n".join([f'extern "C" __global__ void {name}({written}) {{', *body, "}\n"]))
-        self.steps.append(Launch(name, blocks, arrays))
+        self.launches.append(Launch(name, blocks, tuple(map(Place, arrays))))
 
     def _map(self, kernel: Kernel) -> None:
         groups = merge_axes(self._context, kernel)
@@ -293,10 +287,9 @@ class Translation:
 
     def _merge_parts(self, node: Node, target: str, parts: int) -> None:
         """Have the last kernel write its parts to an array of their own, and a second one bring them together."""
-        first = self.steps.pop()
-        assert isinstance(first, Launch)
-        of = tuple("parts_of_" + name if name == target else name for name in first.arrays)
-        self.steps.append(dataclasses.replace(first, arrays=of))
+        first = self.launches.pop()
+        places = {name: Place(name) for name, _ in first.arrays} | {target: Place("parts_of_" + target)}
+        self.launches.append(relocate(first, places))
         kind, function = c_type(node.dtype), node.params[0]
         lines = [
             *_grid_loop("e", node.size),
@@ -310,9 +303,23 @@ class Translation:
         parameters = [(f"const {kind}", "parts"), (kind, "target")]
         self._launch(lines, _block_count(node.size), parameters, ("parts_of_" + target, target))
 
+    def _loop(self, kernel: Kernel) -> None:
+        """A loop over a sequence, whose body is a program of its own."""
+
+        def translate(schedule: Schedule, trusted: set[Node]) -> tuple[list[Launch | Multiply], Sizes]:
+            body = Translation(schedule, trusted, self._texts)
+            return body.launches, body.arrays
+
+        launches, arrays = unroll(self._context, kernel, translate)
+        self.launches += launches
+        self.arrays |= arrays
+        self._context.used = {}
+
 
 _WRITERS = {
+    "loop": Translation._loop,
     "map": Translation._map,
+    "part": lambda translation, kernel: None,  # its loop has written it
     "product": Translation._product,
     "reduce": Translation._reduce,
     "scan": Translation._scan,

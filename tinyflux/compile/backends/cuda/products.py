@@ -2,36 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 from ...codegen.expressions import SourceContext
 from ...ir.indexing import c_strides
 from ...schedule.contraction import Operand
 from ...schedule.fuse import Kernel
-
-
-@dataclasses.dataclass(frozen=True)
-class Factor:
-    """A matrix in memory: the name of the array, its shape, and whether it lies there transposed."""
-
-    array: str
-    shape: tuple[int, int]
-    transposed: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Multiply:
-    """A product of two matrices of float32 or float64, written to a third one."""
-
-    left: Factor
-    right: Factor
-    out: Factor
-    dtype: Any
-
-    @property
-    def arrays(self) -> tuple[str, ...]:
-        return self.left.array, self.right.array, self.out.array
+from .launches import Multiply, Place
 
 
 def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None:
@@ -46,19 +21,18 @@ def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None
     if row is not None and column is not None and result.index(row) > result.index(column):
         (row, left), (column, right) = (column, right), (row, left)
     m, n = (1 if axis is None else p.shape[axis] for axis in (row, column))
-    a = _factor(context, left, (m, p.shape[p.k]), (row, p.k))
-    b = _factor(context, right, (p.shape[p.k], n), (p.k, column))
+    k = p.shape[p.k]
+    a, b = _transposed(left, (m, k), (row, p.k)), _transposed(right, (k, n), (p.k, column))
     if a is None or b is None:
         return None
-    return Multiply(a, b, Factor(context.name(node, write=True), (m, n), False), node.dtype)
+    names = context.name(left.node), context.name(right.node), context.name(node, write=True)
+    return Multiply(tuple(map(Place, names)), (m, n, k), (a, b), node.dtype)
 
 
-def _factor(
-    context: SourceContext, x: Operand, shape: tuple[int, int], axes: tuple[int | None, int | None]
-) -> Factor | None:
-    """An operand as a whole matrix that lies in memory row by row, or column by column."""
+def _transposed(x: Operand, shape: tuple[int, int], axes: tuple[int | None, int | None]) -> bool | None:
+    """Whether a matrix lies in memory column by column; None where it lies there in neither way."""
     strides = [x.strides[axis] if axis is not None else 0 for axis in axes]
     for transposed, lies in ((False, c_strides(shape)), (True, c_strides(shape[::-1])[::-1])):
         if all(n == 1 or s == t for n, s, t in zip(shape, strides, lies)):
-            return Factor(context.name(x.node), shape, transposed)
+            return transposed
     return None

@@ -1,0 +1,87 @@
+"""flux.scan by kernels made for the GPU, run on the CPU by g++: the numbers of the plain loop in NumPy."""
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tests.kernels.test_device_programs import TOLERANCE, check
+from tests.support import scan_cases
+from tests.support.program_cases import InOrder
+from tests.support.scan_cases import SCANS
+from tinyflux.compile.backends.cuda import launches
+from tinyflux.training.cuda import STARTED
+
+pytestmark = pytest.mark.usefixtures("compiling")
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", SCANS)
+def test_values_and_gradients(name, dtype):
+    loss, model, *batch = SCANS[name](dtype)
+    check(loss, model, *batch, dtype=dtype)
+
+
+def recurrent(length):
+    """The program of a recurrent net whose last state is looked at."""
+    _, model, h, _ = scan_cases.of_the_data(np.float32)
+    (xs,) = scan_cases.arrays((length, 7, 6))
+    return check(lambda m, h, xs: np.sum(scan_cases.rnn(m, h, xs)[0] ** 2), model, h, xs)
+
+
+def test_products_go_to_cublas_and_kernels_are_those_of_one_step():
+    texts = set()
+    for length in (2, 9):
+        program = recurrent(length)
+        products = [x for x in program.source.launches if isinstance(x, launches.Multiply)]
+        assert len(products) == 5 * length  # forward x @ w and h @ u, back the slopes of w, u and h
+        texts.add(program.source.text.count("__global__"))
+    assert len(texts) == 1
+
+
+def test_memory_is_used_again():
+    """More steps calculate in as many arrays; only stacks are longer."""
+    pieces = [len({x.data.ptr for name, x in recurrent(n)._memory.items() if "_" in name}) for n in (10, 20)]
+    assert pieces[0] == pieces[1] < 10
+
+
+def test_each_item_is_read():
+    """A sequence of the data lies elsewhere in each item."""
+    from tinyflux.training.cuda import Gradient
+
+    loss, model, *_ = scan_cases.of_the_data(np.float64)
+    compiled = Gradient(loss, flux.gpu(model), required=True)
+    for seed in range(3):
+        item = scan_cases.arrays((7, 5), (4, 7, 6), dtype=np.float64, seed=seed)
+        expected, slopes = flux.withgradient(lambda m: loss(m, *item), model)  # noqa: B023
+        value, found = compiled(flux.gpu(tuple(item)), seed > 0, [])
+        np.testing.assert_allclose(value._host, expected, rtol=1e-12)
+        for name, g in slopes.items():
+            np.testing.assert_allclose(found[name]._host, g, rtol=1e-10)
+        compiled.release()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("how", [True, "auto"])
+def test_a_training(how, shuffle, capsys):
+    """Of a recurrent net, by kernels, with batches of two sizes, of slices or of numbers."""
+    xs = np.random.default_rng(0).normal(size=(50, 5, 1)).astype(np.float32)
+    y = xs.sum(axis=1)
+
+    def loss(m, x, y):
+        step = lambda h, x: (m["cell"](np.concatenate([x, h], axis=-1)), None)  # noqa: E731
+        h, _ = flux.scan(step, np.zeros_like(x[:, 0] * m["cell"].bias), np.swapaxes(x, 0, 1))
+        return flux.mse(m["out"](h), y)
+
+    loader = InOrder if shuffle else flux.DataLoader
+    ends = []
+    for move, option in ((lambda x: x, False), (flux.gpu, how)):
+        flux.seed(1)
+        model = move({"cell": flux.Dense(9, 8, np.tanh), "out": flux.Dense(8, 1)})
+        opt = flux.setup(flux.Adam(0.01), model)
+        losses = flux.train(loss, model, loader(move((xs, y)), 16), opt, epochs=3, compile=option)
+        ends.append((losses, flux.leaves(flux.cpu(model))))
+    assert capsys.readouterr().err == STARTED + "\n"
+    np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=1e-5)
+    assert ends[1][0][-1] < ends[1][0][0]
+    for a, b in zip(ends[1][1], ends[0][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,46 @@
+"""What runs on the GPU, one after another: kernels, and products of matrices, each with the arrays that it is given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Place(NamedTuple):
+    """Where an array lies: in the array of this name, from an element on."""
+
+    array: str
+    start: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """A launch of a kernel: its name, how many blocks of THREADS threads, and the arrays it is given."""
+
+    kernel: str
+    blocks: int
+    arrays: tuple[Place, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Multiply:
+    """A product of two matrices.
+
+    Attributes:
+        arrays: the left matrix, the right one, and the result.
+        size: how many rows and columns the result has, and of how many products each element is the sum.
+        transposed: whether the left matrix lies in memory transposed, and whether the right one does.
+        dtype: float32 or float64.
+    """
+
+    arrays: tuple[Place, ...]
+    size: tuple[int, int, int]
+    transposed: tuple[bool, bool]
+    dtype: Any
+
+
+def relocate(launch: Launch | Multiply, places: Mapping[str, Place]) -> Launch | Multiply:
+    """The same launch with other arrays in the place of those of these names."""
+    arrays = [Place(places[name].array, places[name].start + start) for name, start in launch.arrays]
+    return dataclasses.replace(launch, arrays=tuple(arrays))
