@@ -256,6 +256,32 @@ class ExpressionEmitter:
         self.emitted[node, index] = name
         return name
 
+    def _pad(self, node: Node, index: tuple[Affine, ...]) -> str:
+        (x,) = node.args
+        inside, at = [], []
+        for i, (low, step), n, length in zip(index, node.params, x.shape, node.shape):
+            moved = affine_sum(-low, [(i, 1)])
+            at.append(moved)
+            if n != length:
+                place = c_index(moved)
+                inside += [f"{place} >= 0"] * (low > 0) + [f"{place} < {step * n}"] * (low + step * n < length)
+                if step > 1:
+                    inside.append(f"({place}) % {step} == 0")
+        name = self.declare(self.lines)
+        self.lines += [f"{c_type(node.dtype)} {name} = 0;", f"if ({' && '.join(inside)}) {{"]
+        self.branches += 1
+        before = dict(self.emitted)
+        for k, (_, step) in enumerate(node.params):
+            if step > 1:
+                quotient = self.declare(self.lines)
+                self.lines.append(f"const int64_t {quotient} = ({c_index(at[k])}) / {step};")
+                at[k] = (0, ((quotient, 1),))
+        self.lines += [f"{name} = {self.value(x, tuple(at))};", "}"]
+        self.emitted = before
+        self.branches -= 1
+        self.emitted[node, index] = name
+        return name
+
 
 def loop_indices(shape: Sequence[int]) -> tuple[Affine, ...]:
     """The indices of an element in loops along all axes: i0, i1 …"""

@@ -40,6 +40,12 @@ def compose(inner: Map, outer: Map) -> Map:
     return tuple(axes)
 
 
+def own_axis(axes: Map, axis: int) -> int | None:
+    """The axis of the source that an axis of the result is, as a whole; None where there is none."""
+    found = [k for k, (_, terms) in enumerate(axes) if any(a == axis for a, _ in terms)]
+    return found[0] if len(found) == 1 and axes[found[0]] == (0, ((axis, 1),)) else None
+
+
 def broadcast_map(source: tuple[int, ...], shape: tuple[int, ...]) -> Map:
     extra = len(shape) - len(source)
     return tuple((0, ((i + extra, 1),) if n != 1 else ()) for i, n in enumerate(source))

@@ -150,7 +150,7 @@ class Gather(Node):
 class Scatter(Node):
     """Zeros with the elements of the first argument added at the indices that are the others.
 
-    Parameters: those of a Gather from a view of the result, and the map of that view.
+    Parameters: those of a Gather from the result.
     """
 
     __slots__ = ()
@@ -169,6 +169,35 @@ class Join(Node):
 
     def read_share(self, x: Node) -> float:
         return x.size / max(self.size, 1)
+
+
+class Pad(Node):
+    """The argument among zeros. Parameters: for each axis, where its first element stands, and the step to the next."""
+
+    __slots__ = ()
+    op = "pad"
+    cost = 2
+    may_store = True
+    by_index = True
+
+    def reads(self, at: Any) -> Iterator[tuple[Node, Any]]:
+        plain = at is not None and all(step == 1 for _, step in self.params)
+        inner = tuple((-low, ((i, 1),)) for i, (low, _) in enumerate(self.params))
+        yield self.args[0], compose(inner, at) if plain else None
+
+    def read_share(self, x: Node) -> float:
+        return x.size / max(self.size, 1)
+
+    def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
+        (axis,) = axes
+        return axis if axis is not None and self._keeps(axis) else None
+
+    def rows_from(self, axis: int) -> list[tuple[Node, int | None]] | None:
+        return [(self.args[0], axis)] if self._keeps(axis) else None
+
+    def _keeps(self, axis: int) -> bool:
+        """Whether there are no zeros along an axis."""
+        return self.shape[axis] == self.args[0].shape[axis]
 
 
 class Reduce(Node):

@@ -16,7 +16,7 @@ import numpy as np
 from ..guards.contents import Contents
 from . import ops
 from .functions import FOLDED
-from .indexing import Map, broadcast_map, compose, is_identity, reshape_map, squeeze_map
+from .indexing import Map, broadcast_map, compose, is_identity, own_axis, reshape_map, squeeze_map
 from .node import Node
 
 _here = threading.local()
@@ -192,10 +192,36 @@ def gather(
 
 
 def scatter(
-    g: Node, indices: Sequence[Node], axes: Sequence[tuple[str, int]], shape: Sequence[int], position: int, inner: Map
+    g: Node, indices: Sequence[Node], axes: Sequence[tuple[str, int]], shape: Sequence[int], position: int
 ) -> Node:
-    """The opposite of a `gather` from a view of an array of `shape`, whose map is `inner`; repeated indices add up."""
-    return _node(ops.Scatter, (g, *indices), (tuple(axes), position, inner), tuple(shape), g.dtype)
+    """The opposite of a `gather` from an array of `shape`; what comes to one place is added up."""
+    return _node(ops.Scatter, (g, *indices), (tuple(axes), position), tuple(shape), g.dtype)
+
+
+def pad(x: Node, places: Sequence[tuple[int, int]], shape: Sequence[int]) -> Node:
+    """Zeros of a shape, among them x: along each axis from where on, and in which steps.
+
+    Of a view the array behind it is padded, where it has the same axes: so a view stays one.
+    """
+    shape = tuple(shape)
+    if x.shape == shape:
+        return x
+    if literal_value(x) == 0:
+        return broadcast(literal(0, x.dtype), shape)
+    if x.op == "pad":
+        places = [(low + step * first, step * inner) for (low, step), (first, inner) in zip(places, x.params)]
+        return pad(x.args[0], places, shape)
+    if x.op == "view":
+        (source,) = x.args
+        inner, behind, moved = [(0, 1)] * source.ndim, list(source.shape), 0
+        for i, place in enumerate(places):
+            k = own_axis(x.params, i)
+            if x.shape[i] != shape[i] and k is not None and source.shape[k] == x.shape[i]:
+                inner[k], behind[k] = place, shape[i]
+                moved += 1
+        if moved == sum(n != length for n, length in zip(x.shape, shape)):
+            return view(pad(source, inner, behind), x.params, shape)
+    return _node(ops.Pad, (x,), tuple(places), shape, x.dtype)
 
 
 def join(parts: Sequence[Node], axis: int) -> Node:

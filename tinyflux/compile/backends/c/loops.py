@@ -14,7 +14,6 @@ from ...codegen.expressions import (
     affine_sum,
     c_index,
     loop_indices,
-    map_index,
 )
 from ...codegen.loops import fill_zeros, merge_axes, nest
 from ...codegen.reductions import combine, emit_arg_extremum, emit_scan, neutral_element
@@ -112,22 +111,13 @@ def _scan(context: SourceContext, kernel: Kernel) -> list[str]:
 def _scatter(context: SourceContext, kernel: Kernel) -> list[str]:
     (node,) = kernel.nodes
     g = node.args[0]
-    axes, _, inner = node.params
     at = loop_indices(g.shape)
     emitter = ExpressionEmitter(context, kernel)
     value = emitter.value(g, at)
-    lengths = [1] * len(axes)  # an axis of length 1 need not be in the map
-    for (_, terms), n in zip(inner, node.shape):
-        for a, _ in terms:
-            lengths[a] = n
-    middle = emitter.gathered_index(node, lengths, at)
-    place = affine_sum(0, list(zip([map_index(middle, axis) for axis in inner], c_strides(node.shape))))
+    place = emitter.offset(node, emitter.gathered_index(node, node.shape, at))
     name = context.name(node, write=True)
-    last = max((i for i, n in enumerate(g.shape) if n != 1), default=0)
-    apart = len(node.args) == 1 and f"i{last}" in dict(place[1])  # elements along the last axis go to different places
-    pragma = SIMD if apart and not emitter.may_fail else ""
     line = f"{name}[{c_index(place)}] += {value};"
-    lines = nest([(f"i{i}", str(n)) for i, n in enumerate(g.shape)], [*emitter.lines, line], pragma)
+    lines = nest([(f"i{i}", str(n)) for i, n in enumerate(g.shape)], [*emitter.lines, line])
     return [fill_zeros(name, node.shape), *emitter.outside, *lines]
 
 

@@ -56,8 +56,8 @@ def unsupported(node: Node, trusted: set[Node]) -> str:
         return f"scipy.special.{node.params}"
     if isinstance(node, ops.Call):
         return str(node.params[0])
-    picked = node.args[1:] if isinstance(node, (ops.Gather, ops.Scatter)) else ()
-    if any(isinstance(node, ops.Scatter) or not is_trusted(x, trusted) for x in picked):
+    picked = node.args[1:] if isinstance(node, ops.Gather) else ()
+    if isinstance(node, ops.Scatter) or any(not is_trusted(x, trusted) for x in picked):
         return "an index in an array"
     return ""
 
@@ -206,39 +206,6 @@ class Translation:
             [*emitter.outside, *_grid_loop("e", count), *_unravel("e", outer), *sweep, "}"], _block_count(count)
         )
 
-    def _scatter(self, kernel: Kernel) -> None:
-        """What slices or sliding windows put in some places: a thread adds up all that comes to its element.
-
-        An axis of the result is offset + Σ stride · i over axes of g. One of those follows from the others and from the
-        element's own index; the thread goes through the others.
-        """
-        (node,) = kernel.nodes
-        (g,) = node.args
-        at = loop_indices(g.shape)
-        place = tuple(ZERO if n == 1 else (0, ((f"o{k}", 1),)) for k, n in enumerate(node.shape))
-        emitter = ExpressionEmitter(self._context, kernel)
-        value = emitter.value(g, at)
-        lines: list[str] = []
-        found: set[int] = set()
-        gone_through: set[int] = set()
-        for k, (offset, terms) in enumerate(node.params[2]):
-            new = [(axis, stride) for axis, stride in terms if axis not in found | gone_through and g.shape[axis] != 1]
-            own, stride = max(new, key=lambda term: g.shape[term[0]], default=(None, 1))
-            rest = affine_sum(-offset, [(place[k], 1), *((at[axis], -stride) for axis, stride in terms if axis != own)])
-            gone_through |= {axis for axis, _ in new if axis != own}
-            if own is None:
-                lines.append(f"if ({c_index(rest)} == 0) {{")
-                continue
-            found.add(own)
-            lines.append(f"const long long i{own} = ({c_index(rest)}) / {stride};")
-            lines.append(f"if (i{own} * {stride} == {c_index(rest)} && i{own} >= 0 && i{own} < {g.shape[own]}) {{")
-        sweep = [*lines, *emitter.lines, f"total += {value};", *["}"] * len(node.shape)]
-        others = [(f"i{i}", str(n)) for i, n in enumerate(g.shape) if i not in found]
-        begin = [*_grid_loop("e", node.size), *_unravel("e", [(f"o{k}", n) for k, n in enumerate(node.shape)])]
-        store = f"{self._context.name(node, write=True)}[e] = total;"
-        total = f"{c_type(node.dtype)} total = 0;"
-        self._kernel([*emitter.outside, *begin, total, *nest(others, sweep), store, "}"], _block_count(node.size))
-
     def _block_reduce(self, kernel: Kernel) -> None:
         """A reduction by the threads of a block: 32 results beside each other, or one, and several numbers of each."""
         (node,) = kernel.nodes
@@ -323,7 +290,6 @@ _WRITERS = {
     "product": Translation._product,
     "reduce": Translation._reduce,
     "scan": Translation._scan,
-    "scatter": Translation._scatter,
 }
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from ....arrays import on_gpu
 from ....autodiff.pieces import scattered
@@ -17,7 +16,7 @@ from ....autodiff.rules.indexing import added_windows
 from ....autodiff.table import compositions, name_of
 from ....errors import NotCompilable
 from ...ir import program
-from ...ir.indexing import Map, view_of
+from ...ir.indexing import Axis, Map, identity, own_axis, view_of
 from ...ir.program import Node
 from ..symbolic import Symbolic, lower, node_of
 from .elementwise import cast
@@ -182,30 +181,65 @@ def _place(shape: tuple[int, ...], index: Any, g: Node) -> Node:
     common = indices[0].shape if indices else ()
     rest = [n for n, (kind, _) in zip(middle, axes) if kind == "axis"]
     values = program.broadcast(g, (*rest[:position], *common, *rest[position:]))
-    return program.scatter(values, indices, axes, shape, position, inner)
+    return _among_zeros(program.scatter(values, indices, axes, middle, position) if indices else values, inner, shape)
+
+
+def _among_zeros(x: Node, inner: Map, shape: tuple[int, ...]) -> Node:
+    """Zeros of a shape with x in a slice of it, whose map is `inner`."""
+    turned: list[tuple[int, tuple[tuple[int, int], ...]]] = [(0, ())] * x.ndim
+    places, lengths = [], []
+    for k, (offset, terms) in enumerate(inner):
+        axis, step = terms[0] if terms else (None, 1)
+        n = x.shape[axis] if axis is not None else 1
+        if axis is not None:
+            turned[axis] = (n - 1, ((k, -1),)) if step < 0 else (0, ((k, 1),))
+        places.append((offset + min(step, 0) * (n - 1), abs(step)))
+        lengths.append(n)
+    return program.pad(program.view(x, tuple(turned), lengths), places, shape)
 
 
 @lower(added_windows)
 def _added_windows(g: Any, axes: Sequence[int]) -> Node:
-    """A scatter that takes the axes of the windows before those they slide along: it adds whole lines, not windows."""
-    node = node_of(g)
-    ndim = node.ndim - len(axes)
-    shape = list(node.shape[:ndim])
-    sizes = node.shape[ndim:]
-    for axis, size in zip(axes, sizes):
-        shape[axis] += size - 1
-    order = [*range(first := min(axes, default=0)), *range(ndim, node.ndim), *range(first, ndim)]
-    inner, _ = view_of(shape, lambda a: sliding_window_view(a, sizes, tuple(axes)).transpose(order))
-    return program.scatter(_transposed(node, order), [], [("axis", i) for i in range(node.ndim)], shape, 0, inner)
+    """Σ over all windows of what each has for a place: the windows, turned around, slide over themselves among zeros.
+
+    Where the windows are sums of products, one factor of which is the same for all windows, the other alone is padded:
+    the result is one sum of products, too.
+    """
+    x = node_of(g)
+    first = x.ndim - len(axes)
+    factors = _factors(x, axes) or [x]
+    shape = list(factors[0].shape)
+    places, longer = [(0, 1)] * len(shape), list(shape)
+    at: list[Axis] = list(identity(len(shape)))
+    for window, axis in enumerate(axes, first):
+        more = x.shape[window] - 1
+        shape[axis] += more
+        longer[axis] += 2 * more
+        places[axis] = (places[axis][0] + more, 1)
+        at[axis] = (at[axis][0] + more, (*at[axis][1], (window, -1)))
+    y = program.view(program.pad(factors[0], places, longer), tuple(at), shape)
+    for factor in factors[1:]:
+        same = tuple((0, ()) if i in axes else entry for i, entry in enumerate(identity(len(shape))))
+        y = program.elementwise("multiply", [y, program.view(factor, same, shape)], x.dtype)
+    return program.reduce("sum", y, range(first, len(shape)), x.dtype)
 
 
-def _transposed(x: Node, order: Sequence[int]) -> Node:
-    """A node whose axes are in another order; a sum of products is calculated in this order, too."""
-    if not (x.op == "reduce" and x.args[0].op == "map" and x.params[0] == "sum"):
-        return view(x, lambda a: a.transpose(order))
-    (inside,), (function, gone) = x.args, x.params
-    kept = [i for i in range(inside.ndim) if i not in gone]
-    axes = [*(kept[i] for i in order), *gone]
-    args = [view(y, lambda a: a.transpose(axes)) for y in inside.args]
-    source = program.elementwise(inside.params, args, inside.dtype)
-    return program.reduce(function, source, range(x.ndim, inside.ndim), x.dtype)
+def _factors(x: Node, axes: Sequence[int]) -> list[Node] | None:
+    """The factors of a sum of products, the second of them constant along some axes; None where x is something else.
+
+    Their axes are those of x, then those that are summed over.
+    """
+    total = x.args[0] if x.op == "view" else x
+    order = [own_axis(x.params, i) for i in range(x.ndim)] if x.op == "view" else list(range(x.ndim))
+    if total.op != "reduce" or total.params[0] != "sum" or sorted(order, key=str) != list(range(total.ndim)):
+        return None
+    (multiply,), (_, gone) = total.args, total.params
+    if multiply.op != "map" or multiply.params != "multiply":
+        return None
+    kept = [i for i in range(multiply.ndim) if i not in gone]
+    turned = [*(kept[k] for k in order if k is not None), *gone]
+    one, other = (view(y, lambda a: a.transpose(turned)) for y in multiply.args)
+    for varying, constant in ((one, other), (other, one)):
+        if constant.op == "view" and not any(axis in axes for _, terms in constant.params for axis, _ in terms):
+            return [varying, constant]
+    return None

@@ -108,11 +108,13 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values:
         named = {i % x.ndim: np.broadcast_to(width, 2) for i, width in pad_width.items()}
         pad_width = [named.get(i, (0, 0)) for i in range(x.ndim)]
     widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
-    value = cast(node_of(constant_values), x.dtype)
-    for i, (before, after) in enumerate(widths):
-        edges = [program.broadcast(value, (*x.shape[:i], n, *x.shape[i + 1 :])) for n in (before, after)]
-        x = program.join([edges[0], x, edges[1]], i)
-    return x
+    places = [(before, 1) for before, _ in widths]
+    shape = [before + n + after for n, (before, after) in zip(x.shape, widths)]
+    value, padded = cast(node_of(constant_values), x.dtype), program.pad(x, places, shape)
+    if program.literal_value(value) == 0:
+        return padded
+    inside = program.pad(program.broadcast(program.literal(True, np.bool_), x.shape), places, shape)
+    return program.elementwise("where", [inside, padded, value], x.dtype)
 
 
 @lower(np.concatenate)
