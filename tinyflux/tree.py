@@ -175,6 +175,11 @@ def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, list[t
         raise
 
 
+def map_numbers(f: Callable[[Any], Any], tree: Tree) -> Any:
+    """A tree with `f(x)` in the place of arrays except buffers, and of numbers in lists, tuples and dicts."""
+    return _map_one(f, tree, [], NUMBERS)
+
+
 def map_derivatives(f: Callable[[Any], Any], tree: Tree) -> Any:
     """A tree with `f(x)` in the place of arrays and of numbers, for which f gives None: what a gradient looks like.
 

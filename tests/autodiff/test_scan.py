@@ -86,6 +86,26 @@ def test_trees_of_states_inputs_and_outputs():
     np.testing.assert_allclose(ys["sum"], np.cumsum(weighted, axis=0) - weighted)
 
 
+@pytest.mark.parametrize("how", [lambda f: f, flux.compile], ids=["plain", "compiled"])
+@pytest.mark.parametrize("start", [0, np.int64(0), np.array(0), 0.0, False], ids=repr)
+def test_a_number_that_counts(start, how):
+    """In a state beside others, and as an output."""
+    one = start.dtype.type(1) if hasattr(start, "dtype") else type(start)(1)
+
+    def run(xs):
+        return flux.scan(
+            lambda s, x: ((s[0] | one if one is True else s[0] + one, s[1] + s[0] * x), s[0]), (start, 0.0), xs
+        )
+
+    (count, total), counts = how(run)(np.arange(1.0, 4.0))
+    expected = [0, 1, 1, 1] if one is True else [0, 1, 2, 3]
+    assert counts.tolist() == expected[:3]
+    assert count == expected[3]
+    assert total == np.dot(expected[:3], [1, 2, 3])
+    slope = how(lambda xs: flux.gradient(lambda xs: run(xs)[0][1], xs))(np.arange(1.0, 4.0))
+    assert slope.tolist() == expected[:3]
+
+
 def test_without_inputs_and_outputs():
     assert flux.scan(lambda s, x: (2 * s, x), 1.0, None, length=10) == (1024.0, None)
     assert flux.gradient(lambda s: flux.scan(lambda s, x: (s * s, x), s, None, length=3)[0], 2.0) == 8 * 2.0**7

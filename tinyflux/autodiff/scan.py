@@ -59,18 +59,18 @@ def scan(step: Step, state: Tree, xs: Tree, length: int | None = None, reverse: 
     Arguments:
         step: takes the state and the elements of xs for one step, and returns the next state and an output. What else
             it reads, such as a model's weights, gradients reach too.
-        state: the first state: an array, a float, or a tree of arrays. Shapes, dtypes and structure stay as they are.
+        state: the first state: an array, a number, or a tree of these. Shapes, dtypes and structure stay as they are.
         xs: an array, or a tree of arrays, with the steps along the first axis; None if there is nothing to read.
         length: the number of steps T. It must be given where xs is None.
         reverse: whether to begin with the last step. The outputs are in the order of xs all the same.
 
     Returns: (state, ys): the last state, and the outputs stacked along a new first axis. An output may be an array, a
-    tree of arrays, or None.
+    number, a tree of these, or None.
 
     A compiled function, and `train`, run a scan as a loop in C. Its code, and the time it takes to build, don't grow
     with the number of steps, as those of a loop in Python do. On the GPU `train` writes the kernels of one step, too,
-    and launches them for each. A step with an active Dropout, which draws another mask
-    each time, is the exception: its scan is a loop in Python there, too.
+    and launches them for each. A step with an active Dropout, which draws another mask each time, is the exception: its
+    scan is a loop in Python there, too.
 
     Errors: TypeError where step returns no pair, or xs holds no array; ValueError where arrays in xs differ in length,
     there are no steps, or the state or the output changes its structure, its shapes or its dtypes from step to step.
@@ -121,7 +121,7 @@ def one_step(step: Step, state: Tree, x: Tree, first: Flattened) -> tuple[Any, A
 
 
 class Flattened:
-    """A tree taken apart: its arrays and floats in order.
+    """A tree taken apart: its arrays and numbers in order.
 
     Attributes:
         form: what two trees share if one can stand for the other: the places, shapes and dtypes of leaves.
@@ -140,10 +140,7 @@ class Flattened:
 
     def map(self, f: Callable[[Any], Any]) -> Any:
         """The tree with f(x) in the place of every leaf."""
-        node = self._node
-        if isinstance(node, np.generic):
-            return f(node)
-        return tree.map_differentiated(f, node)[0]
+        return tree.map_numbers(f, self._node)
 
     def rebuilt(self, leaves: Any) -> Any:
         """The tree with other leaves."""
