@@ -78,6 +78,28 @@ def test_slices_of_picked_rows_are_operands_of_products(batchsize, count):
     assert len(products) == count
 
 
+def lstm(m, x, y):
+    h = c = np.zeros((len(x), 8))
+    for t in range(x.shape[1]):
+        both = np.concatenate([x[:, t], h], axis=1)
+        i, f, o, new = (both @ w.T for w in m)
+        c = flux.sigmoid(f) * c + flux.sigmoid(i) * np.tanh(new)
+        h = flux.sigmoid(o) * np.tanh(c)
+    return flux.mse(h, y)
+
+
+def test_long_expressions_are_cut_before_a_product_rather_than_in_it():
+    """Backwards through an unrolled LSTM: stored, the terms of a sum would be an array of three axes."""
+    data = tuple(arrays((20, 8, 4), (20, 8), dtype=np.float64))
+    model = [*arrays(*[(8, 12)] * 4, dtype=np.float64)]
+    check(lstm, model, data, batchsize=6, rtol=1e-10)
+    step = flux.compile_training(lstm, model, flux.setup(flux.Descent(0.1), model), batchsize=6)
+    step(data, np.zeros(0, int))
+    kernels = step._latest().source.schedule.kernels
+    assert max(len(k.shape) for k in kernels) == 2
+    assert sum(k.kind == "product" for k in kernels) == 4 * 8 + 4 * 7 + 4 * 8
+
+
 def convolution(w, x, step=1):
     windows = sliding_window_view(x, w.shape[2:], (2, 3))[:, :, ::step, ::step]
     return np.einsum("ncyxij,ocij->noyx", windows, w)

@@ -165,13 +165,23 @@ def _choose_stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
     stored = Stored(n for n in nodes if n.own_kernel or n in wanted)
     costs: dict[Node, int] = {}
     depths: dict[Node, int] = {}
+
+    def is_too_long(n: Node) -> bool:
+        """Add up what an element costs, and how deep its expression is; whether that is too much for one expression."""
+        costs[n] = 0 if n.in_memory else n.cost + sum(costs[x] for x in n.args)
+        depths[n] = 1 + max((depths[x] for x in n.args), default=0)
+        return n.may_store and (costs[n] > MAX_INLINE_COST or depths[n] > MAX_INLINE_DEPTH)
+
     for n in nodes:
-        inlined = sum(costs[x] for x in n.args)
-        depth = 1 + max((depths[x] for x in n.args), default=0)
-        if n.may_store and (n.cost + inlined > MAX_INLINE_COST or depth > MAX_INLINE_DEPTH):
-            stored.add(n)
-        depths[n] = 0 if n in stored else depth
-        costs[n] = 0 if n in stored or n.in_memory else n.cost + inlined
+        if is_too_long(n):
+            for x in n.args:
+                if isinstance(x, ops.View) and x.args[0].may_store and x.size > x.args[0].size:
+                    stored.add(x.args[0])  # rather what is broadcast than all of its products
+                    costs[x] = depths[x] = 0
+            if is_too_long(n):
+                stored.add(n)
+        if n in stored:
+            costs[n] = depths[n] = 0
     reads: dict[Node, float] = defaultdict(float)
     for n in reversed(nodes):
         if n.may_store and n not in stored:
