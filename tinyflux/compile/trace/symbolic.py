@@ -27,6 +27,13 @@ class _NoAttribute(NotCompilable, AttributeError):
 
 
 lowerings: dict[Any, Callable[..., Any]] = {}
+_VALUES = (
+    "the shape of its result depends on values. Call it outside of the compiled function, or write what follows with "
+    "np.where."
+)
+refused = dict.fromkeys(  # functions, and why they can't be compiled
+    (np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.trim_zeros, np.bincount), _VALUES
+)
 
 
 def lower(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -47,43 +54,25 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
         return apply(function, args, kwargs)  # a gradient is being taken: it opens its boxes first
     if function not in lowerings and is_scipys(function):
         from .lower import special  # noqa: F401
-    lowering = lowerings.get(function)
-    if lowering is not None:
-        try:
-            return to_symbolic(lowering(*args, **kwargs))
-        except TypeError as error:
-            if "unexpected keyword argument" not in str(error) and "positional argument" not in str(error):
-                raise
-            raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {error}.") from error
-    if function in compositions and function not in _VALUES:
-        return _composed(function, args, kwargs)
-    if isinstance(function, np.ufunc) and function.signature is None and function.nout == 1:
+    if function in refused:
+        raise NotCompilable(f"{name_of(function)} can't be compiled: {refused[function]}")
+    lowering = lowerings.get(function) or compositions.get(function)
+    if lowering is None and isinstance(function, np.ufunc) and function.signature is None and function.nout == 1:
         from .lower.elementwise import ufunc
 
         return to_symbolic(ufunc(function, args, kwargs))
-    if changes(function):
+    if lowering is None and changes(function):
         raise NotCompilable(_IN_PLACE.format(name_of(function)))
-    if function in _VALUES:
+    if lowering is None:
         raise NotCompilable(
-            f"{name_of(function)} can't be compiled: the shape of its result depends on values. Call it outside of the "
-            "compiled function, or write what follows with np.where."
+            f"{name_of(function)} can't be compiled: there is no way to write it in C. Write it in other NumPy "
+            "functions, or call it outside of the compiled function."
         )
-    raise NotCompilable(
-        f"{name_of(function)} can't be compiled: there is no way to write it in C. Write it in other NumPy functions, "
-        "or call it outside of the compiled function."
-    )
-
-
-_VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.trim_zeros, np.bincount}
-
-
-def _composed(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """A function that is written in others, which may lack some of its options."""
     try:
-        return compositions[function](*args, **kwargs)
+        return to_symbolic(lowering(*args, **kwargs))
     except TypeError as error:
         try:
-            inspect.signature(compositions[function]).bind(*args, **kwargs)
+            inspect.signature(lowering).bind(*args, **kwargs)
         except TypeError as unknown:
             raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {unknown}.") from error
         raise

@@ -174,18 +174,6 @@ def full(shape: Any, value: Any, dtype: Any) -> Node:
     return program.broadcast(cast(node_of(value), dtype), shape)
 
 
-def _like(value: Any) -> Any:
-    def make(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Node:
-        x = node_of(a)
-        return full(x.shape if shape is None else shape, value, dtype or x.dtype)
-
-    return make
-
-
-lower(np.zeros_like, np.empty_like)(_like(0))
-lower(np.ones_like)(_like(1))
-
-
 @lower(np.full_like)
 def _full_like(
     a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
@@ -194,8 +182,18 @@ def _full_like(
     return full(x.shape if shape is None else shape, fill_value, dtype or x.dtype)
 
 
-lower(np.zeros, np.empty)(lambda shape, dtype=float, order="C", device=None: full(shape, 0, dtype or float))
-lower(np.ones)(lambda shape, dtype=float, order="C", device=None: full(shape, 1, dtype or float))
+def _like(value: Any) -> Any:
+    return lambda a, *args, **options: _full_like(a, value, *args, **options)
+
+
+def _filled(value: Any) -> Any:
+    return lambda shape, dtype=float, order="C", device=None: full(shape, value, dtype or float)
+
+
+lower(np.zeros_like, np.empty_like)(_like(0))
+lower(np.ones_like)(_like(1))
+lower(np.zeros, np.empty)(_filled(0))
+lower(np.ones)(_filled(1))
 
 
 @lower(np.full)

@@ -23,72 +23,78 @@ from .elementwise import cast
 from .shapes import view
 
 
-def parse_index(shape: tuple[int, ...], index: Any) -> tuple[Map, tuple[int, ...], list[Node], tuple[Any, ...], int]:
+def parse_index(
+    shape: tuple[int, ...], index: Any
+) -> tuple[Map, tuple[int, ...], list[Node], list[tuple[str, int]], int, tuple[int, ...]]:
     """How an array of `shape` is indexed: first by slices, then by arrays of integers.
 
     Returns: the map of the slices and the shape they lead to; the arrays, of one shape; for each axis what its index is
-    (see `program.gather`); the axis of the result where those of the arrays stand.
+    (see `program.gather`); the axis of the result where those of the arrays stand; the shape of the result.
     """
     items = _expand_index(shape, index)
-    if any(isinstance(item, Node) for item in items):  # integers beside arrays are arrays, too
-        axes_before = itertools.accumulate([item is not None for item in items], initial=0)
-        items = [_constant_indices(x, shape[i]) if isinstance(x, int) else x for x, i in zip(items, axes_before)]
-    arrays = [k for k, item in enumerate(items) if isinstance(item, Node)]
-    together = not arrays or arrays[-1] - arrays[0] + 1 == len(arrays)
-    slices = [slice(None) if k in arrays else item for k, item in enumerate(items)]
-    inner, middle = view_of(shape, lambda a: a[(*slices, ...)])  # with the dots it is never a number
-    kept = [k for k, item in enumerate(items) if not isinstance(item, int)]
-    positions = [kept.index(k) for k in arrays]
-    nodes = [items[k] for k in arrays]
-    common = np.broadcast_shapes(*[x.shape for x in nodes])
-    position = positions[0] if together and positions else 0
-    axes: list[tuple[str, int]] = []
+    if any(node is not None for _, node in items):  # integers beside arrays are arrays, too
+        axes = itertools.accumulate([cut is not None for cut, _ in items], initial=0)
+        for k, ((cut, _), axis) in enumerate(zip(items, axes)):
+            if isinstance(cut, int):
+                items[k] = slice(None), _constant_indices(cut, shape[axis])
+    inner, middle = view_of(shape, lambda a: a[(*[cut for cut, _ in items], ...)])  # with the dots it is never a number
+    arrays = [node for cut, node in items if not isinstance(cut, int)]
+    positions = [k for k, node in enumerate(arrays) if node is not None]
+    together = bool(positions) and positions[-1] - positions[0] + 1 == len(positions)
+    indices = [node for node in arrays if node is not None]
+    common = np.broadcast_shapes(*[x.shape for x in indices])
+    position = positions[0] if together else 0
     free = [i for i in range(len(middle)) if i not in positions]
-    for i in range(len(middle)):
-        if i in positions:
-            axes.append(("index", positions.index(i)))
-        else:
-            place = free.index(i)
-            axes.append(("axis", place if place < position else place + len(common)))
-    return inner, middle, [program.broadcast(x, common) for x in nodes], tuple(axes), position
+    places = {i: k if k < position else k + len(common) for k, i in enumerate(free)}
+    kinds = [("axis", places[i]) if i in places else ("index", positions.index(i)) for i in range(len(middle))]
+    rest = [middle[i] for i in free]
+    result = (*rest[:position], *common, *rest[position:])
+    return inner, middle, [program.broadcast(x, common) for x in indices], kinds, position, result
 
 
-def _expand_index(shape: tuple[int, ...], index: Any) -> list[Any]:
-    """The index with an entry for each axis, an integer, a slice or a node, and None for those that are new."""
-    given = list(index) if isinstance(index, tuple) else [index]
-    widths = [0 if x is None or x is Ellipsis else max(_mask_axes(x), 1) for x in given]
+def _expand_index(shape: tuple[int, ...], index: Any) -> list[tuple[Any, Node | None]]:
+    """What is done along each axis, and new ones: an integer, a slice or None; then an array of indices, or None."""
+    given = [_item(x) for x in (index if isinstance(index, tuple) else (index,))]
+    widths = [0 if x is None or x is Ellipsis else x.ndim if _is_mask(x) else 1 for x in given]
     if sum(widths) > len(shape):
         raise IndexError(f"too many indices: the array has {len(shape)} axes, but {sum(widths)} were indexed")
     rest = [slice(None)] * (len(shape) - sum(widths))
     where = next((i for i, x in enumerate(given) if x is Ellipsis), len(given))
     given[where : where + 1] = rest
     widths[where : where + 1] = [1] * len(rest)
-    items: list[Any] = []
+    items: list[tuple[Any, Node | None]] = []
     axis = 0
     for item, width in zip(given, widths):
         if item is None or isinstance(item, slice):
-            items.append(item)
-        elif _mask_axes(item):
-            if np.shape(item) != shape[axis : axis + width]:
-                raise IndexError(f"a mask of shape {np.shape(item)} doesn't fit axes {shape[axis : axis + width]}")
-            items += [_constant_indices(places, n) for places, n in zip(np.nonzero(item), np.shape(item))]
+            items.append((item, None))
+        elif _is_mask(item):
+            if item.shape != shape[axis : axis + width]:
+                raise IndexError(f"a mask of shape {item.shape} doesn't fit axes {shape[axis : axis + width]}")
+            places = np.nonzero(np.atleast_1d(item))
+            items += [(slice(None), _constant_indices(x, n)) for x, n in zip(places, item.shape)]
+            if not item.ndim:  # it stands for a new axis, of length 1 or 0
+                items.append((None, _constant_indices(np.zeros(int(item), int), 1)))
         elif isinstance(item, (int, np.integer)):
-            items.append(int(item))
+            items.append((int(item), None))
         else:
-            items.append(_index_array(item, shape[axis]))
+            items.append((slice(None), _index_array(item, shape[axis])))
         axis += width
     return items
 
 
-def _mask_axes(item: Any) -> int:
-    """How many axes a mask stands for; 0 where an item of an index is none."""
-    if isinstance(item, Symbolic) and item.dtype == np.bool_:
+def _item(x: Any) -> Any:
+    """A part of an index, a mask as an array of its own."""
+    if isinstance(x, Symbolic) and x.dtype == np.bool_:
         raise NotCompilable(
             "indexing by a mask that is being compiled: the result's shape would depend on its values. Write "
             "np.where(mask, x, 0), or take a mask that is no argument."
         )
-    array = np.asarray(item) if isinstance(item, (list, tuple)) else item
-    return array.ndim if isinstance(array, np.ndarray) and array.dtype == np.bool_ else 0
+    array = np.asarray(x) if isinstance(x, (list, tuple, bool, np.bool_)) else x
+    return array if _is_mask(array) else x
+
+
+def _is_mask(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype == np.bool_
 
 
 def _index_array(item: Any, length: int) -> Node:
@@ -120,50 +126,22 @@ def _constant_indices(places: Any, length: int) -> Node:
     return node
 
 
-def _axes_of_masks(index: Any) -> tuple[Any, Any] | None:
-    """A mask without axes stands for a new axis, of length 1 or 0.
-
-    Returns: an index that makes the axes, and one that then takes what is wanted; None where there are no such masks.
-    """
-    items = list(index) if isinstance(index, tuple) else [index]
-    masks = [type(x) in (bool, np.bool_, np.ndarray) and not np.ndim(x) and np.asarray(x).dtype == bool for x in items]
-    if not any(masks):
-        return None
-    made: list[Any] = []
-    for item, mask in zip(items, masks):
-        if mask:
-            made.append(None)
-        elif item is not None:
-            made += [Ellipsis] if item is Ellipsis else [slice(None)] * max(_mask_axes(item), 1)
-    return tuple(made), tuple(np.zeros(int(item), int) if mask else item for item, mask in zip(items, masks))
-
-
 @lower(operator.getitem)
 def getitem(x: Any, index: Any) -> Node:
     node = node_of(x)
-    two = _axes_of_masks(index)
-    if two is not None:
-        return getitem(Symbolic(getitem(x, two[0])), two[1])
-    inner, middle, indices, axes, position = parse_index(node.shape, index)
+    inner, middle, indices, axes, position, shape = parse_index(node.shape, index)
     y = program.view(node, inner, middle)
-    if not indices:
-        return y
-    common = indices[0].shape
-    rest = [n for n, (kind, _) in zip(middle, axes) if kind == "axis"]
-    return program.gather(y, indices, axes, (*rest[:position], *common, *rest[position:]), position)
+    return program.gather(y, indices, axes, shape, position) if indices else y
 
 
-def _at_fixed_places(function: Any) -> Any:
-    def lowering(arr: Any, obj: Any, *args: Any, **options: Any) -> Any:
-        if isinstance(obj, Symbolic):
-            raise NotCompilable(f"{name_of(function)} at places that are being compiled: give it fixed ones.")
-        return compositions[function](arr, obj, *args, **options)
-
-    return lowering
+def _at_fixed_places(function: Any, arr: Any, obj: Any, *args: Any, **options: Any) -> Any:
+    if isinstance(obj, Symbolic):
+        raise NotCompilable(f"{name_of(function)} at places that are being compiled: give it fixed ones.")
+    return compositions[function](arr, obj, *args, **options)
 
 
-lower(np.insert)(_at_fixed_places(np.insert))
-lower(np.delete)(_at_fixed_places(np.delete))
+for _function in (np.insert, np.delete):
+    lower(_function)(functools.partial(_at_fixed_places, _function))
 
 
 @lower(scattered)
@@ -173,14 +151,8 @@ def _scattered(x: Any, indices: Sequence[Any], *pieces: Any) -> Any:
 
 def _place(shape: tuple[int, ...], index: Any, g: Node) -> Node:
     """Zeros of a shape, to which g is added at an index."""
-    two = _axes_of_masks(index)
-    if two is not None:
-        with_axes = np.broadcast_to(0, shape)[two[0]].shape
-        return program.reshape(_place(with_axes, two[1], g), shape)
-    inner, middle, indices, axes, position = parse_index(shape, index)
-    common = indices[0].shape if indices else ()
-    rest = [n for n, (kind, _) in zip(middle, axes) if kind == "axis"]
-    values = program.broadcast(g, (*rest[:position], *common, *rest[position:]))
+    inner, middle, indices, axes, position, taken = parse_index(shape, index)
+    values = program.broadcast(g, taken)
     return _among_zeros(program.scatter(values, indices, axes, middle, position) if indices else values, inner, shape)
 
 

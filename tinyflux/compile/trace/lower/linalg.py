@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,52 +14,42 @@ from ....autodiff.rules.products import letters_of, spelled, tensordot_axes
 from ....errors import NotCompilable
 from ...ir import program
 from ...ir.program import Node
-from ..symbolic import lower, node_of, to_symbolic
+from ..symbolic import Symbolic, lower, node_of, refused, to_symbolic
 from .elementwise import cast, eye, loop, result_type
-from .shapes import part, view
+from .shapes import view
 
 
 def contract(inputs: Sequence[str], operands: Sequence[Node], output: str) -> Node:
     """Einstein's summation over the letters that the output doesn't have, two operands at a time."""
     terms = [_diagonal(letters, x) for letters, x in zip(inputs, operands)]
-    while True:
-        letters, x = terms.pop(0)
-        later = set(output).union(*(other for other, _ in terms))
-        if len(terms) == 0:
-            return _sum_out(letters, x, output)
-        only = [c for c in letters if c not in later]
-        if only:
-            letters, x = (kept := "".join(c for c in letters if c in later)), _sum_out(letters, x, kept)
-        other, y = terms.pop(0)
-        beyond = set(output).union(letters, *(rest for rest, _ in terms))
-        kept = "".join(c for c in other if c in beyond)
-        other, y = kept, _sum_out(other, y, kept)
-        after = set(output).union(*(rest for rest, _ in terms))
+    letters, x = terms[0]
+    for k, (other, y) in enumerate(terms[1:], 2):
+        later = set(output).union(*(s for s, _ in terms[k:]))
+        letters, x = _sum_out(letters, x, later.union(other))
+        other, y = _sum_out(other, y, later.union(letters))
         union = "".join(dict.fromkeys(letters + other))
-        result = output if not terms else "".join(c for c in union if c in after)
         sizes = {c: n for s, a in ((other, y), (letters, x)) for c, n in zip(s, a.shape) if n != 1}
-        full = result + "".join(c for c in union if c not in result and c in sizes)
+        kept = output if k == len(terms) else "".join(c for c in union if c in later)
+        full = kept + "".join(c for c in union if c not in kept and c in sizes)
         shape = tuple(sizes.get(c, 1) for c in full)
         pair = [_broadcast_letters(letters, x, full, shape), _broadcast_letters(other, y, full, shape)]
         product = program.elementwise("multiply", pair, x.dtype)
-        terms.insert(0, (result, program.reduce("sum", product, tuple(range(len(result), len(full))))))
+        letters, x = kept, program.reduce("sum", product, range(len(kept), len(full)))
+    letters, x = _sum_out(letters, x, output)
+    return view(x, lambda a: a.transpose([letters.index(c) for c in output]))
 
 
 def _diagonal(letters: str, x: Node) -> tuple[str, Node]:
     """A letter that stands twice takes the diagonal."""
     unique = "".join(dict.fromkeys(letters))
-    if unique == letters:
-        return letters, x
     axes = tuple((0, ((unique.index(c), 1),)) for c in letters)
     return unique, program.view(x, axes, [x.shape[letters.index(c)] for c in unique])
 
 
-def _sum_out(letters: str, x: Node, kept: str) -> Node:
-    """The sum over the letters that are not kept, the axes in the order of those that are."""
-    y = program.reduce("sum", x, tuple(i for i, c in enumerate(letters) if c not in kept))
-    left = [c for c in letters if c in kept]
-    axes = tuple((0, ((kept.index(c), 1),)) for c in left)
-    return program.view(y, axes, [y.shape[left.index(c)] for c in kept])
+def _sum_out(letters: str, x: Node, kept: Container[str]) -> tuple[str, Node]:
+    """The sum over the letters that are not kept."""
+    gone = [i for i, c in enumerate(letters) if c not in kept]
+    return "".join(c for c in letters if c in kept), program.reduce("sum", x, gone)
 
 
 def _broadcast_letters(letters: str, x: Node, full: str, shape: tuple[int, ...]) -> Node:
@@ -93,12 +83,11 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Node:
     kind = loop(np.multiply, [x, y])[-1]
     left, right, rows, columns = tensordot_axes(x, y, axes)
     _check_lengths("np.tensordot", [(x.shape[i], y.shape[j]) for i, j in zip(left, right)], x, y)
-    names = {i: string.ascii_letters[i] for i in range(x.ndim)}
-    others = {j: string.ascii_letters[26 + j] for j in range(y.ndim)}
-    others.update({j: names[i] for i, j in zip(left, right)})
-    output = "".join([*(names[i] for i in rows), *(others[j] for j in columns)])
-    inputs = ["".join(names[i] for i in range(x.ndim)), "".join(others[j] for j in range(y.ndim))]
-    return contract(inputs, [cast(x, kind), cast(y, kind)], output)
+    own = string.ascii_letters[: x.ndim]
+    shared = dict(zip(right, left))
+    others = [own[shared[j]] if j in shared else string.ascii_letters[26 + j] for j in range(y.ndim)]
+    output = "".join([*(own[i] for i in rows), *(others[j] for j in columns)])
+    return contract([own, "".join(others)], [cast(x, kind), cast(y, kind)], output)
 
 
 @lower(np.einsum)
@@ -117,9 +106,9 @@ def _einsum(*operands: Any, optimize: Any = False) -> Node:
 # numpy.linalg. What has to do with A comes from its factors, L U = P A: see linalg.h.
 
 
-def _real(*nodes: Node) -> Any:
-    """The dtype that numpy.linalg calculates in."""
-    return np.dtype(np.float32 if result_type(nodes) == np.float32 else np.float64)
+def _real(*nodes: Node) -> list[Any]:
+    """The arrays in the dtype that numpy.linalg calculates in."""
+    return [to_symbolic(cast(x, np.float32 if result_type(nodes) == np.float32 else np.float64)) for x in nodes]
 
 
 def _square(name: str, a: Any) -> Node:
@@ -129,120 +118,90 @@ def _square(name: str, a: Any) -> Node:
     return x
 
 
-def _lu(x: Node) -> Node:
+def _lu(x: Symbolic) -> Any:
     n = x.shape[-1]
-    return program.call("factors", [x], (*x.shape[:-2], n + 1, n), x.dtype, n)
+    return Symbolic(program.call("factors", [x.node], (*x.shape[:-2], n + 1, n), x.dtype, n))
 
 
-def _solve_with_lu(x: Node, right: Node) -> Node:
+def _solve_with_lu(x: Symbolic, right: Symbolic) -> Any:
     """What `right`, a stack of matrices, is when x is divided out of it on the left."""
-    factors = _lu(x)
     stack = np.broadcast_shapes(x.shape[:-2], right.shape[:-2])
-    args = [program.broadcast(m, (*stack, *m.shape[-2:])) for m in (factors, right)]
-    return program.call("solve", args, args[1].shape, x.dtype, *right.shape[-2:])
+    args = [program.broadcast(m.node, (*stack, *m.shape[-2:])) for m in (_lu(x), right)]
+    return Symbolic(program.call("solve", args, args[1].shape, x.dtype, *right.shape[-2:]))
 
 
-def _diagonal_and_sign(x: Node) -> tuple[Node, Node]:
+def _diagonal_and_sign(name: str, a: Any) -> tuple[Any, Any]:
     """The diagonal of U, and the determinant of P."""
-    factors, n, stack = _lu(x), x.shape[-1], x.shape[:-2]
-    lead = tuple((0, ((i, 1),)) for i in range(len(stack)))
-    place = (0, ((len(stack), 1),))
-    diagonal = program.view(factors, (*lead, place, place), (*stack, n))
-    swaps = program.view(factors, (*lead, (n, ()), place), (*stack, n))
-    stays = program.elementwise("equal", [swaps, cast(program.iota(swaps.shape, len(stack)), x.dtype)], np.bool_)
-    signs = program.elementwise("where", [stays, program.literal(1, x.dtype), program.literal(-1, x.dtype)], x.dtype)
-    return diagonal, program.reduce("product", signs, (len(stack),))
+    (x,) = _real(_square(name, a))
+    factors, n = _lu(x), x.shape[-1]
+    stays = factors[..., n, :] == Symbolic(program.iota((n,), 0))
+    return np.diagonal(factors[..., :n, :], 0, -2, -1), np.prod(np.where(stays, 1, -1).astype(x.dtype), axis=-1)
 
 
 @lower(np.linalg.inv)
-def _inv(a: Any) -> Node:
-    x = _square("inv", a)
-    x = cast(x, _real(x))
-    return _solve_with_lu(x, program.broadcast(eye(x.shape[-1], dtype=x.dtype), x.shape))
+def _inv(a: Any) -> Any:
+    (x,) = _real(_square("inv", a))
+    return _solve_with_lu(x, to_symbolic(eye(x.shape[-1], dtype=x.dtype)))
 
 
 @lower(np.linalg.solve)
-def _solve(a: Any, b: Any) -> Node:
+def _solve(a: Any, b: Any) -> Any:
     x, y = _square("solve", a), node_of(b)
-    vector = y.ndim == 1
-    _check_lengths("np.linalg.solve", [(x.shape[-1], y.shape[-1 if vector else -2])], x, y)
-    right = cast(program.reshape(y, (*y.shape, 1)) if vector else y, _real(x, y))
-    found = _solve_with_lu(cast(x, _real(x, y)), right)
-    return program.reshape(found, found.shape[:-1]) if vector else found
+    _check_lengths("np.linalg.solve", [(x.shape[-1], y.shape[-1 if y.ndim == 1 else -2])], x, y)
+    matrix, right = _real(x, y)
+    return _solve_with_lu(matrix, right[:, None])[..., 0] if y.ndim == 1 else _solve_with_lu(matrix, right)
 
 
 @lower(np.linalg.det)
-def _det(a: Any) -> Node:
-    x = _square("det", a)
-    diagonal, sign = _diagonal_and_sign(cast(x, _real(x)))
-    product = program.reduce("product", diagonal, (diagonal.ndim - 1,))
-    return program.elementwise("multiply", [sign, product], product.dtype)
+def _det(a: Any) -> Any:
+    diagonal, sign = _diagonal_and_sign("det", a)
+    return sign * np.prod(diagonal, axis=-1)
 
 
 @lower(np.linalg.slogdet)
 def _slogdet(a: Any) -> Any:
-    x = _square("slogdet", a)
-    diagonal, sign = _diagonal_and_sign(cast(x, _real(x)))
-    kind, last = diagonal.dtype, (diagonal.ndim - 1,)
-    signs = program.reduce("product", program.elementwise("sign", [diagonal], kind), last)
-    logarithms = program.elementwise("log", [program.elementwise("absolute", [diagonal], kind)], kind)
-    return SlogdetResult(program.elementwise("multiply", [sign, signs], kind), program.reduce("sum", logarithms, last))
+    diagonal, sign = _diagonal_and_sign("slogdet", a)
+    return SlogdetResult(sign * np.prod(np.sign(diagonal), axis=-1), np.sum(np.log(np.abs(diagonal)), axis=-1))
 
 
 @lower(np.linalg.cholesky)
-def _cholesky(a: Any, *, upper: bool = False) -> Node:
-    x = _square("cholesky", a)
-    x = cast(_transposed(x) if upper else x, _real(x))
-    y = program.call("cholesky", [x], x.shape, x.dtype, x.shape[-1])
-    return _transposed(y) if upper else y
+def _cholesky(a: Any, *, upper: bool = False) -> Any:
+    (x,) = _real(_square("cholesky", a))
+    x = (x.mT if upper else x).node
+    y = Symbolic(program.call("cholesky", [x], x.shape, x.dtype, x.shape[-1]))
+    return y.mT if upper else y
 
 
 @lower(singular)
-def _singular(a: Any) -> Node:
+def _singular(a: Any) -> Any:
     """A matrix with more columns than rows has the decomposition of its transpose, with U and V exchanged."""
-    x = node_of(a)
-    if x.shape[-2] < x.shape[-1]:
-        both, rows, axis = _singular(_transposed(x)), x.shape[-1], x.ndim - 2
-        cuts = [(rows + 1, both.shape[-2]), (rows, rows + 1), (0, rows)]
-        return program.join([part(both, axis, start, stop) for start, stop in cuts], axis)
+    (x,) = _real(node_of(a))
     m, n = x.shape[-2:]
-    x = cast(x, _real(x))
-    return program.call("singular", [x], (*x.shape[:-2], m + 1 + n, n), x.dtype, m, n)
-
-
-def _transposed(x: Node) -> Node:
-    return view(x, np.matrix_transpose)
+    if m < n:
+        both = _singular(x.mT)
+        return np.concatenate([both[..., n + 1 :, :], both[..., n : n + 1, :], both[..., :n, :]], axis=-2)
+    return Symbolic(program.call("singular", [x.node], (*x.shape[:-2], m + 1 + n, n), x.dtype, m, n))
 
 
 @lower(np.linalg.svd)
 def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
     if compute_uv:
-        raise NotCompilable(_SIGNS.format("svd"))
-    usv, row = to_symbolic(_singular(a)), node_of(a).shape[-2]
-    return usv[..., row, :]
+        raise NotCompilable(f"np.linalg.svd can't be compiled: {_SIGNS}")
+    return _singular(a)[..., node_of(a).shape[-2], :]
 
 
 @lower(np.linalg.pinv)
 def _pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Any:
-    usv, rows = to_symbolic(_singular(a)), node_of(a).shape[-2]
+    usv, rows = _singular(a), node_of(a).shape[-2]
     u, s, v = usv[..., :rows, :], usv[..., rows : rows + 1, :], usv[..., rows + 1 :, :]
     limit = rcond if rcond is not None else 1e-15 if rtol is np._NoValue else rtol
     if limit is None:
         limit = np.finfo(usv.dtype).eps * max(node_of(a).shape[-2:])
     kept = s > limit * s[..., :1]
-    return (v * np.where(kept, 1 / np.where(kept, s, 1), 0)) @ np.matrix_transpose(u)
-
-
-def _of_other_signs(name: str) -> Any:
-    def refuse(*args: Any, **options: Any) -> Any:
-        raise NotCompilable(_SIGNS.format(name))
-
-    return refuse
+    return (v * np.where(kept, 1 / np.where(kept, s, 1), 0)) @ u.mT
 
 
 _SIGNS = (
-    "np.linalg.{}: the signs of its vectors are up to the library that calculates them, so that it can't be compiled. "
-    "Call it outside of the compiled function."
+    "the signs of its vectors are up to the library that calculates them. Call it outside of the compiled function."
 )
-lower(np.linalg.eigh)(_of_other_signs("eigh"))
-lower(np.linalg.qr)(_of_other_signs("qr"))
+refused.update({np.linalg.eigh: _SIGNS, np.linalg.qr: _SIGNS})

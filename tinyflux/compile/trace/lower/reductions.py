@@ -42,24 +42,26 @@ def _mask(x: Node, where: Any, neutral: Any) -> Node:
     return x if where is True else node_of(np.where(where, to_symbolic(x), x.dtype.type(neutral)))
 
 
-def _total(function: str, ufunc: Any, first_axis: bool) -> Any:
-    default = 0 if first_axis else None
+def _started(ufunc: Any, y: Node, initial: Any) -> Any:
+    return y if initial is None else ufunc(to_symbolic(y), to_symbolic(cast(node_of(initial), y.dtype)))
 
+
+def _total(function: str, ufunc: Any, axis: Any) -> Any:
     def lowering(
-        a: Any, axis: Any = default, dtype: Any = None, out: None = None, keepdims: Any = False, initial: Any = None,
+        a: Any, axis: Any = axis, dtype: Any = None, out: None = None, keepdims: Any = False, initial: Any = None,
         where: Any = True,
     ) -> Any:  # fmt: skip
         x = node_of(a)
         x = _mask(cast(x, _accumulated_dtype(x, dtype)), where, ufunc.identity)
-        y = reduce_axes(function, x, axis, keepdims)
-        return y if initial is None else ufunc(to_symbolic(y), to_symbolic(cast(node_of(initial), y.dtype)))
+        return _started(ufunc, reduce_axes(function, x, axis, keepdims), initial)
 
     return lowering
 
 
-for _first, _add, _multiply in ((True, np.add.reduce, np.multiply.reduce), (False, np.sum, np.prod)):
-    lower(_add)(_total("sum", np.add, _first))
-    lower(_multiply)(_total("product", np.multiply, _first))
+lower(np.sum)(_total("sum", np.add, None))
+lower(np.prod)(_total("product", np.multiply, None))
+lower(np.add.reduce)(_total("sum", np.add, 0))
+lower(np.multiply.reduce)(_total("product", np.multiply, 0))
 
 
 @lower(np.mean)
@@ -77,27 +79,24 @@ def _mean(
     return cast(y.node, x.dtype)
 
 
-def _extremum(function: str, ufunc: Any, first_axis: bool) -> Any:
+def _extremum(function: str, ufunc: Any) -> Any:
     def lowering(
-        a: Any, axis: Any = 0 if first_axis else None, out: None = None, keepdims: Any = False, initial: Any = None,
-        where: Any = True,
-    ) -> Any:  # fmt: skip
+        a: Any, axis: Any = None, out: None = None, keepdims: Any = False, initial: Any = None, where: Any = True
+    ) -> Any:
         x = node_of(a)
         if initial is None and any(x.shape[i] == 0 for i in axes_of(x, axis)):
             raise ValueError(f"{function} of no elements has no value")
         lowest, highest = (0, 1) if x.dtype.kind == "b" else (-np.inf, np.inf)
         if x.dtype.kind in "iu":
             lowest, highest = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
-        y = reduce_axes(function, _mask(x, where, lowest if ufunc is np.maximum else highest), axis, keepdims)
-        return y if initial is None else ufunc(to_symbolic(y), to_symbolic(cast(node_of(initial), y.dtype)))
+        x = _mask(x, where, lowest if ufunc is np.maximum else highest)
+        return _started(ufunc, reduce_axes(function, x, axis, keepdims), initial)
 
     return lowering
 
 
-lower(np.max, np.amax)(_extremum("maximum", np.maximum, False))
-lower(np.min, np.amin)(_extremum("minimum", np.minimum, False))
-lower(np.maximum.reduce)(_extremum("maximum", np.maximum, True))
-lower(np.minimum.reduce)(_extremum("minimum", np.minimum, True))
+lower(np.max, np.amax)(_extremum("maximum", np.maximum))
+lower(np.min, np.amin)(_extremum("minimum", np.minimum))
 
 
 def _logical(function: str) -> Any:

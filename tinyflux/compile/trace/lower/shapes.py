@@ -83,18 +83,15 @@ def _roll(a: Any, shift: Any, axis: Any = None) -> Node:
     return x
 
 
-def _triangle(m: Any, k: int, comparison: str) -> Node:
-    x = node_of(m)
-    if x.ndim == 1:
-        x = program.broadcast(x, (x.size, x.size))
-    rows, columns = (program.iota(x.shape, x.ndim - 2), program.iota(x.shape, x.ndim - 1))
-    limit = program.elementwise("add", [rows, program.literal(int(k))], np.int64)
-    inside = program.elementwise(comparison, [columns, limit], np.bool_)
-    return program.elementwise("where", [inside, x, program.literal(0, x.dtype)], x.dtype)
+def _triangle(m: Any, k: int, comparison: Any) -> Any:
+    x = to_symbolic(node_of(m))
+    x = np.broadcast_to(x, (x.size, x.size)) if x.ndim == 1 else x
+    rows, columns = (Symbolic(program.iota(x.shape, x.ndim - i)) for i in (2, 1))
+    return np.where(comparison(columns, rows + int(k)), x, x.dtype.type(0))
 
 
-lower(np.tril)(lambda m, k=0: _triangle(m, k, "less_equal"))
-lower(np.triu)(lambda m, k=0: _triangle(m, k, "greater_equal"))
+lower(np.tril)(lambda m, k=0: _triangle(m, k, np.less_equal))
+lower(np.triu)(lambda m, k=0: _triangle(m, k, np.greater_equal))
 
 
 @lower(np.pad)
