@@ -152,7 +152,7 @@ def _bind(
 def _apply_unlisted(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """A function without pullbacks: one written in others, one without a gradient, or an error."""
     if function in compositions:
-        return _compose(function, compositions[function], args, kwargs)
+        return compose(function, compositions[function], args, kwargs)
     if function not in constants:
         name = name_of(function)
         if changes(function):
@@ -178,7 +178,7 @@ def _refuse_mixture(values: Sequence[Any], error: TypeError) -> None:
         ) from error
 
 
-def _compose(function: Any, definition: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def compose(function: Any, definition: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Call the definition of a function in others; an option that it lacks must be None."""
     try:
         return definition(*args, **kwargs)

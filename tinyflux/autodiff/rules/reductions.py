@@ -47,6 +47,11 @@ def masked(a: Array, where: Any, neutral: Any, dtype: Any = None) -> Array:
     return a if where is True else np.where(where, a, neutral)
 
 
+def _cast(y: Array, dtype: Any) -> Array:
+    """A sum or product in the dtype that was asked for: NumPy makes those of small integers large."""
+    return y if dtype is None or y.dtype == dtype else y.astype(dtype)
+
+
 def _like(initial: Any, y: Array) -> Array:
     """What a reduction begins with, in the dtype of its result."""
     return initial.astype(y.dtype) if hasattr(initial, "dtype") else initial
@@ -100,11 +105,13 @@ def _reduced(function: Any, a: Array, axis: Axis, keepdims: bool) -> Array:
 def _total(
     a: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Array:
-    y = _reduced(_sum, masked(a, where, 0, dtype), axis, keepdims)
+    y = _cast(_reduced(_sum, masked(a, where, 0, dtype), axis, keepdims), dtype)
     return y if initial is None else y + _like(initial, y)
 
 
 def _average(a: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True) -> Array:
+    if dtype is None and a.dtype.kind != "f":
+        dtype = np.float64  # sums of integers could overflow
     if where is True:
         return _reduced(_mean, masked(a, True, 0, dtype), axis, keepdims)
     a = masked(a, True, 0, dtype)
@@ -135,7 +142,7 @@ def _product(
     """The product along axes as one function of a matrix whose rows are multiplied out."""
     a = masked(a, where, 1, dtype)
     if a.size:
-        y = _row_products(rows(a, axis))
+        y = _cast(_row_products(rows(a, axis)), dtype)
         y = restored(y, a, axis) if keepdims else y
     else:
         y = np.sum(a, axis=axis, keepdims=keepdims) + 1

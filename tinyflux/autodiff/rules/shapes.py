@@ -122,7 +122,7 @@ def _pad(
     array: Array, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0, reflect_type: str = "even"
 ) -> Array:
     if mode == "constant":
-        return apply(_padded, (array,), {"pad_width": _widths(array, pad_width), "constant_values": constant_values})
+        return apply(padded, (array,), {"pad_width": _widths(array, pad_width), "constant_values": constant_values})
     if mode not in ("edge", "reflect", "symmetric", "wrap") or reflect_type != "even":
         raise TypeError(
             "np.pad: its gradient knows the modes constant, edge, reflect, symmetric and wrap, got "
@@ -142,12 +142,15 @@ def _widths(x: Array, pad_width: Any) -> list[tuple[int, int]]:
     return [tuple(width) for width in np.broadcast_to(pad_width, (x.ndim, 2)).tolist()]
 
 
-def _padded(x: Array, pad_width: Any, constant_values: Any) -> Array:
+def padded(x: Array, pad_width: Any, constant_values: Any) -> Array:
+    """An array with numbers before and after it along every axis."""
+    if isinstance(x, ArrayOperators):
+        return x._apply(padded, (x, pad_width, constant_values))
     return np.pad(x, pad_width, constant_values=constant_values)
 
 
 primitive(
-    _padded,
+    padded,
     lambda g, y, x, pad_width=(), constant_values=0: g[
         tuple(slice(before, before + n) for (before, _), n in zip(pad_width, x.shape, strict=True))
     ],

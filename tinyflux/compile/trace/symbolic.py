@@ -16,7 +16,7 @@ import numpy as np
 from ...arrays import on_gpu
 from ...autodiff.operators import ArrayOperators, changes, outer
 from ...autodiff.table import compositions, is_scipys, name_of
-from ...autodiff.tape import Tracked, apply
+from ...autodiff.tape import Tracked, apply, compose
 from ...errors import NotCompilable
 from ..ir import program
 from ..ir.program import Node
@@ -56,26 +56,32 @@ def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = N
         from .lower import special  # noqa: F401
     if function in refused:
         raise NotCompilable(f"{name_of(function)} can't be compiled: {refused[function]}")
-    lowering = lowerings.get(function) or compositions.get(function)
-    if lowering is None and isinstance(function, np.ufunc) and function.signature is None and function.nout == 1:
+    misfit = None
+    for table in (lowerings, compositions):  # with options that its lowering lacks, a function is what it is written in
+        definition = table.get(function)
+        if definition is None:
+            continue
+        try:
+            return to_symbolic(compose(function, definition, args, kwargs))
+        except TypeError:
+            try:
+                inspect.signature(definition).bind(*args, **kwargs)
+            except TypeError as error:
+                misfit = error
+            else:
+                raise
+    if misfit is not None:
+        raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {misfit}.") from misfit
+    if isinstance(function, np.ufunc) and function.signature is None and function.nout == 1:
         from .lower.elementwise import ufunc
 
         return to_symbolic(ufunc(function, args, kwargs))
-    if lowering is None and changes(function):
+    if changes(function):
         raise NotCompilable(_IN_PLACE.format(name_of(function)))
-    if lowering is None:
-        raise NotCompilable(
-            f"{name_of(function)} can't be compiled: there is no way to write it in C. Write it in other NumPy "
-            "functions, or call it outside of the compiled function."
-        )
-    try:
-        return to_symbolic(lowering(*args, **kwargs))
-    except TypeError as error:
-        try:
-            inspect.signature(lowering).bind(*args, **kwargs)
-        except TypeError as unknown:
-            raise NotCompilable(f"{name_of(function)} with these options can't be compiled: {unknown}.") from error
-        raise
+    raise NotCompilable(
+        f"{name_of(function)} can't be compiled: there is no way to write it in C. Write it in other NumPy functions, "
+        "or call it outside of the compiled function."
+    )
 
 
 def to_symbolic(result: Any) -> Any:

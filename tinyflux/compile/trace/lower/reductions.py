@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -42,41 +41,18 @@ def _mask(x: Node, where: Any, neutral: Any) -> Node:
     return x if where is True else node_of(np.where(where, to_symbolic(x), x.dtype.type(neutral)))
 
 
-def _started(ufunc: Any, y: Node, initial: Any) -> Any:
-    return y if initial is None else ufunc(to_symbolic(y), to_symbolic(cast(node_of(initial), y.dtype)))
-
-
-def _total(function: str, ufunc: Any, axis: Any) -> Any:
-    def lowering(
-        a: Any, axis: Any = axis, dtype: Any = None, out: None = None, keepdims: Any = False, initial: Any = None,
-        where: Any = True,
-    ) -> Any:  # fmt: skip
+def _total(function: str, axis: Any) -> Any:
+    def lowering(a: Any, axis: Any = axis, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
         x = node_of(a)
-        x = _mask(cast(x, _accumulated_dtype(x, dtype)), where, ufunc.identity)
-        return _started(ufunc, reduce_axes(function, x, axis, keepdims), initial)
+        return reduce_axes(function, cast(x, _accumulated_dtype(x, dtype)), axis, keepdims)
 
     return lowering
 
 
-lower(np.sum)(_total("sum", np.add, None))
-lower(np.prod)(_total("product", np.multiply, None))
-lower(np.add.reduce)(_total("sum", np.add, 0))
-lower(np.multiply.reduce)(_total("product", np.multiply, 0))
-
-
-@lower(np.mean)
-def _mean(
-    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False, *, where: Any = True
-) -> Any:
-    x = node_of(a)
-    x = cast(x, dtype or (x.dtype if x.dtype.kind == "f" else np.float64))  # sums of integers could overflow
-    count: Any = math.prod(x.shape[i] for i in axes_of(x, axis))
-    if where is not True:
-        count = np.sum(
-            np.broadcast_to(to_symbolic(node_of(where)), x.shape), axis=axis, dtype=x.dtype, keepdims=keepdims
-        )
-    y = to_symbolic(reduce_axes("sum", _mask(x, where, 0), axis, keepdims)) / count
-    return cast(y.node, x.dtype)
+lower(np.sum)(_total("sum", None))
+lower(np.prod)(_total("product", None))
+lower(np.add.reduce)(_total("sum", 0))
+lower(np.multiply.reduce)(_total("product", 0))
 
 
 def _extremum(function: str, ufunc: Any) -> Any:
@@ -89,8 +65,8 @@ def _extremum(function: str, ufunc: Any) -> Any:
         lowest, highest = (0, 1) if x.dtype.kind == "b" else (-np.inf, np.inf)
         if x.dtype.kind in "iu":
             lowest, highest = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
-        x = _mask(x, where, lowest if ufunc is np.maximum else highest)
-        return _started(ufunc, reduce_axes(function, x, axis, keepdims), initial)
+        y = reduce_axes(function, _mask(x, where, lowest if ufunc is np.maximum else highest), axis, keepdims)
+        return y if initial is None else ufunc(to_symbolic(y), to_symbolic(cast(node_of(initial), y.dtype)))
 
     return lowering
 

@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ....autodiff import operators
-from ....autodiff.table import compositions
+from ....autodiff.rules.shapes import padded
 from ....errors import NotCompilable
 from ...ir import program
 from ...ir.indexing import view_of
@@ -54,20 +54,15 @@ def part(x: Node, axis: int, start: int, stop: int) -> Node:
 # Rearranging.
 
 
-@lower(np.reshape, operators.reshaped)
-def _reshape(a: Any, shape: Any, order: str = "C", copy: Any = None) -> Any:
+@lower(operators.reshaped)
+def _reshape(a: Any, shape: Any = -1) -> Any:
     x = node_of(a)
-    if order != "C":
-        return compositions[np.reshape](Symbolic(x), shape, order)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     known = math.prod(n for n in shape if n != -1)
     wanted = tuple(int(x.size // known if known else 0) if n == -1 else int(n) for n in shape)
     if math.prod(wanted) != x.size:
         raise ValueError(f"cannot reshape an array of shape {x.shape} into shape {shape}")
     return program.reshape(x, wanted)
-
-
-lower(np.ravel)(lambda a, order="C": _reshape(a, -1, order))
 
 
 @lower(np.roll)
@@ -94,24 +89,18 @@ lower(np.tril)(lambda m, k=0: _triangle(m, k, np.less_equal))
 lower(np.triu)(lambda m, k=0: _triangle(m, k, np.greater_equal))
 
 
-@lower(np.pad)
-def _pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0, **options: Any) -> Any:
-    x = node_of(array)
-    if mode != "constant":
-        return compositions[np.pad](Symbolic(x), pad_width, mode, **options)
+@lower(padded)
+def _padded(array: Any, pad_width: Any, constant_values: Any) -> Node:
     if np.ndim(constant_values):
         raise NotCompilable("np.pad with several constant_values can't be compiled; with one number it can.")
-    if isinstance(pad_width, dict):
-        named = {i % x.ndim: np.broadcast_to(width, 2) for i, width in pad_width.items()}
-        pad_width = [named.get(i, (0, 0)) for i in range(x.ndim)]
-    widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
-    places = [(before, 1) for before, _ in widths]
-    shape = [before + n + after for n, (before, after) in zip(x.shape, widths)]
-    value, padded = cast(node_of(constant_values), x.dtype), program.pad(x, places, shape)
+    x = node_of(array)
+    places = [(before, 1) for before, _ in pad_width]
+    shape = [before + n + after for n, (before, after) in zip(x.shape, pad_width)]
+    value, around = cast(node_of(constant_values), x.dtype), program.pad(x, places, shape)
     if program.literal_value(value) == 0:
-        return padded
+        return around
     inside = program.pad(program.broadcast(program.literal(True, np.bool_), x.shape), places, shape)
-    return program.elementwise("where", [inside, padded, value], x.dtype)
+    return program.elementwise("where", [inside, around, value], x.dtype)
 
 
 @lower(np.concatenate)
