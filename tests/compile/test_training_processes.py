@@ -202,7 +202,7 @@ def test_the_stretches_between_looks_at_ctrl_c_are_short(monkeypatch):
     """However quick an iteration is, C code returns to Python within some tenths of a second."""
     model, opt = prepared(make=lambda: copy.deepcopy(SMALL))
     step = flux.compile_training(mse, model, opt)
-    variant = step._iterations.find(mse, model, opt, DATA, 1)
+    variant = step._programs.iteration(mse, model, opt, DATA, 1)
     counts = []
     run = variant._library.run
 

@@ -15,7 +15,7 @@ LIBRARY = os.path.dirname(flux.__file__)
 STEPPING = [  # the files whose lines an update goes through, but for the rules'
     *("interrupts", "cores", "optimise/step", "optimise/flat", "optimise/plan", "optimise/state", "optimise/subnormal"),
     *("optimise/kernels/launch", "optimise/kernels/loss_guard", "training/loop", "training/engines", "training/gpu"),
-    *("training/native", "training/compiled", "training/iterations", "training/iteration", "training/recorded_update"),
+    *("training/native", "training/compiled", "training/iteration", "training/recorded_update"),
 ]
 FILES = {os.path.join(LIBRARY, *f"{name}.py".split("/")) for name in STEPPING}
 assert all(map(os.path.exists, FILES))

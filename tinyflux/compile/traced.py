@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import collections
+import copy
 import functools
+import itertools
 import sys
+import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import tree
+from .. import nodes, tree
 from ..autodiff import pullback, rule
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
@@ -23,7 +27,6 @@ from .ir.program import Node, format_program, reachable, recording
 from .schedule.fuse import Result, make_schedule
 from .trace.programs import Inspectable, Program, Programs
 from .trace.record import Trace
-from .trace.results import check_result, with_results
 from .trace.symbolic import ON_GPU, Symbolic, symbolic_input
 
 
@@ -158,7 +161,7 @@ class _Function(Program):
         if code:
             kind, message = self.source.checks[code - 1]
             raise kind(message)
-        return with_results(self.result, iter([_unwrap(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)]))
+        return _with_results(self.result, iter([_unwrap(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)]))
 
 
 def _trace(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tuple[Any, list[Node]]:
@@ -169,10 +172,40 @@ def _trace(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tuple[A
         if was_setting_an_element(error) and isinstance(error.__cause__, NotCompilable):
             raise error.__cause__ from error
         raise
-    check_result(result)
+    _with_results(result, itertools.repeat(None))  # refuses what can't be given anew in every call: an iterator, say
     ends: list[Node] = []
     tree.map(lambda x: ends.append(x.node) if type(x) is Symbolic else None, result)
     return result, ends
+
+
+_KEPT = (
+    bool, int, float, complex, str, bytes, type(None), type(...), np.generic, np.dtype, np.ufunc, range, slice, type,
+    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type(np.sum),
+)  # fmt: skip
+_COPIED = (set, frozenset, collections.deque, bytearray)
+
+
+def _with_results(x: Any, calculated: Iterator[Any]) -> Any:
+    """A result with the arrays that were calculated in their places, and all else that could be changed copied.
+
+    Errors: NotCompilable for what can't be copied.
+    """
+    if isinstance(x, ArrayOperators):
+        return next(calculated)
+    if isinstance(x, np.ndarray):
+        return x.copy()
+    if isinstance(x, _KEPT):
+        return x
+    kind, name = nodes.node_kind(type(x)), type(x).__name__
+    if kind in (nodes.OPAQUE, nodes.CLOSED):
+        if not isinstance(x, _COPIED):
+            raise NotCompilable(f"a {name} in what a function returns can't be compiled. Return arrays.")
+        for child in x:
+            if not isinstance(child, _KEPT):
+                raise NotCompilable(f"a {type(child).__name__} in a {name} can't be compiled. Return it in a list.")
+        return copy.copy(x)
+    items = [_with_results(child, calculated) for _, child in tree.children(x)]
+    return nodes.rebuild(x, items if kind == nodes.SEQUENCE else dict(zip(tree.entries(x)[1], items)))
 
 
 def _unwrap(x: Any, weak: bool) -> Any:
@@ -254,7 +287,7 @@ class _Differentiable(Program):
         self._outputs = [_differentiable(functools.partial(output, k), len(leaves)) for k in range(count)]
 
     def __call__(self, leaves: list[Any]) -> Any:
-        return with_results(self._form, iter([output(*leaves) for output in self._outputs]))
+        return _with_results(self._form, iter([output(*leaves) for output in self._outputs]))
 
 
 _PLACE = np.zeros(0)  # where an argument has an array

@@ -13,7 +13,7 @@ from ..errors import NonFiniteLoss
 from ..optimise.checks import check_state
 from ..optimise.state import OptimiserState
 from ..types import Loss, Tree
-from .iterations import Iterations
+from .iteration import Iterations
 
 
 class TrainingStep(Inspectable):
@@ -27,8 +27,7 @@ class TrainingStep(Inspectable):
         self._model = model
         self._opt = opt
         self._batchsize = int(batchsize)
-        self._iterations = Iterations()
-        self._programs = self._iterations.programs
+        self._programs: Iterations = Iterations()
 
     def __call__(self, data: Any, order: Any) -> Any:
         """Make an iteration for each batch of the order.
@@ -57,7 +56,7 @@ class TrainingStep(Inspectable):
 
         Returns: the losses; the last one is NaN or infinite where that has stopped it.
         """
-        return self._iterations.find(self._loss, self._model, self._opt, data, self._batchsize).run(data, order)
+        return self._programs.iteration(self._loss, self._model, self._opt, data, self._batchsize).run(data, order)
 
     def _checked(self, order: Any, samples: int) -> Any:
         order = np.asarray(to_numpy(order))

@@ -102,9 +102,7 @@ class Gradient(Inspectable):
 
     def release(self) -> None:
         """Let go of the data, and of all programs but the last ones."""
-        self._programs.trim()
-        for kernels in self._programs:
-            kernels.release()
+        self._programs.release()
         self._kind = None
 
 

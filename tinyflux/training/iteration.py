@@ -1,4 +1,4 @@
-"""An iteration of training: recorded, scheduled and compiled for one kind of data, and run many times."""
+"""Iterations of training: recorded, scheduled and compiled, each for one kind of data; run many times, and cached."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from ..compile.ir.program import Node, format_program, reachable
 from ..compile.schedule.fuse import Result, make_schedule
 from ..compile.schedule.pipelining import find_pipelined
 from ..compile.schedule.tiling import BLOCK, plan_rows
-from ..compile.trace.programs import Program
+from ..compile.trace.programs import Program, Programs
 from ..compile.trace.record import Trace
 from ..compile.trace.symbolic import ON_GPU, Symbolic, check_dtype, node_of, symbolic_input
+from ..compile.traced import signature
 from ..errors import NotCompilable
-from ..optimise.checks import check_known
+from ..optimise.checks import check_known, check_model
 from ..optimise.state import OptimiserState
 from ..types import Loss, Tree
-from .recorded_update import RecordedUpdate, overwriting
+from .recorded_update import RecordedUpdate, overwriting, settings
 from .traced_loss import refuse_model, trace_loss
 
 MIN_BLOCKS_TO_SHARE = 8  # blocks of rows; from so many on, several cores share an iteration
@@ -231,3 +232,71 @@ def _replace(node: Any, new: dict[int, Any]) -> None:
             inside[key] = new[id(child)]
         else:
             _replace(child, new)
+
+
+class Iterations(Programs):
+    """A cache of iterations, which belongs to an optimiser's state. It holds neither models nor data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._apart: list[Any] = []  # the arrays of data that were found to lie in memory of their own
+
+    def iteration(
+        self,
+        loss: Loss,
+        model: Tree,
+        opt: OptimiserState,
+        data: Any,
+        size: int | None,
+        since: int | None = None,
+    ) -> Iteration:
+        """The program for batches of `size` samples of the data, or for all of it, with all else as it is now.
+
+        Arguments:
+            since: see `Programs.find`.
+        """
+        check_model("compile_training", opt, model)
+        arrays: list[Any] = []
+
+        def sample(x: Any) -> Any:
+            arrays.append(x)
+            return x if size is None else x[:0]
+
+        samples = tree.map(sample, data)
+        leaves: list[Any] = []
+        others: list[Any] = [type(leaf.rule) for leaf in opt._leaves]
+        rules = settings(opt)
+        others += [function for _, (_, schedules), _ in rules for function in schedules]
+        form = (size, signature(samples, [], others, True), signature(model, leaves, others, True))
+        self.refuse_parameters(arrays, leaves, opt)
+        look = lambda: self.guards(loss, *others)  # noqa: E731
+        program: Iteration = self.find(
+            (*form, _tied(leaves), rules, id(model)),
+            look(),
+            lambda before: Iteration(loss, look, model, opt, data, size),
+            since=since,
+        )
+        program.model = program.with_own_state(model, leaves)
+        return program
+
+    def refuse_parameters(self, arrays: list[Any], leaves: list[Any], opt: OptimiserState) -> None:
+        """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
+        if len(arrays) == len(self._apart) and all(map(operator.is_, arrays, self._apart)):
+            return
+        changing = [*leaves, *[leaf.buffer.x for leaf in opt._leaves]]
+        if any(np.may_share_memory(x, y) for x in arrays for y in changing):
+            raise NotCompilable("the data is a parameter of the model, or a view of one, which changes: copy it.")
+        self._apart = arrays
+
+    def release(self) -> None:
+        """Let go of models and data, and of all programs but the last ones."""
+        self._apart = []
+        super().release()
+
+
+def _tied(leaves: Sequence[Any]) -> tuple[int, ...]:
+    """For each array of a model the first place where it stands; nothing if none stands in two."""
+    if len(set(map(id, leaves))) == len(leaves):
+        return ()
+    first: dict[int, int] = {}
+    return tuple([first.setdefault(id(x), i) for i, x in enumerate(leaves)])

@@ -16,8 +16,7 @@ from ..data import DataLoader
 from ..optimise.state import OptimiserState
 from ..types import Loss, Tree
 from .engines import PlainEngine, Updates
-from .iteration import Iteration
-from .iterations import Iterations
+from .iteration import Iteration, Iterations
 from .report import reason, report_once
 
 
@@ -42,7 +41,7 @@ class NativeEngine:
         self._loss, self._model, self._opt = loss, model, opt
         self._required, self._steady, self._plain = required, steady, plain
         self._iterations = opt._programs.setdefault("native", Iterations())
-        self._since = None if required else self._iterations.programs.made
+        self._since = None if required else self._iterations.made
 
     def updates(self, data: Iterable[Any], budget: Callable[[], int]) -> Updates:
         if isinstance(data, DataLoader):
@@ -92,7 +91,7 @@ class NativeEngine:
             if latest is not None:
                 self._iterations.refuse_parameters(tree.leaves(data), latest.model, self._opt)
                 return latest
-            return self._iterations.find(self._loss, self._model, self._opt, data, size, self._since)
+            return self._iterations.iteration(self._loss, self._model, self._opt, data, size, self._since)
         except Exception as error:
             if self._required:
                 raise

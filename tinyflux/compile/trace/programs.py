@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from ...errors import NotCompilable
@@ -32,6 +32,9 @@ class Program:
     def fits(self) -> bool:
         """Whether it suits what the form of arguments doesn't tell."""
         return True
+
+    def release(self) -> None:
+        """Let go of the data of the last run."""
 
 
 class Programs:
@@ -80,15 +83,14 @@ class Programs:
             raise NotCompilable(f"{changing}; {self.made - since} programs were compiled.")
         return program
 
-    def __iter__(self) -> Iterator[Any]:
-        return itertools.chain.from_iterable(self._kept.values())
-
-    def trim(self) -> None:
-        """Let go of all but the latest programs; of all of them, if the function has read too many different things."""
+    def release(self) -> None:
+        """Let go of data, and of all but the latest programs; of all, if the function has read too many things."""
         while sum(map(len, self._kept.values())) > MAX_PROGRAMS:
             del self._kept[next(iter(self._kept))]
         if self.guards.forms > MAX_FORMS:
             self.clear()
+        for program in itertools.chain.from_iterable(self._kept.values()):
+            program.release()
 
     def clear(self) -> None:
         """Let go of all programs."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...arrays import default_rng
 from ...errors import NotCompilable
 from ..guards.contents import Contents
 from ..guards.guards import Snapshot
 from ..ir.program import Node, Recording, operations
-from .draws import no_draws
 
 
 class Trace:
@@ -34,7 +36,7 @@ class Trace:
     def __init__(
         self, trace: Callable[[], tuple[Any, Sequence[Node]]], look: Callable[[], Snapshot], gpu: bool = False
     ) -> None:
-        with no_draws(look().generators):
+        with _no_draws(look().generators):
             with Recording(gpu) as first:
                 first_ends = trace()[1]
             self.surroundings = look()
@@ -73,7 +75,42 @@ def _refuse_change(one: Recording, ends: Sequence[Node], other: Recording, other
         same = same and (a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")))
     if not same:
         raise NotCompilable(
-            "the function is not the same in two calls: it draws random numbers, or counts, which can't be compiled. "
-            "Draw them beforehand and give them as arguments or data; an active Dropout belongs into the model that "
-            "flux.compile_training is given."
+            f"the function is not the same in two calls: it draws random numbers, or counts, {_DRAW_BEFORE}"
         )
+
+
+@contextlib.contextmanager
+def _no_draws(generators: Sequence[tuple[str, Any]]) -> Iterator[None]:
+    """NotCompilable where a generator is drawn from, which is then set back to where it was.
+
+    Other threads that draw wait as long.
+
+    Arguments:
+        generators: those that a function could draw from, by name, besides tinyflux' own and NumPy's.
+    """
+    numpys = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    found = [("flux.default_rng()", default_rng()), *generators]
+    sources = {"np.random": numpys} | {name: x.bit_generator for name, x in found}
+    drawn = ""
+    with contextlib.ExitStack() as stack:
+        for source in sorted(sources.values(), key=id):  # in one order, lest threads wait for each other
+            stack.enter_context(source.lock)
+        before = [source.state for source in sources.values()]
+        gauss = np.random.get_state(legacy=False)
+        try:
+            yield
+        finally:
+            for (name, source), state in zip(sources.items(), before):
+                if pickle.dumps(source.state) != pickle.dumps(state):
+                    source.state = state
+                    drawn = drawn or name
+            if drawn == "np.random":
+                np.random.set_state(gauss)
+    if drawn:
+        raise NotCompilable(f"the function draws random numbers from {drawn}, {_DRAW_BEFORE}")
+
+
+_DRAW_BEFORE = (
+    "which can't be compiled. Draw them beforehand and give them as arguments or data; an active Dropout belongs into "
+    "the model that flux.compile_training is given."
+)
