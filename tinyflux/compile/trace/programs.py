@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from ...errors import NotCompilable
@@ -83,13 +83,16 @@ class Programs:
             raise NotCompilable(f"{changing}; {self.made - since} programs were compiled.")
         return program
 
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.chain.from_iterable(self._kept.values())
+
     def release(self) -> None:
         """Let go of data, and of all but the latest programs; of all, if the function has read too many things."""
         while sum(map(len, self._kept.values())) > MAX_PROGRAMS:
             del self._kept[next(iter(self._kept))]
         if self.guards.forms > MAX_FORMS:
             self.clear()
-        for program in itertools.chain.from_iterable(self._kept.values()):
+        for program in self:
             program.release()
 
     def clear(self) -> None:
