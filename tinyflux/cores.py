@@ -6,7 +6,6 @@ OpenBLAS' own threads wait for work by spinning, on the cores that ours need; so
 from __future__ import annotations
 
 import _thread
-import contextvars
 import ctypes
 import functools
 import itertools
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .interrupts import for_thread
 
 _here = threading.local()  # `busy` while a thread works through its share: it then shares nothing out itself
 _lock = threading.RLock()
@@ -73,29 +74,12 @@ def _start(work: Callable[[Sequence[Any]], Any], stretch: Sequence[Any]) -> Call
     """
     done = _thread.allocate_lock()
     done.acquire()
-    outcome: list[Any] = []
-    context = contextvars.copy_context()
-
-    def run() -> None:
-        try:
-            outcome.extend((context.run(_busily, work, stretch), None))
-        except BaseException as error:
-            outcome.extend((None, error))
-        finally:
-            done.release()
-
-    def wait() -> Any:
-        done.acquire()
-        result, error = outcome
-        if error is not None:
-            raise error
-        return result
-
+    run, result = for_thread(lambda: _busily(work, stretch), done.release)
     try:
         _thread.start_new_thread(run, ())
     except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
         return lambda: _busily(work, stretch)
-    return wait
+    return lambda: done.acquire() and result()
 
 
 def _after_fork() -> None:

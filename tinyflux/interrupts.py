@@ -57,6 +57,17 @@ def uninterrupted(work: Callable[[], Any]) -> Any:
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
+    run, result = for_thread(work, lambda: _release(_ended))
+    try:
+        commit([(_acquire, _ended, 1), (_thread.start_new_thread, run, ()), (_acquire, _ended, 1), (_release, _ended)])
+    except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
+        _release(_ended)
+        return work()
+    return result()
+
+
+def for_thread(work: Callable[[], Any], ended: Callable[[], None]) -> tuple[Callable[[], None], Callable[[], Any]]:
+    """What another thread is to run, which calls `ended` at its end; and then what `work` gave, or its error raised."""
     context = contextvars.copy_context()
     outcome: list[Any] = []
 
@@ -66,17 +77,15 @@ def uninterrupted(work: Callable[[], Any]) -> Any:
         except BaseException as error:
             outcome.extend((None, error))
         finally:
-            _release(_ended)
+            ended()
 
-    try:
-        commit([(_acquire, _ended, 1), (_thread.start_new_thread, run, ()), (_acquire, _ended, 1), (_release, _ended)])
-    except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
-        _release(_ended)
-        return work()
-    result, error = outcome
-    if error is not None:
-        raise error
-    return result
+    def result() -> Any:
+        value, error = outcome
+        if error is not None:
+            raise error
+        return value
+
+    return run, result
 
 
 def _after_fork() -> None:

@@ -33,11 +33,6 @@ def changes(function: Any) -> bool:
     return function in _CHANGING or (is_method and function.__name__ == "at")
 
 
-def outer(a: Any, b: Any) -> tuple[Any, Any]:
-    """Two arrays in shapes that broadcast: every element of a meets every element of b."""
-    return np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b
-
-
 def _binary(function: Callable[..., Any]) -> Any:
     return lambda self, other: self._apply(function, (self, other))
 
@@ -55,10 +50,28 @@ def _method(function: Any) -> Any:
 
 
 class ArrayOperators:
-    """The operators and methods of NumPy arrays, each a call of `_apply(function, args, kwargs)`."""
+    """The operators and methods of NumPy arrays, each a call of `_apply(function, args, kwargs)`.
+
+    What would change an array is refused, by the error that `_in_place` makes.
+    """
 
     __slots__ = ()
     _apply: Callable[..., Any]
+    _in_place: Callable[[str], Exception]
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is not None:
+            raise self._in_place(f"np.{ufunc.__name__}(…, out=…) or an operator such as +=")
+        if method == "outer":  # every element of a meets every element of b
+            a, b = inputs
+            return self._apply(ufunc, (np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b), kwargs)
+        return self._apply(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return self._apply(function, args, kwargs)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise self._in_place("x[…] = …")
 
     __add__, __radd__ = _binary(np.add), _reflected(np.add)
     __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)

@@ -12,19 +12,6 @@ import numpy as np
 class GradientRule:
     """How one function is differentiated: an entry of the table."""
 
-    __slots__ = (
-        "arity",
-        "call",
-        "function",
-        "keywords",
-        "name",
-        "pullbacks",
-        "rows",
-        "sequence",
-        "signature",
-        "together",
-    )
-
     def __init__(
         self,
         function: Callable[..., Any],

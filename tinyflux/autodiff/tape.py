@@ -23,7 +23,7 @@ from ..arrays import MOVE, MixedDevices, differ, is_array, on_gpu
 from .cotangents import fitted
 from .large import LARGE, backward, forward, is_plain
 from .operands import REAL, SIMPLE, is_foreign, kept, thread
-from .operators import ArrayOperators, changes, outer
+from .operators import ArrayOperators, changes
 from .pieces import Pieces
 from .table import GradientRule, by_name, compositions, constants, name_of, rule_of, rules, signature_of, unknown_option
 
@@ -275,26 +275,13 @@ class Tracked(ArrayOperators):
 
     __slots__ = ("index", "tape", "value")
     _apply = staticmethod(apply)
+    _in_place = staticmethod(lambda what: TypeError(_IN_PLACE.format(what)))
     __hash__ = None  # type: ignore[assignment]  # as arrays are
 
     def __init__(self, value: Any, tape: Tape, index: int) -> None:
         self.value = value
         self.tape = tape
         self.index = index
-
-    # NumPy's protocols.
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
-        if out is not None:
-            raise TypeError(_IN_PLACE.format(f"np.{ufunc.__name__}(…, out=…) or an operator such as +="))
-        if method == "__call__":
-            return apply(ufunc, inputs, kwargs)
-        if method == "outer":
-            return apply(ufunc, outer(*inputs), kwargs)
-        return apply(getattr(ufunc, method), inputs, kwargs)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return apply(function, args, kwargs)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         if self.tape.ended:
@@ -363,9 +350,6 @@ class Tracked(ArrayOperators):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self._constant("pickle").__reduce_ex__(protocol)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError(_IN_PLACE.format("x[…] = …"))
 
 
 # Functions that are written in Python, and ask nobody.

@@ -56,11 +56,7 @@ def _running(ufunc: np.ufunc) -> Callable[..., Any]:
     return pullback
 
 
-def _running_sum(g: Array, y: Array, x: Array, axis: int = 0) -> Array:
-    return np.flip(np.add.accumulate(np.flip(g, axis), axis), axis)
-
-
-primitive(np.add.accumulate, _running_sum)
+primitive(np.add.accumulate, lambda g, y, x, axis=0: np.flip(np.add.accumulate(np.flip(g, axis), axis), axis))
 for _ufunc in (np.multiply, np.maximum, np.minimum, np.logaddexp):
     primitive(_ufunc.accumulate, _running(_ufunc))
 
@@ -82,9 +78,7 @@ def _cumulative(accumulate: Any, neutral: int) -> Callable[..., Any]:
     def accumulated(x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
         if axis is None and x.ndim > 1:
             raise ValueError("np.cumulative_sum and its kin want an axis for an array of several axes.")
-        x = np.moveaxis(np.atleast_1d(masked(x, True, 0, dtype)), axis or 0, -1)
-        y = accumulate(x, axis=-1)
-        y = y if dtype is None or y.dtype == dtype else y.astype(dtype)
+        y = accumulate(np.moveaxis(np.atleast_1d(x), axis or 0, -1), axis=-1, dtype=dtype)
         if include_initial:
             y = np.concatenate([np.full_like(y, neutral, shape=(*y.shape[:-1], 1)), y], axis=-1)
         return np.moveaxis(y, -1, axis or 0)
@@ -95,8 +89,8 @@ def _cumulative(accumulate: Any, neutral: int) -> Callable[..., Any]:
 composed(np.cumsum, _flattened(np.add.accumulate))
 composed(np.cumprod, _flattened(np.multiply.accumulate))
 if hasattr(np, "cumulative_sum"):  # from NumPy 2.1 on
-    composed(np.cumulative_sum, _cumulative(np.add.accumulate, 0))
-    composed(np.cumulative_prod, _cumulative(np.multiply.accumulate, 1))
+    composed(np.cumulative_sum, _cumulative(np.cumsum, 0))
+    composed(np.cumulative_prod, _cumulative(np.cumprod, 1))
 composed(np.nancumsum, lambda a, axis=None, dtype=None: np.cumsum(np.where(np.isnan(a), 0, a), axis, dtype))
 composed(np.nancumprod, lambda a, axis=None, dtype=None: np.cumprod(np.where(np.isnan(a), 1, a), axis, dtype))
 

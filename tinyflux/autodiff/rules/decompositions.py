@@ -9,6 +9,7 @@ from ..operators import ArrayOperators
 from ..rule import composed, primitive, rule
 from ..tape import plain
 from .products import identity_like, t
+from .reductions import products_around
 
 # The singular value decomposition A = U S Vᵀ in one array: U, a row of singular values, V.
 
@@ -40,10 +41,8 @@ def _parts(a: Array) -> tuple[Any, Any, Any]:
 
 def _products_of_others(s: Array) -> tuple[Array, Array]:
     """The products of all numbers along the last axis but one; and of all but two, in a matrix with zeros for one."""
-    one = np.ones_like(s[..., :1])
-    shifted = np.concatenate([one, s[..., :-1]], axis=-1)
-    before = np.cumprod(shifted, axis=-1)
-    after = np.flip(np.cumprod(np.flip(np.concatenate([s[..., 1:], one], axis=-1), -1), axis=-1), -1)
+    before, after = products_around(s)
+    shifted = np.concatenate([np.ones_like(s[..., :1]), s[..., :-1]], axis=-1)
     ones = np.ones_like(s, shape=(s.shape[-1], s.shape[-1]))
     between = np.cumprod(np.where(np.triu(ones, 2) > 0, np.expand_dims(shifted, -2), 1), axis=-1)
     pairs = np.triu(np.expand_dims(before, -1) * between * np.expand_dims(after, -2), 1)

@@ -81,10 +81,6 @@ def _partition(a: Array, kth: Any, axis: int | None = -1) -> Array:
     return np.take_along_axis(a, np.argpartition(a, kth, axis), axis=axis)
 
 
-def _compress(condition: Array, a: Array, axis: int | None = None) -> Array:
-    return np.take(a, np.nonzero(condition)[0], axis=axis)
-
-
 def _choose(a: Array, choices: Any, *, mode: str = "raise") -> Array:
     n = len(choices)
     if mode == "raise":
@@ -133,7 +129,7 @@ composed(np.take, _take)
 composed(np.take_along_axis, _take_along_axis)
 composed(np.sort, _sort)
 composed(np.partition, _partition)
-composed(np.compress, _compress)
+composed(np.compress, lambda condition, a, axis=None: np.take(a, np.nonzero(condition)[0], axis=axis))
 composed(np.extract, lambda condition, arr: np.compress(np.ravel(condition), np.ravel(arr)))
 composed(np.choose, _choose)
 composed(np.delete, _delete)

@@ -23,14 +23,6 @@ def _solve_left(g: Array, y: Array, a: Array, b: Array) -> Array:
     return -np.expand_dims(d, -1) * np.expand_dims(y, -2) if b.ndim == 1 else -d @ t(y)
 
 
-def _inverse(g: Array, y: Array, a: Array) -> Array:
-    return -t(y) @ g @ t(y)
-
-
-def _over_matrices(g: Array) -> Array:
-    return np.expand_dims(g, (-1, -2))
-
-
 def _cholesky(g: Array, y: Array, a: Array) -> Array:
     """Symmetric, as the field has it: NumPy reads the lower triangle, and means a symmetric matrix."""
     phi = np.tril(t(y) @ g)
@@ -89,14 +81,14 @@ composed(np.linalg.matrix_power, _matrix_power)
 composed(np.linalg.multi_dot, _multi_dot)
 composed(np.linalg.tensorinv, _tensorinv)
 composed(np.linalg.tensorsolve, _tensorsolve)
-rule(np.linalg.inv, _inverse)
+rule(np.linalg.inv, lambda g, y, a: -t(y) @ g @ t(y))
 rule(np.linalg.solve, _solve_left, _solve_right)
 _lower_factor = rule(lambda a: np.linalg.cholesky(a), _cholesky)
 composed(np.linalg.cholesky, lambda a, *, upper=False: t(_lower_factor(t(a))) if upper else _lower_factor(a))
 
 _logabsdet = rule(
     lambda a: np.linalg.slogdet(a)[1],  # CuPy's result has no names
-    lambda g, y, a: _over_matrices(g) * t(np.linalg.inv(a)),
+    lambda g, y, a: np.expand_dims(g, (-1, -2)) * t(np.linalg.inv(a)),
 )
 _detsign = rule(lambda a: np.linalg.slogdet(a)[0], None)
 SlogdetResult = type(np.linalg.slogdet(np.ones((1, 1))))

@@ -4,6 +4,7 @@ float16 is reduced as NumPy does it: means are calculated in float32, and nothin
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -162,17 +163,20 @@ def restored(y: Array, a: Array, axis: Axis) -> Array:
     return y.reshape(tuple(1 if i in axes else n for i, n in enumerate(a.shape)))
 
 
-def _products_of_others(x: Array) -> Array:
-    """For each element the product of the others along the last axis; exact where some are zero."""
+def products_around(x: Array) -> tuple[Array, Array]:
+    """For each element the products of those before it and of those after it along the last axis.
+
+    The product of both is that of all others, exact where some are zero.
+    """
     one = np.ones_like(x[..., :1])
     before = np.cumprod(np.concatenate([one, x[..., :-1]], axis=-1), axis=-1)
     after = np.cumprod(np.flip(np.concatenate([x[..., 1:], one], axis=-1), -1), axis=-1)
-    return before * np.flip(after, -1)
+    return before, np.flip(after, -1)
 
 
 _row_products = rule(
     lambda x: np.prod(x, axis=-1),
-    lambda g, y, x: np.expand_dims(g, -1) * _products_of_others(x),
+    lambda g, y, x: np.expand_dims(g, -1) * operator.mul(*products_around(x)),
 )
 
 
@@ -210,10 +214,6 @@ _root = rule(
 )
 
 
-def _deviation(a: Array, axis: Axis = None, dtype: Any = None, **options: Any) -> Array:
-    return root(_variance(a, axis, dtype, **options))
-
-
 composed(np.sum, _total)
 composed(np.mean, in_single(_average))
 composed(np.prod, _product)
@@ -226,7 +226,7 @@ composed(
     lambda a, axis=None, *, keepdims=False: np.max(a, axis, keepdims=keepdims) - np.min(a, axis, keepdims=keepdims),
 )
 composed(np.var, _variance)
-composed(np.std, _deviation)
+composed(np.std, lambda a, axis=None, dtype=None, **options: root(_variance(a, axis, dtype, **options)))
 
 
 # `reduce` of ufuncs, which is along the first axis if nothing else is said.

@@ -210,7 +210,9 @@ def _vander(x: Array, N: int | None = None, increasing: bool = False) -> Array:
 
 
 composed(np.linspace, _linspace)
-composed(np.logspace, _logspace)
+composed(
+    np.logspace, lambda start, stop, num=50, endpoint=True, base=10.0: base ** np.linspace(start, stop, num, endpoint)
+)
 composed(np.geomspace, _geomspace)
 composed(np.diag, lambda v, k=0: np.diagonal(v, k) if v.ndim > 1 else _diagonal_matrix(v, k))
 composed(np.diagflat, lambda v, k=0: _diagonal_matrix(v.reshape(-1), k))

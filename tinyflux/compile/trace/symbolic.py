@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays import on_gpu
-from ...autodiff.operators import ArrayOperators, changes, outer
+from ...autodiff.operators import ArrayOperators, changes
 from ...autodiff.table import compositions, is_scipys, name_of
 from ...autodiff.tape import Tracked, apply, compose
 from ...errors import NotCompilable
@@ -131,20 +131,11 @@ class Symbolic(ArrayOperators):
 
     __slots__ = ("node",)
     _apply = staticmethod(record)
+    _in_place = staticmethod(lambda what: NotCompilable(_IN_PLACE.format(what)))
     __hash__ = None  # type: ignore[assignment]  # as arrays are
 
     def __init__(self, node: Node) -> None:
         self.node = node
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
-        if out is not None:
-            raise NotCompilable(_IN_PLACE.format(f"np.{ufunc.__name__}(…, out=…) or an operator such as +="))
-        if method == "outer":
-            return record(ufunc, outer(*inputs), kwargs)
-        return record(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return record(function, args, kwargs)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise NotCompilable("np.asarray of an array that is being compiled: its values are not known yet.")
@@ -171,9 +162,6 @@ class Symbolic(ArrayOperators):
 
     def __bool__(self) -> bool:
         raise NotCompilable("a branch that depends on an array's values can't be compiled. Write it with np.where.")
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        raise NotCompilable(_IN_PLACE.format("x[…] = …"))
 
     def _changed(self, other: Any) -> Any:
         """x += y and the like: it is x = x + y for numbers, but an array would be changed for all that hold it."""
