@@ -100,6 +100,7 @@ def choose_engines(
     data: Any,
     opt: OptimiserState,
     compile: bool | str,  # noqa: A002
+    total: int | None,
 ) -> list[Engine]:
     """The engine for a training, and after it the one that goes on where it can't."""
     if not isinstance(compile, bool) and compile != "auto":
@@ -114,4 +115,4 @@ def choose_engines(
         return [plain]
     from .native import NativeEngine
 
-    return [NativeEngine(loss, model, opt, compile is True, steady, plain), plain]
+    return [NativeEngine(loss, model, opt, compile is True, steady, plain, total), plain]

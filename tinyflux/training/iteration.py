@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import operator
 import time
 from collections.abc import Callable, Sequence
@@ -40,8 +41,9 @@ class Iteration(Program):
     """The program for one kind of data."""
 
     def __init__(
-        self, loss: Loss, look: Callable[[], Snapshot], model: Tree, opt: OptimiserState, data: Any, size: int | None
-    ) -> None:
+        self, loss: Loss, look: Callable[[], Snapshot], model: Tree, opt: OptimiserState, data: Any, size: int | None,
+        limit: float,
+    ) -> None:  # fmt: skip
         self._opt = opt
         self.model: list[Any] = []
         check_known("compile_training", opt, model)
@@ -51,7 +53,7 @@ class Iteration(Program):
                 raise NotCompilable(ON_GPU)
             if type(x) is not np.ndarray:
                 raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
-        trace = Trace(lambda: self._record(loss, model, data, size), look)
+        trace = Trace(lambda: self._record(loss, model, data, size), look, limit=limit)
         super().__init__(trace.surroundings, trace.contents)
         self._captured = trace.captured
         self._captured_slots = [node.params for node, _ in trace.recording.captured]
@@ -235,10 +237,16 @@ def _replace(node: Any, new: dict[int, Any]) -> None:
 
 
 class Iterations(Programs):
-    """A cache of iterations, which belongs to an optimiser's state. It holds neither models nor data."""
+    """A cache of iterations, which belongs to an optimiser's state. It holds neither models nor data.
+
+    Attributes:
+        planned: how many iterations all trainings so far were to make.
+        limit: how many nodes a new program may have.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.planned, self.limit = 0.0, math.inf
         self._apart: list[Any] = []  # the arrays of data that were found to lie in memory of their own
 
     def iteration(
@@ -273,7 +281,7 @@ class Iterations(Programs):
         program: Iteration = self.find(
             (*form, _tied(leaves), rules, id(model)),
             look(),
-            lambda before: Iteration(loss, look, model, opt, data, size),
+            lambda before: Iteration(loss, look, model, opt, data, size, self.limit),
             since=since,
         )
         program.model = program.with_own_state(model, leaves)

@@ -7,12 +7,14 @@ result needs is left out.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...errors import NotCompilable
 from ..guards.contents import Contents
 from . import ops
 from .functions import FOLDED
@@ -27,10 +29,12 @@ class Recording:
 
     Arguments:
         gpu: whether the program is to run on the GPU, and what it reads lies there.
+        limit: how many nodes are recorded at most; NotCompilable for one more.
     """
 
-    def __init__(self, gpu: bool = False) -> None:
+    def __init__(self, gpu: bool = False, limit: float = math.inf) -> None:
         self.gpu = gpu
+        self.limit = limit
         self.nodes: dict[Any, Node] = {}
         self.inputs: list[Node] = []
         self.captured: list[tuple[Node, Any]] = []  # arrays that the function took from its surroundings
@@ -84,13 +88,21 @@ def is_recording() -> bool:
 def _node(
     kind: type[Node], args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: Any, weak: bool = False
 ) -> Node:
-    nodes = recording().nodes
+    here = recording()
+    nodes = here.nodes
     key = (kind, tuple(map(id, args)), params, shape, dtype, weak)
     node = nodes.get(key)
     if node is None:
+        if len(nodes) >= here.limit:
+            raise NotCompilable(_TOO_LARGE.format(here.limit))
         node = nodes[key] = kind(args, params, shape, dtype, weak, len(nodes))
     return node
 
+
+_TOO_LARGE = (
+    "the program has more than {:,} operations, and would take longer to compile than it saves. A loop over a sequence "
+    "stays one loop by flux.scan; compile=True compiles it as it is."
+)
 
 # What makes nodes. Each simplifies what it can.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ class Trace:
         trace: called with nothing while a recording is open; returns what the caller wants to know of it, and the nodes
             that it ends in.
         look: takes a snapshot of what the function reads from its surroundings.
-        gpu: see `Recording`.
+        gpu, limit: see `Recording`.
 
     Attributes:
         recording: the second one, with its inputs and the arrays captured.
@@ -34,14 +35,15 @@ class Trace:
     """
 
     def __init__(
-        self, trace: Callable[[], tuple[Any, Sequence[Node]]], look: Callable[[], Snapshot], gpu: bool = False
-    ) -> None:
+        self, trace: Callable[[], tuple[Any, Sequence[Node]]], look: Callable[[], Snapshot], gpu: bool = False,
+        limit: float = math.inf,
+    ) -> None:  # fmt: skip
         with _no_draws(look().generators):
-            with Recording(gpu) as first:
+            with Recording(gpu, limit) as first:
                 first_ends = trace()[1]
             self.surroundings = look()
             self.contents = Contents(self.surroundings.arrays)
-            with Recording(gpu) as self.recording:
+            with Recording(gpu, limit) as self.recording:
                 self.value, self.ends = trace()
         _refuse_change(first, first_ends, self.recording, self.ends)
         _refuse_effects(self.surroundings, self.contents, look())
