@@ -23,20 +23,15 @@ WARMUP = 3  # steps before a capture, as PyTorch's documentation has it
 def tinyflux(cell: Cell, batches: Batches) -> Contender:
     """Steps as `train` makes them there."""
     import tinyflux as flux
-    from tinyflux.optimise.kernels.loss_guard import FiniteLossGuard
-    from tinyflux.training.cuda import Gradient
+    from tinyflux.training.gpu import GpuEngine
 
     model, opt = flux.gpu(*_tinyflux(cell))
     loss = getattr(flux, cell.loss)
-    gradient = Gradient(lambda m, x, y: loss(m(x), y), model, required=False)
-    updates = FiniteLossGuard(opt, model)
+    engine = GpuEngine(lambda m, x, y: loss(m(x), y), model, opt, "auto", steady=True)
     source = cycle(moved(batches, flux.gpu))
 
     def run(n: int) -> float:
-        losses: list[float] = []
-        for i, item in enumerate(islice(source, n)):
-            losses = updates.step(*gradient(item, same=i > 0, undo=[]), n) or losses
-        return (updates.read() or losses)[-1]
+        return [loss for losses in engine.updates(islice(source, n), lambda: n) for loss in losses][-1]
 
     return run, lambda: flux.leaves(flux.cpu(model))
 

@@ -58,15 +58,15 @@ def libraries():
 def by_kernels(loss, parameter):
     """The gradient of a loss by kernels made for the GPU, which g++ compiles for the CPU (see tests/kernels)."""
     from tests.support import cuda_shim
+    from tests.support.program_cases import compiled
     from tinyflux.optimise.kernels import launch
     from tinyflux.training import report
-    from tinyflux.training.cuda import Gradient
 
     with pytest.MonkeyPatch.context() as patch:
         cuda_shim.install(patch)
         device._fault.cache_clear()
         there = flux.gpu({"w": parameter})
-        found = Gradient(loss, there, required=True)((), False, [])[1]["w"]._host
+        found = compiled(loss, there, ())(())[1]["w"]._host
     for cached in (device._fault, report.report_once, launch._compiled):
         cached.cache_clear()
     return found

@@ -8,8 +8,7 @@ import pytest
 import tinyflux as flux
 from examples import mnist, models
 from tests.support import kernel_cases, program_cases, scan_cases
-from tinyflux.training import cuda as gradient
-from tinyflux.training import report
+from tinyflux.training import gpu, report
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
@@ -134,7 +133,7 @@ def check_gradient(loss, model, *batch):
     """A compiled gradient beside NumPy's."""
     expected, slopes = flux.withgradient(lambda m: loss(m, *batch), model)
     there, moved = flux.gpu(model, batch)
-    value, found = gradient.Gradient(loss, there, required=True)(moved, False, [])
+    value, found = program_cases.compiled(loss, there, moved)(moved)
     np.testing.assert_allclose(value.get(), expected, rtol=1e-4)
     for a, b in zip(flux.leaves(found), flux.leaves(slopes), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
@@ -155,7 +154,7 @@ def test_networks(name, rows):
 def test_a_training_by_kernels(loader, batchsize, capsys):
     report.report_once.cache_clear()
     program_cases.check_trained(lambda: loader(program_cases.data(), batchsize))
-    assert capsys.readouterr().err == gradient.STARTED + "\n"
+    assert capsys.readouterr().err == gpu.STARTED + "\n"
 
 
 # The example

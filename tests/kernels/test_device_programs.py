@@ -10,10 +10,9 @@ import tinyflux as flux
 from examples import models
 from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray, root
-from tests.support.program_cases import CASES, FUNCTIONS, arrays
+from tests.support.program_cases import CASES, FUNCTIONS, arrays, compiled
 from tinyflux.compile.backends.cuda import launches
 from tinyflux.optimise.kernels import loss_guard
-from tinyflux.training import cuda as gradient
 
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "relu", "leakyrelu", "elu", "gelu", "swish", "softplus", "softmax"]
 LOSSES = ["mse", "mae", "huber", "crossentropy", "logitcrossentropy", "binarycrossentropy", "logitbinarycrossentropy"]
@@ -26,10 +25,10 @@ def check(loss, model, *batch, dtype=np.float32):
     """A compiled gradient beside NumPy's; returns the program."""
     expected, slopes = flux.withgradient(lambda m: loss(m, *batch), model)
     there, moved = flux.gpu(model, batch)
-    compiled = gradient.Gradient(loss, there, required=True)
+    program = compiled(loss, there, moved)
     for order in cuda_shim.ORDERS:
         cuda_shim.order = order
-        value, found = compiled(moved, False, [])
+        value, found = program(moved)
         assert (value.shape, value.dtype) == ((), expected.dtype)
         np.testing.assert_allclose(value._host, expected, rtol=TOLERANCE[dtype])
         pairs = list(zip(flux.leaves(found), flux.leaves(slopes), strict=True))
@@ -38,7 +37,7 @@ def check(loss, model, *batch, dtype=np.float32):
             assert type(a) is DeviceArray
             assert (a.shape, a.dtype) == (b.shape, b.dtype)
             np.testing.assert_allclose(a._host, b, rtol=0, atol=TOLERANCE[dtype] * max(1, np.abs(b).max(initial=0)))
-    return compiled._last
+    return program
 
 
 # Layers and losses.
@@ -76,13 +75,13 @@ def test_the_calls_of_a_step():
     """Of 4LS: eleven products, thirteen kernels, and the update, as the README has it."""
     x, y = arrays((128, 784), (128, 10))
     model, batch = flux.gpu(models.build("4LS"), (x, y))
-    compiled = gradient.Gradient(lambda m, x, y: flux.mse(m(x), y), model, True)
+    program = compiled(lambda m, x, y: flux.mse(m(x), y), model, batch)
     opt = flux.setup(flux.Descent(), model)
     updates = loss_guard.FiniteLossGuard(opt, model)
     for _ in range(2):
         cuda_shim.launches.clear()
         cuda_shim.products.clear()
-        updates.step(*compiled(batch, same=True, undo=[]), 99)
+        updates.step(*program(batch), 99)
     assert (len(cuda_shim.products), len(cuda_shim.launches)) == (11, 13 + 1)
 
 
@@ -167,8 +166,7 @@ def test_tied_parameters():
 def test_a_parameter_without_a_gradient():
     p, q = arrays((4,), (3,))
     model, (x,) = flux.gpu({"p": p, "q": q}, arrays((4,)))
-    compiled = gradient.Gradient(lambda m, x: np.sum(m["p"] * x), model, True)
-    assert compiled((x,), False, [])[1]["q"] is None
+    assert compiled(lambda m, x: np.sum(m["p"] * x), model, (x,))([x])[1]["q"] is None
 
 
 def test_memory_is_used_again():
@@ -177,7 +175,11 @@ def test_memory_is_used_again():
     model = flux.Chain(*[flux.Dense(16, 16, flux.tanh) for _ in range(12)])
     x, y = arrays((64, 16), (64, 16))
     program = check(lambda m, x, y: flux.mse(m(x), y), model, x, y)
-    pieces = {id(root(a._host)) for name, a in program._memory.items() if name.startswith("t") and a.size == 64 * 16}
+    pieces = {
+        id(root(a._host))
+        for name, a in program._executable._arrays.items()
+        if name.startswith("t") and a.size == 64 * 16
+    }
     assert len([name for name in program.source.arrays if program.source.arrays[name][0] == 64 * 16]) > 40
     assert len(pieces) < 20
 

@@ -6,10 +6,10 @@ import pytest
 import tinyflux as flux
 from tests.kernels.test_device_programs import TOLERANCE, check
 from tests.support import scan_cases
-from tests.support.program_cases import InOrder
+from tests.support.program_cases import InOrder, compiled
 from tests.support.scan_cases import SCANS
 from tinyflux.compile.backends.cuda import launches
-from tinyflux.training.cuda import STARTED
+from tinyflux.training.gpu import STARTED
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -40,24 +40,26 @@ def test_products_go_to_cublas_and_kernels_are_those_of_one_step():
 
 def test_memory_is_used_again():
     """More steps calculate in as many arrays; only stacks are longer."""
-    pieces = [len({x.data.ptr for name, x in recurrent(n)._memory.items() if "_" in name}) for n in (10, 20)]
+    pieces = [
+        len({x.data.ptr for name, x in recurrent(n)._executable._arrays.items() if "_" in name}) for n in (10, 20)
+    ]
     assert pieces[0] == pieces[1] < 10
 
 
 def test_each_item_is_read():
     """A sequence of the data lies elsewhere in each item."""
-    from tinyflux.training.cuda import Gradient
-
     loss, model, *_ = scan_cases.of_the_data(np.float64)
-    compiled = Gradient(loss, flux.gpu(model), required=True)
+    program = None
     for seed in range(3):
         item = scan_cases.arrays((7, 5), (4, 7, 6), dtype=np.float64, seed=seed)
         expected, slopes = flux.withgradient(lambda m: loss(m, *item), model)  # noqa: B023
-        value, found = compiled(flux.gpu(tuple(item)), seed > 0, [])
+        there = flux.gpu(tuple(item))
+        program = program or compiled(loss, flux.gpu(model), there)
+        value, found = program(there)
         np.testing.assert_allclose(value._host, expected, rtol=1e-12)
         for name, g in slopes.items():
             np.testing.assert_allclose(found[name]._host, g, rtol=1e-10)
-        compiled.release()
+        program.release()
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

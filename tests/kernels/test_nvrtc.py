@@ -16,11 +16,11 @@ from tests.support import device_standin
 from tests.support.device_standin import DeviceArray
 from tests.support.kernel_cases import CHAINS, RULES
 from tests.support.program_cases import CASES, FUNCTIONS, arrays
+from tests.support.program_cases import compiled as compiled_for
 from tests.support.scan_cases import SCANS
 from tinyflux.installed import pip_install
 from tinyflux.optimise.kernels import source
 from tinyflux.optimise.scheduled import Scheduled, at
-from tinyflux.training.cuda import Gradient
 
 ARCHITECTURES = ["sm_75", "sm_80", "sm_90"]
 OPTIONS = ["-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"]  # CuPy's, and a log
@@ -112,7 +112,7 @@ def translated(monkeypatch):
     def source(loss, model, *batch):
         model, batch = flux.tree.map(DeviceArray, model), tuple(map(DeviceArray, batch))
         with pytest.raises(Refused) as refused:
-            Gradient(loss, model, required=True)(batch, False, [])
+            compiled_for(loss, model, batch)
         return refused.value.args[0]
 
     return source

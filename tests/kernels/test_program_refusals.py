@@ -7,7 +7,7 @@ from scipy import special
 import tinyflux as flux
 from tests.support.program_cases import data, loss, network, trained
 from tinyflux.compile.trace import programs
-from tinyflux.training import cuda as gradient
+from tinyflux.training import gpu
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("compiling")
 def test_what_is_said(capsys):
     for _ in range(2):
         trained(flux.gpu, lambda: flux.gpu(flux.DataLoader(data(), 16)), native="auto")
-    assert capsys.readouterr().err == gradient.STARTED + "\n"
+    assert capsys.readouterr().err == gpu.STARTED + "\n"
 
 
 REFUSED = {

@@ -9,7 +9,8 @@ import pytest
 import tinyflux as flux
 from tests.support.device_standin import DeviceArray
 from tests.support.program_cases import InOrder, check_trained, data, loss, network
-from tinyflux.training import cuda as gradient
+from tinyflux.training.cuda import Kernels
+from tinyflux.training.gpu import GpuEngine
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -25,12 +26,14 @@ def test_a_shuffled_loader_takes_every_sample():
     x, y = flux.gpu(*data())
     flux.seed(3)
     batches = flux.DataLoader((x, y), 16, shuffle=True)
-    compiled = gradient.Gradient(loss, flux.gpu(network()), True)
-    numbers = [rows.numbers for rows in compiled.items(batches)]
+    model = flux.gpu(network())
+    engine = GpuEngine(loss, model, flux.setup(flux.Descent(), model), True, steady=True)
+    items = list(engine._items(batches))
+    numbers = [rows.numbers for rows in items]
     assert [n.shape for n in numbers] == [(16,), (16,), (16,), (2,)]
     assert sorted(np.concatenate([n._host for n in numbers]).tolist()) == list(range(50))
-    value, _ = compiled(gradient.Rows((x, y), numbers[0]), False, [])
-    expected = loss(flux.cpu(compiled._model), *(a._host[numbers[0]._host] for a in (x, y)))
+    value, _ = engine._gradient(items[0], [])
+    expected = loss(flux.cpu(model), *(a._host[numbers[0]._host] for a in (x, y)))
     np.testing.assert_allclose(value._host, expected, rtol=1e-6)
 
 
@@ -291,13 +294,13 @@ def test_an_error_behind_a_loss_that_is_not_finite(native):
 
 
 def test_a_second_training_finds_its_programs(monkeypatch):
-    made, make = [], gradient.Kernels.__init__
+    made, make = [], Kernels.__init__
 
     def counted(self, *args):
         make(self, *args)
         made.append(self)
 
-    monkeypatch.setattr(gradient.Kernels, "__init__", counted)
+    monkeypatch.setattr(Kernels, "__init__", counted)
     ends = []
     for move, option in ((lambda x: x, False), (flux.gpu, True)):
         model = move(network())

@@ -5,6 +5,8 @@ from numpy.lib.stride_tricks import sliding_window_view as windows
 from scipy import special
 
 import tinyflux as flux
+from tinyflux.compile.guards.guards import Guards
+from tinyflux.training.cuda import Kernels
 
 
 def arrays(*shapes, dtype=np.float32, seed=0):
@@ -98,6 +100,12 @@ def check_trained(batches, **options):
     np.testing.assert_allclose(there[0], here[0], rtol=1e-5)
     for a, b in zip(flux.leaves(there[1]), flux.leaves(here[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def compiled(loss, model, item):
+    """The loss and its gradient by kernels, for a model and an item of the data that lie on the GPU."""
+    guards = Guards()
+    return Kernels(loss, lambda: guards(loss), model, item)
 
 
 class InOrder(flux.DataLoader):

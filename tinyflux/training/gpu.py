@@ -6,13 +6,20 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .. import tree
 from ..arrays import on_gpu
+from ..compile.trace.programs import Programs
+from ..compile.traced import signature
 from ..data.loader import is_plain_loader
 from ..optimise.kernels.loss_guard import FiniteLossGuard
 from ..optimise.state import OptimiserState
 from ..optimise.step import Change
-from ..types import Loss, Tree
+from ..types import Array, Loss, Tree
+from .cuda import Kernels, Rows
 from .engines import PlainEngine, Updates
+from .report import reason, report_once
+
+STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
 
 
 class GpuEngine(PlainEngine):
@@ -32,22 +39,20 @@ class GpuEngine(PlainEngine):
         steady: bool,
     ) -> None:
         super().__init__(loss, model, opt, native=False)
-        self._steady = steady
-        self._same = False  # whether nobody had a chance to change anything since the last update
+        self._required, self._steady = compile is True, steady
         self._guard = FiniteLossGuard(opt, model)
-        self._kernels: Any = None
-        if compile is not False:
-            from .cuda import Gradient
-
-            self._kernels = Gradient(loss, model, compile is True, opt._programs)
+        self._programs: Programs = opt._programs.setdefault("cuda", Programs())
+        self._since = None if self._required else self._programs.made
+        self._by_cupy = compile is False
+        self._kind: Any = None  # of the latest item; None once somebody had a chance to change anything
+        self._latest: Any = None  # the program for it
 
     def updates(self, data: Iterable[Any], budget: Callable[[], int]) -> Updates:
-        items = self._kernels.items(data) if self._kernels and is_plain_loader(data) else data
-        self._same = False
+        self._kind = None
         try:
-            for losses in super().updates(items, budget):
+            for losses in super().updates(self._items(data), budget):
                 yield losses
-                self._same = False  # callbacks were called
+                self._kind = None  # callbacks were called
             losses = self._guard.read()
             if losses:
                 yield losses
@@ -60,18 +65,62 @@ class GpuEngine(PlainEngine):
             self._guard.read()
 
     def close(self) -> None:
-        if self._kernels is not None:
-            self._kernels.release()
+        """Let go of the data, and of all programs but the last ones."""
+        self._programs.release()
 
-    def _gradient(self, item: Any, undo: list[Change]) -> tuple[Any, Any]:
-        if self._kernels is None:
-            return super()._gradient(item, undo)
-        found: tuple[Any, Any] = self._kernels(item, self._same, undo)
-        self.notice, self._kernels.why_not = self._kernels.why_not, ""
-        self._same = self._steady
+    def _items(self, data: Any) -> Iterable[Any]:
+        """One pass over the data. The batches of a shuffled DataLoader on the GPU are left to a kernel to take."""
+        if (
+            self._by_cupy
+            or not is_plain_loader(data)
+            or not data.shuffle
+            or not all(map(_takeable, tree.leaves(data.data)))
+        ):
+            return data
+        order = data.order()
+        return (Rows(data.data, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
+
+    def _gradient(self, item: Any, undo: list[Change]) -> tuple[Array, Tree]:
+        kernels = None if self._by_cupy else self._find(item)
+        if kernels is None:
+            return super()._gradient(item.gather() if isinstance(item, Rows) else item, undo)
+        found: tuple[Array, Tree] = kernels(tree.leaves(item))
         return found
+
+    def _find(self, item: Any) -> Kernels | None:
+        """The program for items of this kind, or None: then it is left to CuPy for good."""
+        others: list[Any] = []
+        kind = signature(item, [], others, True)
+        seen = kind, list(map(id, others))
+        if self._kind != seen:
+            try:
+                self._latest = self._look_up(item, kind, others)
+            except Exception as error:
+                if self._required:
+                    raise
+                self._programs.clear()
+                self._by_cupy = True
+                self.notice = f"tinyflux: training runs by CuPy: {reason(error)}"
+                return None
+            report_once(STARTED)
+        self._kind = seen if self._steady else None
+        return self._latest
+
+    def _look_up(self, item: Any, kind: Any, others: list[Any]) -> Kernels:
+        """The same by a look at all that a program depends on."""
+        arrays: list[Any] = []
+        form = (kind, signature(self.model, arrays, others, True), tuple(map(id, arrays)))
+        look = lambda: self._programs.guards(self.loss, *others)  # noqa: E731
+        make = lambda before: Kernels(self.loss, look, self.model, item)  # noqa: E731
+        program: Kernels = self._programs.find(form, look(), make, since=self._since)
+        return program
 
     def _step(self, value: Any, grads: Any, budget: Callable[[], int], made: Change) -> list[float]:
         if not on_gpu(value):
             return super()._step(value, grads, budget, made)
         return self._guard.step(value, grads, budget(), [made])
+
+
+def _takeable(x: Any) -> bool:
+    """Whether kernels can take rows of an array where it lies: a copy would not see what becomes of the array."""
+    return on_gpu(x) and bool(x.flags.c_contiguous)

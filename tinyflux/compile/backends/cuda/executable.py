@@ -1,0 +1,115 @@
+"""A translated program on the GPU: compiled, with its memory, and all of its launches ready."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ....types import Array
+from ...schedule.fuse import Result
+from .kernels import THREADS, Translation
+from .launches import Launch, Multiply, Place
+from .memory import assign_memory
+
+
+class Executable:
+    """What calculates a program on the current device.
+
+    Arguments:
+        results: of the program.
+        fixed: the arrays that some of its inputs always are, by name.
+        given: the names of its other inputs, whose arrays are given in each call.
+
+    Attributes:
+        results: arrays that every call overwrites.
+    """
+
+    def __init__(
+        self, translation: Translation, results: Sequence[Result], fixed: Mapping[str, Array], given: Sequence[str]
+    ) -> None:
+        import cupy
+
+        in_place = {name: x for name, x in fixed.items() if x.flags.c_contiguous}
+        copied = {name: x for name, x in fixed.items() if name not in in_place}  # anew in each call
+        self._copied = list(copied.values())
+        self._inputs = {name: i for i, name in enumerate([*given, *copied])}
+        self._arrays = _allocate(translation, results) | in_place  # products know no more of them than addresses
+        self.results = [self._arrays[f"p{r.pointer}"] for r in results]
+        module = cupy.RawModule(code=translation.text, options=("-std=c++17",))
+        find_kernel = functools.cache(module.get_function)
+        find_array = functools.cache(self._find)
+        self._calls: list[tuple[Any, list[Any]]] = []  # functions, each with its arguments
+        self._patches: dict[Place, list[tuple[list[Any], int, bool]]] = {}  # arguments that differ from call to call
+        for launch in translation.launches:
+            arrays = list(map(find_array, launch.arrays))
+            if isinstance(launch, Launch):
+                self._calls.append((find_kernel(launch.kernel), [(launch.blocks,), (THREADS,), arrays]))
+                patches = [(arrays, i, False) for i in range(len(arrays))]
+            else:
+                function, arguments = _product(launch, arrays)
+                self._calls.append((function, arguments))
+                patches = [(arguments, i, True) for i in POINTERS]
+            for place, patch in zip(launch.arrays, patches):
+                if place.array in self._inputs:
+                    self._patches.setdefault(place, []).append(patch)
+
+    def __call__(self, given: Sequence[Array]) -> None:
+        """Calculate, in the current stream; nothing is waited for."""
+        arrays = [x if x.flags.c_contiguous else x.copy() for x in (*given, *self._copied)]
+        for place, patches in self._patches.items():
+            x = _from(arrays[self._inputs[place.array]], place.start)
+            for arguments, i, is_address in patches:
+                arguments[i] = x.data.ptr if is_address else x
+        for function, arguments in self._calls:
+            function(*arguments)
+
+    def release(self) -> None:
+        """Let go of the arrays that were given."""
+        for arguments, i, _ in itertools.chain(*self._patches.values()):
+            arguments[i] = None
+
+    def _find(self, place: Place) -> Array | None:
+        return _from(self._arrays[place.array], place.start) if place.array in self._arrays else None
+
+
+def _from(x: Array, start: int) -> Array:
+    """The elements of an array from one on."""
+    return x.reshape(-1)[start:] if start else x
+
+
+def _allocate(translation: Translation, results: Sequence[Result]) -> dict[str, Array]:
+    """Arrays for what is calculated, by their names."""
+    import cupy
+
+    used = [[place.array for place in launch.arrays] for launch in translation.launches]
+    sizes = {name: n * dtype.itemsize for name, (n, dtype) in translation.arrays.items()}
+    places, lengths = assign_memory(used, sizes)
+    pieces = [cupy.empty(length, np.uint8) for length in lengths]
+    arrays = {name: pieces[k][: sizes[name]].view(translation.arrays[name][1]) for name, k in places.items()}
+    return arrays | {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results}
+
+
+POINTERS = (9, 7, 12)  # where the arguments of cuBLAS have the left matrix, the right one, and the result
+
+
+def _product(launch: Multiply, arrays: Sequence[Array | None]) -> tuple[Any, list[Any]]:
+    """The function of cuBLAS, and its arguments. It takes a matrix for its transposed: outᵀ = rightᵀ leftᵀ."""
+    import cupy
+
+    m, n, k = launch.size
+    left, right = launch.transposed
+    gemm = {"float32": cupy.cuda.cublas.sgemm, "float64": cupy.cuda.cublas.dgemm}[launch.dtype.name]
+    one, zero = (x.ctypes.data for x in _ones_and_zeros(launch.dtype.name))
+    a, b, c = (None if x is None else x.data.ptr for x in arrays)
+    sizes = cupy.cuda.device.get_cublas_handle(), int(right), int(left), n, m, k
+    return gemm, [*sizes, one, b, k if right else n, a, m if left else k, zero, c, n]
+
+
+@functools.cache
+def _ones_and_zeros(dtype: str) -> tuple[Array, Array]:
+    """Numbers for cuBLAS, which takes addresses."""
+    return np.ones(1, dtype), np.zeros(1, dtype)
