@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyflux as flux
-from tinyflux.autodiff import pieces
+from tinyflux.autodiff import cotangents as pieces
 
 N = 4000
 MANY = {

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = ["momentum", "adaptive", "adam", "amsgrad", "yellowfin", "modifiers", "schedules"]
+FILES = ["momentum", "adaptive", "adam", "modifiers", "schedules"]
 TESTS = ["test_optimiser_rules", "test_modifiers", "test_schedules", "test_rules_numbers", "test_rules_saved"]
 FIRST = {"modifiers": ["test_modifiers"], "schedules": ["test_schedules"]}  # the tests that see most; else the first
 NAMES = {"Averaging": "Adam", "_tuned": "YellowFin"}  # parts of rules, and whose tests run

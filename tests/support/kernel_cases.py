@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray
-from tinyflux.optimise import adam, adaptive, amsgrad, modifiers, momentum
+from tinyflux.optimise import adam, adaptive, modifiers, momentum
 from tinyflux.optimise.kernels import kernel_step, source
 
 RULES = [
@@ -25,11 +25,11 @@ RULES = [
     adaptive.AdaGrad(initial=0.1),
     adaptive.RMSProp(),
     adaptive.RMSProp(centred=True),
-    amsgrad.AMSGrad(0.01),
-    amsgrad.AMSGrad(0.01, form="torch"),
-    amsgrad.AMSGrad(0.01, form="optax"),
-    amsgrad.Padam(),
-    amsgrad.Padam(form="code"),
+    adam.AMSGrad(0.01),
+    adam.AMSGrad(0.01, form="torch"),
+    adam.AMSGrad(0.01, form="optax"),
+    adam.Padam(),
+    adam.Padam(form="code"),
     momentum.AggMo(),
     momentum.AggMo(beta=(0.5,)),
     momentum.ASGD(t0=4, lambda_=0.1),
@@ -42,7 +42,7 @@ RULES = [
 ]
 CHAINS = [
     modifiers.OptimiserChain(modifiers.ClipGrad(1.5), modifiers.WeightDecay(0.1), adam.Adam(0.01)),
-    modifiers.OptimiserChain(modifiers.SignDecay(0.1), modifiers.Maximize(), amsgrad.AMSGrad(0.01, form="torch")),
+    modifiers.OptimiserChain(modifiers.SignDecay(0.1), modifiers.Maximize(), adam.AMSGrad(0.01, form="torch")),
     modifiers.OptimiserChain(adam.AdaMax(), adaptive.AdaGrad(), modifiers.OptimiserChain(adam.QHAdam())),
 ]
 STEPS = 12

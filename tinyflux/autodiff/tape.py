@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays import MOVE, MixedDevices, differ, is_array, on_gpu
-from .cotangents import fitted
+from .cotangents import Pieces, fitted
 from .large import LARGE, backward, forward, is_plain
 from .operands import REAL, SIMPLE, is_foreign, kept, thread
 from .operators import ArrayOperators, changes
-from .pieces import Pieces
 from .table import GradientRule, by_name, compositions, constants, name_of, rule_of, rules, signature_of, unknown_option
 
 _ages = itertools.count()

@@ -1,59 +1,22 @@
 """The bricks of models: activations, losses, initialisers and layers."""
 
+# ruff: noqa: F403  (the names of each part stand there)
 from typing import Any
 
-from .. import special
-from .activations import (
-    elu,
-    gelu,
-    identity,
-    leakyrelu,
-    logsoftmax,
-    logsumexp,
-    relu,
-    softmax,
-    softplus,
-    swish,
-    tanh,
-)
-from .initialisers import glorot_normal, glorot_uniform, kaiming_normal, kaiming_uniform, ones, zeros
-from .layers import Chain, Dense, Dropout, Parallel, SkipConnection, flatten, testmode, trainmode
-from .losses import binarycrossentropy, crossentropy, huber, logitbinarycrossentropy, logitcrossentropy, mae, mse
+from numpy import tanh
 
-__all__ = [
-    "Chain",
-    "Dense",
-    "Dropout",
-    "Parallel",
-    "SkipConnection",
-    "binarycrossentropy",
-    "crossentropy",
-    "elu",
-    "flatten",
-    "gelu",
-    "glorot_normal",
-    "glorot_uniform",
-    "huber",
-    "identity",
-    "kaiming_normal",
-    "kaiming_uniform",
-    "leakyrelu",
-    "logitbinarycrossentropy",
-    "logitcrossentropy",
-    "logsoftmax",
-    "logsumexp",
-    "mae",
-    "mse",
-    "ones",
-    "relu",
-    "softmax",
-    "softplus",
-    "swish",
-    "tanh",
-    "testmode",
-    "trainmode",
-    "zeros",
-]
+from .. import special
+from . import activations, initialisers, layers, losses
+from .activations import *
+from .initialisers import *
+from .layers import *
+from .losses import *
+
+__all__ = ["tanh"]
+__all__ += activations.__all__
+__all__ += initialisers.__all__
+__all__ += layers.__all__
+__all__ += losses.__all__
 
 
 def __getattr__(name: str) -> Any:

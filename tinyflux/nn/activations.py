@@ -1,7 +1,7 @@
 """Activation functions: NumPy expressions of an array of any shape, each one record on the tape.
 
 All are stable: for |x| up to 10⁴ (and beyond, in float64) neither the value nor a derivative overflows. `sigmoid` is
-`scipy.special.expit`, σ(x) = 1 / (1 + e⁻ˣ), and `tanh` is `np.tanh`.
+`scipy.special.expit`, σ(x) = 1 / (1 + e⁻ˣ), and `tanh` is `np.tanh` (see nn/__init__.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .. import special
 from ..autodiff.rule import rule
 from ..types import Array
 
-tanh = np.tanh
+__all__ = ["elu", "gelu", "identity", "leakyrelu", "logsoftmax", "logsumexp", "relu", "softmax", "softplus", "swish"]
 
 
 def with_pullback(*pullbacks: Callable[..., Any] | None, rows: Sequence[int] = (0,)) -> Callable[[Any], Any]:

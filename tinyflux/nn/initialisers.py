@@ -14,6 +14,8 @@ import numpy as np
 from ..arrays import default_rng
 from ..checks import check_generator, check_number, is_integer, shown
 
+__all__ = ["glorot_normal", "glorot_uniform", "kaiming_normal", "kaiming_uniform", "ones", "zeros"]
+
 Shape = tuple[int, ...]
 Array = np.ndarray[Any, Any]
 

@@ -20,6 +20,8 @@ from ..checks import as_array, check_number, is_value, shown
 from ..types import Array
 from .activations import logsoftmax, softmax
 
+__all__ = ["binarycrossentropy", "crossentropy", "huber", "logitbinarycrossentropy", "logitcrossentropy", "mae", "mse"]
+
 Agg = Callable[[Any], Any]
 
 

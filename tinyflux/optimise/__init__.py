@@ -1,13 +1,11 @@
 """Gradient-descent rules, what modifies and schedules them, and a rule at work on a model."""
 
 from . import schedules
-from .adam import ADAM, AdaBelief, Adam, AdaMax, AdamW, NAdam, OAdam, QHAdam, RAdam
+from .adam import ADAM, AdaBelief, Adam, AdaMax, AdamW, AMSGrad, NAdam, OAdam, Padam, QHAdam, RAdam
 from .adaptive import AdaDelta, AdaGrad, RMSProp
-from .amsgrad import AMSGrad, Padam
 from .modifiers import AccumGrad, ClipGrad, ClipNorm, Maximize, NonFiniteNorm, OptimiserChain, SignDecay, WeightDecay
-from .momentum import ASGD, QHM, AggMo, Descent, Lion, Momentum, Nesterov
+from .momentum import ASGD, QHM, AggMo, Descent, Lion, Momentum, Nesterov, YellowFin
 from .state import adjust, freeze, setup, thaw, update
-from .yellowfin import YellowFin
 
 RULES = (
     *(Descent, Momentum, Nesterov, QHM, AggMo, Lion, ASGD, YellowFin),

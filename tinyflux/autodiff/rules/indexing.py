@@ -9,8 +9,8 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ...types import Array
+from ..cotangents import Pieces, scattered
 from ..operators import ArrayOperators
-from ..pieces import Pieces, scattered
 from ..rule import composed, constant, primitive, rule, variadic
 from ..tape import apply, plain
 

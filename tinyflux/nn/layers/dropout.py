@@ -119,13 +119,7 @@ def trainmode(model: Model, mode: bool | str | None = True) -> Model:
 def testmode(model: Model, mode: bool | str | None = True) -> Model:  # noqa: PT028 (no test)
     """Switch all layers of a model to inference, in place: Dropout lets everything pass.
 
-    Arguments:
-        model: any tree of layers.
-        mode: False switches to training; None or "auto" lets the layers be active inside a gradient only.
-
-    Returns: the model.
-
-    Errors: ValueError for another mode.
+    Arguments, returns and errors: as for `trainmode`, but False switches to training.
 
     >>> import tinyflux as flux
     >>> flux.testmode(flux.Chain(flux.Dense(3, 2), flux.Dropout(0.5)))[1].active

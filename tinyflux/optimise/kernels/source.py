@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import adam, adaptive, amsgrad, modifiers, momentum
+from .. import adam, adaptive, modifiers, momentum
 from ..rule import fields
 
 FOLDER = Path(__file__).parent
@@ -18,7 +18,7 @@ TYPES = {"float32": "float", "float64": "double"}  # by the name of NumPy's dtyp
 # The rules that have a kernel, and the file it is in; the struct there has the name of the rule.
 FILES: dict[type, str] = {
     kind: name.lower()
-    for module in (adam, adaptive, amsgrad, modifiers, momentum)
+    for module in (adam, adaptive, modifiers, momentum)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and (FOLDER / f"{name.lower()}.cu").exists()
 }
@@ -28,8 +28,8 @@ OPTIONS: dict[type, Callable[[Any], str]] = {
     adam.AdamW: lambda rule: "true" if rule.couple else "false",
     adam.NAdam: lambda rule: "false" if rule.psi is None else "true",
     adaptive.RMSProp: lambda rule: "true" if rule.centred else "false",
-    amsgrad.AMSGrad: lambda rule: rule.form.upper(),
-    amsgrad.Padam: lambda rule: rule.form.upper(),
+    adam.AMSGrad: lambda rule: rule.form.upper(),
+    adam.Padam: lambda rule: rule.form.upper(),
     momentum.AggMo: lambda rule: str(len(rule.beta)),
     momentum.Momentum: lambda rule: rule.form.upper(),
 }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ....arrays import on_gpu
-from ....autodiff.pieces import scattered
+from ....autodiff.cotangents import scattered
 from ....autodiff.rules.indexing import added_windows
 from ....autodiff.table import compositions, name_of
 from ....errors import NotCompilable
