@@ -1,11 +1,12 @@
 """Gradient-descent rules, what modifies and schedules them, and a rule at work on a model."""
 
-from . import schedules
-from .adam import ADAM, AdaBelief, Adam, AdaMax, AdamW, AMSGrad, NAdam, OAdam, Padam, QHAdam, RAdam
-from .adaptive import AdaDelta, AdaGrad, RMSProp
-from .modifiers import AccumGrad, ClipGrad, ClipNorm, Maximize, NonFiniteNorm, OptimiserChain, SignDecay, WeightDecay
-from .momentum import ASGD, QHM, AggMo, Descent, Lion, Momentum, Nesterov, YellowFin
-from .state import adjust, freeze, setup, thaw, update
+# ruff: noqa: F403, F405  (the names of each part stand there)
+from . import adam, adaptive, modifiers, momentum, schedules, state
+from .adam import *
+from .adaptive import *
+from .modifiers import *
+from .momentum import *
+from .state import *
 
 RULES = (
     *(Descent, Momentum, Nesterov, QHM, AggMo, Lion, ASGD, YellowFin),
@@ -14,41 +15,9 @@ RULES = (
 )
 MODIFIERS = (OptimiserChain, WeightDecay, SignDecay, ClipGrad, ClipNorm, AccumGrad, Maximize)
 
-__all__ = [
-    "ADAM",
-    "ASGD",
-    "QHM",
-    "AMSGrad",
-    "AccumGrad",
-    "AdaBelief",
-    "AdaDelta",
-    "AdaGrad",
-    "AdaMax",
-    "Adam",
-    "AdamW",
-    "AggMo",
-    "ClipGrad",
-    "ClipNorm",
-    "Descent",
-    "Lion",
-    "Maximize",
-    "Momentum",
-    "NAdam",
-    "Nesterov",
-    "NonFiniteNorm",
-    "OAdam",
-    "OptimiserChain",
-    "Padam",
-    "QHAdam",
-    "RAdam",
-    "RMSProp",
-    "SignDecay",
-    "WeightDecay",
-    "YellowFin",
-    "adjust",
-    "freeze",
-    "schedules",
-    "setup",
-    "thaw",
-    "update",
-]
+__all__ = ["schedules"]
+__all__ += adam.__all__
+__all__ += adaptive.__all__
+__all__ += modifiers.__all__
+__all__ += momentum.__all__
+__all__ += state.__all__

@@ -11,6 +11,8 @@ import numpy as np
 from ..types import Array
 from .rule import Rule, State, check_rates, is_rate, number
 
+__all__ = ["ADAM", "AMSGrad", "AdaBelief", "AdaMax", "Adam", "AdamW", "NAdam", "OAdam", "Padam", "QHAdam", "RAdam"]
+
 
 class Averaging(Rule):
     """What Adam and its relatives have in common: averages m of g and v of g², and products of all β₁ and β₂ so far.

@@ -9,6 +9,8 @@ import numpy as np
 from ..types import Array
 from .rule import Rule, State
 
+__all__ = ["AdaDelta", "AdaGrad", "RMSProp"]
+
 
 @dataclass(frozen=True)
 class RMSProp(Rule):

@@ -12,6 +12,9 @@ from ..types import Array
 from .rule import Rule, State, applied, check_rule, check_state, initial, inner_rules, kind_of, number, remembered
 from .scheduled import Scheduled, at
 
+__all__ = ["AccumGrad", "ClipGrad", "ClipNorm", "Maximize", "OptimiserChain", "SignDecay", "WeightDecay"]
+__all__ += ["NonFiniteNorm"]
+
 
 @dataclass(frozen=True, init=False)
 class OptimiserChain(Rule):

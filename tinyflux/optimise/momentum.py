@@ -11,6 +11,8 @@ import numpy as np
 from ..types import Array
 from .rule import Rule, State, is_rate, number
 
+__all__ = ["ASGD", "QHM", "AggMo", "Descent", "Lion", "Momentum", "Nesterov", "YellowFin"]
+
 
 @dataclass(frozen=True)
 class Descent(Rule):

@@ -33,6 +33,8 @@ from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unkn
 from .scheduled import Scheduled, at, scheduled
 from .step import step_all
 
+__all__ = ["adjust", "freeze", "setup", "thaw", "update"]
+
 
 class OptimiserState:
     """What `setup` returns: a tree of the model's shape with a `Leaf` in the place of every parameter.
