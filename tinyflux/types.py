@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+
 Array: TypeAlias = Any
 """What `arrays.is_array` accepts: a numpy.ndarray, a cupy.ndarray, or one that is recorded. Often a number will do."""
 
 Tree: TypeAlias = Any
 """An array, or what holds arrays: a model, a tuple, a list, a dict (see tree.py)."""
+
+DType: TypeAlias = np.dtype[Any]
+"""A dtype itself; what np.dtype makes one of is NumPy\'s DTypeLike."""
 
 Loss: TypeAlias = Callable[..., Any]
 """Called as loss(model, *batch); returns a scalar."""

@@ -19,6 +19,7 @@ from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
 from ..checks import was_setting_an_element
 from ..errors import NotCompilable
+from ..types import Array, Tree
 from .backends.c.library import Library, address, contiguous, pointers
 from .backends.c.source import Source
 from .guards.contents import Contents
@@ -41,7 +42,7 @@ class Compiled(Inspectable):
         self.__wrapped__ = f
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves: list[Any] = []
+        leaves: list[Array] = []
         others: list[Any] = []
         form = [signature(x, leaves, others) for x in args]
         for name, x in kwargs.items():
@@ -58,11 +59,11 @@ class Compiled(Inspectable):
             return rules(leaves)
         if not kinds <= _KINDS:
             _refuse(kinds - _KINDS)
-        return self._programs.find(key, surroundings, self._compiled, args, kwargs, leaves, others)(leaves)
+        return self._programs.find(key, surroundings, self._compiled, (args, kwargs), leaves, others)(leaves)
 
-    def _compiled(self, args: Any, kwargs: Any, leaves: list[Any], others: list[Any], before: Any) -> _Function:
+    def _compiled(self, args: Arguments, leaves: list[Array], others: list[Any], before: _Function | None) -> _Function:
         look = functools.partial(self._programs.guards, self._f, *others)
-        return _Function(self._f, (args, kwargs), leaves, look, before)
+        return _Function(self._f, args, leaves, look, before)
 
     def __repr__(self) -> str:
         return f"flux.compile({getattr(self._f, '__name__', self._f)})"
@@ -136,8 +137,9 @@ class _Function(Program):
     """
 
     def __init__(
-        self, f: Any, args: Arguments, leaves: list[Any], look: Callable[[], Snapshot], before: _Function | None
-    ) -> None:
+        self, f: Callable[..., Any], args: Arguments, leaves: list[Array], look: Callable[[], Snapshot],
+        before: _Function | None,
+    ) -> None:  # fmt: skip
         trace = Trace(lambda: _trace(f, args, leaves), look)
         super().__init__(trace.surroundings, trace.contents)
         self.result, ends = trace.value, trace.ends
@@ -152,7 +154,7 @@ class _Function(Program):
             self._library = Library(Source(make_schedule(results), trace.recording.trusted))
         self.source: Source = self._library.source
 
-    def __call__(self, leaves: list[Any]) -> Any:
+    def __call__(self, leaves: list[Array]) -> Any:
         arrays = [contiguous(x) for x in (*leaves, *self._captured)]
         outputs = [np.empty(shape, dtype) for shape, dtype, _ in self._outputs]
         arena = self._library.arena()
@@ -164,7 +166,7 @@ class _Function(Program):
         return _with_results(self.result, iter([_unwrap(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)]))
 
 
-def _trace(f: Callable[..., Any], args: Arguments, leaves: list[Any]) -> tuple[Any, list[Node]]:
+def _trace(f: Callable[..., Any], args: Arguments, leaves: list[Array]) -> tuple[Any, list[Node]]:
     """What f returns for symbolic arrays, and the nodes in it."""
     try:
         result = _call_with(f, args, [_input(x) for x in leaves])
@@ -185,7 +187,7 @@ _KEPT = (
 _COPIED = (set, frozenset, collections.deque, bytearray)
 
 
-def _with_results(x: Any, calculated: Iterator[Any]) -> Any:
+def _with_results(x: Tree, calculated: Iterator[Array]) -> Tree:
     """A result with the arrays that were calculated in their places, and all else that could be changed copied.
 
     Errors: NotCompilable for what can't be copied.
@@ -208,7 +210,7 @@ def _with_results(x: Any, calculated: Iterator[Any]) -> Any:
     return nodes.rebuild(x, items if kind == nodes.SEQUENCE else dict(zip(tree.entries(x)[1], items)))
 
 
-def _unwrap(x: Any, weak: bool) -> Any:
+def _unwrap(x: Array, weak: bool) -> Any:
     """An array, or the number in one without axes, as NumPy has it."""
     return x.item() if weak else x[()]
 
@@ -219,7 +221,7 @@ def _input(x: Any) -> Symbolic:
     return symbolic_input(x)
 
 
-def _call_with(f: Callable[..., Any], args: Arguments, leaves: Sequence[Any]) -> Any:
+def _call_with(f: Callable[..., Any], args: Arguments, leaves: Sequence[Array]) -> Any:
     """What f returns for other arrays in the places of those of its arguments."""
     rest = iter(leaves)
     given = [_substitute(x, rest) for x in args[0]]
@@ -234,14 +236,14 @@ def _call_with(f: Callable[..., Any], args: Arguments, leaves: Sequence[Any]) ->
     return result
 
 
-def _substitute(x: Any, leaves: Iterator[Symbolic]) -> Any:
+def _substitute(x: Tree, leaves: Iterator[Symbolic]) -> Tree:
     """An argument with symbolic arrays in the place of its arrays."""
     if isinstance(x, (float, np.generic)):
         return next(leaves)
     return tree.map(lambda _: next(leaves), x)
 
 
-def signature(x: Any, leaves: list[Any], others: list[Any], inside: bool = False) -> Any:
+def signature(x: Tree, leaves: list[Array], others: list[Any], inside: bool = False) -> Any:
     """What a compiled program depends on besides the values of arrays; these are gathered in `leaves`.
 
     A number of Python's or NumPy's is a leaf as an argument of its own, and a constant inside a tree. `others` gathers
@@ -268,16 +270,16 @@ class _Differentiable(Program):
     """A compiled function that a gradient flows through: an operation of its own for each array of the result."""
 
     def __init__(
-        self, f: Callable[..., Any], args: Arguments, leaves: list[Any], surroundings: Snapshot, before: Any
+        self, f: Callable[..., Any], args: Arguments, leaves: list[Array], surroundings: Snapshot, before: Any
     ) -> None:
         super().__init__(surroundings, Contents(surroundings.arrays))
         form = tuple(tree.map(lambda _: _PLACE, x) for x in args[0])
         named = {name: tree.map(lambda _: _PLACE, x) for name, x in args[1].items()}
 
-        def whole(*values: Any) -> Any:
+        def whole(*values: Array) -> Any:
             return _call_with(f, (form, named), values)
 
-        def output(k: int, *values: Any) -> Any:
+        def output(k: int, *values: Array) -> Any:
             return _array_results(whole(*values))[k]
 
         compiled = Compiled(whole)
@@ -286,14 +288,14 @@ class _Differentiable(Program):
         count = len(_array_results(self._form))
         self._outputs = [_differentiable(functools.partial(output, k), len(leaves)) for k in range(count)]
 
-    def __call__(self, leaves: list[Any]) -> Any:
+    def __call__(self, leaves: list[Array]) -> Any:
         return _with_results(self._form, iter([output(*leaves) for output in self._outputs]))
 
 
 _PLACE = np.zeros(0)  # where an argument has an array
 
 
-def _array_results(result: Any) -> list[Any]:
+def _array_results(result: Tree) -> list[Array]:
     """The arrays in what a function returned that were calculated from its arguments."""
     return [x for x in tree.leaves(result) if isinstance(x, ArrayOperators)]
 
@@ -301,7 +303,7 @@ def _array_results(result: Any) -> list[Any]:
 def _differentiable(f: Callable[..., Any], count: int) -> Any:
     """A function of `count` arrays that returns one, compiled, with compiled pullbacks."""
 
-    def back(k: int, g: Any, y: Any, *values: Any) -> Any:
+    def back(k: int, g: Array, y: Array, *values: Array) -> Any:
         slope = pullback(lambda x: f(*values[:k], x, *values[k + 1 :]), values[k])[1](g)
         return np.zeros_like(values[k]) if slope is None else slope
 

@@ -20,9 +20,9 @@ from .engines import PlainEngine, Updates
 from .iteration import Iteration, Iterations
 from .report import reason, report_once
 
-# How large a program is compiled without being asked for. A build takes 1.1 to 1.8 ms for each node on one core: 16,000
-# nodes take 17 s (an RNN of 500 steps in a Python loop) to 28 s (an LSTM of 160). An iteration of such a program then
-# takes 2 to 6 µs less for each node than in NumPy. So it has paid after 200 to 500 iterations, whatever its size.
+# How large a program is compiled without being asked for. A build takes 1.1 to 2 ms for each node on one core: 16,000
+# nodes take 17 s (an RNN of 500 steps in a Python loop) to 32 s (an LSTM of 160 takes 28). An iteration of such a
+# program then takes 2 to 6 µs less for each node than in NumPy. So it pays after 200 to 500, whatever its size.
 MAX_NODES = 16_000
 PAYS_FROM = 300  # iterations; in shorter trainings an eighth of the nodes is compiled, which takes up to 4 s
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..ir import functions
 from ..ir.functions import c_type
@@ -131,7 +130,7 @@ class ExpressionEmitter:
         self.counter = itertools.count()
         self.outside: list[str] = []  # before the loops: what is the same in all of their rounds
         self.lines: list[str] = []
-        self.emitted: dict[Any, str] = {}
+        self.emitted: dict[tuple[Node, tuple[Affine, ...]], str] = {}
         self.may_fail = False  # whether it may leave the loop, for an index that is out of bounds
         self.inside: set[str] = set()  # names that are declared in the loops
         self.branches = 0  # how many branches the next line stands in

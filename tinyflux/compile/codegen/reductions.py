@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from ...types import DType
 from ..ir import functions
 from ..ir.functions import c_type
 from ..ir.program import Node
@@ -14,17 +14,17 @@ from .expressions import ExpressionEmitter, c_index, loop_indices
 from .loops import nest
 
 
-def _lowest(dtype: Any) -> str:
+def _lowest(dtype: DType) -> str:
     return "-INFINITY" if dtype.kind == "f" else "0" if dtype.kind in "bu" else f"(-{np.iinfo(dtype).max}ll - 1)"
 
 
-def _highest(dtype: Any) -> str:
+def _highest(dtype: DType) -> str:
     if dtype.kind == "f":
         return "INFINITY"
     return "1" if dtype.kind == "b" else f"{np.iinfo(dtype).max}" + ("ull" if dtype.kind == "u" else "ll")
 
 
-_START: dict[str, Callable[[Any], str]] = {
+_START: dict[str, Callable[[DType], str]] = {
     "sum": lambda dtype: "0",
     "product": lambda dtype: "1",
     "maximum": _lowest,
@@ -35,12 +35,12 @@ _START: dict[str, Callable[[Any], str]] = {
 }
 
 
-def neutral_element(function: str, dtype: Any) -> str:
+def neutral_element(function: str, dtype: DType) -> str:
     """The number from which a total starts."""
     return _START[function](dtype)
 
 
-def combine(function: str, total: str, value: str, dtype: Any) -> str:
+def combine(function: str, total: str, value: str, dtype: DType) -> str:
     """The statement by which a value joins a total."""
     if function in ("sum", "product"):
         return f"{total} {'+' if function == 'sum' else '*'}= {value};"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...arrays import on_gpu
+from ...types import Array
 
 _SMALL = 4096  # bytes
 
@@ -21,13 +22,13 @@ class Contents:
     False
     """
 
-    def __init__(self, arrays: Sequence[Any]) -> None:
+    def __init__(self, arrays: Sequence[Array]) -> None:
         self._kept = [(x, x.shape, x.dtype, _copied(x)) for x in arrays]
 
-    def same(self, arrays: Sequence[Any]) -> bool:
+    def same(self, arrays: Sequence[Array]) -> bool:
         return len(arrays) == len(self._kept) and self.changed(arrays) is None
 
-    def changed(self, arrays: Sequence[Any]) -> Any:
+    def changed(self, arrays: Sequence[Array]) -> Array:
         """The first of as many arrays that is another one or holds something else, or None."""
         for (x, shape, dtype, copy), y in zip(self._kept, arrays):
             if x is not y or x.shape != shape or x.dtype != dtype or not _equal(x, copy):
@@ -35,11 +36,11 @@ class Contents:
         return None
 
 
-def _copied(x: Any) -> Any:
+def _copied(x: Array) -> Array | bytes:
     return x.tobytes() if _small(x) else x.copy()
 
 
-def _equal(x: Any, copy: Any) -> bool:
+def _equal(x: Array, copy: Any) -> bool:
     """Whether an array has the bits of a copy: NaN is NaN, and 0 is not −0."""
     if isinstance(copy, bytes):
         return bool(x.tobytes() == copy)
@@ -49,5 +50,5 @@ def _equal(x: Any, copy: Any) -> bool:
     return bool((x.view(kind) == copy.view(kind)).all())
 
 
-def _small(x: Any) -> bool:
+def _small(x: Array) -> bool:
     return x.nbytes <= _SMALL and not on_gpu(x)

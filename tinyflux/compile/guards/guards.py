@@ -20,6 +20,7 @@ from operator import call, is_
 from typing import Any
 
 from ...nodes import kinds
+from ...types import Array
 from .layouts import format_path
 from .walk import Walk
 
@@ -124,5 +125,5 @@ class Snapshot:
         places = zip(one.tokens, two.tokens, one.paths)
         return format_path(next((path for a, b, path in places if a != b), (one.paths or [None])[-1]))
 
-    def path(self, array: Any) -> str:
+    def path(self, array: Array) -> str:
         return format_path(next((path for x, path in self._walk.arrays if x is array), None))

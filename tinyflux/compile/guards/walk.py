@@ -22,6 +22,7 @@ from ...arrays import is_array
 from ...autodiff.operators import ArrayOperators
 from ...autodiff.table import name_of, rule_of, rules
 from ...errors import NotCompilable
+from ...types import Array
 from . import layouts
 from .layouts import MAPPINGS, MISSING, NUMBERS, REMEDY, SEQUENCES, SIMPLE, Path, Same, format_path, has_code, in_c
 from .reads import BY_NAME, SCOPES, Chain, imported, reads
@@ -53,7 +54,7 @@ class Walk:
         self.reads: list[Callable[[], Any]] = []
         self.values: list[Any] = []
         self.items: list[tuple[Any, tuple[Any, ...]]] = []
-        self.arrays: list[tuple[Any, Path | None]] = []
+        self.arrays: list[tuple[Array, Path | None]] = []
         self.generators: list[tuple[Any, Path | None]] = []
         self.found: dict[int, Any] = {}
         self.traced = ""
@@ -106,7 +107,7 @@ class Walk:
                 return visit(self, x, path)
         return self._instance(x, path)
 
-    def _array(self, x: Any, path: Path | None) -> None:
+    def _array(self, x: Array, path: Path | None) -> None:
         if isinstance(x, np.ndarray) and (type(x) is not np.ndarray or x.dtype.hasobject):
             what = "an array of objects" if x.dtype.hasobject else f"a {type(x).__name__}"
             raise NotCompilable(

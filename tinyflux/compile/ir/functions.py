@@ -14,6 +14,9 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from ...types import DType
 
 C_TYPES = {
     "f4": "float", "f8": "double", "b1": "uint8_t",
@@ -147,15 +150,15 @@ def cost(function: str) -> int:
     return FUNCTIONS[function].cost
 
 
-def c_type(dtype: Any) -> str:
+def c_type(dtype: DTypeLike) -> str:
     return C_TYPES[np.dtype(dtype).str[1:]]
 
 
-def suffix(dtype: Any) -> str:
+def suffix(dtype: DType) -> str:
     return "f32" if dtype == np.float32 else "f64" if dtype == np.float64 else f"{dtype.kind}{dtype.itemsize * 8}"
 
 
-def call_expression(function: str, args: list[str], argument: Any, result: Any) -> str:
+def call_expression(function: str, args: list[str], argument: DType, result: DType) -> str:
     """A call of a function as a C expression.
 
     Arguments:
@@ -169,7 +172,7 @@ def call_expression(function: str, args: list[str], argument: Any, result: Any) 
     return template.format(*args, s=suffix(argument), t=c_type(result), f="f" if argument == np.float32 else "")
 
 
-def supports(function: str, argument: Any) -> bool:
+def supports(function: str, argument: DType) -> bool:
     """Whether a function can be written for a first argument of some dtype."""
     return bool(_template(function, argument.kind))
 
@@ -185,7 +188,7 @@ def _template(function: str, kind: str) -> str:
     return boolean or unsigned or found.whole or found.every
 
 
-def c_literal(value: Any, dtype: Any) -> str:
+def c_literal(value: Any, dtype: DType) -> str:
     """A number as C writes it."""
     if dtype.kind == "b":
         return str(int(value))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from ...types import DType
 from . import program
 from .program import Node, Recording, format_program, reachable
 
@@ -65,7 +65,7 @@ class Body:
     ends: list[Node]
 
 
-def parameter(shape: tuple[int, ...], dtype: Any) -> Node:
+def parameter(shape: tuple[int, ...], dtype: DType) -> Node:
     """A node that stands for a different array in every step."""
     return program.parameter(shape, dtype)
 

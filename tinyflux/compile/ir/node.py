@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ...types import DType
 from .indexing import Map
 
 SUMMED = -1  # in the place of the axis along which rows lie: they are added up
@@ -37,7 +38,7 @@ class Node:
     by_index = False
 
     def __init__(
-        self, args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: Any, weak: bool, number: int
+        self, args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: DType, weak: bool, number: int
     ) -> None:
         self.args = args
         self.params = params

@@ -8,10 +8,10 @@ language is like C, in `codegen/expressions`; one with a kernel of its own needs
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from .functions import cost
-from .indexing import compose
+from .indexing import Axis, compose
+from .indexing import Map as IndexMap
 from .node import SUMMED, Node
 
 
@@ -64,7 +64,7 @@ class Map(Node):
     def formula(self, args: Sequence[str]) -> str:
         return f"{self.params}({', '.join(args)})"
 
-    def reads(self, at: Any) -> Iterator[tuple[Node, Any]]:
+    def reads(self, at: IndexMap | None) -> Iterator[tuple[Node, IndexMap | None]]:
         return ((x, at) for x in self.args)
 
     def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
@@ -84,7 +84,7 @@ class View(Node):
     def formula(self, args: Sequence[str]) -> str:
         return f"{args[0]}[{', '.join(map(_axis, self.params))}]"
 
-    def reads(self, at: Any) -> Iterator[tuple[Node, Any]]:
+    def reads(self, at: IndexMap | None) -> Iterator[tuple[Node, IndexMap | None]]:
         yield self.args[0], None if at is None else compose(self.params, at)
 
     def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
@@ -103,7 +103,7 @@ class View(Node):
         return [(self.args[0], own[0] if own else None)]
 
 
-def _axis(axis: Any) -> str:
+def _axis(axis: Axis) -> str:
     """An index of a view, in terms of the result's axes i, j, k …"""
     offset, terms = axis
     letters = [("" if stride == 1 else f"{stride}") + "ijklmnopq"[a % 9] for a, stride in terms]
@@ -180,10 +180,10 @@ class Pad(Node):
     may_store = True
     by_index = True
 
-    def reads(self, at: Any) -> Iterator[tuple[Node, Any]]:
-        plain = at is not None and all(step == 1 for _, step in self.params)
+    def reads(self, at: IndexMap | None) -> Iterator[tuple[Node, IndexMap | None]]:
+        plain = all(step == 1 for _, step in self.params)
         inner = tuple((-low, ((i, 1),)) for i, (low, _) in enumerate(self.params))
-        yield self.args[0], compose(inner, at) if plain else None
+        yield self.args[0], compose(inner, at) if plain and at is not None else None
 
     def read_share(self, x: Node) -> float:
         return x.size / max(self.size, 1)

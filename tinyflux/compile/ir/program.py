@@ -13,8 +13,10 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...errors import NotCompilable
+from ...types import Array, DType
 from ..guards.contents import Contents
 from . import ops
 from .functions import FOLDED
@@ -37,7 +39,7 @@ class Recording:
         self.limit = limit
         self.nodes: dict[Any, Node] = {}
         self.inputs: list[Node] = []
-        self.captured: list[tuple[Node, Any]] = []  # arrays that the function took from its surroundings
+        self.captured: list[tuple[Node, Array]] = []  # arrays that the function took from its surroundings
         self._captured: dict[int, tuple[Node, Contents]] = {}
         self._overwritten = False  # whether a captured array was changed in place while the function ran
         self.demands: dict[Node, tuple[type[Exception], str]] = {}  # what has to be true, and the error if it isn't
@@ -51,12 +53,12 @@ class Recording:
     def __exit__(self, *exception: object) -> None:
         _here.recording = self._before
 
-    def input(self, shape: Sequence[int], dtype: Any, weak: bool = False) -> Node:
+    def input(self, shape: Sequence[int], dtype: DTypeLike, weak: bool = False) -> Node:
         node = _node(ops.Input, (), len(self.inputs), tuple(shape), np.dtype(dtype), weak)
         self.inputs.append(node)
         return node
 
-    def capture(self, array: Any) -> Node:
+    def capture(self, array: Array) -> Node:
         """An input that is always this array."""
         if id(array) not in self._captured:
             node = self.input(array.shape, array.dtype)
@@ -86,7 +88,7 @@ def is_recording() -> bool:
 
 
 def _node(
-    kind: type[Node], args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: Any, weak: bool = False
+    kind: type[Node], args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: DType, weak: bool = False
 ) -> Node:
     here = recording()
     nodes = here.nodes
@@ -107,7 +109,7 @@ _TOO_LARGE = (
 # What makes nodes. Each simplifies what it can.
 
 
-def literal(value: Any, dtype: Any = None, weak: bool = False) -> Node:
+def literal(value: Any, dtype: DTypeLike | None = None, weak: bool = False) -> Node:
     """A number; NaN and −0 are different from other numbers, as their text shows."""
     whole = np.uint64 if value >= 2**63 else np.int64
     dtype = np.dtype(dtype or (np.float64 if isinstance(value, float) else whole))
@@ -130,7 +132,7 @@ def iota(shape: tuple[int, ...], axis: int) -> Node:
     return view(line, ((0, ((axis, 1),)),), shape)
 
 
-def elementwise(function: str, args: Sequence[Node], dtype: Any, weak: bool = False) -> Node:
+def elementwise(function: str, args: Sequence[Node], dtype: DTypeLike, weak: bool = False) -> Node:
     """A map; the arguments are broadcast against each other."""
     shape = np.broadcast_shapes(*[x.shape for x in args])
     dtype = np.dtype(dtype)
@@ -178,7 +180,7 @@ def reshape(x: Node, shape: tuple[int, ...]) -> Node:
     return _node(ops.Reshape, (x,), None, shape, x.dtype)
 
 
-def reduce(function: str, x: Node, axes: Sequence[int], dtype: Any = None) -> Node:
+def reduce(function: str, x: Node, axes: Sequence[int], dtype: DTypeLike | None = None) -> Node:
     """The axes are gone from the result; over axes of length 1 there is nothing to do."""
     dtype = np.dtype(dtype or x.dtype)
     shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
@@ -250,7 +252,7 @@ def scan(function: str, args: Sequence[Node], axis: int) -> Node:
     return _node(ops.Scan, tuple(args), (function, axis), args[0].shape, args[0].dtype)
 
 
-def call(function: str, args: Sequence[Node], shape: Sequence[int], dtype: Any, *options: Any) -> Node:
+def call(function: str, args: Sequence[Node], shape: Sequence[int], dtype: DTypeLike, *options: Any) -> Node:
     """A function written in C that works on the last axes of its arguments."""
     return _node(ops.Call, tuple(args), (function, *options), tuple(shape), np.dtype(dtype))
 
@@ -260,11 +262,11 @@ def loop(body: Any, args: Sequence[Node]) -> Node:
     return _node(ops.Loop, tuple(args), body, (), np.dtype(np.int8))
 
 
-def part(x: Node, which: tuple[str, int], shape: tuple[int, ...], dtype: Any) -> Node:
+def part(x: Node, which: tuple[str, int], shape: tuple[int, ...], dtype: DType) -> Node:
     return _node(ops.Part, (x,), which, shape, dtype)
 
 
-def parameter(shape: tuple[int, ...], dtype: Any) -> Node:
+def parameter(shape: tuple[int, ...], dtype: DType) -> Node:
     """A node of a loop's body that stands for a different array in every step; no other node equals it."""
     return _node(ops.Parameter, (), object(), shape, dtype)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...arrays import default_rng
 from ...errors import NotCompilable
+from ...types import Array
 from ..guards.contents import Contents
 from ..guards.guards import Snapshot
 from ..ir.program import Node, Recording, operations
@@ -49,7 +50,7 @@ class Trace:
         _refuse_effects(self.surroundings, self.contents, look())
 
     @property
-    def captured(self) -> list[Any]:
+    def captured(self) -> list[Array]:
         """The arrays that the function took from its surroundings."""
         return [array for _, array in self.recording.captured]
 
@@ -82,7 +83,7 @@ def _refuse_change(one: Recording, ends: Sequence[Node], other: Recording, other
 
 
 @contextlib.contextmanager
-def _no_draws(generators: Sequence[tuple[str, Any]]) -> Iterator[None]:
+def _no_draws(generators: Sequence[tuple[str, np.random.Generator]]) -> Iterator[None]:
     """NotCompilable where a generator is drawn from, which is then set back to where it was.
 
     Other threads that draw wait as long.

@@ -18,6 +18,7 @@ from ...autodiff.operators import ArrayOperators, changes
 from ...autodiff.table import compositions, is_scipys, name_of
 from ...autodiff.tape import Tracked, apply, compose
 from ...errors import NotCompilable
+from ...types import Array, DType
 from ..ir import program
 from ..ir.program import Node
 
@@ -26,7 +27,7 @@ class _NoAttribute(NotCompilable, AttributeError):
     pass
 
 
-lowerings: dict[Any, Callable[..., Any]] = {}
+lowerings: dict[Callable[..., Any], Callable[..., Any]] = {}
 _VALUES = (
     "the shape of its result depends on values. Call it outside of the compiled function, or write what follows with "
     "np.where."
@@ -36,7 +37,7 @@ refused = dict.fromkeys(  # functions, and why they can't be compiled
 )
 
 
-def lower(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def lower(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a function into `lowerings`: called with what NumPy's is called with, it returns nodes."""
 
     def enter(lowering: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +48,7 @@ def lower(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return enter
 
 
-def record(function: Any, args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> Any:
+def record(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> Any:
     """What becomes of a call of a NumPy function with symbolic arrays among its arguments."""
     kwargs = {name: x for name, x in (kwargs or {}).items() if x is not np._NoValue}
     if any(type(x) is Tracked or (type(x) in (list, tuple) and any(type(y) is Tracked for y in x)) for x in args):
@@ -117,7 +118,7 @@ def node_of(x: Any) -> Node:
     raise NotCompilable(f"a {type(x).__name__} among the arguments of a NumPy function can't be compiled.")
 
 
-def check_dtype(dtype: Any) -> Any:
+def check_dtype(dtype: DType) -> DType:
     """The dtype, or NotCompilable."""
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype == np.float16:
         raise NotCompilable(f"arrays of {dtype} can't be compiled; real numbers of 4 or 8 bytes and integers can.")
@@ -181,7 +182,7 @@ class Symbolic(ArrayOperators):
     __float__ = __int__ = __complex__ = __index__ = item = tolist = _number
 
 
-def symbolic_input(x: Any) -> Symbolic:
+def symbolic_input(x: Array) -> Symbolic:
     """An input of the program that is being recorded, for an array like x."""
     return Symbolic(program.recording().input(x.shape, check_dtype(x.dtype)))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ....types import Array
 from .build import build
 from .source import Source, header
 
@@ -33,20 +34,20 @@ class Library:
                 setattr(self, name, _function(library, name, arguments))
         if source.context.blas:
             _function(library, "link_blas", "pp")(*_blas())
-        self._arenas: list[Any] = []
+        self._arenas: list[Array] = []
 
-    def arena(self) -> Any:
+    def arena(self) -> Array:
         """Memory to calculate in; to be given back by `done`."""
         try:
             return self._arenas.pop()
         except IndexError:
             return aligned(self.source.arena)
 
-    def done(self, arena: Any) -> None:
+    def done(self, arena: Array) -> None:
         self._arenas.append(arena)
 
 
-def _function(library: ctypes.CDLL, name: str, arguments: str) -> Any:
+def _function(library: ctypes.CDLL, name: str, arguments: str) -> Callable[..., int]:
     """A function of a library, which it keeps loaded; ValueError where there is none of this name.
 
     One that the library itself gives refers to itself, too: it would wait for the garbage collector.
@@ -58,26 +59,26 @@ def _function(library: ctypes.CDLL, name: str, arguments: str) -> Any:
     return function
 
 
-def aligned(size: int) -> Any:
+def aligned(size: int) -> Array:
     """An array of bytes that begins at a multiple of 64: with a cache line."""
     raw = np.empty(size + 64, np.uint8)
     start = -address(raw) % 64
     return raw[start : start + size]
 
 
-def address(array: Any) -> int:
+def address(array: Array) -> int:
     found: int = array.__array_interface__["data"][0]
     return found
 
 
-def pointers(arrays: Iterable[Any]) -> Any:
+def pointers(arrays: Iterable[Array]) -> ctypes.Array[ctypes.c_void_p]:
     """A C array of the addresses of arrays."""
     addresses = [address(a) for a in arrays]
     return (ctypes.c_void_p * max(len(addresses), 1))(*addresses)
 
 
 @functools.cache
-def _blas() -> tuple[Any, Any]:
+def _blas() -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
     """The addresses of sgemm and dgemm, which SciPy hands on in capsules."""
     from scipy.linalg import cython_blas
 
@@ -90,6 +91,6 @@ def _blas() -> tuple[Any, Any]:
     return sgemm, dgemm
 
 
-def contiguous(x: Any) -> Any:
+def contiguous(x: Array) -> Array:
     """The array itself where C code can read it, or a copy."""
     return x if type(x) is np.ndarray and x.flags.carray else np.ascontiguousarray(x)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from ....types import DType
 
 
 class Place(NamedTuple):
@@ -37,7 +39,7 @@ class Multiply:
     arrays: tuple[Place, ...]
     size: tuple[int, int, int]
     transposed: tuple[bool, bool]
-    dtype: Any
+    dtype: DType
 
 
 def relocate(launch: Launch | Multiply, places: Mapping[str, Place]) -> Launch | Multiply:

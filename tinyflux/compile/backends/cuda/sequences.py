@@ -8,15 +8,15 @@ the next ones too, and the state that a step leaves lies elsewhere than the one 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from ....types import DType
 from ...codegen.expressions import SourceContext
 from ...ir.loop import Steps
 from ...ir.program import Node
 from ...schedule.fuse import Kernel, Result, Schedule, make_schedule
 from .launches import Launch, Multiply, Place, relocate
 
-Sizes = dict[str, tuple[int, Any]]  # how many elements, of which dtype, arrays have, by their names
+Sizes = dict[str, tuple[int, DType]]  # how many elements, of which dtype, arrays have, by their names
 Translate = Callable[[Schedule, set[Node]], tuple[list[Launch | Multiply], Sizes]]
 
 
