@@ -83,9 +83,12 @@ class Walk:
     def _look(self, x: Any, path: Path | None) -> None:
         self._todo.append((x, path))
 
-    def _watch(self, read: Callable[[], Any], value: Any) -> None:
+    def _watch(self, read: Callable[[], Any]) -> Any:
+        """What can be read at a place, which is to be the same object in every call."""
+        value = read()
         self.reads.append(read)
         self.values.append(value)
+        return value
 
     def _visit(self, x: Any, path: Path | None) -> None:
         kind = type(x)
@@ -103,7 +106,8 @@ class Walk:
         if issubclass(kind, np.ndarray) or is_array(x):
             return self._array(x, path)
         for kinds, visit in _VISITS:
-            if issubclass(kind, kinds):  # isinstance might ask x itself
+            # not isinstance, which might ask x itself
+            if issubclass(kind, kinds) and (visit not in _OF_TRUSTED or trusted(kind.__module__)):
                 return visit(self, x, path)
         return self._instance(x, path)
 
@@ -120,7 +124,7 @@ class Walk:
 
     def _function(self, f: Any, path: Path | None) -> None:
         code, cells = f.__code__, dict(zip(f.__code__.co_freevars, f.__closure__ or ()))
-        self._watch(partial(getattr, f, "__code__"), code)
+        self._watch(partial(getattr, f, "__code__"))
         if trusted(module_of(f)):
             self._trust(f, path)
             for name, cell in cells.items():
@@ -128,7 +132,7 @@ class Walk:
         else:
             self._put((types.FunctionType, Same(code), Same(f.__globals__)), path)
             for name in ("__defaults__", "__kwdefaults__"):
-                self._watch(partial(getattr, f, name), getattr(f, name))
+                self._watch(partial(getattr, f, name))
             positional = code.co_varnames[: code.co_argcount]
             for name, x in zip(reversed(positional), reversed(f.__defaults__ or ())):
                 self._look(x, (None, name))
@@ -146,25 +150,23 @@ class Walk:
                     self._cell(chain, cells[chain[0]])
             for name, dots in found.imports:
                 name = imported(name, dots, f.__globals__.get("__package__"))
-                self._watch(partial(sys.modules.get, name, MISSING), x := sys.modules.get(name, MISSING))
-                self._look(x, (None, name))
+                self._look(self._watch(partial(sys.modules.get, name, MISSING)), (None, name))
 
     def _global(self, f: Any, chain: Chain) -> None:
         space, name = f.__globals__, chain[0]
         x = space.get(name, MISSING)
         if (id(space), name) not in self._globals:
             self._globals.add((id(space), name))
-            self._watch(partial(space.get, name, MISSING), x)
+            self._watch(partial(space.get, name, MISSING))
         if x is MISSING and name in BY_NAME:
             return  # how it is called is seen in the code
         self._chain(f.__builtins__.get(name, MISSING) if x is MISSING else x, chain)
 
     def _cell(self, chain: Chain, cell: Any) -> None:
         try:
-            x = cell.cell_contents
-        except ValueError:
-            x = MISSING
-        self._watch(partial(layouts.contents_of, cell) if x is MISSING else partial(getattr, cell, "cell_contents"), x)
+            x = self._watch(partial(getattr, cell, "cell_contents"))
+        except ValueError:  # it is empty
+            x = self._watch(partial(layouts.contents_of, cell))
         self._chain(x, chain)
 
     def _chain(self, x: Any, chain: Chain) -> None:
@@ -178,8 +180,7 @@ class Walk:
                 continue
             if name not in space and "__getattr__" in space:
                 self._look(space["__getattr__"], (None, ".".join(chain[: step - 1])))
-            x = space.get(name, MISSING)
-            self._watch(partial(space.get, name, MISSING), x)
+            x = self._watch(partial(space.get, name, MISSING))
         self._look(x, (None, ".".join(chain[:step])))
 
     def _module(self, x: Any, path: Path | None) -> None:
@@ -206,8 +207,8 @@ class Walk:
 
     def _pullbacks(self, f: Any, path: Path | None) -> None:
         """Those of a rule of the user's."""
-        rule = rule_of(f)
-        self._watch(partial(rules.get, f), rule)
+        rule_of(f)  # which enters those of SciPy's functions
+        rule = self._watch(partial(rules.get, f))
         pullbacks = rule.pullbacks if rule is not None and isinstance(rule.pullbacks, tuple) else ()
         self._look(tuple([x for x in pullbacks if not trusted(module_of(x))]), path)
 
@@ -240,7 +241,7 @@ class Walk:
         self._classes.add((cls, made))
         makers = any(isinstance(x, classmethod) for base in cls.__mro__ for x in vars(base).values())
         made = made or makers or not self.names.isdisjoint(("type", "__class__"))
-        self._watch(partial(getattr, cls, "__mro__"), cls.__mro__)
+        self._watch(partial(getattr, cls, "__mro__"))
         self._class_of(type(cls), path, made)
         for base in [base for base in cls.__mro__ if not trusted(base.__module__)]:
             if in_c(base):
@@ -255,20 +256,15 @@ class Walk:
 
     # Data.
 
-    def _keep(self, x: Any) -> None:
-        self.items.append((x, tuple(x)))
-
     def _space(self, space: Any, path: Path | None, whole: bool) -> None:
         """Attributes: those that are named, or all of them."""
         self._attributes(space, list(space) if whole else [name for name in space if name in self.names], path)
 
     def _attributes(self, space: Any, names: Sequence[str], path: Path | None) -> None:
-        self._keep(space)
+        self.items.append((space, tuple(space)))
         self._put(tuple(names), path)
         for name in names:
-            x = space[name]
-            self._watch(partial(space.get, name, MISSING), x)
-            self._look(x, (path, f".{name}"))
+            self._look(self._watch(partial(space.get, name, MISSING)), (path, f".{name}"))
 
     def _sequence(self, x: Any, path: Path | None) -> None:
         base = next(base for base in SEQUENCES if isinstance(x, base))
@@ -291,8 +287,7 @@ class Walk:
             self._look(key, path)
             self._look(value, (path, f"[{key!r}]" if type(key) in SIMPLE else "[…]"))
         if base is collections.defaultdict:
-            self._watch(partial(getattr, x, "default_factory"), x.default_factory)
-            self._look(x.default_factory, path)
+            self._look(self._watch(partial(getattr, x, "default_factory")), path)
         if type(x) is not base:
             self._instance(x, path)
 
@@ -319,24 +314,19 @@ class Walk:
             )
         if layout in NUMBERS:
             self._put(layout.__repr__(x), path)
-        self._watch(partial(type, x), cls)
+        self._watch(partial(type, x))
         self._class_of(cls, path, False)
         bases = [base for base in cls.__mro__ if base is not layout]
         whole = self.whole or (self.trees and nodes.kinds.get(cls) == nodes.OBJECT) or any(map(has_code, bases))
         if cls.__dictoffset__:
-            get = partial(object.__getattribute__, x, "__dict__")
-            self._watch(get, get())
-            self._space(get(), path, whole)
+            self._space(self._watch(partial(object.__getattribute__, x, "__dict__")), path, whole)
         for name, slot in [(name, slot) for base in bases for name, slot in vars(base).items()]:
             if isinstance(slot, types.MemberDescriptorType) and (whole or name in self.names):
-                value = layouts.slot_of(slot, x)
-                self._watch(partial(layouts.slot_of, slot, x), value)
-                self._look(value, (path, f".{name}"))
+                self._look(self._watch(partial(layouts.slot_of, slot, x)), (path, f".{name}"))
 
     def _reference(self, x: Any, path: Path | None) -> None:
         self._put(type(x), path)
-        self._watch(partial(call, x), x())
-        self._look(x(), path)
+        self._look(self._watch(partial(call, x)), path)
 
     def _generator(self, x: Any, path: Path | None) -> None:
         """A generator of random numbers: that none are drawn is seen while a function is recorded."""
@@ -353,18 +343,12 @@ class Walk:
         self._look(held, path)
 
     def _as_written(self, x: Any, path: Path | None) -> None:
-        if not trusted(type(x).__module__):
-            return self._instance(x, path)
         self._put((type(x), repr(x)), path)
 
     def _logger(self, x: Any, path: Path | None) -> None:
         """What is logged is an effect, as printing is; whether it is logged can be read."""
-        if not trusted(type(x).__module__):
-            return self._instance(x, path)
         settings = (x.getEffectiveLevel, partial(getattr, x, "disabled"), partial(getattr, x.manager, "disable"))
-        self._put((Same(x), *[read() for read in settings]), path)
-        for read in settings:
-            self._watch(read, read())
+        self._put((Same(x), *[self._watch(read) for read in settings]), path)
 
     def _stream(self, x: Any, path: Path | None) -> None:
         """A file: nothing comes from one that is only written to."""
@@ -395,3 +379,4 @@ _VISITS: list[tuple[Any, Callable[[Walk, Any, Path | None], None]]] = [
     (logging.Logger, Walk._logger),
     (io.IOBase, Walk._stream),
 ]
+_OF_TRUSTED = (Walk._as_written, Walk._logger)  # for objects of classes that stay as they are
