@@ -55,7 +55,7 @@ def _cast(y: Array, dtype: Any) -> Array:
 
 def _like(initial: Any, y: Array) -> Array:
     """What a reduction begins with, in the dtype of its result."""
-    return initial.astype(y.dtype) if hasattr(initial, "dtype") else initial
+    return initial.astype(y.dtype) if hasattr(initial, "dtype") else y.dtype.type(initial)
 
 
 _add: Any = np.add.reduce
@@ -113,10 +113,10 @@ def _total(
 def _average(a: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True) -> Array:
     if dtype is None and a.dtype.kind != "f":
         dtype = np.float64  # sums of integers could overflow
-    if where is True:
+    if where is True and (dtype is None or np.dtype(dtype).kind == "f"):
         return _reduced(_mean, masked(a, True, 0, dtype), axis, keepdims)
-    a = masked(a, True, 0, dtype)
-    return _total(a, axis, keepdims=keepdims, where=where) / _looked_at(a, axis, keepdims, where)
+    total = _total(a, axis, dtype, keepdims=keepdims, where=where)
+    return _cast(total / (_count(a, total) if where is True else _looked_at(a, axis, keepdims, where)), dtype)
 
 
 def _looked_at(a: Array, axis: Axis, keepdims: bool, where: Any) -> Array:
