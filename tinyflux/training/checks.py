@@ -28,7 +28,7 @@ def check_training(loss: Loss, model: Tree, data: Any, epochs: Any, callbacks: A
         _check_arguments(loss, model, data.data)
 
 
-def checked_items(loss: Loss, model: Tree, data: Any) -> Iterator[Any]:
+def checked_items(loss: Loss, model: Tree, data: Any) -> Iterator[Tree]:
     """The items of the data, each looked at before it is used."""
     for i, item in enumerate(data):
         parts = item if type(item) is tuple else (item,)
@@ -53,7 +53,7 @@ def _check_data(data: Any) -> None:
         raise TypeError(f"train: expected data to iterate over, got {shown(data)}.{fix}")
 
 
-def _check_arguments(loss: Loss, model: Tree, item: Any) -> None:
+def _check_arguments(loss: Loss, model: Tree, item: Tree) -> None:
     """Refuse items that the loss can't take."""
     parts = item if type(item) is tuple else (item,)
     if type(item) is tuple:

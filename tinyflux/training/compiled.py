@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .. import tree
@@ -12,7 +10,7 @@ from ..compile.trace.programs import Inspectable
 from ..errors import NonFiniteLoss
 from ..optimise.checks import check_state
 from ..optimise.state import OptimiserState
-from ..types import Loss, Tree
+from ..types import Array, Loss, Tree
 from .iteration import Iterations
 
 
@@ -29,7 +27,7 @@ class TrainingStep(Inspectable):
         self._batchsize = int(batchsize)
         self._programs: Iterations = Iterations()
 
-    def __call__(self, data: Any, order: Any) -> Any:
+    def __call__(self, data: Tree, order: Array) -> Array:
         """Make an iteration for each batch of the order.
 
         Arguments:
@@ -51,14 +49,14 @@ class TrainingStep(Inspectable):
             )
         return losses
 
-    def iterate(self, data: Any, order: Any) -> Any:
+    def iterate(self, data: Tree, order: Array) -> Array:
         """The same for an order that is known to be right, int64 of shape (iterations, batchsize).
 
         Returns: the losses; the last one is NaN or infinite where that has stopped it.
         """
         return self._programs.iteration(self._loss, self._model, self._opt, data, self._batchsize).run(data, order)
 
-    def _checked(self, order: Any, samples: int) -> Any:
+    def _checked(self, order: Array, samples: int) -> Array:
         order = np.asarray(to_numpy(order))
         if order.dtype.kind not in "iu" or order.size % self._batchsize:
             raise ValueError(

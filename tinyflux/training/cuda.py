@@ -25,10 +25,10 @@ from .traced_loss import refuse_model, trace_loss
 class Rows(NamedTuple):
     """A batch that was not taken yet: the data, and the numbers of the batch's samples, on the GPU."""
 
-    data: Any
-    numbers: Any
+    data: Tree
+    numbers: Array
 
-    def gather(self) -> Any:
+    def gather(self) -> Tree:
         """The batch itself."""
         return tree.map(lambda x: x[self.numbers], self.data)
 
@@ -36,7 +36,7 @@ class Rows(NamedTuple):
 class Kernels(Program):
     """The loss and its gradient for one kind of item, and for the arrays that a model holds."""
 
-    def __init__(self, loss: Loss, look: Callable[[], Snapshot], model: Tree, item: Any) -> None:
+    def __init__(self, loss: Loss, look: Callable[[], Snapshot], model: Tree, item: Tree) -> None:
         own = list({id(x): x for x in tree.leaves(model)}.values())
         given = tree.leaves(item)
         if not all(map(on_gpu, [*own, *given])):
@@ -68,14 +68,14 @@ class Kernels(Program):
         self._executable.release()
 
 
-def _record(loss: Loss, model: Tree, item: Any) -> tuple[Any, list[Node]]:
+def _record(loss: Loss, model: Tree, item: Tree) -> tuple[Any, list[Node]]:
     """Record the loss of an item and its gradient.
 
     Returns: the tree of the gradient; and the nodes of the loss, of the gradient, and of a batch taken from data.
     """
     taken: list[Node] = []
 
-    def make_batch() -> Any:
+    def make_batch() -> Tree:
         if not isinstance(item, Rows):
             return tree.map(symbolic_input, item)
         data = tree.map(symbolic_input, item.data)

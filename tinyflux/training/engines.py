@@ -26,14 +26,14 @@ from ..interrupts import calls, exhaust
 from ..optimise.checks import refuse_nothing
 from ..optimise.state import OptimiserState, planned
 from ..optimise.step import Change, step_all
-from ..types import Loss, Tree
+from ..types import Array, Loss, Tree
 from .report import report_once
 
 Updates = Generator[list[float], None, Any]
 
 
 class Engine(Protocol):
-    def updates(self, data: Iterable[Any], budget: Callable[[], int]) -> Updates: ...
+    def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates: ...
 
     def close(self) -> None: ...
 
@@ -53,7 +53,7 @@ class PlainEngine:
         self.notice = ""
         self.started = False  # whether updates were made, by this engine or another
 
-    def updates(self, data: Iterable[Any], budget: Callable[[], int]) -> Updates:
+    def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         for item in data:
             losses = self._update(item, budget)
             if losses:
@@ -62,7 +62,7 @@ class PlainEngine:
     def close(self) -> None:
         """There is nothing to let go of."""
 
-    def _update(self, item: Any, budget: Callable[[], int]) -> list[float]:
+    def _update(self, item: Tree, budget: Callable[[], int]) -> list[float]:
         """Make the update for an item: parameters, the state of the optimiser and of layers change, or none of them."""
         undo: list[Change] = []
         putting_back, made = calls(undo), (undo.clear,)
@@ -79,14 +79,14 @@ class PlainEngine:
             self.notice = ""
         return losses
 
-    def _gradient(self, item: Any, undo: list[Change]) -> tuple[Any, Any]:
+    def _gradient(self, item: Tree, undo: list[Change]) -> tuple[Array, Tree]:
         """The loss of an item and its gradient; `undo` takes what puts the state of layers back."""
         batch = item if type(item) is tuple else (item,)
         found = evaluated(lambda m: self.loss(m, *batch), (self.model,), undo)
         check_loss(found[0])
         return found
 
-    def _step(self, value: Any, grads: Any, budget: Callable[[], int], made: Change) -> list[float]:
+    def _step(self, value: Array, grads: Tree, budget: Callable[[], int], made: Change) -> list[float]:
         """Make the update of a gradient, and `made` with it; returns the losses that have become known."""
         loss = float(value)
         if math.isfinite(loss):
@@ -97,7 +97,7 @@ class PlainEngine:
 def choose_engines(
     loss: Loss,
     model: Tree,
-    data: Any,
+    data: Iterable[Tree],
     opt: OptimiserState,
     compile: bool | str,  # noqa: A002
     total: int | None,

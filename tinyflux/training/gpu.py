@@ -47,7 +47,7 @@ class GpuEngine(PlainEngine):
         self._kind: Any = None  # of the latest item; None once somebody had a chance to change anything
         self._latest: Any = None  # the program for it
 
-    def updates(self, data: Iterable[Any], budget: Callable[[], int]) -> Updates:
+    def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         self._kind = None
         try:
             for losses in super().updates(self._items(data), budget):
@@ -68,7 +68,7 @@ class GpuEngine(PlainEngine):
         """Let go of the data, and of all programs but the last ones."""
         self._programs.release()
 
-    def _items(self, data: Any) -> Iterable[Any]:
+    def _items(self, data: Iterable[Tree]) -> Iterable[Tree]:
         """One pass over the data. The batches of a shuffled DataLoader on the GPU are left to a kernel to take."""
         if (
             self._by_cupy
@@ -80,14 +80,14 @@ class GpuEngine(PlainEngine):
         order = data.order()
         return (Rows(data.data, order[i : i + data.batchsize]) for i in range(0, len(order), data.batchsize))
 
-    def _gradient(self, item: Any, undo: list[Change]) -> tuple[Array, Tree]:
+    def _gradient(self, item: Tree, undo: list[Change]) -> tuple[Array, Tree]:
         kernels = None if self._by_cupy else self._find(item)
         if kernels is None:
             return super()._gradient(item.gather() if isinstance(item, Rows) else item, undo)
         found: tuple[Array, Tree] = kernels(tree.leaves(item))
         return found
 
-    def _find(self, item: Any) -> Kernels | None:
+    def _find(self, item: Tree) -> Kernels | None:
         """The program for items of this kind, or None: then it is left to CuPy for good."""
         others: list[Any] = []
         kind = signature(item, [], others, True)
@@ -106,21 +106,21 @@ class GpuEngine(PlainEngine):
         self._kind = seen if self._steady else None
         return self._latest
 
-    def _look_up(self, item: Any, kind: Any, others: list[Any]) -> Kernels:
+    def _look_up(self, item: Tree, kind: Any, others: list[Any]) -> Kernels:
         """The same by a look at all that a program depends on."""
-        arrays: list[Any] = []
+        arrays: list[Array] = []
         form = (kind, signature(self.model, arrays, others, True), tuple(map(id, arrays)))
         look = lambda: self._programs.guards(self.loss, *others)  # noqa: E731
         make = lambda before: Kernels(self.loss, look, self.model, item)  # noqa: E731
         program: Kernels = self._programs.find(form, look(), make, since=self._since)
         return program
 
-    def _step(self, value: Any, grads: Any, budget: Callable[[], int], made: Change) -> list[float]:
+    def _step(self, value: Array, grads: Tree, budget: Callable[[], int], made: Change) -> list[float]:
         if not on_gpu(value):
             return super()._step(value, grads, budget, made)
         return self._guard.step(value, grads, budget(), [made])
 
 
-def _takeable(x: Any) -> bool:
+def _takeable(x: Array) -> bool:
     """Whether kernels can take rows of an array where it lies: a copy would not see what becomes of the array."""
     return on_gpu(x) and bool(x.flags.c_contiguous)

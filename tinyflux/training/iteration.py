@@ -29,7 +29,7 @@ from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..optimise.checks import check_known, check_model
 from ..optimise.state import OptimiserState
-from ..types import Loss, Tree
+from ..types import Array, Loss, Tree
 from .recorded_update import RecordedUpdate, overwriting, settings
 from .traced_loss import refuse_model, trace_loss
 
@@ -41,11 +41,11 @@ class Iteration(Program):
     """The program for one kind of data."""
 
     def __init__(
-        self, loss: Loss, look: Callable[[], Snapshot], model: Tree, opt: OptimiserState, data: Any, size: int | None,
+        self, loss: Loss, look: Callable[[], Snapshot], model: Tree, opt: OptimiserState, data: Tree, size: int | None,
         limit: float,
     ) -> None:  # fmt: skip
         self._opt = opt
-        self.model: list[Any] = []
+        self.model: list[Array] = []
         check_known("compile_training", opt, model)
         leaves = tree.leaves(model)
         for x in (*leaves, *tree.leaves(data)):
@@ -72,8 +72,8 @@ class Iteration(Program):
             self.source = Source(schedule, recording.trusted, total, order, recording.demands)
         self._library = Library(self.source)
         self._inputs = len(trace.recording.inputs)
-        self._known: tuple[list[Any], list[int], list[Any]] = ([], [], [])
-        self._data: list[Any] = []
+        self._known: tuple[list[Array], list[int], list[Array]] = ([], [], [])
+        self._data: list[Array] = []
         self._order_slot = order.params
         slots = {r.pointer for r in results}
         own = {id(leaf.view) for leaf in opt._leaves}
@@ -84,19 +84,19 @@ class Iteration(Program):
         return self._text()
 
     def _record(
-        self, loss: Loss, model: Tree, data: Any, size: int | None
+        self, loss: Loss, model: Tree, data: Tree, size: int | None
     ) -> tuple[tuple[Node, list[Result], Node], list[Node]]:
         """Record an iteration: its loss, what becomes of the arrays that it changes, and the input of the order."""
         recording = program.recording()
-        order: Any = None
+        order: Array = None
 
-        def make_batch() -> Any:
+        def make_batch() -> Tree:
             nonlocal order
             order = recording.input((size or 1,), np.int64)
             recording.trusted.add(order)
             return tree.map(rows, data)
 
-        def rows(x: Any) -> Symbolic:
+        def rows(x: Array) -> Symbolic:
             if size is None:
                 return symbolic_input(x)
             return Symbolic(recording.input((size, *x.shape[1:]), check_dtype(x.dtype)))[Symbolic(order)]
@@ -115,7 +115,7 @@ class Iteration(Program):
         ends = [traced.value, *[r.node for r in results], *recording.demands]
         return (traced.value, results, order), ends
 
-    def _changed(self, after: list[Any], before: list[Symbolic]) -> list[Result]:
+    def _changed(self, after: list[Array], before: list[Symbolic]) -> list[Result]:
         """Results for arrays that the model itself changed: the state of layers."""
         results: dict[Node, Result] = {}
         for now, old in zip(after, before):
@@ -128,7 +128,7 @@ class Iteration(Program):
         """Whether parameters that the program steps alike are still to be stepped alike."""
         return self._update.fits()
 
-    def with_own_state(self, model: Tree, leaves: list[Any]) -> list[Any]:
+    def with_own_state(self, model: Tree, leaves: list[Array]) -> list[Array]:
         """The model's arrays, those that it changes itself (the state of layers) replaced, where they stand, by copies.
 
         Layers don't write into such arrays but put new ones in their places: the old ones may stand in other models.
@@ -142,7 +142,7 @@ class Iteration(Program):
         """Let go of the data of the last run."""
         self.model, self._data = [], []
 
-    def run(self, data: Any, order: Any) -> Any:
+    def run(self, data: Tree, order: Array) -> Array:
         """Make iterations.
 
         Arguments:
@@ -166,7 +166,7 @@ class Iteration(Program):
             self._library.done(memory)
             del held
 
-    def _addresses(self, data: Sequence[Any]) -> tuple[list[int], list[Any]]:
+    def _addresses(self, data: Sequence[Array]) -> tuple[list[int], list[Any]]:
         """The addresses of all inputs but the scalars, found anew only for other arrays; and what has to stay alive."""
         given = [*self.model, *self._captured]
         known, addresses, arrays = self._known
@@ -187,7 +187,7 @@ class Iteration(Program):
             return addresses, [arrays, batch]
         return addresses, arrays
 
-    def _iterate(self, table: Any, arena: int, order: Any, losses: Any) -> int:
+    def _iterate(self, table: Any, arena: int, order: Array, losses: Array) -> int:
         """Run stretches of iterations, each short enough for Ctrl-C, or one large iteration at a time on all cores."""
         rows = self.source.schedule.rows
         run = self._library.run if rows is None or rows.count < MIN_BLOCKS_TO_SHARE else self._iterate_on_cores
@@ -226,7 +226,7 @@ class Iteration(Program):
         return -1 - failed if failed > 0 else 1 + failed
 
 
-def _replace(node: Any, new: dict[int, Any]) -> None:
+def _replace(node: Tree, new: dict[int, Array]) -> None:
     """Put arrays in the places of others, which are known by their ids, all through a model."""
     inside, keys = tree.entries(node)
     for key, (_, child) in zip(keys, tree.children(node)):
@@ -247,14 +247,14 @@ class Iterations(Programs):
     def __init__(self) -> None:
         super().__init__()
         self.planned, self.limit = 0.0, math.inf
-        self._apart: list[Any] = []  # the arrays of data that were found to lie in memory of their own
+        self._apart: list[Array] = []  # the arrays of data that were found to lie in memory of their own
 
     def iteration(
         self,
         loss: Loss,
         model: Tree,
         opt: OptimiserState,
-        data: Any,
+        data: Tree,
         size: int | None,
         since: int | None = None,
     ) -> Iteration:
@@ -264,14 +264,14 @@ class Iterations(Programs):
             since: see `Programs.find`.
         """
         check_model("compile_training", opt, model)
-        arrays: list[Any] = []
+        arrays: list[Array] = []
 
-        def sample(x: Any) -> Any:
+        def sample(x: Array) -> Any:
             arrays.append(x)
             return x if size is None else x[:0]
 
         samples = tree.map(sample, data)
-        leaves: list[Any] = []
+        leaves: list[Array] = []
         others: list[Any] = [type(leaf.rule) for leaf in opt._leaves]
         rules = settings(opt)
         others += [function for _, (_, schedules), _ in rules for function in schedules]
@@ -287,7 +287,7 @@ class Iterations(Programs):
         program.model = program.with_own_state(model, leaves)
         return program
 
-    def refuse_parameters(self, arrays: list[Any], leaves: list[Any], opt: OptimiserState) -> None:
+    def refuse_parameters(self, arrays: list[Array], leaves: list[Array], opt: OptimiserState) -> None:
         """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
         if len(arrays) == len(self._apart) and all(map(operator.is_, arrays, self._apart)):
             return
@@ -302,7 +302,7 @@ class Iterations(Programs):
         super().release()
 
 
-def _tied(leaves: Sequence[Any]) -> tuple[int, ...]:
+def _tied(leaves: Sequence[Array]) -> tuple[int, ...]:
     """For each array of a model the first place where it stands; nothing if none stands in two."""
     if len(set(map(id, leaves))) == len(leaves):
         return ()

@@ -15,7 +15,7 @@ from ..compile.backends.c.library import contiguous
 from ..compile.traced import signature
 from ..data import DataLoader
 from ..optimise.state import OptimiserState
-from ..types import Loss, Tree
+from ..types import Array, Loss, Tree
 from .engines import PlainEngine, Updates
 from .iteration import Iteration, Iterations
 from .report import reason, report_once
@@ -60,7 +60,7 @@ class NativeEngine:
         self._iterations.planned += math.inf if total is None else total
         self._iterations.limit = math.inf if required else max_nodes(self._iterations.planned)
 
-    def updates(self, data: Iterable[Any], budget: Callable[[], int]) -> Updates:
+    def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         if isinstance(data, DataLoader):
             return (yield from self._pass(data, budget))
         latest: Iteration | None = None
@@ -98,7 +98,7 @@ class NativeEngine:
                 yield losses
                 program = None  # callbacks were called, which may have changed anything
 
-    def _program(self, data: Any, size: int | None, latest: Iteration | None = None) -> Iteration | None:
+    def _program(self, data: Tree, size: int | None, latest: Iteration | None = None) -> Iteration | None:
         """The program for batches of `size` samples of the data, or all of it; None if the plain engine is to go on.
 
         Arguments:
@@ -115,7 +115,7 @@ class NativeEngine:
             self._plain.notice = f"tinyflux: training runs as plain NumPy: {reason(error)}"
             return None
 
-    def _run(self, program: Iteration, data: Any, order: Any) -> list[float]:
+    def _run(self, program: Iteration, data: Tree, order: Array) -> list[float]:
         if not self._plain.started:
             compiler = find_compiler().command[0]
             report_once(f"tinyflux: training runs as native code, by {compiler}; compile=False is the plain path.")
@@ -124,13 +124,13 @@ class NativeEngine:
         return losses
 
 
-def _kind(item: Any) -> Any:
+def _kind(item: Tree) -> Any:
     """What a program depends on in an item."""
     others: list[Any] = []
     return signature(item, [], others, True), list(map(id, others))
 
 
-def _stretches(loader: DataLoader[Any]) -> Iterator[Any]:
+def _stretches(loader: DataLoader[Any]) -> Iterator[Array]:
     """The numbers of the samples of a pass, of shape (batches, size): the whole batches, then the last, smaller one."""
     order = loader.order()
     whole = len(order) - len(order) % loader.batchsize
@@ -139,7 +139,7 @@ def _stretches(loader: DataLoader[Any]) -> Iterator[Any]:
             yield np.ascontiguousarray(part, np.int64)
 
 
-def _readable(data: Any, order: Any) -> tuple[Any, Any]:
+def _readable(data: Tree, order: Array) -> tuple[Tree, Array]:
     """Data and order as C code reads them; of arrays in another layout the rows are copied, as they are now."""
     if all(contiguous(x) is x for x in tree.leaves(data)):
         return data, order

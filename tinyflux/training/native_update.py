@@ -17,12 +17,13 @@ from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 from ..optimise.hyperparameters import constants, floats, with_numbers
 from ..optimise.rule import stepped
+from ..types import Array, DType, Rule
 from .recorded_update import overwriting
 
 _built: dict[Any, NativeStep | None] = {}  # by what the code depends on
 
 
-def native_step(rule: Any, arrays: int, numbers: int, dtype: Any, size: int) -> NativeStep | None:
+def native_step(rule: Rule, arrays: int, numbers: int, dtype: DType, size: int) -> NativeStep | None:
     """A rule's step of blocks of `size` elements; None where it can't be compiled or there is no compiler.
 
     Arguments:
@@ -39,7 +40,7 @@ def native_step(rule: Any, arrays: int, numbers: int, dtype: Any, size: int) -> 
 class NativeStep:
     """A rule's step of blocks of `size` elements, in one pass: x and the arrays of the state are changed in place."""
 
-    def __init__(self, rule: Any, arrays: int, numbers: int, dtype: Any, size: int) -> None:
+    def __init__(self, rule: Any, arrays: int, numbers: int, dtype: DType, size: int) -> None:
         with Recording() as recording:
             x, g, *state = [Symbolic(recording.input((size,), check_dtype(dtype))) for _ in range(arrays + 2)]
             rates = [Symbolic(recording.input((), np.float64, weak=True)) for _ in floats(rule)]
@@ -52,7 +53,7 @@ class NativeStep:
         self._library = Library(self.source)
         self.size = size
 
-    def __call__(self, x: Any, arrays: Sequence[Any], g: Any, numbers: Any) -> None:
+    def __call__(self, x: Array, arrays: Sequence[Array], g: Array, numbers: Array) -> None:
         """Step a block by the gradient g; `numbers` are those of the rule, then those of the state, in float64."""
         first = address(numbers)
         addresses = [*map(address, (x, g, *arrays)), *range(first, first + 8 * numbers.size, 8)]

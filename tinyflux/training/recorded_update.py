@@ -21,6 +21,7 @@ from ..optimise.plan import Block, Group, Head, Leaf, Member, active_leaves, hea
 from ..optimise.rule import inner_rules, kind_of, number_like
 from ..optimise.state import OptimiserState
 from ..optimise.step import apply_group, apply_heads, pieces
+from ..types import Array, Rule, Tree
 
 ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
 
@@ -57,7 +58,7 @@ class RecordedUpdate:
         slots: the numbers of the inputs that hyperparameters and numbers of states are, in the order of `numbers`.
     """
 
-    def __init__(self, recording: Recording, opt: OptimiserState, grads: Any, symbols: dict[int, Symbolic]) -> None:
+    def __init__(self, recording: Recording, opt: OptimiserState, grads: Tree, symbols: dict[int, Symbolic]) -> None:
         refuse_nothing("compile_training", opt, grads)
         self.results: list[Result] = []
         self.states: list[tuple[Leaf, int, int]] = []
@@ -106,7 +107,7 @@ class RecordedUpdate:
         shape = leaf.view.shape
         return self._symbols[id(leaf.view)], tuple(arrays), lambda gradients: gradients[number].reshape(shape)
 
-    def _record(self, group: Group, gradients: list[Any]) -> None:
+    def _record(self, group: Group, gradients: list[Array]) -> None:
         """Record the step of a group of parameters."""
         known = len(self._recording.nodes)
         changes, after = apply_group(group, gradients)
@@ -131,7 +132,7 @@ class RecordedUpdate:
             return False
         return all(_alike(group[0].leaf, member.leaf) for group in self._groups for member in group)
 
-    def numbers(self) -> Any:
+    def numbers(self) -> Array:
         """Hyperparameters and numbers of states, float64, in the order of `slots`; the states' are the program's now.
 
         The program counts them on in this array.
@@ -173,7 +174,7 @@ def _alike(one: Leaf, other: Leaf) -> bool:
     return one is other or (one.rule, one.numbers) == (other.rule, other.numbers)
 
 
-def _refuse_waiting(rule: Any) -> None:
+def _refuse_waiting(rule: Rule) -> None:
     if isinstance(rule, AccumGrad):
         raise NotCompilable("AccumGrad can't be compiled: it makes no step while it gathers gradients.")
     for part in inner_rules(rule):

@@ -16,7 +16,7 @@ from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
 from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
-from ..types import Loss, Tree
+from ..types import Array, Loss, Tree
 
 
 class TracedLoss(NamedTuple):
@@ -30,11 +30,11 @@ class TracedLoss(NamedTuple):
 
     symbols: dict[int, Symbolic]
     value: Node
-    grads: Any
-    after: list[Any] | None
+    grads: Tree
+    after: list[Array] | None
 
 
-def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], Any]) -> TracedLoss:
+def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], Tree]) -> TracedLoss:
     """Trace the loss of a batch and its gradient.
 
     Arguments:
@@ -45,7 +45,7 @@ def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], An
         if id(a) not in symbols:
             symbols[id(a)] = symbolic_input(a)
     network = with_arrays(model, symbols, {})
-    constants: list[Any] = []
+    constants: list[Array] = []
     before = signature(network, [], constants, True)
     items = arguments(make_batch())
     value, grads = withgradient(lambda m: loss(m, *items), network)
@@ -53,18 +53,18 @@ def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], An
     total = node_of(value)
     if total.dtype.kind != "f":
         raise TypeError(f"{caller}: expected the loss to be a floating-point number, got {total.dtype}.")
-    after: list[Any] = []
-    now: list[Any] = []
+    after: list[Array] = []
+    now: list[Array] = []
     same = signature(network, after, now, True) == before and list(map(id, now)) == list(map(id, constants))
     return TracedLoss(symbols, total, grads, after if same else None)
 
 
-def arguments(batch: Any) -> tuple[Any, ...]:
+def arguments(batch: Tree) -> tuple[Tree, ...]:
     """What the loss is called with after the model."""
     return batch if type(batch) is tuple else (batch,)
 
 
-def with_arrays(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> Any:
+def with_arrays(node: Tree, arrays: dict[int, Array], copies: dict[int, Any]) -> Tree:
     """A model with others in the place of its arrays, by their ids.
 
     All its nodes are copies, in which a recording may change what it likes; one in several places is one copy.
@@ -81,7 +81,7 @@ def with_arrays(node: Any, arrays: dict[int, Any], copies: dict[int, Any]) -> An
     return copies[id(node)]
 
 
-def refuse_model(trace: Trace, model: Tree, buffers: Sequence[Any] = ()) -> None:
+def refuse_model(trace: Trace, model: Tree, buffers: Sequence[Array] = ()) -> None:
     """NotCompilable where the loss reads the parameters from its surroundings: it would read them as they are now.
 
     Arguments:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ....autodiff import operators
 from ....autodiff.table import compositions
 from ....errors import NotCompilable
+from ....types import Array, DType
 from ...ir import program
 from ...ir.functions import supports
 from ...ir.program import Node
 from ..symbolic import check_dtype, lower, name_of, node_of, to_symbolic
 
-_SPECIAL_POWERS: dict[Any, str] = {1: "positive", 2: "square", -1: "reciprocal", 0.5: "sqrt"}
+_SPECIAL_POWERS: dict[float, str] = {1: "positive", 2: "square", -1: "reciprocal", 0.5: "sqrt"}
 
 
-def ufunc(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Node:
+def ufunc(function: np.ufunc, args: Sequence[Any], options: dict[str, Any]) -> Node:
     """A ufunc of arrays and numbers, with NumPy's rules of promotion."""
     dtype = options.pop("dtype", None)
     if any(x is not None for x in options.values()) or len(args) != function.nin:
@@ -48,7 +50,7 @@ def ufunc(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Node:
 _COMPARISONS = (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal)
 
 
-def _beyond(function: Any, args: Sequence[Any]) -> Node | None:
+def _beyond(function: Callable[..., Any], args: Sequence[Any]) -> Node | None:
     """The result of a comparison of whole numbers with one of Python's that is beyond what their dtype holds."""
     if function not in _COMPARISONS:
         return None
@@ -60,7 +62,7 @@ def _beyond(function: Any, args: Sequence[Any]) -> Node | None:
     return None
 
 
-def holds(dtype: Any, number: Any) -> bool:
+def holds(dtype: DTypeLike, number: int) -> bool:
     """Whether a number of Python's is one of an integer dtype."""
     return bool(np.iinfo(dtype).min <= number <= np.iinfo(dtype).max)
 
@@ -79,37 +81,37 @@ def _power(base: Node, exponent: Node, weak: bool) -> Node:
     return program.elementwise("power", [base, exponent], base.dtype, weak)
 
 
-def loop(function: Any, nodes: Sequence[Node]) -> tuple[Any, ...]:
+def loop(function: np.ufunc, nodes: Sequence[Node]) -> tuple[DType, ...]:
     """The dtypes that a ufunc converts its arguments to, and that of its result."""
     if all(x.weak for x in nodes):
         kinds: list[Any] = [x.dtype for x in nodes]
     else:
         kinds = [(float if x.dtype.kind == "f" else int) if x.weak else x.dtype for x in nodes]
-    found: tuple[Any, ...] = function.resolve_dtypes((*kinds, None))
+    found: tuple[DType, ...] = function.resolve_dtypes((*kinds, None))
     if any(d.kind not in "biuf" or d == np.float16 or d.itemsize > 8 for d in found):
         raise NotCompilable(f"{name_of(function)} of {', '.join(str(x.dtype) for x in nodes)} can't be compiled.")
     return found
 
 
-def result_type(nodes: Sequence[Node]) -> Any:
+def result_type(nodes: Sequence[Node]) -> DType:
     """The dtype that NumPy brings arrays and numbers to."""
     return np.result_type(*[x.dtype.type(1).item() if x.weak else x.dtype for x in nodes])
 
 
-def cast(x: Node, dtype: Any, weak: bool = False) -> Node:
+def cast(x: Node, dtype: DTypeLike, weak: bool = False) -> Node:
     number = program.literal_value(x) if x.weak and np.dtype(dtype).kind in "iu" else None
     if isinstance(number, int) and not holds(dtype, number):
         raise OverflowError(f"Python integer {number} out of bounds for {np.dtype(dtype)}")
     return program.elementwise("cast", [x], check_dtype(np.dtype(dtype)), weak)
 
 
-def real(function: Any, *args: Any) -> list[Any]:
+def real(function: np.ufunc, *args: Array) -> list[Array]:
     """The arguments of a ufunc in the dtypes in which it calculates."""
     nodes = [node_of(x) for x in args]
     return [to_symbolic(cast(x, dtype)) for x, dtype in zip(nodes, loop(function, nodes))]
 
 
-def define(function: Any, definition: Any) -> None:
+def define(function: np.ufunc, definition: Callable[..., Array]) -> None:
     """Enter a ufunc that is written in other functions."""
     lower(function)(lambda *args: definition(*real(function, *args)))
 
@@ -118,7 +120,7 @@ define(np.logaddexp2, lambda a, b: np.logaddexp(a * math.log(2), b * math.log(2)
 
 
 @lower(np.where)
-def _where(condition: Any, a: Any, b: Any) -> Node:
+def _where(condition: Array, a: Array, b: Array) -> Node:
     nodes = [node_of(a), node_of(b)]
     dtype = result_type(nodes)
     branches = [program.elementwise("cast", [x], check_dtype(dtype)) for x in nodes]  # as np.where has it, of any size
@@ -126,7 +128,7 @@ def _where(condition: Any, a: Any, b: Any) -> Node:
 
 
 @lower(np.round, np.around)
-def _round(a: Any, decimals: int = 0) -> Any:
+def _round(a: Array, decimals: int = 0) -> Array:
     x = to_symbolic(node_of(a))
     if x.dtype.kind == "b" and decimals:
         raise TypeError("np.round of truth values knows decimals=0 alone.")
@@ -139,7 +141,7 @@ def _round(a: Any, decimals: int = 0) -> Any:
 
 
 @lower(np.modf)
-def _modf(x: Any) -> Any:
+def _modf(x: Array) -> Array:
     if node_of(x).dtype.kind != "f":
         raise NotCompilable("np.modf of whole numbers can't be compiled: x.astype(float) can.")
     return compositions[np.modf](to_symbolic(node_of(x)))
@@ -150,7 +152,7 @@ lower(np.copy)(lambda a, order="K", subok=False: node_of(a))
 
 
 @lower(np.isclose)
-def _isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+def _isclose(a: Array, b: Array, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Array:
     x, y = to_symbolic(node_of(a)), node_of(b)
     y = to_symbolic(cast(y, np.result_type(y.dtype, 1.0)))
     close = (np.abs(x - y) <= atol + rtol * np.abs(y)) & np.isfinite(y) | (x == y)
@@ -161,7 +163,7 @@ lower(np.allclose)(lambda *args, **options: np.all(_isclose(*args, **options)))
 
 
 @lower(np.array_equal)
-def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
+def _array_equal(a1: Array, a2: Array, equal_nan: bool = False) -> Array:
     x, y = to_symbolic(node_of(a1)), to_symbolic(node_of(a2))
     return x.shape == y.shape and np.all((x == y) | np.isnan(x) & np.isnan(y) if equal_nan else x == y)
 
@@ -169,24 +171,24 @@ def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
 # Arrays of one number.
 
 
-def full(shape: Any, value: Any, dtype: Any) -> Node:
+def full(shape: Any, value: Array, dtype: DTypeLike) -> Node:
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     return program.broadcast(cast(node_of(value), dtype), shape)
 
 
 @lower(np.full_like)
 def _full_like(
-    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+    a: Array, fill_value: Array, dtype: DTypeLike | None = None, order: str = "K", subok: bool = True, shape: Any = None
 ) -> Node:
     x = node_of(a)
     return full(x.shape if shape is None else shape, fill_value, dtype or x.dtype)
 
 
-def _like(value: Any) -> Any:
+def _like(value: Array) -> Callable[..., Any]:
     return lambda a, *args, **options: _full_like(a, value, *args, **options)
 
 
-def _filled(value: Any) -> Any:
+def _filled(value: Array) -> Callable[..., Any]:
     return lambda shape, dtype=float, order="C", device=None: full(shape, value, dtype or float)
 
 
@@ -197,12 +199,12 @@ lower(np.ones)(_filled(1))
 
 
 @lower(np.full)
-def _full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", device: Any = None) -> Node:
+def _full(shape: Any, fill_value: Array, dtype: DTypeLike | None = None, order: str = "C", device: Any = None) -> Node:
     return full(shape, fill_value, dtype or node_of(fill_value).dtype)
 
 
 @lower(np.asarray, np.array, np.ascontiguousarray)
-def _asarray(a: Any, dtype: Any = None, order: str = "K", device: Any = None, copy: Any = None) -> Node:
+def _asarray(a: Array, dtype: Any = None, order: str = "K", device: Any = None, copy: Any = None) -> Node:
     x = node_of(a)
     return x if dtype is None and not x.weak else cast(x, dtype or x.dtype)
 
@@ -225,10 +227,10 @@ lower(np.isrealobj)(lambda x: True)
 
 
 @lower(np.result_type)
-def _result_type(*args: Any) -> Any:
+def _result_type(*args: Any) -> DType:
     return np.result_type(*[x.dtype if hasattr(x, "dtype") else x for x in args])
 
 
 @lower(operators.cast)
-def _cast(x: Any, dtype: Any = None) -> Node:
+def _cast(x: Array, dtype: DTypeLike) -> Node:
     return cast(node_of(x), dtype)

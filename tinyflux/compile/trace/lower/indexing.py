@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ....autodiff.cotangents import scattered
 from ....autodiff.rules.indexing import added_windows
 from ....autodiff.table import compositions, name_of
 from ....errors import NotCompilable
+from ....types import Array
 from ...ir import program
 from ...ir.indexing import Axis, Map, identity, own_axis, view_of
 from ...ir.program import Node
@@ -82,7 +83,7 @@ def _expand_index(shape: tuple[int, ...], index: Any) -> list[tuple[Any, Node | 
     return items
 
 
-def _item(x: Any) -> Any:
+def _item(x: Array) -> Array:
     """A part of an index, a mask as an array of its own."""
     if isinstance(x, Symbolic) and x.dtype == np.bool_:
         raise NotCompilable(
@@ -93,7 +94,7 @@ def _item(x: Any) -> Any:
     return array if _is_mask(array) else x
 
 
-def _is_mask(x: Any) -> bool:
+def _is_mask(x: Array) -> bool:
     return isinstance(x, np.ndarray) and x.dtype == np.bool_
 
 
@@ -111,7 +112,7 @@ def _index_array(item: Any, length: int) -> Node:
 ON_GPU = "an index in an array can't be compiled for the GPU."
 
 
-def _constant_indices(places: Any, length: int) -> Node:
+def _constant_indices(places: Array, length: int) -> Node:
     """Indices that will not change: they are looked at now."""
     array = np.asarray(places)
     if array.size and not (-length <= array.min() and array.max() < length):
@@ -127,14 +128,14 @@ def _constant_indices(places: Any, length: int) -> Node:
 
 
 @lower(operator.getitem)
-def getitem(x: Any, index: Any) -> Node:
+def getitem(x: Array, index: Any) -> Node:
     node = node_of(x)
     inner, middle, indices, axes, position, shape = parse_index(node.shape, index)
     y = program.view(node, inner, middle)
     return program.gather(y, indices, axes, shape, position) if indices else y
 
 
-def _at_fixed_places(function: Any, arr: Any, obj: Any, *args: Any, **options: Any) -> Any:
+def _at_fixed_places(function: Callable[..., Any], arr: Array, obj: Array, *args: Any, **options: Any) -> Array:
     if isinstance(obj, Symbolic):
         raise NotCompilable(f"{name_of(function)} at places that are being compiled: give it fixed ones.")
     return compositions[function](arr, obj, *args, **options)
@@ -145,7 +146,7 @@ for _function in (np.insert, np.delete):
 
 
 @lower(scattered)
-def _scattered(x: Any, indices: Sequence[Any], *pieces: Any) -> Any:
+def _scattered(x: Array, indices: Sequence[Any], *pieces: Array) -> Array:
     return functools.reduce(operator.add, [Symbolic(_place(x.shape, i, node_of(g))) for i, g in zip(indices, pieces)])
 
 
@@ -171,7 +172,7 @@ def _among_zeros(x: Node, inner: Map, shape: tuple[int, ...]) -> Node:
 
 
 @lower(added_windows)
-def _added_windows(g: Any, axes: Sequence[int]) -> Node:
+def _added_windows(g: Array, axes: Sequence[int]) -> Node:
     """Σ over all windows of what each has for a place: the windows, turned around, slide over themselves among zeros.
 
     Where the windows are sums of products, one factor of which is the same for all windows, the other alone is padded:

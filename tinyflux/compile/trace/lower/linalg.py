@@ -12,6 +12,7 @@ from ....autodiff.rules.decompositions import singular
 from ....autodiff.rules.linalg import SlogdetResult
 from ....autodiff.rules.products import letters_of, spelled, tensordot_axes
 from ....errors import NotCompilable
+from ....types import Array
 from ...ir import program
 from ...ir.program import Node
 from ..symbolic import Symbolic, lower, node_of, refused, to_symbolic
@@ -64,7 +65,7 @@ def _check_lengths(name: str, pairs: Sequence[tuple[int, int]], a: Node, b: Node
 
 
 @lower(np.matmul)
-def _matmul(a: Any, b: Any) -> Node:
+def _matmul(a: Array, b: Array) -> Node:
     x, y = node_of(a), node_of(b)
     if not (x.ndim and y.ndim):
         raise ValueError("np.matmul: expected arrays with axes, got a number; multiply by *")
@@ -78,7 +79,7 @@ def _matmul(a: Any, b: Any) -> Node:
 
 
 @lower(np.tensordot)
-def _tensordot(a: Any, b: Any, axes: Any = 2) -> Node:
+def _tensordot(a: Array, b: Array, axes: Any = 2) -> Node:
     x, y = node_of(a), node_of(b)
     kind = loop(np.multiply, [x, y])[-1]
     left, right, rows, columns = tensordot_axes(x, y, axes)
@@ -91,7 +92,7 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Node:
 
 
 @lower(np.einsum)
-def _einsum(*operands: Any, optimize: Any = False) -> Node:
+def _einsum(*operands: Array, optimize: Any = False) -> Node:
     subscripts, arrays = spelled(operands)
     nodes = [node_of(x) for x in arrays]
     inputs, output = letters_of(subscripts, nodes)
@@ -106,31 +107,31 @@ def _einsum(*operands: Any, optimize: Any = False) -> Node:
 # numpy.linalg. What has to do with A comes from its factors, L U = P A: see linalg.h.
 
 
-def _real(*nodes: Node) -> list[Any]:
+def _real(*nodes: Node) -> list[Array]:
     """The arrays in the dtype that numpy.linalg calculates in."""
     return [to_symbolic(cast(x, np.float32 if result_type(nodes) == np.float32 else np.float64)) for x in nodes]
 
 
-def _square(name: str, a: Any) -> Node:
+def _square(name: str, a: Array) -> Node:
     x = node_of(a)
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise np.linalg.LinAlgError(f"np.linalg.{name}: expected square matrices, got an array of shape {x.shape}")
     return x
 
 
-def _lu(x: Symbolic) -> Any:
+def _lu(x: Symbolic) -> Array:
     n = x.shape[-1]
     return Symbolic(program.call("factors", [x.node], (*x.shape[:-2], n + 1, n), x.dtype, n))
 
 
-def _solve_with_lu(x: Symbolic, right: Symbolic) -> Any:
+def _solve_with_lu(x: Symbolic, right: Symbolic) -> Array:
     """What `right`, a stack of matrices, is when x is divided out of it on the left."""
     stack = np.broadcast_shapes(x.shape[:-2], right.shape[:-2])
     args = [program.broadcast(m.node, (*stack, *m.shape[-2:])) for m in (_lu(x), right)]
     return Symbolic(program.call("solve", args, args[1].shape, x.dtype, *right.shape[-2:]))
 
 
-def _diagonal_and_sign(name: str, a: Any) -> tuple[Any, Any]:
+def _diagonal_and_sign(name: str, a: Array) -> tuple[Array, Array]:
     """The diagonal of U, and the determinant of P."""
     (x,) = _real(_square(name, a))
     factors, n = _lu(x), x.shape[-1]
@@ -139,13 +140,13 @@ def _diagonal_and_sign(name: str, a: Any) -> tuple[Any, Any]:
 
 
 @lower(np.linalg.inv)
-def _inv(a: Any) -> Any:
+def _inv(a: Array) -> Array:
     (x,) = _real(_square("inv", a))
     return _solve_with_lu(x, to_symbolic(eye(x.shape[-1], dtype=x.dtype)))
 
 
 @lower(np.linalg.solve)
-def _solve(a: Any, b: Any) -> Any:
+def _solve(a: Array, b: Array) -> Array:
     x, y = _square("solve", a), node_of(b)
     _check_lengths("np.linalg.solve", [(x.shape[-1], y.shape[-1 if y.ndim == 1 else -2])], x, y)
     matrix, right = _real(x, y)
@@ -153,19 +154,19 @@ def _solve(a: Any, b: Any) -> Any:
 
 
 @lower(np.linalg.det)
-def _det(a: Any) -> Any:
+def _det(a: Array) -> Array:
     diagonal, sign = _diagonal_and_sign("det", a)
     return sign * np.prod(diagonal, axis=-1)
 
 
 @lower(np.linalg.slogdet)
-def _slogdet(a: Any) -> Any:
+def _slogdet(a: Array) -> Array:
     diagonal, sign = _diagonal_and_sign("slogdet", a)
     return SlogdetResult(sign * np.prod(np.sign(diagonal), axis=-1), np.sum(np.log(np.abs(diagonal)), axis=-1))
 
 
 @lower(np.linalg.cholesky)
-def _cholesky(a: Any, *, upper: bool = False) -> Any:
+def _cholesky(a: Array, *, upper: bool = False) -> Array:
     (x,) = _real(_square("cholesky", a))
     x = (x.mT if upper else x).node
     y = Symbolic(program.call("cholesky", [x], x.shape, x.dtype, x.shape[-1]))
@@ -173,7 +174,7 @@ def _cholesky(a: Any, *, upper: bool = False) -> Any:
 
 
 @lower(singular)
-def _singular(a: Any) -> Any:
+def _singular(a: Array) -> Array:
     """A matrix with more columns than rows has the decomposition of its transpose, with U and V exchanged."""
     (x,) = _real(node_of(a))
     m, n = x.shape[-2:]
@@ -184,14 +185,14 @@ def _singular(a: Any) -> Any:
 
 
 @lower(np.linalg.svd)
-def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+def _svd(a: Array, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Array:
     if compute_uv:
         raise NotCompilable(f"np.linalg.svd can't be compiled: {_SIGNS}")
     return _singular(a)[..., node_of(a).shape[-2], :]
 
 
 @lower(np.linalg.pinv)
-def _pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Any:
+def _pinv(a: Array, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Array:
     usv, rows = _singular(a), node_of(a).shape[-2]
     u, s, v = usv[..., :rows, :], usv[..., rows : rows + 1, :], usv[..., rows + 1 :, :]
     limit = rcond if rcond is not None else 1e-15 if rtol is np._NoValue else rtol

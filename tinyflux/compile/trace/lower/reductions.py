@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+from numpy.typing import DTypeLike
 
 from ....autodiff.rules.accumulations import recurrence
+from ....types import Array, DType
 from ...ir import program
 from ...ir.program import Node
 from ..symbolic import lower, node_of, to_symbolic
@@ -29,20 +32,20 @@ def reduce_axes(function: str, x: Node, axis: Any, keepdims: Any, dtype: Any = N
     return y
 
 
-def _accumulated_dtype(x: Node, dtype: Any) -> Any:
+def _accumulated_dtype(x: Node, dtype: DTypeLike | None) -> DType:
     """Sums and products of small integers are large ones."""
     if dtype is not None:
         return np.dtype(dtype)
     return x.dtype if x.dtype.kind == "f" or x.dtype.itemsize == 8 else np.dtype("u8" if x.dtype.kind == "u" else "i8")
 
 
-def _mask(x: Node, where: Any, neutral: Any) -> Node:
+def _mask(x: Node, where: Array, neutral: Array) -> Node:
     """What a reduction looks at: the neutral element in the place of what is masked."""
     return x if where is True else node_of(np.where(where, to_symbolic(x), x.dtype.type(neutral)))
 
 
-def _total(function: str, axis: Any) -> Any:
-    def lowering(a: Any, axis: Any = axis, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
+def _total(function: str, axis: Any) -> Callable[..., Any]:
+    def lowering(a: Array, axis: Any = axis, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
         x = node_of(a)
         return reduce_axes(function, cast(x, _accumulated_dtype(x, dtype)), axis, keepdims)
 
@@ -55,10 +58,10 @@ lower(np.add.reduce)(_total("sum", 0))
 lower(np.multiply.reduce)(_total("product", 0))
 
 
-def _extremum(function: str, ufunc: Any) -> Any:
+def _extremum(function: str, ufunc: Callable[..., Any]) -> Callable[..., Any]:
     def lowering(
-        a: Any, axis: Any = None, out: None = None, keepdims: Any = False, initial: Any = None, where: Any = True
-    ) -> Any:
+        a: Array, axis: Any = None, out: None = None, keepdims: Any = False, initial: Array = None, where: Array = True
+    ) -> Array:
         x = node_of(a)
         if initial is None and any(x.shape[i] == 0 for i in axes_of(x, axis)):
             raise ValueError(f"{function} of no elements has no value")
@@ -75,8 +78,8 @@ lower(np.max, np.amax)(_extremum("maximum", np.maximum))
 lower(np.min, np.amin)(_extremum("minimum", np.minimum))
 
 
-def _logical(function: str) -> Any:
-    def lowering(a: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
+def _logical(function: str) -> Callable[..., Any]:
+    def lowering(a: Array, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
         return reduce_axes(function, cast(node_of(a), np.bool_), axis, keepdims)
 
     return lowering
@@ -91,8 +94,8 @@ lower(np.count_nonzero)(
 )
 
 
-def _position(function: str) -> Any:
-    def lowering(a: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
+def _position(function: str) -> Callable[..., Any]:
+    def lowering(a: Array, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
         x = node_of(a)
         if any(x.shape[i] == 0 for i in axes_of(x, axis)):
             raise ValueError(f"{function} of no elements has no value")
@@ -109,13 +112,13 @@ lower(np.argmin)(_position("argmin"))
 
 
 @lower(np.logaddexp.reduce)
-def _logsumexp(array: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
+def _logsumexp(array: Array, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
     x = node_of(array)
     return reduce_axes("logaddexp", cast(x, dtype or loop(np.logaddexp, [x, x])[-1]), axis, keepdims)
 
 
-def _scan(function: str, dtype_of: Any) -> Any:
-    def lowering(array: Any, axis: int = 0, dtype: Any = None) -> Node:
+def _scan(function: str, dtype_of: Callable[..., DType]) -> Callable[..., Any]:
+    def lowering(array: Array, axis: int = 0, dtype: Any = None) -> Node:
         x = node_of(array)
         return program.scan(function, [cast(x, dtype_of(x, dtype))], normalize_axis_index(axis, x.ndim))
 
@@ -130,7 +133,7 @@ lower(np.logaddexp.accumulate)(_scan("logaddexp", lambda x, dtype: dtype or loop
 
 
 @lower(recurrence)
-def _recurrence(a: Any, b: Any) -> Node:
+def _recurrence(a: Array, b: Array) -> Node:
     x, y = node_of(a), node_of(b)
     dtype = result_type([x, y])
     shape = np.broadcast_shapes(x.shape, y.shape)

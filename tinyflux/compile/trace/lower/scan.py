@@ -15,13 +15,13 @@ from .... import tree
 from ....autodiff.scan import DiffersByStep, Flattened, Step, one_for_all, one_step, use_recorder
 from ....autodiff.tape import Tape, Tracked, plain, sweep
 from ....errors import NotCompilable
-from ....types import Tree
+from ....types import Array, Tree
 from ...ir import loop, program
 from ...ir.program import Node
 from ..symbolic import Symbolic, node_of
 
 
-def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> Any:
+def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -> Tree:
     """`flux.scan` in a program that is being recorded; None where it is to be a Python loop.
 
     That is where nothing is recorded, where gradients nest, and where the steps differ, as those with a Dropout do.
@@ -34,7 +34,7 @@ def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -
     shapes = [x.shape[i >= count :] for i, x in enumerate(given)]
     parameters = [loop.parameter(shape, x.dtype) for shape, x in zip(shapes, given)]
 
-    def run(values: Sequence[Any]) -> tuple[Flattened, Flattened]:
+    def run(values: Sequence[Array]) -> tuple[Flattened, Flattened]:
         rest = iter(values[count:])
         x = tree.map(lambda _: next(rest), xs)
         return tuple(map(Flattened, one_step(step, first.rebuilt(values[:count]), x, first)))  # type: ignore[return-value]
@@ -73,12 +73,12 @@ def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -
     return after.rebuilt(results), ys.rebuilt(results)
 
 
-def _operations(ends: Sequence[Any]) -> list[Any]:
+def _operations(ends: Sequence[Array]) -> list[Any]:
     """All that a step's results are calculated by, in a form that can be compared with that of another run."""
     return program.operations([x.node for x in map(plain, ends) if isinstance(x, Symbolic)])
 
 
-def _box(tape: Tape, x: Symbolic) -> Any:
+def _box(tape: Tape, x: Symbolic) -> Array:
     if x.dtype.kind != "f":
         return x
     tape.append(None)
@@ -89,7 +89,7 @@ class _RecordedLoop:
     """A loop as it is recorded: its parameters, the values that it begins with, what its steps make."""
 
     def __init__(
-        self, parameters: list[Node], count: int, firsts: Sequence[Any], after: Sequence[Any], ys: Sequence[Any],
+        self, parameters: list[Node], count: int, firsts: Sequence[Array], after: Sequence[Array], ys: Sequence[Array],
         length: int, reverse: bool,
     ) -> None:  # fmt: skip
         self.parameters, self.count, self.length, self.reverse = parameters, count, length, reverse
@@ -140,11 +140,11 @@ class _Differentiated:
     pullbacks = ()
 
     def __init__(
-        self, made: _RecordedLoop, tape: Tape, start: int, records: list[Any], boxes: list[Any], ends: list[Any],
-        given: list[Any],
+        self, made: _RecordedLoop, tape: Tape, start: int, records: list[Any], boxes: list[Array], ends: list[Array],
+        given: list[Array],
     ) -> None:  # fmt: skip
         self.made, self.tape, self.ends = made, tape, ends
-        self.cotangents: dict[int, Any] = {}  # by the number of the result, until the sweep is at the loop
+        self.cotangents: dict[int, Array] = {}  # by the number of the result, until the sweep is at the loop
         own = [record for record in records if record is not None]
         outside = {parent: values[k] for _, links, _, values, _ in own for k, parent in links if parent < start}
         outside |= {x.index: x.value for x in ends if type(x) is Tracked and x.index < start}
@@ -167,7 +167,7 @@ class _Differentiated:
         links = [(k, given[k].index) for k in read if type(given[k]) is Tracked]
         self.links = [*links, *[(len(given) + i, parent) for i, parent in enumerate(self.outside)]]
 
-    def results(self) -> Iterator[Any]:
+    def results(self) -> Iterator[Array]:
         """The states and stacks, in boxes."""
         self.tape.append((self, self.links, _NOTHING, self.values, {}))
         place = len(self.tape) - 1
@@ -178,7 +178,7 @@ class _Differentiated:
             self.tape.append((_Result(self.cotangents, k), [(0, place)], value, [_NOTHING], {}))
             yield Tracked(value, self.tape, len(self.tape) - 1)
 
-    def together(self, positions: Sequence[int], *_: Any) -> Iterator[Any]:
+    def together(self, positions: Sequence[int], *_: Any) -> Iterator[Array]:
         """The cotangents of what the loop begins with and reads; those of its results have arrived by now."""
         arrived, made = dict(self.cotangents), self.made
         self.cotangents.clear()
@@ -200,7 +200,7 @@ class _Differentiated:
             (states[i], _node(arrived.get(i), states[i]), after[i]) for i in wanted
         ] + [(totals[i], _node(None, totals[i]), added[i]) for i in sums]  # fmt: skip
         back = loop.loop(made.length, slices, carries, [node_of(g) for g in stacks.values()], not made.reverse)
-        found: dict[int, Any] = {i: loop.last(back, k) for k, i in enumerate(wanted)}
+        found: dict[int, Array] = {i: loop.last(back, k) for k, i in enumerate(wanted)}
         found |= {len(form) + i: loop.last(back, len(wanted) + k) for k, i in enumerate(sums)}
         found |= {i: loop.stacked(back, node_of(g)) for i, g in stacks.items()}
         for k in positions:
@@ -209,7 +209,7 @@ class _Differentiated:
     def _outer(self, i: int) -> Node:
         return node_of(self.values[len(self.made.parameters) + i])
 
-    def _grads(self, cotangents: dict[int, Node]) -> list[Any]:
+    def _grads(self, cotangents: dict[int, Node]) -> list[Array]:
         """The cotangents of the body's leaves for those of its results."""
         inside = {k: x for k, x in enumerate(self.ends) if type(x) is Tracked and k in cotangents}
         start = len(self.body)
@@ -230,8 +230,8 @@ class _Result:
     rows = ()
     together = None
 
-    def __init__(self, cotangents: dict[int, Any], k: int) -> None:
-        def keep(g: Any, y: Any, x: Any) -> Any:
+    def __init__(self, cotangents: dict[int, Array], k: int) -> None:
+        def keep(g: Array, y: Array, x: Array) -> Array:
             cotangents[k] = g
             return _NOTHING
 
@@ -241,7 +241,7 @@ class _Result:
 _NOTHING = np.zeros(())  # in the place of an array, on the tape, where results hand their cotangents on by themselves
 
 
-def _node(g: Any, like: Node) -> Node:
+def _node(g: Array, like: Node) -> Node:
     """A cotangent as a node, zeros where there is none."""
     if g is None:
         return program.broadcast(program.literal(0.0, like.dtype), like.shape)

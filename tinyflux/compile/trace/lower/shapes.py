@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ....autodiff import operators
 from ....autodiff.rules.shapes import padded
 from ....errors import NotCompilable
+from ....types import Array
 from ...ir import program
 from ...ir.indexing import view_of
 from ...ir.program import Node
@@ -28,7 +29,7 @@ def view(x: Node, function: Callable[[Any], Any]) -> Node:
     return program.view(x, *view_of(x.shape, function))
 
 
-def _as_view(function: Any) -> Any:
+def _as_view(function: Callable[..., Any]) -> Callable[..., Any]:
     name = next(iter(inspect.signature(function).parameters))
 
     def lowering(*args: Any, **options: Any) -> Node:
@@ -55,7 +56,7 @@ def part(x: Node, axis: int, start: int, stop: int) -> Node:
 
 
 @lower(operators.reshaped)
-def _reshape(a: Any, shape: Any = -1) -> Any:
+def _reshape(a: Array, shape: Any = -1) -> Array:
     x = node_of(a)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     known = math.prod(n for n in shape if n != -1)
@@ -66,7 +67,7 @@ def _reshape(a: Any, shape: Any = -1) -> Any:
 
 
 @lower(np.roll)
-def _roll(a: Any, shift: Any, axis: Any = None) -> Node:
+def _roll(a: Array, shift: Any, axis: Any = None) -> Node:
     x = node_of(a)
     if axis is None:
         return program.reshape(_roll(program.reshape(x, (x.size,)), shift, 0), x.shape)
@@ -78,7 +79,7 @@ def _roll(a: Any, shift: Any, axis: Any = None) -> Node:
     return x
 
 
-def _triangle(m: Any, k: int, comparison: Any) -> Any:
+def _triangle(m: Array, k: int, comparison: Any) -> Array:
     x = to_symbolic(node_of(m))
     x = np.broadcast_to(x, (x.size, x.size)) if x.ndim == 1 else x
     rows, columns = (Symbolic(program.iota(x.shape, x.ndim - i)) for i in (2, 1))
@@ -90,7 +91,7 @@ lower(np.triu)(lambda m, k=0: _triangle(m, k, np.greater_equal))
 
 
 @lower(padded)
-def _padded(array: Any, pad_width: Any, constant_values: Any) -> Node:
+def _padded(array: Array, pad_width: Any, constant_values: Any) -> Node:
     if np.ndim(constant_values):
         raise NotCompilable("np.pad with several constant_values can't be compiled; with one number it can.")
     x = node_of(array)
@@ -121,7 +122,7 @@ def _stack(arrays: Any, axis: int = 0) -> Node:
 
 
 @lower(np.argsort)
-def _argsort(a: Any, axis: int | None = -1, kind: Any = None, stable: Any = None) -> Node:
+def _argsort(a: Array, axis: int | None = -1, kind: Any = None, stable: Any = None) -> Node:
     x = node_of(a)
     if axis is None:
         x, axis = program.reshape(x, (x.size,)), 0
@@ -135,7 +136,7 @@ def _argsort(a: Any, axis: int | None = -1, kind: Any = None, stable: Any = None
 
 
 @lower(np.searchsorted)
-def _searchsorted(a: Any, v: Any, side: str = "left", sorter: None = None) -> Any:
+def _searchsorted(a: Array, v: Array, side: str = "left", sorter: None = None) -> Array:
     """How many elements come before each value; NaN comes after all others."""
     if sorter is not None:
         raise NotCompilable("np.searchsorted with a sorter can't be compiled; sort the array before.")

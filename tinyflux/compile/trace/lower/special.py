@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from scipy import special
 
+from ....types import Array
 from ..symbolic import lower
 from .elementwise import define, real
 
@@ -21,13 +21,13 @@ define(special.entr, lambda x: np.where(x < 0, -np.inf, -special.xlogy(x, x)))
 define(special.huber, lambda delta, r: _huber(delta, np.abs(r)))
 
 
-def _huber(delta: Any, size: Any) -> Any:
+def _huber(delta: Array, size: Array) -> Array:
     y = np.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
     return np.where(delta < 0, np.inf, y)
 
 
 @lower(special.rel_entr)
-def _relative_entropy(a: Any, b: Any) -> Any:
+def _relative_entropy(a: Array, b: Array) -> Array:
     """a log(a / b); 0 where a = 0, and infinite where an argument is negative."""
     x, y = real(special.rel_entr, a, b)
     wide, other = x.astype(np.float64), y.astype(np.float64)  # their quotient may have no place in float32
