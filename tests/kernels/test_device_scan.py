@@ -71,7 +71,7 @@ def test_a_training(how, shuffle, capsys):
 
     def loss(m, x, y):
         step = lambda h, x: (m["cell"](np.concatenate([x, h], axis=-1)), None)  # noqa: E731
-        h, _ = flux.scan(step, np.zeros_like(x[:, 0] * m["cell"].bias), np.swapaxes(x, 0, 1))
+        h, _ = flux.scan(step, np.zeros((len(x), 8), np.float32, like=x), np.swapaxes(x, 0, 1))
         return flux.mse(m["out"](h), y)
 
     loader = InOrder if shuffle else flux.DataLoader

@@ -79,6 +79,21 @@ def counting(reverse):
     return case
 
 
+def numbers(dtype):
+    """States without axes beside others, whole numbers and truths among them."""
+    w, xs = arrays((3,), (5, 3), dtype=dtype)
+
+    def loss(m):
+        def step(state, x):
+            n, odd, total = state
+            return (n + 1, ~odd, total + np.sum(np.where(odd, x, -x) * m["w"] * n.astype(dtype))), n
+
+        (n, _, total), ns = flux.scan(step, (0, False, np.sum(m["w"])), m["xs"])
+        return total * (n + np.sum(ns)).astype(dtype)
+
+    return loss, {"w": w, "xs": xs}
+
+
 def shifting(dtype):
     """A line of three places, each of which takes over from the next one: none may be overwritten too early."""
     a, b, xs = arrays((4,), (4,), (8, 4), dtype=dtype, seed=1)
@@ -148,6 +163,7 @@ SCANS |= {f"a loop in a loop{name}": nested(reverse) for name, reverse in BOTH_W
 SCANS |= {
     "a sequence of the data": of_the_data,
     "trees": trees,
+    "numbers": numbers,
     "a state that moves on": shifting,
     "one loop after another": one_after_another,
     "long sums": long_sums,

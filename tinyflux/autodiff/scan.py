@@ -60,6 +60,7 @@ def scan(step: Step, state: Tree, xs: Tree, length: int | None = None, reverse: 
         step: takes the state and the elements of xs for one step, and returns the next state and an output. What else
             it reads, such as a model's weights, gradients reach too.
         state: the first state: an array, a number, or a tree of these. Shapes, dtypes and structure stay as they are.
+            `np.zeros(shape, dtype, like=x)` lies where the array x lies, on the GPU or not.
         xs: an array, or a tree of arrays, with the steps along the first axis; None if there is nothing to read.
         length: the number of steps T. It must be given where xs is None.
         reverse: whether to begin with the last step. The outputs are in the order of xs all the same.

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....errors import NotCompilable
+from ....types import DType
 from ...codegen.expressions import (
     ZERO,
     Affine,
@@ -34,7 +35,7 @@ from ...schedule.fuse import Kernel, Schedule
 from .launches import Launch, Multiply, Place, relocate
 from .products import as_matrix_product
 from .row_fusion import group_rows, row_axis
-from .sequences import Sizes, unroll
+from .sequences import unroll
 
 THREADS = 256  # of a block
 BLOCKS = 4096  # of a kernel, at most: a thread calculates several elements of a larger array
@@ -84,7 +85,7 @@ class Translation:
                 raise NotCompilable(f"{what} can't be compiled for the GPU.")
         self._context = SourceContext(schedule, trusted, None)
         self.launches: list[Launch | Multiply] = []
-        self.arrays: Sizes = {}
+        self.arrays: dict[str, tuple[int, DType]] = {}
         self._texts = [_header()] if texts is None else texts
         for node in self._context.offsets:
             self.arrays[self._context.name(node)] = (node.size, node.dtype)
@@ -272,14 +273,10 @@ class Translation:
 
     def _loop(self, kernel: Kernel) -> None:
         """A loop over a sequence, whose body is a program of its own."""
-
-        def translate(schedule: Schedule, trusted: set[Node]) -> tuple[list[Launch | Multiply], Sizes]:
-            body = Translation(schedule, trusted, self._texts)
-            return body.launches, body.arrays
-
-        launches, arrays = unroll(self._context, kernel, translate)
-        self.launches += launches
-        self.arrays |= arrays
+        translate = functools.partial(Translation, texts=self._texts)
+        for launches, arrays in unroll(self._context, kernel, translate):
+            self.launches += launches
+            self.arrays |= arrays
         self._context.used = {}
 
 

@@ -7,7 +7,8 @@ the next ones too, and the state that a step leaves lies elsewhere than the one 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ....types import DType
 from ...codegen.expressions import SourceContext
@@ -16,15 +17,17 @@ from ...ir.program import Node
 from ...schedule.fuse import Kernel, Result, Schedule, make_schedule
 from .launches import Launch, Multiply, Place, relocate
 
-Sizes = dict[str, tuple[int, DType]]  # how many elements, of which dtype, arrays have, by their names
-Translate = Callable[[Schedule, set[Node]], tuple[list[Launch | Multiply], Sizes]]
+if TYPE_CHECKING:
+    from .kernels import Translation
 
 
-def unroll(context: SourceContext, kernel: Kernel, translate: Translate) -> tuple[list[Launch | Multiply], Sizes]:
-    """The launches of all steps of a loop, and the arrays that they calculate in.
+def unroll(
+    context: SourceContext, kernel: Kernel, translate: Callable[[Schedule, set[Node]], Translation]
+) -> Iterator[tuple[list[Launch | Multiply], dict[str, tuple[int, DType]]]]:
+    """For each step of a loop its launches, and the arrays that they calculate in.
 
     Arguments:
-        translate: the same for a program.
+        translate: makes kernels of a program.
     """
     (node,) = kernel.nodes
     steps: Steps = node.params
@@ -35,22 +38,18 @@ def unroll(context: SourceContext, kernel: Kernel, translate: Translate) -> tupl
     first, after, end = len(steps.slices), len(body.inputs), len(body.inputs) + len(steps.carries)
     changing = [k for k, x in enumerate(body.ends[: end - after]) if x is not body.inputs[first + k]]
     made = [*changing, *range(end - after, len(body.ends))]
-    inner, own = translate(make_schedule([Result(body.ends[k], after + k) for k in made]), body.recording.trusted)
-    own |= {f"p{after + k}": (body.ends[k].size, body.ends[k].dtype) for k in changing}
+    inner = translate(make_schedule([Result(body.ends[k], after + k) for k in made]), body.recording.trusted)
+    own = inner.arrays | {f"p{after + k}": (body.ends[k].size, body.ends[k].dtype) for k in changing}
 
     places = {f"p{i}": Place(context.name(x)) for i, x in enumerate(node.args)}
     stacks = {f"p{i}": (context.name(x), body.inputs[i].size) for i, x in enumerate(node.args[:first])}
     stacks |= {f"p{end + i}": (parts["stack", k], body.ends[end - after + i].size) for i, k in enumerate(outputs)}
-    launches: list[Launch | Multiply] = []
-    sizes: Sizes = {}
     for step in range(steps.length):
         here = f"{context.name(node)}_{step}_"
-        sizes |= {here + name: size for name, size in own.items()}
         places |= {name: Place(here + name) for name in own}
         t = steps.length - 1 - step if steps.reverse else step
         places |= {name: Place(stack, t * size) for name, (stack, size) in stacks.items()}
         if step == steps.length - 1:
             places |= {f"p{after + k}": Place(parts["last", k]) for k in changing if ("last", k) in parts}
-        launches += [relocate(launch, places) for launch in inner]
+        yield [relocate(launch, places) for launch in inner.launches], {here + name: own[name] for name in own}
         places |= {f"p{first + k}": places[f"p{after + k}"] for k in changing}
-    return launches, sizes
