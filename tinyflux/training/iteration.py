@@ -72,7 +72,7 @@ class Iteration(Program):
             self.source = Source(schedule, recording.trusted, total, order, recording.demands)
         self._library = Library(self.source)
         self._inputs = len(trace.recording.inputs)
-        self._known: tuple[list[Array], list[int], list[Array]] = ([], [], [])
+        self._bound: tuple[list[Array], list[int], list[Array]] = ([], [], [])
         self._data: list[Array] = []
         self._order_slot = order.params
         slots = {r.pointer for r in results}
@@ -169,8 +169,8 @@ class Iteration(Program):
     def _addresses(self, data: Sequence[Array]) -> tuple[list[int], list[Any]]:
         """The addresses of all inputs but the scalars, found anew only for other arrays; and what has to stay alive."""
         given = [*self.model, *self._captured]
-        known, addresses, arrays = self._known
-        if len(known) != len(given) or not all(map(operator.is_, given, known)):
+        bound, addresses, arrays = self._bound
+        if len(bound) != len(given) or not all(map(operator.is_, given, bound)):
             arrays = [contiguous(x) for x in given]
             addresses = [0] * self._inputs
             for slot, x in zip([*self._model_slots, *self._captured_slots], arrays):
@@ -178,7 +178,7 @@ class Iteration(Program):
             for leaf, i, slot in self._update.states:
                 addresses[slot] = address(leaf.arrays[i])
             copied = any(x is not y for x, y in zip(arrays, given))
-            self._known, self._data = (([] if copied else given), addresses, arrays), []
+            self._bound, self._data = (([] if copied else given), addresses, arrays), []
         if len(data) != len(self._data) or not all(map(operator.is_, data, self._data)):
             batch = [contiguous(x) for x in data]
             first = self._order_slot + 1

@@ -109,10 +109,10 @@ class RecordedUpdate:
 
     def _record(self, group: Group, gradients: list[Array]) -> None:
         """Record the step of a group of parameters."""
-        known = len(self._recording.nodes)
+        before = len(self._recording.nodes)
         changes, after = apply_group(group, gradients)
-        made = itertools.islice(self._recording.nodes.values(), known, None)
-        if not group.whole and any(node.op not in ELEMENTWISE for node in made):
+        new_nodes = itertools.islice(self._recording.nodes.values(), before, None)
+        if not group.whole and any(node.op not in ELEMENTWISE for node in new_nodes):
             raise NotCompilable(
                 f"{kind_of(group.leaves[0].rule)} brings the elements of an array together, which a rule must say: "
                 'class … : whole = "array". Otherwise update steps neighbouring parameters together, and large '

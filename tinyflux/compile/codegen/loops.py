@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..ir.indexing import c_strides
 from ..ir.program import Node
-from ..schedule.fuse import Kernel, bases
+from ..schedule.fuse import Kernel, memory_reads
 from .expressions import SourceContext
 
 
@@ -52,7 +52,7 @@ def merge_axes(context: SourceContext, kernel: Kernel, row: int | None = None) -
     ndim = len(kernel.shape)
     accesses = [c_strides(context.memory(n)) for n in kernel.nodes if n not in context.schedule.registers]
     for node in kernel.nodes:
-        for x, at in bases(node, context.schedule.stored):
+        for x, at in memory_reads(node, context.schedule.stored):
             if at is None:
                 return [[i] for i in range(ndim)]
             if x in context.schedule.registers:

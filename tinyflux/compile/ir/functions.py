@@ -180,12 +180,12 @@ def supports(function: str, argument: DType) -> bool:
 @functools.cache
 def _template(function: str, kind: str) -> str:
     """The template for a kind of dtype; nothing where there is none."""
-    found = FUNCTIONS.get(function, Function())
+    entry = FUNCTIONS.get(function, Function())
     if kind == "f":
-        return found.real or found.every
-    unsigned = found.unsigned if kind in "ub" else ""
-    boolean = found.boolean if kind == "b" else ""
-    return boolean or unsigned or found.whole or found.every
+        return entry.real or entry.every
+    unsigned = entry.unsigned if kind in "ub" else ""
+    boolean = entry.boolean if kind == "b" else ""
+    return boolean or unsigned or entry.whole or entry.every
 
 
 def c_literal(value: Any, dtype: DType) -> str:

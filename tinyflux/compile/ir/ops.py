@@ -211,11 +211,11 @@ class Reduce(Node):
         return f"{self.params[0]}({args[0]}, axes={list(self.params[1])})"
 
     def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
-        function, gone = self.params
+        function, reduced = self.params
         (axis,) = axes
-        if axis in gone:
+        if axis in reduced:
             return SUMMED if function == "sum" else None
-        return None if axis is None else axis - sum(i < axis for i in gone)
+        return None if axis is None else axis - sum(i < axis for i in reduced)
 
 
 class Scan(Node):

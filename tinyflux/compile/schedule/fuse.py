@@ -63,15 +63,15 @@ class Kernel:
 
 
 class Stored(set[Node]):
-    """The nodes that lie in memory, or in the registers of their kernel; once all are known, `bases` keeps its answers.
+    """The nodes that lie in memory, or in the registers of their kernel; once all are known, `reads` keeps its answers.
 
     Attributes:
-        bases: by node.
+        reads: by node.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         super().__init__(nodes)
-        self.bases: dict[Node, Sequence[tuple[Node, Map | None]]] = {}
+        self.reads: dict[Node, Sequence[tuple[Node, Map | None]]] = {}
 
 
 @dataclasses.dataclass
@@ -147,8 +147,8 @@ def _separate_results(results: Sequence[Result], early: set[Node]) -> list[Resul
     separated: list[Result] = []
     for r in results:
         node = r.node
-        written = isinstance(node, ops.Map) or (node.own_kernel and r.overwrites is None)
-        if node in seen or not written or (r.overwrites is not None and node in early):
+        writable = isinstance(node, ops.Map) or (node.own_kernel and r.overwrites is None)
+        if node in seen or not writable or (r.overwrites is not None and node in early):
             node = _copy_node(node, 10**9 + len(separated))
         seen.add(node)
         separated.append(dataclasses.replace(r, node=node))
@@ -185,8 +185,8 @@ def _choose_stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
     reads: dict[Node, float] = defaultdict(float)
     for n in reversed(nodes):
         if n.may_store and n not in stored:
-            again = reads[n] / max(n.size, 1) - 1
-            if costs[n] > 0 if n.size == 1 else again * costs[n] > STORE_COST:
+            repeats = reads[n] / max(n.size, 1) - 1
+            if costs[n] > 0 if n.size == 1 else repeats * costs[n] > STORE_COST:
                 stored.add(n)
         if n in stored:
             reads[n] = math.prod(n.domain)
@@ -196,19 +196,19 @@ def _choose_stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
     return stored
 
 
-def bases(node: Node, stored: Stored) -> Sequence[tuple[Node, Map | None]]:
+def memory_reads(node: Node, stored: Stored) -> Sequence[tuple[Node, Map | None]]:
     """What is read in the calculation of one element of a stored node.
 
     Returns: inputs and stored nodes, each with the map that leads from the element's indices to those of what is read,
     or None where that isn't affine, or isn't by elements.
     """
-    found = stored.bases.get(node)
+    found = stored.reads.get(node)
     if found is None:
-        found = stored.bases[node] = tuple(_bases(node, stored))
+        found = stored.reads[node] = tuple(_memory_reads(node, stored))
     return found
 
 
-def _bases(node: Node, stored: Stored) -> Iterator[tuple[Node, Map | None]]:
+def _memory_reads(node: Node, stored: Stored) -> Iterator[tuple[Node, Map | None]]:
     todo = list(node.reads(identity(node.ndim)))
     seen = set()
     while todo:
@@ -237,7 +237,7 @@ def _place(
     weight = _body_cost(node, stored)
     if kind == "map":
         apart: dict[Node, bool] = {}
-        for x, at in bases(node, stored):
+        for x, at in memory_reads(node, stored):
             if x in place:
                 same = at is not None and is_identity(at, x.shape, node.shape)
                 apart[x] = apart.get(x, False) or not same
@@ -274,7 +274,7 @@ def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], st
     first = 0
     for i, kernel in enumerate(kernels):
         for node in kernel.nodes:
-            for x, at in bases(node, stored):
+            for x, at in memory_reads(node, stored):
                 if x is target:
                     first = max(first, i + (at is None or not is_identity(at, x.shape, writer.shape)))
     return first
@@ -299,7 +299,7 @@ def _sink(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> list[Kernel
                 kernels[j].nodes.sort(key=lambda n: n.number)
             else:
                 j = i
-            for x, at in bases(node, stored):
+            for x, at in memory_reads(node, stored):
                 readers[x].add((j, at is not None and is_identity(at, x.shape, kernel.shape)))
     return [k for k in kernels if k.nodes]
 
@@ -316,7 +316,7 @@ def _insert_copies(
     copies: dict[Node, Node] = {}
     for i, kernel in enumerate(kernels):
         for node in kernel.nodes:
-            for x, at in bases(node, stored):
+            for x, at in memory_reads(node, stored):
                 if x not in overwritten or i < overwritten[x]:
                     continue
                 if i == overwritten[x] and at is not None and is_identity(at, x.shape, kernel.shape):
@@ -343,7 +343,7 @@ def _find_registers(kernels: list[Kernel], place: dict[Node, int], stored: Store
     outside = set(kept)
     for i, kernel in enumerate(kernels):
         for node in kernel.nodes:
-            for x, at in bases(node, stored):
+            for x, at in memory_reads(node, stored):
                 if x in place and (place[x] != i or at is None or not is_identity(at, x.shape, kernel.shape)):
                     outside.add(x)
         outside.update(kernel.copies.values())

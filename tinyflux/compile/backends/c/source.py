@@ -95,8 +95,8 @@ class Source:
             return self._function(name, kernels, more)
         pieces = [kernels[i : i + KERNELS_PER_FUNCTION] for i in range(0, len(kernels), KERNELS_PER_FUNCTION)]
         functions = [self._function(f"{name}_{i}", piece, more, _APART) for i, piece in enumerate(pieces)]
-        given = "p, arena" + more.replace("int64_t ", "")
-        calls = [f"    if ((failed = {name}_{i}({given}))) return failed;" for i in range(len(pieces))]
+        arguments = "p, arena" + more.replace("int64_t ", "")
+        calls = [f"    if ((failed = {name}_{i}({arguments}))) return failed;" for i in range(len(pieces))]
         head = f"static int {name}(char *const *p, char *arena{more}) {{"
         return "\n".join([*functions, head, "    int failed;", *calls, "    return 0;", "}\n"])
 
@@ -132,7 +132,7 @@ class Source:
             zero, merge = ("\n    ".join(self._sums(template)) for template in (_ZERO, _MERGE))
             text += _BLOCKS.format(block=rows.block, length=rows.length, zero=zero, merge=merge)
         call = f"blocks(p, arena, 0, {rows.count})" if rows else "0"
-        numbers = {"given": context.next, "order": order.params, "stretch": order.size * 8}
+        numbers = {"next": context.next, "order": order.params, "stretch": order.size * 8}
         begin = look = ""
         if self.schedule.pipelined is not None:
             text += "\n" + self._lines("begin", indent(pipelined.emit_prologue(context, self.schedule.pipelined)))
@@ -222,17 +222,17 @@ int64_t conclude(char *const *p, char *arena, double *losses) {{
 """
 
 _BEGIN = """\
-    p[{given}] = p[{order}];
+    p[{next}] = p[{order}];
     begin(p, arena);
 """
 _LOOK = """\
-        p[{given}] = p[{order}] + (i + 1 < iterations ? {stretch} : 0);
+        p[{next}] = p[{order}] + (i + 1 < iterations ? {stretch} : 0);
 """
 _RUN = """
 /* Returns how many iterations were completed, or -1 - what `finish` returns for an index out of bounds. */
-int64_t run(char *const *given, char *arena, int64_t iterations, double *losses) {{
+int64_t run(char *const *inputs, char *arena, int64_t iterations, double *losses) {{
     char *p[{pointers}];
-    memcpy(p, given, {given} * sizeof *p);
+    memcpy(p, inputs, {next} * sizeof *p);
     const unsigned mode = flush_subnormals();
     int64_t i = 0, failed = 0;
 {begin}    while (i < iterations && !failed) {{

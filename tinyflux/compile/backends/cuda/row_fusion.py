@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ...ir.indexing import Map, identity
 from ...ir.program import Node
-from ...schedule.fuse import Kernel, Stored, bases
+from ...schedule.fuse import Kernel, Stored, memory_reads
 
 
 def group_rows(kernels: Sequence[Kernel], stored: Stored, most: int) -> list[list[Kernel]]:
@@ -40,8 +40,8 @@ def row_axis(kernel: Kernel, most: int) -> tuple[int, int]:
     node = kernel.nodes[0]
     axis = 0
     if kernel.kind == "reduce" and node.ndim and not node.params[0].startswith("arg"):
-        (node,), (_, gone) = node.args, node.params
-        axis = min(set(range(node.ndim)) - set(gone))
+        (node,), (_, reduced) = node.args, node.params
+        axis = min(set(range(node.ndim)) - set(reduced))
     elif kernel.kind != "map" or not node.ndim:
         return 0, 0
     rows = node.shape[axis]
@@ -51,13 +51,13 @@ def row_axis(kernel: Kernel, most: int) -> tuple[int, int]:
 def _reads(node: Node, stored: Stored) -> Iterator[tuple[Node, Map | None]]:
     """What a kernel reads for a node: for each element of a map, or of what a reduction brings together."""
     if node.op != "reduce":
-        yield from bases(node, stored)
+        yield from memory_reads(node, stored)
         return
     (x,) = node.args
     if x in stored or x.op == "input":
         yield x, identity(x.ndim)
     else:
-        yield from bases(x, stored)
+        yield from memory_reads(x, stored)
 
 
 def _by_rows(at: Map | None, rows: int, axis: int) -> bool:

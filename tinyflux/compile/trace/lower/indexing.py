@@ -206,11 +206,11 @@ def _factors(x: Node, axes: Sequence[int]) -> list[Node] | None:
     order = [own_axis(x.params, i) for i in range(x.ndim)] if x.op == "view" else list(range(x.ndim))
     if total.op != "reduce" or total.params[0] != "sum" or sorted(order, key=str) != list(range(total.ndim)):
         return None
-    (multiply,), (_, gone) = total.args, total.params
+    (multiply,), (_, reduced) = total.args, total.params
     if multiply.op != "map" or multiply.params != "multiply":
         return None
-    kept = [i for i in range(multiply.ndim) if i not in gone]
-    turned = [*(kept[k] for k in order if k is not None), *gone]
+    kept = [i for i in range(multiply.ndim) if i not in reduced]
+    turned = [*(kept[k] for k in order if k is not None), *reduced]
     one, other = (view(y, lambda a: a.transpose(turned)) for y in multiply.args)
     for varying, constant in ((one, other), (other, one)):
         if constant.op == "view" and not any(axis in axes for _, terms in constant.params for axis, _ in terms):

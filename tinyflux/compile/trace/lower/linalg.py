@@ -49,8 +49,8 @@ def _diagonal(letters: str, x: Node) -> tuple[str, Node]:
 
 def _sum_out(letters: str, x: Node, kept: Container[str]) -> tuple[str, Node]:
     """The sum over the letters that are not kept."""
-    gone = [i for i, c in enumerate(letters) if c not in kept]
-    return "".join(c for c in letters if c in kept), program.reduce("sum", x, gone)
+    reduced = [i for i, c in enumerate(letters) if c not in kept]
+    return "".join(c for c in letters if c in kept), program.reduce("sum", x, reduced)
 
 
 def _broadcast_letters(letters: str, x: Node, full: str, shape: tuple[int, ...]) -> Node:

@@ -30,9 +30,9 @@ def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -
         return None
     first = Flattened(state)
     count = len(first.leaves)
-    given = [*[x if hasattr(x, "dtype") else np.asarray(x) for x in first.leaves], *tree.leaves(xs)]
-    shapes = [x.shape[i >= count :] for i, x in enumerate(given)]
-    parameters = [loop.parameter(shape, x.dtype) for shape, x in zip(shapes, given)]
+    inputs = [*[x if hasattr(x, "dtype") else np.asarray(x) for x in first.leaves], *tree.leaves(xs)]
+    shapes = [x.shape[i >= count :] for i, x in enumerate(inputs)]
+    parameters = [loop.parameter(shape, x.dtype) for shape, x in zip(shapes, inputs)]
 
     def run(values: Sequence[Array]) -> tuple[Flattened, Flattened]:
         rest = iter(values[count:])
@@ -50,12 +50,12 @@ def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -
             "a step of flux.scan is not the same twice: it draws random numbers, or a layer in it keeps a state, which "
             "can't be compiled. Draw the numbers beforehand, as part of xs, and carry the state from step to step."
         )
-    tapes = {id(x.tape): x.tape for x in (*given, *after.leaves, *ys.leaves) if type(x) is Tracked}
+    tapes = {id(x.tape): x.tape for x in (*inputs, *after.leaves, *ys.leaves) if type(x) is Tracked}
     if len(tapes) > 1:
         return None
     if not tapes:
-        made = _RecordedLoop(parameters, count, given, after.leaves, ys.leaves, length, reverse)
-        results = iter([*made.states(), *made.stacks()])
+        forward = _RecordedLoop(parameters, count, inputs, after.leaves, ys.leaves, length, reverse)
+        results = iter([*forward.states(), *forward.stacks()])
     else:
         (tape,) = tapes.values()
         start = len(tape)
@@ -64,12 +64,12 @@ def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -
         records = tape[start:]
         del tape[start:]
         ends = [*after.leaves, *ys.leaves]
-        if any(type(x.value) is Tracked for x in (*ends, *given) if type(x) is Tracked):
+        if any(type(x.value) is Tracked for x in (*ends, *inputs) if type(x) is Tracked):
             return None
         values = [x.value if type(x) is Tracked else x for x in ends]
-        firsts = [x.value if type(x) is Tracked else x for x in given]
-        made = _RecordedLoop(parameters, count, firsts, values[:count], values[count:], length, reverse)
-        results = _Differentiated(made, tape, start, records, boxes, ends, given).results()
+        firsts = [x.value if type(x) is Tracked else x for x in inputs]
+        forward = _RecordedLoop(parameters, count, firsts, values[:count], values[count:], length, reverse)
+        results = _TapedLoop(forward, tape, start, records, boxes, ends, inputs).results()
     return after.rebuilt(results), ys.rebuilt(results)
 
 
@@ -132,7 +132,7 @@ class _RecordedLoop:
         return node.op == "view" or (node.op == "map" and bool(inside) and node.size > max(inside))
 
 
-class _Differentiated:
+class _TapedLoop:
     """A loop on a tape: one record for the loop, and one for each result, which passes its cotangent to the loop."""
 
     name = "flux.scan"
@@ -140,10 +140,10 @@ class _Differentiated:
     pullbacks = ()
 
     def __init__(
-        self, made: _RecordedLoop, tape: Tape, start: int, records: list[Any], boxes: list[Array], ends: list[Array],
-        given: list[Array],
+        self, forward: _RecordedLoop, tape: Tape, start: int, records: list[Any], boxes: list[Array], ends: list[Array],
+        inputs: list[Array],
     ) -> None:  # fmt: skip
-        self.made, self.tape, self.ends = made, tape, ends
+        self.forward, self.tape, self.ends = forward, tape, ends
         self.cotangents: dict[int, Array] = {}  # by the number of the result, until the sweep is at the loop
         own = [record for record in records if record is not None]
         outside = {parent: values[k] for _, links, _, values, _ in own for k, parent in links if parent < start}
@@ -159,33 +159,34 @@ class _Differentiated:
         self.body += [None] * leaves
         for rule, links, y, values, kwargs in own:
             self.body.append((rule, [(k, self.place(parent)) for k, parent in links], y, values, kwargs))
-        self.values = [*[x.value if type(x) is Tracked else x for x in given], *[outside[i] for i in self.outside]]
+        self.values = [*[x.value if type(x) is Tracked else x for x in inputs], *[outside[i] for i in self.outside]]
         used = {parent for _, links, _, _, _ in own for _, parent in links} | {
             x.index for x in ends if type(x) is Tracked
         }
-        read = [i for i in range(len(given)) if i < made.count or getattr(boxes[i], "index", None) in used]
-        links = [(k, given[k].index) for k in read if type(given[k]) is Tracked]
-        self.links = [*links, *[(len(given) + i, parent) for i, parent in enumerate(self.outside)]]
+        read = [i for i in range(len(inputs)) if i < forward.count or getattr(boxes[i], "index", None) in used]
+        links = [(k, inputs[k].index) for k in read if type(inputs[k]) is Tracked]
+        self.links = [*links, *[(len(inputs) + i, parent) for i, parent in enumerate(self.outside)]]
 
     def results(self) -> Iterator[Array]:
         """The states and stacks, in boxes."""
-        self.tape.append((self, self.links, _NOTHING, self.values, {}))
+        self.tape.append((self, self.links, _PLACEHOLDER, self.values, {}))
         place = len(self.tape) - 1
-        for k, (end, value) in enumerate(zip(self.ends, [*self.made.states(), *self.made.stacks()])):
+        for k, (end, value) in enumerate(zip(self.ends, [*self.forward.states(), *self.forward.stacks()])):
             if type(end) is not Tracked and value.dtype.kind != "f":
                 yield value
                 continue
-            self.tape.append((_Result(self.cotangents, k), [(0, place)], value, [_NOTHING], {}))
+            self.tape.append((_Result(self.cotangents, k), [(0, place)], value, [_PLACEHOLDER], {}))
             yield Tracked(value, self.tape, len(self.tape) - 1)
 
     def together(self, positions: Sequence[int], *_: Any) -> Iterator[Array]:
         """The cotangents of what the loop begins with and reads; those of its results have arrived by now."""
-        arrived, made = dict(self.cotangents), self.made
+        arrived, forward = dict(self.cotangents), self.forward
         self.cotangents.clear()
-        count, form = made.count, made.parameters
-        wanted = [i for i in self.boxes if i < count]  # of the states, those that are floating-point numbers
-        states = {i: loop.parameter(form[i].shape, form[i].dtype) for i in wanted}
-        outputs = {k: loop.parameter(made.ys[k - count].shape, made.ys[k - count].dtype) for k in arrived if k >= count}
+        count, form = forward.count, forward.parameters
+        float_states = [i for i in self.boxes if i < count]  # of the states, those that are floating-point numbers
+        states = {i: loop.parameter(form[i].shape, form[i].dtype) for i in float_states}
+        ys = {k: forward.ys[k - count] for k in arrived if k >= count}
+        outputs = {k: loop.parameter(y.shape, y.dtype) for k, y in ys.items()}
         grads = self._grads(states | outputs)
         sums = [i for i in range(len(self.outside)) if grads[len(self.boxes) + i] is not None]
         totals = {i: loop.parameter(self._outer(i).shape, self._outer(i).dtype) for i in sums}
@@ -195,19 +196,19 @@ class _Differentiated:
         added = {i: _node(Symbolic(totals[i]) + grads[len(self.boxes) + i], totals[i]) for i in sums}
         ends = [*after.values(), *added.values(), *[node_of(g) for g in stacks.values()]]
         slices = [(outputs[k], node_of(arrived[k])) for k in outputs]
-        slices += made.reads(ends, own)
+        slices += forward.reads(ends, own)
         carries = [
-            (states[i], _node(arrived.get(i), states[i]), after[i]) for i in wanted
+            (states[i], _node(arrived.get(i), states[i]), after[i]) for i in float_states
         ] + [(totals[i], _node(None, totals[i]), added[i]) for i in sums]  # fmt: skip
-        back = loop.loop(made.length, slices, carries, [node_of(g) for g in stacks.values()], not made.reverse)
-        found: dict[int, Array] = {i: loop.last(back, k) for k, i in enumerate(wanted)}
-        found |= {len(form) + i: loop.last(back, len(wanted) + k) for k, i in enumerate(sums)}
+        back = loop.loop(forward.length, slices, carries, [node_of(g) for g in stacks.values()], not forward.reverse)
+        found: dict[int, Array] = {i: loop.last(back, k) for k, i in enumerate(float_states)}
+        found |= {len(form) + i: loop.last(back, len(float_states) + k) for k, i in enumerate(sums)}
         found |= {i: loop.stacked(back, node_of(g)) for i, g in stacks.items()}
         for k in positions:
             yield Symbolic(found[k]) if k in found else np.zeros_like(self.values[k])
 
     def _outer(self, i: int) -> Node:
-        return node_of(self.values[len(self.made.parameters) + i])
+        return node_of(self.values[len(self.forward.parameters) + i])
 
     def _grads(self, cotangents: dict[int, Node]) -> list[Array]:
         """The cotangents of the body's leaves for those of its results."""
@@ -233,12 +234,14 @@ class _Result:
     def __init__(self, cotangents: dict[int, Array], k: int) -> None:
         def keep(g: Array, y: Array, x: Array) -> Array:
             cotangents[k] = g
-            return _NOTHING
+            return _PLACEHOLDER
 
         self.pullbacks = (keep,)
 
 
-_NOTHING = np.zeros(())  # in the place of an array, on the tape, where results hand their cotangents on by themselves
+_PLACEHOLDER = np.zeros(
+    ()
+)  # in the place of an array, on the tape, where results hand their cotangents on by themselves
 
 
 def _node(g: Array, like: Node) -> Node:

@@ -59,11 +59,11 @@ def part(x: Node, axis: int, start: int, stop: int) -> Node:
 def _reshape(a: Array, shape: Any = -1) -> Array:
     x = node_of(a)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    known = math.prod(n for n in shape if n != -1)
-    wanted = tuple(int(x.size // known if known else 0) if n == -1 else int(n) for n in shape)
-    if math.prod(wanted) != x.size:
+    fixed = math.prod(n for n in shape if n != -1)
+    full = tuple(int(x.size // fixed if fixed else 0) if n == -1 else int(n) for n in shape)
+    if math.prod(full) != x.size:
         raise ValueError(f"cannot reshape an array of shape {x.shape} into shape {shape}")
-    return program.reshape(x, wanted)
+    return program.reshape(x, full)
 
 
 @lower(np.roll)
