@@ -65,7 +65,7 @@ class SourceContext:
         self.functions: dict[tuple[str, str], str] = {}
         self.blas = False  # whether BLAS is called
         self.checks: list[tuple[type[Exception], str]] = []
-        # Where loops over sequences are supported: writes a program as a function, of whose name and arena it tells.
+        # Writes the body of a loop over a sequence as a function; returns its name, and the size of its arena.
         self.inner: Callable[[Schedule, set[Node]], tuple[str, int]]
 
     def memory(self, node: Node) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ def emit_arg_extremum(
 
 
 def emit_scan(emitter: ExpressionEmitter, node: Node, length: str) -> list[str]:
-    """The lines that go along one line of what is accumulated."""
+    """The loop that accumulates along one line of an array."""
     function, axis = node.params
     at = loop_indices(node.shape)
     *factor, value = [emitter.value(x, at) for x in node.args]

@@ -37,7 +37,7 @@ CYTHON = ("cython_function_or_method", "fused_cython_function", "fortran")  # a 
 
 
 class Same:
-    """An object that equals itself alone; held, so that no other one can come to have its id."""
+    """An object that equals itself alone. It is held, so that no other one can get its id."""
 
     __slots__ = ("x",)
 

@@ -75,7 +75,7 @@ def _named(code: types.CodeType) -> bool:
 
 
 def _is_named_call(rest: list[dis.Instruction]) -> bool:
-    """The same of one function that was just loaded."""
+    """Whether the call of getattr or hasattr that follows its loading names the attribute."""
     rest = rest[rest[0].opname == "PUSH_NULL" :]
     pushed = 0  # of what stands on the stack above the function
     for k, i in enumerate(rest):

@@ -72,7 +72,7 @@ def complaint(x: Any) -> str:
 
 
 def looks_into(x: Any) -> bool:
-    """Whether a trusted function may read attributes, of what it is given, that its caller doesn't name."""
+    """Whether a trusted function may read attributes of its arguments that its caller doesn't name."""
     module, name = str(module_of(x)), getattr(x, "__name__", "")
     root = module.partition(".")[0]
     if root == "builtins":
@@ -82,7 +82,7 @@ def looks_into(x: Any) -> bool:
 
 
 def walks_trees(x: Any) -> bool:
-    """Whether a trusted function reads all attributes of the trees that it is given: `flux.parameters`, say."""
+    """Whether a trusted function reads all attributes of the trees among its arguments: `flux.parameters`, say."""
     return str(module_of(x)).startswith((f"{_PACKAGE}.tree", f"{_PACKAGE}.autodiff"))
 
 

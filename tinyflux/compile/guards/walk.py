@@ -84,7 +84,7 @@ class Walk:
         self._todo.append((x, path))
 
     def _watch(self, read: Callable[[], Any]) -> Any:
-        """What can be read at a place, which is to be the same object in every call."""
+        """Remember what was read at a place: it has to be the same object in every call."""
         value = read()
         self.reads.append(read)
         self.values.append(value)
@@ -184,7 +184,7 @@ class Walk:
         self._look(x, (None, ".".join(chain[:step])))
 
     def _module(self, x: Any, path: Path | None) -> None:
-        """A module of which it isn't known which attributes are read."""
+        """A module that is used as a whole: any of its attributes may be read."""
         if not trusted(x.__name__):
             self._put(Same(x), path)
             return self._space(vars(x), path, self.whole)
@@ -233,16 +233,16 @@ class Walk:
         else:
             self._class_of(x, path, True)
 
-    def _class_of(self, cls: type, path: Path | None, made: bool) -> None:
-        """A class: what methods can be called, of one that is there or, too, of one that is made."""
+    def _class_of(self, cls: type, path: Path | None, constructs: bool) -> None:
+        """A class: its methods that can be called; `constructs` says whether new instances can be made, too."""
         self._put(Same(cls), path)
-        if trusted(cls.__module__) or (cls, made) in self._classes:
+        if trusted(cls.__module__) or (cls, constructs) in self._classes:
             return
-        self._classes.add((cls, made))
+        self._classes.add((cls, constructs))
         makers = any(isinstance(x, classmethod) for base in cls.__mro__ for x in vars(base).values())
-        made = made or makers or not self.names.isdisjoint(("type", "__class__"))
+        constructs = constructs or makers or not self.names.isdisjoint(("type", "__class__"))
         self._watch(partial(getattr, cls, "__mro__"))
-        self._class_of(type(cls), path, made)
+        self._class_of(type(cls), path, constructs)
         for base in [base for base in cls.__mro__ if not trusted(base.__module__)]:
             if in_c(base):
                 raise NotCompilable(f"{base.__name__}, a class in C, can't be compiled. {REMEDY}")
@@ -250,7 +250,7 @@ class Walk:
                 name for name, x in vars(base).items()
                 if name in self.names or (self.whole and not name.startswith("_abc_") and name[:2] != "__")
                 or (name[:2] == "__" and (isinstance(x, layouts.METHODS) or hasattr(type(x), "__get__"))
-                    and (made or name not in layouts.RARE))
+                    and (constructs or name not in layouts.RARE))
             ]  # fmt: skip
             self._attributes(vars(base), [name for name in found if name not in ("__dict__", "__weakref__")], path)
 

@@ -106,9 +106,9 @@ class Node:
         return None
 
     def rows_from(self, axis: int) -> list[tuple[Node, int | None]] | None:
-        """What is to be read along rows, where this node, which doesn't depend on the batch, is read so along an axis.
+        """How a node that doesn't depend on the batch is read in blocks of rows along an axis.
 
-        Returns: arguments, each with its axis, or None if it is read as a whole; nothing, if the node itself can be
-        read from some row on; None if this can't be.
+        Returns: the arguments that are then read in blocks, too, each with its axis, or None where it is read as a
+        whole; an empty list where the node itself can be read from any row on; None where it can't be read so.
         """
         return None

@@ -69,7 +69,7 @@ class Product:
 
 
 def find_product(node: Node, stored: set[Node], rows: RowPlan | None) -> Product | None:
-    """The product of matrices that a reduction is, or None."""
+    """The product of matrices that a reduction amounts to, or None."""
     (multiply,) = node.args
     function, axes = node.params
     if function != "sum" or node.dtype.kind != "f" or multiply in stored:

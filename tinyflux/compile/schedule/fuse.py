@@ -63,10 +63,10 @@ class Kernel:
 
 
 class Stored(set[Node]):
-    """The nodes that lie in memory, or in the registers of their kernel; once all are known, `reads` keeps its answers.
+    """The nodes that lie in memory, or in the registers of their kernel.
 
     Attributes:
-        reads: by node.
+        reads: what `memory_reads` has found, by node; used once the set is complete.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -269,7 +269,7 @@ def _body_cost(node: Node, stored: Stored) -> int:
 
 
 def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], stored: Stored) -> int:
-    """The first kernel in which an input may be overwritten: after all that read it otherwise than at its place."""
+    """The first kernel that may overwrite an input: earlier ones still read it at other places than they write."""
     target = next(r.overwrites for r in results if r.node is writer)
     first = 0
     for i, kernel in enumerate(kernels):

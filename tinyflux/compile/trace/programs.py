@@ -61,7 +61,7 @@ class Programs:
 
         Arguments:
             make: called with `args` and the program for other contents of the arrays in the surroundings, or None.
-            since: how many programs had been made when what needs them began, which may not need any number.
+            since: `made` when the training began, which may add MAX_PROGRAMS; None for any number.
         """
         before = None
         kept = self._kept.get((surroundings.key, form), ())

@@ -73,7 +73,7 @@ def build(source: str) -> ctypes.CDLL:
 
 
 def _after_fork() -> None:
-    """A child has no threads but its own, whichever of its parent's was building."""
+    """A child gets a new lock: a thread of its parent, which it doesn't have, may hold the old one."""
     global _lock
     _lock = threading.RLock()
 

@@ -40,7 +40,7 @@ class Source:
     Attributes:
         text: the source without its headers.
         arena: how many bytes the program calculates in.
-        checks: what the number that a function returns says went wrong, from 1: an error's type and message.
+        checks: the errors that a function returns by their numbers, from 1: type and message of each.
     """
 
     def __init__(

@@ -225,7 +225,7 @@ class _TapedLoop:
 
 
 class _Result:
-    """A result of a loop on the tape: its pullback keeps the cotangent for the loop's own."""
+    """A result of a loop on the tape: its pullback keeps the cotangent until the sweep is at the loop."""
 
     name = "flux.scan"
     rows = ()
@@ -239,9 +239,7 @@ class _Result:
         self.pullbacks = (keep,)
 
 
-_PLACEHOLDER = np.zeros(
-    ()
-)  # in the place of an array, on the tape, where results hand their cotangents on by themselves
+_PLACEHOLDER = np.zeros(())  # on the tape, for the array that a loop's results pass on by themselves
 
 
 def _node(g: Array, like: Node) -> Node:
