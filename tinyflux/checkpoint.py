@@ -9,7 +9,7 @@ import math
 import os
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -123,12 +123,6 @@ def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
         leaf.fill(rule, tuple(description["numbers"]), description["frozen"], state)
 
 
-class _Member(NamedTuple):
-    info: zipfile.ZipInfo
-    shape: tuple[int, ...]
-    dtype: Any
-
-
 class _Archive:
     """The arrays in an `.npz` file: their shapes and dtypes are known before any is read."""
 
@@ -152,10 +146,11 @@ class _Archive:
     def about(self, arrays: int) -> dict[str, Any]:
         """What `save` noted of the optimiser, in a file for a model of so many arrays."""
         with self._reading():
-            member = self._member("about")
-            if member.info.file_size > (arrays + 16) << 20:
-                raise ValueError(f"its description of the optimiser has {member.info.file_size:,} bytes")
-            about = json.loads(self._array(member).tobytes())
+            self._checked("about")
+            size = self._infos["about"].file_size
+            if size > (arrays + 16) << 20:
+                raise ValueError(f"its description of the optimiser has {size:,} bytes")
+            about = json.loads(self._array("about").tobytes())
             if not isinstance(about, dict):
                 raise TypeError(f"its description is {about!r:.50}")
         if about.get("format") != FORMAT or about.get("version") != VERSION:
@@ -171,9 +166,9 @@ class _Archive:
                 wrong.append(f"{name} is missing in the file")
                 continue
             with self._reading():
-                source = self._member(name)
-            if (target.shape, target.dtype) != (source.shape, source.dtype):
-                here, there = f"{target.dtype}{target.shape}", f"{source.dtype}{source.shape}"
+                shape, dtype = self._checked(name)
+            if (target.shape, target.dtype) != (shape, dtype):
+                here, there = f"{target.dtype}{target.shape}", f"{dtype}{shape}"
                 wrong.append(f"{name} is {here} in the model, {there} in the file")
         return wrong
 
@@ -190,10 +185,10 @@ class _Archive:
 
     def read(self, names: Iterable[str]) -> dict[str, Any]:
         with self._reading():
-            return {name: self._array(self._member(name)) for name in names}
+            return {name: self._array(name) for name in names}
 
-    def _member(self, name: str) -> _Member:
-        """The shape and dtype of an array."""
+    def _checked(self, name: str) -> tuple[tuple[int, ...], Any]:
+        """The shape and dtype of an array, whose size is what they say."""
         info = self._infos[name]
         with self._zip.open(info) as member:
             if np.lib.format.read_magic(member) != (1, 0):  # the others have headers of any length
@@ -203,10 +198,10 @@ class _Archive:
                 raise ValueError(f"{name} holds Python objects")
             if info.file_size != member.tell() + math.prod(shape) * dtype.itemsize:
                 raise ValueError(f"{name} has {info.file_size:,} bytes, which are not those of {dtype}{shape}")
-        return _Member(info, shape, dtype)
+        return shape, dtype
 
-    def _array(self, member: _Member) -> Any:
-        with self._zip.open(member.info) as file:
+    def _array(self, name: str) -> Any:
+        with self._zip.open(self._infos[name]) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
 

@@ -130,11 +130,9 @@ def _fault() -> str:
     """Why the GPU can't be used, and what to do; "" where it can. Tried once: import, driver, a kernel, a product."""
     try:
         import cupy
-    except ModuleNotFoundError as error:
-        if error.name != "cupy":
-            return f"{_CANNOT}CuPy can't be imported ({_shown(error)}); install it anew, {pip_install(*_EXTRAS)}."
-        return f"{_CANNOT}CuPy is not installed; {pip_install(*_EXTRAS)}, by the CUDA version of the driver."
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            return f"{_CANNOT}CuPy is not installed; {pip_install(*_EXTRAS)}, by the CUDA version of the driver."
         return f"{_CANNOT}CuPy can't be imported ({_shown(error)}); install it anew, {pip_install(*_EXTRAS)}."
     try:
         return _without_device(cupy) or _miscalculated(cupy)

@@ -32,12 +32,11 @@ class Averaging(Rule):
     def accepts(self, given: State) -> bool:
         return all(is_rate(x) for x in given if isinstance(x, float))
 
-    def _averaged(self, m: Any, v: Any, g: Array) -> tuple[Any, Any]:
+    def _averaged(self, g: Array, m: Any, v: Any, *powers: Any) -> tuple[Any, ...]:
+        """m, v, and the powers, if there are any, after the gradient g."""
         beta1, beta2 = self.beta
-        return beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * (g * g)
-
-    def _powers(self, power1: Any, power2: Any) -> tuple[Any, Any]:
-        return power1 * self.beta[0], power2 * self.beta[1]
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * (g * g)
+        return (m, v, powers[0] * beta1, powers[1] * beta2) if powers else (m, v)
 
     def _step(self, m: Any, v: Any, power1: Any, power2: Any) -> Any:
         """η·m̂/(√v̂ + ε)."""
@@ -70,9 +69,7 @@ class Adam(Averaging):
     epsilon: float = 1e-8
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
-        m, v, *powers = state
-        m, v = self._averaged(m, v, g)
-        power1, power2 = self._powers(*powers)
+        m, v, power1, power2 = self._averaged(g, *state)
         return (m, v, power1, power2), self._step(m, v, power1, power2)
 
 
@@ -104,9 +101,7 @@ class AdamW(Averaging):
     couple: bool = True
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
-        m, v, *powers = state
-        m, v = self._averaged(m, v, g)
-        power1, power2 = self._powers(*powers)
+        m, v, power1, power2 = self._averaged(g, *state)
         decay = self.eta * self.lambda_ if self.couple else self.lambda_
         return (m, v, power1, power2), self._step(m, v, power1, power2) + decay * x
 
@@ -164,7 +159,7 @@ class NAdam(Adam):
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, power1, power2, *steps = state
         beta1, beta2 = self.beta
-        m, v = self._averaged(m, v, g)
+        m, v = self._averaged(g, m, v)
         power2 = power2 * beta2
         if self.psi is None:
             power1 = power1 * beta1
@@ -198,9 +193,8 @@ class RAdam(Adam):
         return (*super().init(x), 0)
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
-        m, v, *powers, t = state
-        m, v = self._averaged(m, v, g)
-        power1, power2 = self._powers(*powers)
+        *averages, t = state
+        m, v, power1, power2 = self._averaged(g, *averages)
         t = t + 1
         limit = 2 / (1 - self.beta[1]) - 1
         rho = limit - 2 * t * power2 / (1 - power2)
@@ -235,8 +229,7 @@ class OAdam(Adam):
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, before, *powers = state
-        m, v = self._averaged(m, v, g)
-        power1, power2 = self._powers(*powers)
+        m, v, power1, power2 = self._averaged(g, m, v, *powers)
         step = self._step(m, v, power1, power2)
         return (m, v, step, power1, power2), 2 * step - before
 
@@ -265,7 +258,7 @@ class AdaBelief(Adam):
         m = beta1 * m + (1 - beta1) * g
         surprise = g - m
         s = beta2 * s + (1 - beta2) * (surprise * surprise) + self.epsilon
-        power1, power2 = self._powers(*powers)
+        power1, power2 = powers[0] * beta1, powers[1] * beta2
         return (m, s, power1, power2), self._step(m, s, power1, power2)
 
 
@@ -296,10 +289,8 @@ class QHAdam(Averaging):
         check_rates(self, "nu", below=math.inf)
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
-        m, v, *powers = state
         nu1, nu2 = self.nu
-        m, v = self._averaged(m, v, g)
-        power1, power2 = self._powers(*powers)
+        m, v, power1, power2 = self._averaged(g, *state)
         top = (1 - nu1) * g + (nu1 / (1 - power1)) * m
         square = (1 - nu2) * (g * g) + (nu2 / (1 - power2)) * v
         return (m, v, power1, power2), self.eta * top / (np.sqrt(square) + self.epsilon)
@@ -335,16 +326,14 @@ class AMSGrad(Adam):
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, w, *powers = state
-        m, v = self._averaged(m, v, g)
-        if self.form == "flux":
-            w = np.maximum(w, v)
-            return (m, v, w), self.eta * m / (np.sqrt(w) + self.epsilon)
-        power1, power2 = self._powers(*powers)
+        m, v, *powers = self._averaged(g, m, v, *powers)
+        if self.form == "optax":
+            w = np.maximum(w, v * (1 / (1 - powers[1])))
+            return (m, v, w, *powers), self._step(m, w, powers[0], 0.0)
+        w = np.maximum(w, v)
         if self.form == "torch":
-            w = np.maximum(w, v)
-            return (m, v, w, power1, power2), self._step(m, w, power1, power2)
-        w = np.maximum(w, v * (1 / (1 - power2)))
-        return (m, v, w, power1, power2), self._step(m, w, power1, 0.0)
+            return (m, v, w, *powers), self._step(m, w, *powers)
+        return (m, v, w), self.eta * m / (np.sqrt(w) + self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -379,10 +368,9 @@ class Padam(Adam):
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, w, *powers = state
-        m, v = self._averaged(m, v, g)
+        m, v, *powers = self._averaged(g, m, v, *powers)
         w = np.maximum(w, v)
         if self.form == "paper":
             return (m, v, w), self.eta * m / np.where(w == 0, 1, w) ** self.p  # where w is 0, m is, too
-        power1, power2 = self._powers(*powers)
-        rate = self.eta * (1 - power2) ** 0.5 / (1 - power1)
-        return (m, v, w, power1, power2), rate * m / (np.sqrt(w) + self.epsilon) ** (2 * self.p)
+        rate = self.eta * (1 - powers[1]) ** 0.5 / (1 - powers[0])
+        return (m, v, w, *powers), rate * m / (np.sqrt(w) + self.epsilon) ** (2 * self.p)
