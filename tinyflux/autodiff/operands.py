@@ -81,14 +81,11 @@ def kept(name: str, x: Any, copies: dict[int, Any] | None, eager: bool) -> Any:
         raise TypeError(f"{name}: {foreign(cls)}")
     if isinstance(x, complex) or getattr(getattr(x, "dtype", None), "kind", "") == "c":
         raise TypeError(f"{name}: got {getattr(x, 'dtype', 'complex')} numbers, but {REAL}")
-    if not eager or not (isinstance(x, np.memmap) or on_gpu(x)):
-        return x
-    return kept(name, x.view(np.ndarray), copies, eager) if isinstance(x, np.memmap) else _on_gpu(x, copies)
-
-
-def _on_gpu(x: Any, copies: dict[int, Any] | None) -> Any:
-    """The same for an array on the GPU, which can't be locked."""
-    return x.copy() if x.size <= SMALL or copies is not None else x
+    if eager and isinstance(x, np.memmap):
+        return kept(name, x.view(np.ndarray), copies, eager)
+    if eager and on_gpu(x) and (x.size <= SMALL or copies is not None):  # a large one can't be locked
+        return x.copy()
+    return x
 
 
 def _copied(x: Any, copies: dict[int, Any]) -> Any:

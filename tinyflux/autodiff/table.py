@@ -29,7 +29,9 @@ class GradientRule:
         self.arity: float = 0 if sequence else float("inf") if together else len(pullbacks)
         self.name = name_of(function)
         self.signature = signature_of(function)
-        self.keywords = options_of(together or next(filter(None, pullbacks), None))
+        pullback = together or next(filter(None, pullbacks), None)
+        parameters = inspect.signature(pullback).parameters.values() if pullback else ()
+        self.keywords = tuple(p.name for p in parameters if p.default is not p.empty)  # the options of its pullbacks
 
 
 rules: dict[Any, GradientRule] = {}
@@ -83,9 +85,3 @@ def signature_of(function: Any) -> inspect.Signature | None:
         return inspect.signature(function)
     except (TypeError, ValueError):
         return None
-
-
-def options_of(pullback: Callable[..., Any] | None) -> tuple[str, ...]:
-    """The options of a pullback: its parameters with a default."""
-    parameters = inspect.signature(pullback).parameters.values() if pullback else ()
-    return tuple(p.name for p in parameters if p.default is not p.empty)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..installed import pip_install
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def digits(split: Literal["train", "test"]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -40,14 +38,9 @@ def digits(split: Literal["train", "test"]) -> tuple[NDArray[np.float32], NDArra
     except ImportError:
         raise ImportError(f"data.digits: expected scikit-learn, got none; {pip_install('examples')}") from None
     found = load_digits()
-    chosen = _in_test(found.target) == (split == "test")
+    in_test = np.zeros(len(found.target), bool)
+    in_test[np.argsort(found.target, kind="stable")[::5]] = True  # every fifth of each class
+    chosen = in_test == (split == "test")
     small = found.images[chosen].astype(np.float32) / 16
     images = ndimage.zoom(small, (1, 2.5, 2.5), order=1, mode="grid-constant", grid_mode=True)
     return np.pad(images, ((0, 0), (4, 4), (4, 4))), found.target[chosen].astype(np.int64)
-
-
-def _in_test(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a sample is for testing: every fifth of each class is."""
-    chosen = np.zeros(len(labels), bool)
-    chosen[np.argsort(labels, kind="stable")[::5]] = True
-    return chosen

@@ -7,12 +7,9 @@ import io
 import math
 import struct
 import zlib
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 LIMIT = 1 << 27  # bytes; more is no file of MNIST's, whose largest has 47 million
 MAGIC = b"\0\0\x08"  # the 8 stands for unsigned bytes

@@ -8,16 +8,14 @@ import os
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..files import open_file, replacing
 from ..installed import pip_install
 from .idx import LIMIT, DataError, read_idx, unpack
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

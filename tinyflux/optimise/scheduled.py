@@ -52,7 +52,10 @@ def at(x: Any, t: Any, ours: bool = True) -> Any:
         return tuple([at(item, t, ours) for item in x])
     if is_rule(x):
         return with_fields(x, {name: at(value, t, isinstance(x, Rule)) for name, value in fields(x).items()})
-    return _float(number(x(t))) if _is_schedule(x, ours) else x
+    if not _is_schedule(x, ours):
+        return x
+    value = number(x(t))
+    return float(value) if isinstance(value, int) else value
 
 
 def scheduled(x: Any, ours: bool = True) -> bool:
@@ -66,7 +69,3 @@ def scheduled(x: Any, ours: bool = True) -> bool:
 
 def _is_schedule(x: Any, ours: bool) -> bool:
     return isinstance(x, Schedule) or (ours and callable(x))
-
-
-def _float(x: Any) -> Any:
-    return float(x) if isinstance(x, int) else x

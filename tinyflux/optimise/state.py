@@ -14,18 +14,7 @@ from typing import Any
 from .. import cores, tree
 from ..checks import as_array, is_foreign, shown
 from ..types import Rule, Tree
-from .checks import (
-    branches,
-    check_arrays,
-    check_form,
-    check_gradient,
-    check_model,
-    check_state,
-    form_of,
-    getter,
-    look_up,
-    summed,
-)
+from . import checks
 from .flat import buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import size_of_state
 from .plan import Layout, Leaf, Plan
@@ -53,7 +42,7 @@ class OptimiserState:
         self._layout = Layout(leaves)
         self._programs: dict[str, Any] = {}  # made for this state: the next training finds them here
         self._paths = paths  # of every place in the model, with the number of the leaf that stands there
-        self._get = getter([f"tree{path}" for path, _ in paths])
+        self._get = checks.getter([f"tree{path}" for path, _ in paths])
         self._form: Callable[[Any], tuple[Any, ...]] = lambda model: ()
         self._known_form: tuple[Any, ...] = ()
         self._views = [leaves[i].view for _, i in paths]
@@ -129,7 +118,7 @@ def setup(rule: Rule, model: Tree) -> OptimiserState:
             place.container[place.key] = views[id(place.array)]
     cores.keep_memory()  # every step to come makes arrays of the same sizes
     opt = OptimiserState(mirror, leaves, paths)
-    opt._form = form_of(model)
+    opt._form = checks.form_of(model)
     opt._known_form = opt._form(model)
     return opt
 
@@ -170,7 +159,7 @@ def copied_state(opt: OptimiserState, model: Tree, move: Callable[[Any], Any]) -
 def belongs(opt: OptimiserState, model: Tree) -> bool:
     """Whether `opt` was set up for the arrays that `model` holds."""
     try:
-        check_model("belongs", opt, model)
+        checks.check_model("belongs", opt, model)
     except ValueError:
         return False
     return True
@@ -204,18 +193,18 @@ def planned(opt: OptimiserState, model: Tree, grads: Tree) -> tuple[Plan, Sequen
     try:
         arrays, gradients = opt._get(model), opt._get(grads)
     except (AttributeError, IndexError, KeyError, NameError, TypeError):
-        check_state("update", opt)
-        arrays, gradients = look_up(opt, model), look_up(opt, grads, absent=None)
-    check_arrays("update", opt, arrays)
-    check_form(opt, model)
+        checks.check_state("update", opt)
+        arrays, gradients = checks.look_up(opt, model), checks.look_up(opt, grads, absent=None)
+    checks.check_arrays("update", opt, arrays)
+    checks.check_form(opt, model)
     missing: tuple[int, ...] = ()
     for i, (g, shape, kind) in enumerate(zip(gradients, opt._shapes, opt._kinds)):
         if g is None:
             missing = (*missing, i)
         elif type(g) is not kind or g.shape != shape:
-            check_gradient(opt, i, g)
+            checks.check_gradient(opt, i, g)
     if len(opt._leaves) < len(gradients):
-        gradients = tuple(summed(opt, gradients))
+        gradients = tuple(checks.summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
     return opt._layout.plan(missing), gradients
 
@@ -319,7 +308,7 @@ def _leaves(opt: Any, caller: str) -> list[Leaf]:
     if tree.parameters(opt) or is_rule(opt) or isinstance(opt, (str, bytes, type, numbers.Number)):
         got = f"{shown(opt)}{', which holds parameters' * bool(tree.parameters(opt))}"
         raise TypeError(f"{caller}: expected what setup returned or a part of it, such as opt.layers[0], got {got}.")
-    return [node for _, node in branches(opt, "") if isinstance(node, Leaf)]
+    return [node for _, node in checks.branches(opt, "") if isinstance(node, Leaf)]
 
 
 def _prepared(rule: Any) -> Any:

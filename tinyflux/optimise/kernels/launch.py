@@ -100,8 +100,10 @@ class KernelStep:
                 is not finite: then, and if the flag was set before, the kernel leaves everything as it is.
         """
         device = self._buffers[0].device
-        with device:
-            self._follow_schedules()
+        rates = self._rates[0] if self._t is None else rates_of(parts(at(self._rule, self._t)))
+        if rates != self._rates[0]:
+            with device:
+                self._rates = _rates_there(rates)
         numbers = (self._rates[1], self._device_numbers, self._ticket)
         inputs = (*self._buffers, table, self._starts, self._count, *numbers, *watch)
         self._stale = True  # as far as anybody knows
@@ -123,12 +125,6 @@ class KernelStep:
         """Whether the kernel can look at a loss: it reads numbers of the parameters' type, on their GPU."""
         x = self._buffers[0]
         return bool(loss.dtype == x.dtype and loss.data.device_id == x.data.device_id)
-
-    def _follow_schedules(self) -> None:
-        """Bring the hyperparameters of this step to the device, if they are others than those of the last."""
-        rates = self._rates[0] if self._t is None else rates_of(parts(at(self._rule, self._t)))
-        if rates != self._rates[0]:
-            self._rates = _rates_there(rates)
 
     def _fitting(self, g: Array, size: int) -> Any:
         """A gradient as the kernel reads it."""
