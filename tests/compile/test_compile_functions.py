@@ -302,3 +302,13 @@ def test_twenty_thousand_operations():
 
 def test_many_separate_results():
     agree(lambda x: [np.sum(x * i) + x for i in range(150)], np.arange(3.0))
+
+
+def test_reductions_of_a_constant_array_under_a_mask_that_is_an_argument():
+    for constant in (np.arange(-3.0, 3), np.arange(-3, 3, dtype=np.int8), np.arange(6, dtype=np.uint64)):
+        for f in (np.sum, np.prod, np.mean, np.add.reduce, np.multiply.reduce):
+            agree(lambda m, f=f, constant=constant: f(constant, where=m > 0), np.array([1.0, -1, 1, -1, 1, -1]))
+        for f in (np.max, np.min, np.maximum.reduce, np.minimum.reduce):
+            agree(
+                lambda m, f=f, constant=constant: f(constant, where=m > 0, initial=1), np.array([1.0, -1, 1, -1, 1, -1])
+            )

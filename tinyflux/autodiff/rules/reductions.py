@@ -13,6 +13,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from ...types import Array
 from ..rule import composed, primitive, rule
+from ..table import compositions
 from ..tape import apply
 from .elementwise import over
 
@@ -125,13 +126,20 @@ def _looked_at(a: Array, axis: Axis, keepdims: bool, where: Any) -> Array:
     return np.sum(np.broadcast_to(where, a.shape), axis=axis, keepdims=keepdims, dtype=kind)
 
 
+def _nearest(infinity: float, dtype: Any) -> Any:
+    """The number of a dtype that is nearest to an infinity."""
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).max if infinity > 0 else np.iinfo(dtype).min
+    return infinity > 0 if dtype.kind == "b" else infinity
+
+
 def _extreme(function: Any, against: Any, neutral: float) -> Callable[..., Any]:
     def reduction(
         a: Array, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
     ) -> Array:
         if initial is not None and not a.size:
             return np.sum(a, axis=axis, keepdims=keepdims, dtype=a.dtype) + _like(initial, a)
-        y = _reduced(function, masked(a, where, neutral), axis, keepdims)
+        y = _reduced(function, masked(a, where, _nearest(neutral, a.dtype)), axis, keepdims)
         return y if initial is None else against(y, _like(initial, y))
 
     return reduction
@@ -232,10 +240,10 @@ composed(np.std, lambda a, axis=None, dtype=None, **options: root(_variance(a, a
 # `reduce` of ufuncs, which is along the first axis if nothing else is said.
 def _reduce(reduction: Any) -> Callable[..., Any]:
     def reduce(array: Array, axis: Axis = 0, dtype: Any = None, **options: Any) -> Array:
-        return reduction(masked(array, True, 0, dtype), axis=axis, **options)
+        return _cast(reduction(masked(array, True, 0, dtype), axis=axis, **options), dtype)
 
     return reduce
 
 
 for _ufunc, _reduction in ((np.add, np.sum), (np.multiply, np.prod), (np.maximum, np.max), (np.minimum, np.min)):
-    composed(_ufunc.reduce, _reduce(_reduction))
+    composed(_ufunc.reduce, _reduce(compositions[_reduction]))  # np.sum itself calls np.add.reduce

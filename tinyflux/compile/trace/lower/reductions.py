@@ -13,7 +13,7 @@ from ....autodiff.rules.accumulations import recurrence
 from ....types import Array, DType
 from ...ir import program
 from ...ir.program import Node
-from ..symbolic import lower, node_of, to_symbolic
+from ..symbolic import lower, node_of
 from .elementwise import cast, loop, result_type
 
 
@@ -39,11 +39,6 @@ def _accumulated_dtype(x: Node, dtype: DTypeLike | None) -> DType:
     return x.dtype if x.dtype.kind == "f" or x.dtype.itemsize == 8 else np.dtype("u8" if x.dtype.kind == "u" else "i8")
 
 
-def _mask(x: Node, where: Array, neutral: Array) -> Node:
-    """What a reduction looks at: the neutral element in the place of what is masked."""
-    return x if where is True else node_of(np.where(where, to_symbolic(x), x.dtype.type(neutral)))
-
-
 def _total(function: str, axis: Any) -> Callable[..., Any]:
     def lowering(a: Array, axis: Any = axis, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
         x = node_of(a)
@@ -58,24 +53,20 @@ lower(np.add.reduce)(_total("sum", 0))
 lower(np.multiply.reduce)(_total("product", 0))
 
 
-def _extremum(function: str, ufunc: Callable[..., Any]) -> Callable[..., Any]:
-    def lowering(
-        a: Array, axis: Any = None, out: None = None, keepdims: Any = False, initial: Array = None, where: Array = True
-    ) -> Array:
-        x = node_of(a)
-        if initial is None and any(x.shape[i] == 0 for i in axes_of(x, axis)):
-            raise ValueError(f"{function} of no elements has no value")
-        lowest, highest = (0, 1) if x.dtype.kind == "b" else (-np.inf, np.inf)
-        if x.dtype.kind in "iu":
-            lowest, highest = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
-        y = reduce_axes(function, _mask(x, where, lowest if ufunc is np.maximum else highest), axis, keepdims)
-        return y if initial is None else ufunc(to_symbolic(y), to_symbolic(cast(node_of(initial), y.dtype)))
-
-    return lowering
+def _some(function: str, a: Array, axis: Any) -> Node:
+    """What has an extremum: an array with elements along the axes."""
+    x = node_of(a)
+    if any(x.shape[i] == 0 for i in axes_of(x, axis)):
+        raise ValueError(f"{function} of no elements has no value")
+    return x
 
 
-lower(np.max, np.amax)(_extremum("maximum", np.maximum))
-lower(np.min, np.amin)(_extremum("minimum", np.minimum))
+def _extremum(function: str) -> Callable[..., Any]:
+    return lambda a, axis=None, *, keepdims=False: reduce_axes(function, _some(function, a, axis), axis, keepdims)
+
+
+lower(np.max)(_extremum("maximum"))
+lower(np.min)(_extremum("minimum"))
 
 
 def _logical(function: str) -> Callable[..., Any]:
@@ -96,9 +87,7 @@ lower(np.count_nonzero)(
 
 def _position(function: str) -> Callable[..., Any]:
     def lowering(a: Array, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
-        x = node_of(a)
-        if any(x.shape[i] == 0 for i in axes_of(x, axis)):
-            raise ValueError(f"{function} of no elements has no value")
+        x = _some(function, a, axis)
         if axis is None:
             y = program.reduce(function, program.reshape(x, (x.size,)), (0,), np.int64)
             return program.reshape(y, (1,) * x.ndim) if keepdims is True else y
