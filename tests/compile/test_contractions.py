@@ -157,17 +157,16 @@ def test_a_stack_in_one_line_is_one_matrix():
     assert product("sik,skj->sij", (4, 5, 6), (4, 6, 7)).size == (5, 7, 6)
 
 
-def test_a_call_runs_along_long_axes():
-    """Along x, and the channels, and not along the three numbers of a window's row that lie beside each other."""
+def test_a_call_takes_all_axes_but_that_of_a_stack():
+    """A whole image, and all channels, not the three numbers of a window's row that lie beside each other."""
     with program.Recording() as recording:
         w, x = recording.input((16, 8, 3, 3), np.float32), recording.input((16, 8, 30, 30), np.float32)
         windows = program.view(x, ((0, ((0, 1),)), (0, ((1, 1),)), (0, ((2, 1), (4, 1))), (0, ((3, 1), (5, 1)))),
                                (16, 8, 28, 28, 3, 3))  # fmt: skip
         node = contract(["ncyxij", "ocij"], [windows, w], "noyx")
         found = contraction.find_product(node, {node}, None)
-    assert found.form == "axpy"
-    assert found.size == (16, 28, 8)
-    assert len(found.outer) == 2
+    assert found.size == (16, 28 * 28, 8 * 3 * 3)
+    assert [found.shape[i] for i in found.outer] == [16]
 
 
 @pytest.mark.parametrize("axes", [(2, 3), (1, 2), (3, 0), (1,), (2, 2)])
@@ -231,3 +230,47 @@ def test_training_on_a_large_batch(loss, size):
         outcomes.append([*means, *flux.leaves(model)])
     for a, b in zip(*outcomes, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+LARGE = {  # more rows than a block, terms than a piece, columns than a strip; b packed along columns, terms, or neither
+    "columns lie together": ("nxhc,xhco->nxo", (170, 3, 5, 37), (3, 5, 37, 83)),
+    "terms lie together": ("nrhc,ohc->nro", (17, 31, 9, 33), (70, 9, 33)),
+    "neither": ("nrhc,hoc->nro", (8, 9, 31, 7), (31, 18, 7)),
+    "rows of a turned array": ("hnrc,cho->rno", (7, 30, 20, 9), (9, 7, 21)),
+    "all over": ("abcd,dbae->ce", (6, 7, 500, 8), (8, 7, 6, 33)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", LARGE)
+def test_large_sums_over_several_axes(case, dtype):
+    subscripts, *shapes = LARGE[case]
+    x, w = (z.astype(dtype) for z in arrays(*shapes))
+    # A window of x: nothing lies in one line.
+    whole = np.pad(x, [(1, 2)] * x.ndim)
+    inside = tuple(slice(1, n + 1) for n in x.shape)
+    expected = np.einsum(subscripts, x.astype(np.float64), w.astype(np.float64))
+    for _ in range(2):  # the second call finds the tables
+        got = flux.compile(lambda x, w: np.einsum(subscripts, x[inside], w))(whole, w)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=20 * EXACT[dtype] * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("batchsize", [600, 300])
+def test_convolutions_of_blocks_of_rows(batchsize):
+    """Batches that are calculated in blocks of rows: the sum of the weights' gradient goes over all of them."""
+    x, w = arrays((600, 6, 7, 3), (5, 3, 2, 3), dtype=np.float64)
+    model = {"w": w.copy(), "v": arrays((5,), dtype=np.float64)[0]}
+    y = arrays((600,), dtype=np.float64)[0]
+
+    def loss(m, x, y):
+        windows = sliding_window_view(x, m["w"].shape[1:3], (1, 2))
+        return np.mean((np.tanh(np.tensordot(windows, m["w"], ((4, 5, 3), (1, 2, 3)))).mean((1, 2)) @ m["v"] - y) ** 2)
+
+    found = []
+    for how in (True, False):
+        m = {name: value.copy() for name, value in model.items()}
+        loader = flux.DataLoader((x, y), batchsize=batchsize)
+        flux.train(loss, m, loader, flux.setup(flux.Descent(0.5), m), epochs=3, compile=how)
+        found.append(m)
+    for name in model:
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=0, atol=1e-13)

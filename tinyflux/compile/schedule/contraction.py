@@ -1,7 +1,8 @@
 """Products of matrices: sums of products of two arrays, recognised in the program.
 
 `dot_` and `axpy_` of matmul.h do the work: the first wants both operands to be contiguous along the axis that is summed
-over, the second one operand and the result to be so along an axis that they share.
+over, the second one operand and the result to be so along an axis that they share. `contract_` of contract.h wants
+nothing of the operands, and packs one of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ..ir.program import Node
 from .tiling import RowPlan
 
 SMALL = 64  # multiplications; below this, plain loops are as fast
+BLOCK = 480  # rows that contract.h takes at once
 PACKED = 8  # rows from which on a dot product packs its second operand, as matmul.h does
 
 
@@ -68,7 +70,45 @@ class Product:
         return m, n, self.shape[self.k]
 
 
-def find_product(node: Node, stored: set[Node], rows: RowPlan | None) -> Product | None:
+@dataclasses.dataclass(frozen=True)
+class Contraction:
+    """The same where rows, columns and terms are of several axes each, which lie anywhere: a convolution, say.
+
+    Attributes:
+        rows: axes of the result that b hasn't.
+        columns: axes of the result that a hasn't; in the result they lie in one line.
+        terms: the axes that are summed over.
+        outer: the other axes: for each of their indices there is a call.
+        row: the axis of the rows of a batch, where a block of them is calculated; it comes first among its like.
+    """
+
+    shape: tuple[int, ...]
+    a: Operand
+    b: Operand
+    out: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    terms: tuple[int, ...]
+    outer: tuple[int, ...]
+    row: int | None
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """How many rows and columns a call calculates, and of how many products each element is the sum."""
+        m, n, k = (math.prod(self.shape[i] for i in axes) for axes in (self.rows, self.columns, self.terms))
+        return m, n, k
+
+    def run(self, axes: Sequence[int], strides: Sequence[int]) -> int:
+        """How long the stretches are in which what the axes go through lies together; 0 where it never does."""
+        length = 1
+        for axis in reversed(axes):
+            if strides[axis] != length:
+                break
+            length *= self.shape[axis]
+        return length if length > 1 else 0
+
+
+def find_product(node: Node, stored: set[Node], rows: RowPlan | None) -> Product | Contraction | None:
     """The product of matrices that a reduction amounts to, or None."""
     (multiply,) = node.args
     function, axes = node.params
@@ -100,7 +140,7 @@ def _rows_come_first(rows: RowPlan | None, node: Node, a: Operand, b: Operand) -
 
 def _merged_product(
     shape: tuple[int, ...], a: Operand, b: Operand, out: tuple[int, ...], axes: Sequence[int], row: int | None
-) -> Product | None:
+) -> Product | Contraction | None:
     """The product whose calls take the least time, of axes in lines; None where plain loops take less."""
     if a.table is not None or b.table is not None:
         return None
@@ -111,11 +151,31 @@ def _merged_product(
     out = tuple(out[i] for i in last)
     row = next((i for i, group in enumerate(groups) if row in group), None)
     summed = [i for i, axis in enumerate(last) if axis in axes]
-    products = [
+    products: list[Product | Contraction] = [
         product for k in summed for product in _forms(shape, a, b, out, k, tuple(i for i in summed if i != k), row)
     ]
+    products += _contractions(shape, a, b, out, summed, row)
     best = min(products, key=_time, default=None)
     return best if best is not None and _time(best) < math.prod(shape) else None
+
+
+def _contractions(
+    shape: tuple[int, ...], a: Operand, b: Operand, out: tuple[int, ...], terms: Sequence[int], row: int | None
+) -> Iterator[Contraction]:
+    """The contraction whose columns are those of the one operand or the other."""
+    for left, right in ((a, b), (b, a)):
+        kept = [i for i in range(len(shape)) if i not in terms]
+        rows = [i for i in kept if left.strides[i] and not right.strides[i]]
+        columns: list[int] = []
+        for i in sorted((i for i in kept if right.strides[i] and not left.strides[i]), key=lambda i: out[i]):
+            if i != row and out[i] == math.prod(shape[c] for c in columns):
+                columns.insert(0, i)
+        outer = tuple(i for i in kept if i not in rows and i not in columns)
+        if not rows or not columns:
+            continue
+        rows.sort(key=lambda i: (i != row, -out[i]))
+        ordered = sorted(terms, key=lambda i: (i != row, -abs(left.strides[i]), -abs(right.strides[i])))
+        yield Contraction(shape, left, right, out, tuple(rows), tuple(columns), tuple(ordered), outer, row)
 
 
 def _merge_axes(shape: Sequence[int], strides: Sequence[Sequence[int]], row: int | None) -> list[list[int]]:
@@ -133,10 +193,15 @@ def _merge_axes(shape: Sequence[int], strides: Sequence[Sequence[int]], row: int
     return groups
 
 
-def _time(p: Product) -> float:
+def _time(p: Product | Contraction) -> float:
     """About how long all calls take, in multiplications of vectors; short rows don't fill these."""
     m, n, k = p.size
     lanes = 64 // p.a.node.dtype.itemsize
+    if isinstance(p, Contraction):
+        vectors, blocks = -(-n // lanes), -(-m // BLOCK)
+        packed = p.run(p.columns, p.b.strides) >= lanes or p.run(p.terms, p.b.strides) >= lanes
+        call = (m + (m < PACKED) * PACKED) * vectors * (k + 8) + blocks * k * vectors * (1 if packed else lanes) + 50
+        return call * math.prod(p.shape[i] for i in p.outer)
     vectors, along = -(-n // lanes), -(-k // lanes)
     if p.form == "dot" and m < PACKED:
         call = m * n * (along + 4)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..ir import ops
 from ..ir.indexing import Map, identity, is_identity
 from ..ir.program import Node, reachable
-from .contraction import Product, find_product
+from .contraction import Contraction, Product, find_product
 from .tiling import RowPlan
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Kernel:
     phase: int
     shape: tuple[int, ...]
     nodes: list[Node]
-    product: Product | None = None
+    product: Product | Contraction | None = None
     weight: int = 0
     copies: dict[Node, Node] = dataclasses.field(default_factory=dict)
 

@@ -45,7 +45,7 @@ def find_pipelined(schedule: Schedule, order: Node) -> PipelinedProduct | None:
     overwritten = {r.overwrites: r.node for r in schedule.results if r.overwrites is not None}
     for kernel in schedule.kernels:
         p = kernel.product
-        if p is None:
+        if not isinstance(p, Product):
             continue
         for sample, weight in ((p.a, p.b), (p.b, p.a)):
             new = overwritten.get(weight.node)

@@ -60,8 +60,8 @@ def _function(library: ctypes.CDLL, name: str, arguments: str) -> Callable[..., 
 
 
 def aligned(size: int) -> Array:
-    """An array of bytes that begins at a multiple of 64: with a cache line."""
-    raw = np.empty(size + 64, np.uint8)
+    """An array of zeros, of bytes, that begins at a multiple of 64: with a cache line."""
+    raw = np.zeros(size + 64, np.uint8)
     start = -address(raw) % 64
     return raw[start : start + size]
 

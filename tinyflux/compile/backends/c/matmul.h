@@ -132,99 +132,7 @@ typedef TF_T TF_N(tf_mem) __attribute__((vector_size(TF_BYTES), aligned(TF_BITS 
 #define TF_V TF_N(tf_vec)
 #define TF_M TF_N(tf_mem)
 
-/* The first `lanes` numbers at p, the other lanes zero; nothing past them is touched. */
-TF_INLINE TF_V TF_N(tf_load)(const TF_T *p, int lanes)
-{
-    if (__builtin_constant_p(lanes) && lanes == TF_LANES)
-        return *(const TF_M *)p;
-#if TF_BYTES == 64 && !defined(TF_ONE_BY_ONE)
-    return TF_MASKED(load)((const void *)p, (TF_V){0}, (1u << lanes) - 1);
-#elif TF_BYTES == 32 && !defined(TF_ONE_BY_ONE)
-    return TF_MASKED(load)((const void *)p, TF_NUMBERS < lanes);
-#else
-    union { TF_V v; TF_T t[TF_LANES]; } u = {(TF_V){0}};
-    for (int l = 0; l < lanes; l++)
-        u.t[l] = p[l];
-    return u.v;
-#endif
-}
-
-/* Store the first `lanes` numbers of v at p. */
-TF_INLINE void TF_N(tf_store)(TF_T *p, TF_V v, int lanes)
-{
-    if (__builtin_constant_p(lanes) && lanes == TF_LANES) {
-        *(TF_M *)p = v;
-        return;
-    }
-#if TF_BYTES == 64 && !defined(TF_ONE_BY_ONE)
-    TF_MASKED(store)((void *)p, v, (1u << lanes) - 1);
-#elif TF_BYTES == 32 && !defined(TF_ONE_BY_ONE)
-    TF_MASKED(store)((void *)p, TF_NUMBERS < lanes, v);
-#else
-    union { TF_V v; TF_T t[TF_LANES]; } u = {v};
-    for (int l = 0; l < lanes; l++)
-        p[l] = u.t[l];
-#endif
-}
-
-/* Store (or add) `lanes` numbers to c, which steps by c_j; apart, so that it is compiled once. */
-static __attribute__((noinline, unused)) void TF_N(tf_scatter)(TF_T *c, int64_t c_j, TF_M v, int lanes, int add)
-{
-    for (int l = 0; l < lanes; l++)
-        c[l * c_j] = (add ? c[l * c_j] : 0) + v[l];
-}
-
-/* Store (or add) `lanes` results v to c. */
-TF_INLINE void TF_N(tf_put)(TF_T *c, int64_t c_j, TF_V v, int lanes, int add)
-{
-    if (c_j == 1)
-        TF_N(tf_store)(c, add ? v + TF_N(tf_load)(c, lanes) : v, lanes);
-    else
-        TF_N(tf_scatter)(c, c_j, v, lanes, add);
-}
-
-/* Transpose a square of TF_LANES vectors in place. */
-#define TF_STEP(s, h)                                        \
-    TF_UNROLL for (int r = 0; r < TF_LANES; r++) if (!(r & h)) { \
-        TF_V x = s[r], y = s[r + h];                         \
-        s[r] = TF_MIX(x, y, h, TF_LO);                       \
-        s[r + h] = TF_MIX(x, y, h, TF_HI);                   \
-    }
-TF_INLINE void TF_N(tf_transpose)(TF_V *s)
-{
-#if TF_LANES >= 16
-    TF_STEP(s, 8)
-#endif
-#if TF_LANES >= 8
-    TF_STEP(s, 4)
-#endif
-#if TF_LANES >= 4
-    TF_STEP(s, 2)
-#endif
-    TF_STEP(s, 1)
-}
-#undef TF_STEP
-
-/* Lane r of the result is the sum over the lanes of s[r]: the transposition, adding what it would exchange,
-   so that half of the vectors remain after each step. */
-#define TF_STEP(s, h)                        \
-    TF_UNROLL for (int r = 0; r < h; r++)    \
-        s[r] = TF_MIX(s[r], s[r + h], h, TF_LO) + TF_MIX(s[r], s[r + h], h, TF_HI);
-TF_INLINE TF_V TF_N(tf_sums)(TF_V *s)
-{
-#if TF_LANES >= 16
-    TF_STEP(s, 8)
-#endif
-#if TF_LANES >= 8
-    TF_STEP(s, 4)
-#endif
-#if TF_LANES >= 4
-    TF_STEP(s, 2)
-#endif
-    TF_STEP(s, 1)
-    return s[0];
-}
-#undef TF_STEP
+#include "vectors.h"
 
 /* acc[r] += a[r, q] b[q, :] for the rows r of a tile, with a at row[r] + offset and b[q, :] at `from`. */
 TF_INLINE void TF_N(tf_step)(const int mr, const int nv, const TF_T **row, int64_t offset, const TF_T *from,
@@ -440,16 +348,7 @@ TF_INLINE void TF_N(dot)(int64_t m, int64_t n, int64_t k, const TF_T *a, int64_t
     }
 }
 
-enum { TF_N(lanes) = TF_LANES };
-
-TF_INLINE TF_T TF_N(total)(TF_V v)
-{
-    union { TF_V v; TF_T t[TF_LANES]; } u = {v};
-    for (int n = TF_LANES / 2; n; n /= 2)
-        for (int l = 0; l < n; l++)
-            u.t[l] += u.t[l + n];
-    return u.t[0];
-}
+#include "contract.h"
 
 #undef TF_V
 #undef TF_M

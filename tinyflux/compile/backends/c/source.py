@@ -19,12 +19,11 @@ from . import loops, pipelined
 def header() -> str:
     """What every source begins with: the functions that loops call."""
     folder = Path(__file__).parent
-    texts = {
-        name: (folder / name).read_text(encoding="utf-8")
-        for name in ("elementary.h", "scalar_math.h", "special.h", "linalg.h", "matmul.h")
-    }
-    texts["matmul.h"] = texts["matmul.h"].replace('#include "matmul.h"', texts["matmul.h"])  # once for each dtype
-    return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts.values())
+    names = ("elementary.h", "scalar_math.h", "special.h", "linalg.h", "matmul.h", "vectors.h", "contract.h")
+    *texts, products, vectors, contract = [(folder / name).read_text(encoding="utf-8") for name in names]
+    products = products.replace('#include "vectors.h"', vectors).replace('#include "contract.h"', contract)
+    texts.append(products.replace('#include "matmul.h"', products))  # once for each dtype
+    return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts)
 
 
 KERNELS_PER_FUNCTION = 40  # kernels in one function: compilers take more than twice the time for one twice as long

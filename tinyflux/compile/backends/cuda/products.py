@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...codegen.expressions import SourceContext
 from ...ir.indexing import c_strides
-from ...schedule.contraction import Operand
+from ...schedule.contraction import Operand, Product
 from ...schedule.fuse import Kernel
 from .launches import Multiply, Place
 
@@ -13,7 +13,8 @@ def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None
     """The product of two matrices that a kernel is; None where it is one of another kind, a stack of them, say."""
     (node,) = kernel.nodes
     p = kernel.product
-    assert p is not None
+    if not isinstance(p, Product):
+        return None
     result = [i for i in range(len(p.shape)) if i not in (p.k, *p.outer) and p.shape[i] != 1]
     if p.outer or not set(result) <= {p.i, p.j} or any(x.table is not None or x.offset for x in (p.a, p.b)):
         return None
