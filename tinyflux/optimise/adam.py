@@ -24,10 +24,11 @@ class Averaging(Rule):
     beta: tuple[float, float]
     epsilon: float
 
-    def init(self, x: Array) -> State:
-        return np.zeros_like(x), np.zeros_like(x), 1.0, 1.0
-
+    averages: ClassVar[int] = 2
     squares: ClassVar[tuple[int, ...]] = (1,)
+
+    def init(self, x: Array) -> State:
+        return (*super().init(x), 1.0, 1.0)
 
     def accepts(self, given: State) -> bool:
         return all(is_rate(x) for x in given if isinstance(x, float))
@@ -223,9 +224,7 @@ class OAdam(Adam):
     """
 
     beta: tuple[float, float] = (0.5, 0.9)
-
-    def init(self, x: Array) -> State:
-        return np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), 1.0, 1.0
+    averages = 3
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, before, *powers = state

@@ -107,10 +107,8 @@ class AdaDelta(Rule):
 
     rho: float = 0.9
     epsilon: float = 1e-8
+    averages = 2
     squares = (0, 1)
-
-    def init(self, x: Array) -> State:
-        return np.zeros_like(x), np.zeros_like(x)
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         a, d = state

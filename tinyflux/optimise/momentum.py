@@ -59,9 +59,7 @@ class Momentum(Rule):
     rho: float = 0.9
     form: str = "flux"
     forms = ("flux", "torch")
-
-    def init(self, x: Array) -> State:
-        return (np.zeros_like(x),)
+    averages = 1
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         (v,) = state
@@ -91,9 +89,7 @@ class Nesterov(Rule):
 
     eta: float = 0.001
     rho: float = 0.9
-
-    def init(self, x: Array) -> State:
-        return (np.zeros_like(x),)
+    averages = 1
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         (v,) = state
@@ -126,9 +122,7 @@ class QHM(Rule):
     eta: float = 0.1
     nu: float = 0.7
     beta: float = 0.999
-
-    def init(self, x: Array) -> State:
-        return (np.zeros_like(x),)
+    averages = 1
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         (b,) = state
@@ -191,9 +185,7 @@ class Lion(Rule):
 
     eta: float = 0.001
     beta: tuple[float, float] = (0.9, 0.99)
-
-    def init(self, x: Array) -> State:
-        return (np.zeros_like(x),)
+    averages = 1
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         (m,) = state

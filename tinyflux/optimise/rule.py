@@ -97,6 +97,7 @@ class Rule:
     """The rules of the library: a keyword that a rule doesn't have is refused by name, a value by what was expected."""
 
     whole: str | None = None
+    averages: ClassVar[int] = 0  # how many arrays its state begins with, all of them zeros at first
     squares: ClassVar[tuple[int, ...]] = ()  # which of the arrays in its state are never below 0
     form: str
     forms: ClassVar[tuple[str, ...]] = ()  # what its hyperparameter `form` can be, if it has one
@@ -119,8 +120,8 @@ class Rule:
             raise ValueError(f"{type(self).__name__}: expected form to be one of {known}; got {self.form!r}.")
 
     def init(self, x: Array) -> State:
-        """The state of a rule that keeps none."""
-        return ()
+        """The state of a rule that keeps nothing but averages."""
+        return tuple([np.zeros_like(x) for _ in range(self.averages)])
 
     def check_state(self, arrays: State, numbers: State) -> None:
         """Refuse, by ValueError, arrays and numbers that steps can't have left in the state: those of a file, say.
