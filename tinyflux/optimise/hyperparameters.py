@@ -32,7 +32,7 @@ def floats(rule: Any) -> Iterator[float]:
 def _leaves(x: Any) -> Iterator[Any]:
     """What is no record, tuple or list in a rule."""
     inside = x if isinstance(x, (tuple, list)) else _fields(x).values()
-    if not inside and not isinstance(x, (tuple, list)):
+    if not inside:
         yield x
     for item in inside:
         yield from _leaves(item)
