@@ -192,7 +192,7 @@ FAULTS = [
     ("if (lane < half) {", "if (lane <= half) {"),
     ("r += ", "r += 1 + "),
     ("chunk + lane", "chunk"),
-    ("parts[part * 3ll + e]", "parts[part * 3ll]"),
+    ("[part * 3ll + e]", "[part * 3ll]"),
     ("blockIdx.x * blockDim.x + threadIdx.x; e", "threadIdx.x; e"),
 ]
 

@@ -120,18 +120,14 @@ class Translation:
     def _kernel(self, lines: Sequence[str], blocks: int) -> None:
         """Make a kernel of lines, with the arrays that they name for parameters, and have it launched."""
         used, self._context.used = self._context.used, {}
-        kinds = [f"{'' if write else 'const '}{c_type(node.dtype)}" for node, write in used.values()]
-        self._launch(lines, blocks, list(zip(kinds, used)), tuple(used))
-
-    def _launch(
-        self, lines: Sequence[str], blocks: int, parameters: list[tuple[str, str]], arrays: tuple[str, ...]
-    ) -> None:
-        """The same with parameters of given types and names, and the arrays that they are launched with."""
         name = f"kernel{len(self._texts)}"
-        written = ", ".join(f"{kind} *__restrict__ {parameter}" for kind, parameter in parameters)
+        parameters = ", ".join(
+            f"{'' if write else 'const '}{c_type(node.dtype)} *__restrict__ {array}"
+            for array, (node, write) in used.items()
+        )
         body = ["    " + line for line in indent(list(lines))]
-        self._texts.append("\n".join([f'extern "C" __global__ void {name}({written}) {{', *body, "}\n"]))
-        self.launches.append(Launch(name, blocks, tuple(map(Place, arrays))))
+        self._texts.append("\n".join([f'extern "C" __global__ void {name}({parameters}) {{', *body, "}\n"]))
+        self.launches.append(Launch(name, blocks, tuple(map(Place, used))))
 
     def _map(self, kernel: Kernel) -> None:
         groups = merge_axes(self._context, kernel)
@@ -256,20 +252,20 @@ class Translation:
     def _merge_parts(self, node: Node, target: str, parts: int) -> None:
         """Have the last kernel write its parts to an array of their own, and a second one bring them together."""
         first = self.launches.pop()
-        places = {name: Place(name) for name, _ in first.arrays} | {target: Place("parts_of_" + target)}
+        parts_of, kind, function = "parts_of_" + target, c_type(node.dtype), node.params[0]
+        places = {name: Place(name) for name, _ in first.arrays} | {target: Place(parts_of)}
         self.launches.append(relocate(first, places))
-        kind, function = c_type(node.dtype), node.params[0]
         lines = [
             *_grid_loop("e", node.size),
             f"{kind} total = {neutral_element(function, node.dtype)};",
             f"for (int part = 0; part < {parts}; part++) {{",
-            combine(function, "total", f"parts[part * {node.size}ll + e]", node.dtype),
+            combine(function, "total", f"{parts_of}[part * {node.size}ll + e]", node.dtype),
             "}",
-            "target[e] = total;",
+            f"{target}[e] = total;",
             "}",
         ]
-        parameters = [(f"const {kind}", "parts"), (kind, "target")]
-        self._launch(lines, _block_count(node.size), parameters, ("parts_of_" + target, target))
+        self._context.used = {parts_of: (node, False), target: (node, True)}
+        self._kernel(lines, _block_count(node.size))
 
     def _loop(self, kernel: Kernel) -> None:
         """A loop over a sequence, whose body is a program of its own."""
