@@ -23,7 +23,8 @@ class Contents:
     """
 
     def __init__(self, arrays: Sequence[Array]) -> None:
-        self._kept = [(x, x.shape, x.dtype, _copied(x)) for x in arrays]
+        small = [x.nbytes <= _SMALL and not on_gpu(x) for x in arrays]
+        self._kept = [(x, x.shape, x.dtype, x.tobytes() if s else x.copy()) for x, s in zip(arrays, small)]
 
     def same(self, arrays: Sequence[Array]) -> bool:
         return len(arrays) == len(self._kept) and self.changed(arrays) is None
@@ -36,10 +37,6 @@ class Contents:
         return None
 
 
-def _copied(x: Array) -> Array | bytes:
-    return x.tobytes() if _small(x) else x.copy()
-
-
 def _equal(x: Array, copy: Any) -> bool:
     """Whether an array has the bits of a copy: NaN is NaN, and 0 is not −0."""
     if isinstance(copy, bytes):
@@ -48,7 +45,3 @@ def _equal(x: Array, copy: Any) -> bool:
         return bool(x.tobytes() == copy.tobytes())
     kind = f"u{x.itemsize}"
     return bool((x.view(kind) == copy.view(kind)).all())
-
-
-def _small(x: Array) -> bool:
-    return x.nbytes <= _SMALL and not on_gpu(x)
