@@ -31,7 +31,7 @@ def floats(rule: Any) -> Iterator[float]:
 
 def _leaves(x: Any) -> Iterator[Any]:
     """What is no record, tuple or list in a rule."""
-    inside = x if isinstance(x, (tuple, list)) else _fields(x).values()
+    inside = x if isinstance(x, (tuple, list)) else () if type(x) is float else _fields(x).values()
     if not inside:
         yield x
     for item in inside:
