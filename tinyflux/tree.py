@@ -220,9 +220,9 @@ def _map_one(
                 _look_into(node)
         for name, child in inside.items():
             below = kinds.get(type(child))
-            if name in skip or (below == OPAQUE and not isinstance(child, numbers)):
+            if name in skip or (below == OPAQUE and not (numbers and isinstance(child, numbers))):
                 continue
-            if below in (LEAF, OPAQUE):
+            if below == LEAF:
                 new = f(child)
             else:
                 new = _map_one(f, child, stateful, numbers, inner)

@@ -62,10 +62,12 @@ class ArrayOperators:
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is not None:
             raise self._in_place(f"np.{ufunc.__name__}(…, out=…) or an operator such as +=")
+        if method == "__call__":
+            return self._apply(ufunc, inputs, kwargs)
         if method == "outer":  # every element of a meets every element of b
             a, b = inputs
             return self._apply(ufunc, (np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b), kwargs)
-        return self._apply(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
+        return self._apply(getattr(ufunc, method), inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return self._apply(function, args, kwargs)
