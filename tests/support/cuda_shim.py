@@ -23,9 +23,9 @@ from tests.support.device_standin import DeviceArray
 from tinyflux.optimise.kernels import launch
 
 GXX = shutil.which("g++")
-FLAGS = ["-x", "c++", "-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing"]
-FLAGS += ["-Wno-unknown-pragmas", "-Wl,-Bsymbolic"]  # names such as `step` are the kernel's own, not the C library's
-SHIM = (Path(__file__).parent / "shim.h").read_text(encoding="utf-8")
+FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
+LINKED = ["-shared", "-Wl,-Bsymbolic"]  # names such as `step` are the kernel's own, not the C library's
+SHIM = Path(__file__).parent / "shim.h"
 DTYPES = {
     "float": np.float32,
     "double": np.float64,
@@ -60,7 +60,7 @@ class RawModule:
     def __init__(self, code, options=()):
         assert code.isascii()  # CuPy writes it to a file in the encoding of the locale
         self.kernels = {name: parameter_types(code, name) for name in re.findall(KERNEL, code)}
-        self.source = "".join([SHIM, code, *[wrapper(name, kinds) for name, kinds in self.kernels.items()]])
+        self.source = "".join([code, *[wrapper(name, kinds) for name, kinds in self.kernels.items()]])
         self.library = None
 
     def get_function(self, name):
@@ -128,16 +128,24 @@ def checked(value, kind):
 
 
 def built(code):
-    """The library of this source, from a folder of the user's own where earlier runs have left it."""
+    """The library of this source, after shim.h; from where earlier runs have left it."""
+    included = kept("shim.h.gch", SHIM.read_text(encoding="utf-8"), ["-x", "c++-header", *FLAGS, *extra_flags])
+    # Reading it as it is would take the compiler longer than all else.
+    command = ["-x", "c++", *FLAGS, *LINKED, *extra_flags, "-include", str(included.with_suffix(""))]
+    return kept("kernel.so", code, command)
+
+
+def kept(name, code, command):
+    """A file that g++ makes of this text, in a folder of the user's own where earlier runs have left it."""
     folder = Path(tempfile.gettempdir()) / f"tinyflux-shim-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     assert folder.stat().st_uid == os.getuid()
-    command = [GXX, *FLAGS, *extra_flags]
-    target = folder / f"{hashlib.sha256(repr((command, code)).encode()).hexdigest()}.so"
+    target = folder / f"{hashlib.sha256(repr((GXX, command, code)).encode()).hexdigest()}-{name}"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            result = Path(work) / "kernel.so"
-            subprocess.run([*command, "-", "-o", str(result)], input=code, text=True, encoding="utf-8", check=True)
+            source, result = Path(work) / "source", Path(work) / name
+            source.write_text(code, encoding="utf-8")
+            subprocess.run([GXX, *command, str(source), "-o", str(result)], check=True)
             result.replace(target)
     return target
 
