@@ -125,6 +125,21 @@ typedef long long tf_int64 __attribute__((vector_size(32)));
 #endif
 #include "matmul.h"
 
+/* Compilers inline all branches before they drop those that can't be taken, so the large ones are chosen between before:
+   a product of known sizes takes half the time to compile. */
+#define TF_IS_KNOWN(x) (sizeof(int) == sizeof(*(1 ? (void *)((int64_t)(x) * 0) : (int *)0))) /* a constant expression */
+#define TF_KNOWN(x, otherwise) __builtin_choose_expr(TF_IS_KNOWN(x), x, otherwise)
+#define TF_ONE_STRIP(n, bits) (TF_KNOWN(n, INT64_MAX) <= TF_WIDE * TF_BYTES * 8 / (bits))
+#define TF_AXPY(n, bits) __builtin_choose_expr(TF_ONE_STRIP(n, bits), tf_axpy_strip_f##bits, axpy_f##bits)
+#define TF_DOT_MANY(m, n, bits) \
+    __builtin_choose_expr(TF_IS_KNOWN(m) && TF_ONE_STRIP(n, bits), tf_dot_strip_f##bits, dot_f##bits)
+#define TF_DOT(m, n, bits) \
+    __builtin_choose_expr(TF_KNOWN(m, INT64_MAX) < TF_PACK_ROWS, tf_dot_few_f##bits, TF_DOT_MANY(m, n, bits))
+#define axpy_f32(m, n, ...) TF_AXPY(n, 32)(m, n, __VA_ARGS__)
+#define axpy_f64(m, n, ...) TF_AXPY(n, 64)(m, n, __VA_ARGS__)
+#define dot_f32(m, n, ...) TF_DOT(m, n, 32)(m, n, __VA_ARGS__)
+#define dot_f64(m, n, ...) TF_DOT(m, n, 64)(m, n, __VA_ARGS__)
+
 #elif defined(TF_T) /* ---- the body, once for each type ---- */
 
 typedef TF_T TF_N(tf_vec) __attribute__((vector_size(TF_BYTES)));
@@ -270,6 +285,17 @@ TF_INLINE void TF_N(axpy)(int64_t m, int64_t n, int64_t k, const TF_T *a, int64_
     }
 }
 
+/* axpy for an n of at most TF_WIDE vectors: one strip. */
+TF_INLINE void TF_N(tf_axpy_strip)(int64_t m, int64_t n, int64_t k, const TF_T *a, int64_t a_i, int64_t a_k,
+                                   const TF_T *b, int64_t ldb, const int64_t *b_rows, TF_T *c, int64_t ldc, int add)
+{
+    const int vectors = (int)((n + TF_LANES - 1) / TF_LANES), lanes = (int)(n - (vectors - 1) * TF_LANES);
+    const int64_t depth = TF_N(tf_depth)(k, vectors ? vectors : 1);
+    for (int64_t q = 0; (q == 0 || q < k) && n > 0; q += depth)
+        TF_N(tf_strip)(vectors, m, TF_MIN(k - q, depth), a + q * a_k, a_i, a_k, NULL, b_rows ? b : b + q * ldb, ldb,
+                       b_rows ? b_rows + q : NULL, lanes, c, ldc, 1, lanes, add || q > 0);
+}
+
 /* Up to TF_LANES numbers of one row of c as dot products: each accumulator runs along k for one row of b; the sums
    over lanes come at the end. Rows past the last repeat it. Fewer than 8 accumulators wait, so they come in sets. */
 TF_INLINE void TF_N(tf_dots)(int count, int64_t k, const TF_T *a, const TF_T *b, int64_t ldb, TF_T *c, int64_t c_j,
@@ -317,21 +343,43 @@ TF_INLINE void TF_N(tf_pack)(int64_t n, int64_t deep, const TF_T *b, int64_t ldb
         }
 }
 
+/* dot for few rows of a: each number of c is a dot product. */
+TF_INLINE void TF_N(tf_dot_few)(int64_t m, int64_t n, int64_t k, const TF_T *a, int64_t lda, const int64_t *a_rows,
+                                const TF_T *b, int64_t ldb, TF_T *c, int64_t c_i, int64_t c_j, int add)
+{
+    for (int64_t i = 0; i < m; i++) {
+        const TF_T *row = a + (a_rows ? a_rows[i] : i) * lda;
+        TF_T *to = c + i * c_i;
+        int64_t j = 0;
+        for (; j + TF_LANES <= n; j += TF_LANES)
+            TF_N(tf_dots)(TF_LANES, k, row, b + j * ldb, ldb, to + j * c_j, c_j, add);
+        if (j < n)
+            TF_N(tf_dots)((int)(n - j), k, row, b + j * ldb, ldb, to + j * c_j, c_j, add);
+    }
+}
+
+/* dot for an n of at most TF_WIDE vectors and many rows of a: one strip of b, transposed on the stack. */
+TF_INLINE void TF_N(tf_dot_strip)(int64_t m, int64_t n, int64_t k, const TF_T *a, int64_t lda, const int64_t *a_rows,
+                                  const TF_T *b, int64_t ldb, TF_T *c, int64_t c_i, int64_t c_j, int add)
+{
+    TF_T packed[TF_STRIP / sizeof(TF_T)] __attribute__((aligned(TF_BYTES)));
+    const int vectors = (int)((n + TF_LANES - 1) / TF_LANES), lanes = (int)(n - (vectors - 1) * TF_LANES);
+    const int64_t depth = TF_N(tf_depth)(k, vectors ? vectors : 1);
+    for (int64_t q = 0; (q == 0 || q < k) && n > 0; q += depth) {
+        const int64_t deep = TF_MIN(k - q, depth);
+        TF_N(tf_pack)(n, deep, b + q, ldb, packed);
+        TF_N(tf_strip)(vectors, m, deep, a + q, lda, 1, a_rows, packed, vectors * TF_LANES, NULL, TF_LANES, c, c_i, c_j,
+                       lanes, add || q > 0);
+    }
+}
+
 /* c[i*c_i + j*c_j] = (add ? itself : 0) + sum_k a[(a_rows ? a_rows[i] : i)*lda + k] * b[j*ldb + k].
    Few rows: dot products. Many rows: strips of b, transposed on the stack, and the tiles of axpy. */
 TF_INLINE void TF_N(dot)(int64_t m, int64_t n, int64_t k, const TF_T *a, int64_t lda, const int64_t *a_rows,
                          const TF_T *b, int64_t ldb, TF_T *c, int64_t c_i, int64_t c_j, int add)
 {
     if (m < TF_PACK_ROWS) {
-        for (int64_t i = 0; i < m; i++) {
-            const TF_T *row = a + (a_rows ? a_rows[i] : i) * lda;
-            TF_T *to = c + i * c_i;
-            int64_t j = 0;
-            for (; j + TF_LANES <= n; j += TF_LANES)
-                TF_N(tf_dots)(TF_LANES, k, row, b + j * ldb, ldb, to + j * c_j, c_j, add);
-            if (j < n)
-                TF_N(tf_dots)((int)(n - j), k, row, b + j * ldb, ldb, to + j * c_j, c_j, add);
-        }
+        TF_N(tf_dot_few)(m, n, k, a, lda, a_rows, b, ldb, c, c_i, c_j, add);
         return;
     }
     TF_T packed[TF_STRIP / sizeof(TF_T)] __attribute__((aligned(TF_BYTES)));
