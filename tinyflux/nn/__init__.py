@@ -6,14 +6,16 @@ from typing import Any
 from numpy import tanh
 
 from .. import special
-from . import activations, initialisers, layers, losses
+from . import activations, convolution, initialisers, layers, losses
 from .activations import *
+from .convolution import *
 from .initialisers import *
 from .layers import *
 from .losses import *
 
 __all__ = ["tanh"]
 __all__ += activations.__all__
+__all__ += convolution.__all__
 __all__ += initialisers.__all__
 __all__ += layers.__all__
 __all__ += losses.__all__

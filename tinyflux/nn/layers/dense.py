@@ -79,7 +79,7 @@ class Dense(Layer):
         check_function("Dense", "init", init, "a function of a shape and a generator")
         check_flag("Dense", "bias", bias)
         check_generator("Dense", rng)
-        self.weight = _initial(init, (int(nout), int(nin)), rng)
+        self.weight = initial("Dense", init, (int(nout), int(nin)), rng)
         self.bias = zeros((nout,)) if bias else None
         self.activation = activation
 
@@ -133,13 +133,13 @@ class WrongInput(ValueError):
         return f"Reshape the input, or build the layer for it: {self.built_for}."
 
 
-def _initial(init: Callable[..., Any], shape: tuple[int, int], rng: np.random.Generator | None) -> Any:
+def initial(owner: str, init: Callable[..., Any], shape: tuple[int, ...], rng: np.random.Generator | None) -> Any:
     """The weight that `init` makes, if it is one."""
     try:
         weight = init(shape, rng)
     except TypeError as error:
-        raise TypeError(f"Dense: init is called as init({shape}, rng), which failed: {error}.") from error
+        raise TypeError(f"{owner}: init is called as init({shape}, rng), which failed: {error}.") from error
     if not is_array(weight) or weight.shape != shape or weight.dtype.kind != "f":
         got = f"{shown(weight)}, {weight.dtype}" if is_array(weight) else shown(weight)
-        raise ValueError(f"Dense: expected init to make a floating-point array of shape {shape}, got {got}.")
+        raise ValueError(f"{owner}: expected init to make a floating-point array of shape {shape}, got {got}.")
     return weight

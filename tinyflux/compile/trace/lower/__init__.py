@@ -1,5 +1,5 @@
 """How NumPy's functions become nodes of a program."""
 
-from . import elementwise, indexing, linalg, reductions, scan, shapes
+from . import convolution, elementwise, indexing, linalg, reductions, scan, shapes
 
-__all__ = ["elementwise", "indexing", "linalg", "reductions", "scan", "shapes"]
+__all__ = ["convolution", "elementwise", "indexing", "linalg", "reductions", "scan", "shapes"]

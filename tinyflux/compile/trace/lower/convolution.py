@@ -1,0 +1,135 @@
+"""Convolutions: sums of products of two views, which the scheduler knows.
+
+Axes are named by where they stand among those of the products: images and places, then what a window has, then the
+channels. Channels of a group, and groups, have axes of their own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from ....nn.convolution import Geometry, convolve, correlate, spread
+from ....types import Array
+from ...ir import program
+from ...ir.indexing import Axis
+from ...ir.program import Node
+from ..symbolic import lower, node_of
+from .elementwise import cast, result_type
+
+
+def _operands(a: Array, b: Array) -> tuple[Node, Node]:
+    nodes = [node_of(a), node_of(b)]
+    dtype = result_type(nodes)
+    return cast(nodes[0], dtype), cast(nodes[1], dtype)
+
+
+def _axis(axis: int, stride: int = 1) -> Axis:
+    return 0, ((axis, stride),)
+
+
+def _sum_of_products(
+    shape: Sequence[int], a: Node, a_axes: Sequence[Axis], b: Node, b_axes: Sequence[Axis], axes: Sequence[int]
+) -> Node:
+    """The sum over some of the axes of a product, without all axes of length 1."""
+    place = {axis: i for i, axis in enumerate(axis for axis, n in enumerate(shape) if n != 1)}
+    lengths = [shape[axis] for axis in place]
+    views = []
+    for x, at in ((a, a_axes), (b, b_axes)):
+        moved = tuple((low, tuple((place[axis], s) for axis, s in terms if axis in place)) for low, terms in at)
+        views.append(program.view(x, moved, lengths))
+    multiplied = program.elementwise("multiply", views, a.dtype)
+    return program.reduce("sum", multiplied, [place[axis] for axis in axes if axis in place], a.dtype)
+
+
+def _by_groups(x: Node, groups: int, axis: int) -> Node:
+    """The channels along an axis as groups and the channels of one."""
+    return program.reshape(x, (*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :]))
+
+
+def _padded(x: Node, pads: Sequence[tuple[int, int]]) -> Node:
+    """Zeros around images, along the axes after the first."""
+    places = [(0, 1), *((before, 1) for before, _ in pads)]
+    lengths = [x.shape[0], *(n + sum(pad) for n, pad in zip(x.shape[1:], pads))]
+    rest = x.shape[len(lengths) :]
+    return program.pad(x, [*places, *[(0, 1)] * len(rest)], [*lengths, *rest])
+
+
+@lower(convolve)
+def _convolve(x: Array, w: Array, how: Geometry) -> Node:
+    image, filters = _operands(x, w)
+    d = image.ndim - 2
+    image = _by_groups(_padded(image, how.pad), how.groups, d + 1)
+    filters = _by_groups(filters, how.groups, 0)
+    groups, nout, *window, channels = filters.shape
+    out = how.out(x.shape[1:-1], window)
+    shape = (image.shape[0], *out, *window, channels, groups, nout)
+    n, k, c, g, o = 0, 1 + d, 1 + 2 * d, 2 + 2 * d, 3 + 2 * d
+    places = [(0, ((1 + i, s), (k + i, t))) for i, (s, t) in enumerate(zip(how.stride, how.dilation))]
+    in_image = [_axis(n), *places, _axis(g), _axis(c)]
+    in_filters = [_axis(g), _axis(o), *(_axis(k + i) for i in range(d)), _axis(c)]
+    y = _sum_of_products(shape, image, in_image, filters, in_filters, range(k, g))
+    return program.reshape(y, (image.shape[0], *out, groups * nout))
+
+
+@lower(correlate)
+def _correlate(x: Array, g: Array, how: Geometry, window: tuple[int, ...]) -> Node:
+    image, cotangent = _operands(x, g)
+    d = image.ndim - 2
+    image = _by_groups(_padded(image, how.pad), how.groups, d + 1)
+    cotangent = _by_groups(cotangent, how.groups, d + 1)
+    *places, groups, nout = cotangent.shape
+    shape = (*places, groups, nout, *window, image.shape[-1])
+    group, k, c = 1 + d, 3 + d, 3 + 2 * d
+    steps = enumerate(zip(how.stride, how.dilation))
+    in_image = [_axis(0), *((0, ((1 + i, s), (k + i, t))) for i, (s, t) in steps), _axis(group), _axis(c)]
+    in_cotangent = [_axis(i) for i in range(d + 3)]
+    w = _sum_of_products(shape, image, in_image, cotangent, in_cotangent, range(1 + d))
+    return program.reshape(w, (groups * nout, *window, image.shape[-1]))
+
+
+@lower(spread)
+def _spread(g: Array, w: Array, how: Geometry, space: tuple[int, ...]) -> Node:
+    """Pixels, of which all those that lie alike among the windows' steps are one sum of products.
+
+    Along an axis they are h = s·i + first; to h comes what window p = i + shift − j has at k = s·j + r, for all j.
+    Where windows have steps inside as well as between them, the zeros between them are made instead.
+    """
+    cotangent, filters = _operands(g, w)
+    d = cotangent.ndim - 2
+    groups, nout, channels = how.groups, cotangent.shape[-1] // how.groups, filters.shape[-1]
+    stride, dilation = list(how.stride), list(how.dilation)
+    if max(stride) > 1 and max(dilation) > 1:
+        wide = [s * (n - 1) + 1 for s, n in zip(stride, cotangent.shape[1:-1])]
+        places = [(0, 1), *((0, s) for s in stride), (0, 1)]
+        cotangent = program.pad(cotangent, places, (cotangent.shape[0], *wide, cotangent.shape[-1]))
+        stride = [1] * d
+    result: Node | None = None
+    for rest in itertools.product(*map(range, stride)):
+        first = [(r - before) % s for r, s, (before, _) in zip(rest, stride, how.pad)]
+        count = [len(range(f, n, s)) for f, n, s in zip(first, space, stride)]
+        window = [len(range(r, k, s)) for r, k, s in zip(rest, filters.shape[1:-1], stride)]
+        if 0 in count or 0 in window:
+            continue
+        shift = [(f + before - r) // s for f, r, s, (before, _) in zip(first, rest, stride, how.pad)]
+        reach = [t * (k - 1) for t, k in zip(dilation, window)]
+        zeros = [
+            (max(0, back - m), max(0, m + n - p)) for back, m, n, p in zip(reach, shift, count, cotangent.shape[1:-1])
+        ]
+        shape = (cotangent.shape[0], *count, *window, nout, groups, channels)
+        k, o, group, c = 1 + d, 1 + 2 * d, 2 + 2 * d, 3 + 2 * d
+        there = [(shift[i] + zeros[i][0], ((1 + i, 1), (k + i, -dilation[i]))) for i in range(d)]
+        x = _sum_of_products(
+            shape,
+            _by_groups(_padded(cotangent, zeros), groups, d + 1), [_axis(0), *there, _axis(group), _axis(o)],
+            _by_groups(filters, groups, 0),
+            [_axis(group), _axis(o), *((rest[i], ((k + i, stride[i]),)) for i in range(d)), _axis(c)],
+            range(k, group),
+        )  # fmt: skip
+        x = program.reshape(x, (shape[0], *count, groups * channels))
+        places = [(0, 1), *zip(first, stride), (0, 1)]
+        x = program.pad(x, places, (x.shape[0], *space, x.shape[-1]))
+        result = x if result is None else program.elementwise("add", [result, x], x.dtype)
+    if result is None:
+        return program.broadcast(program.literal(0, cotangent.dtype), (cotangent.shape[0], *space, groups * channels))
+    return result
