@@ -2,7 +2,6 @@
 
 import gc
 import gzip
-import hashlib
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,23 +10,29 @@ import numpy as np
 import pooch
 import pytest
 
-from tests.support.mnist_files import HTML, flipped, idx, module
+from tests.support.mnist_files import HTML, digests, flipped, idx, module
+from tinyflux.data import download
 
 
 @pytest.fixture
-def files(monkeypatch, tmp_path):
+def alone(monkeypatch, tmp_path):
+    """No folder in the environment, and an empty cache."""
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    monkeypatch.delenv("TINYFLUX_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def files(monkeypatch, alone):
     """Small unpacked files by name, known by their checksums; no folder, an empty cache, a mirror nobody serves."""
     rng = np.random.default_rng(0)
     made = {}
     for n, (images, labels) in zip((50, 20), module.FILES.values(), strict=True):
         made[images] = idx(rng.integers(0, 256, (n, 28, 28), np.uint8))
         made[labels] = idx(rng.integers(0, 10, n, np.uint8))
-    monkeypatch.setattr(module, "SHA256", {name: hashlib.sha256(content).hexdigest() for name, content in made.items()})
-    monkeypatch.setattr(module, "MIRRORS", ("http://127.0.0.1:1/",))
-    monkeypatch.setattr(module, "PATIENCE", 0.5)
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    monkeypatch.delenv("TINYFLUX_DATA", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(module.MNIST, "sha256", digests(made))
+    monkeypatch.setattr(module.MNIST, "mirrors", ("http://127.0.0.1:1/",))
+    monkeypatch.setattr(download, "PATIENCE", 0.5)
     yield made
     gc.collect()  # so that the sockets of failed downloads are not found open during some later test
 
@@ -84,8 +89,8 @@ def server(files):
     threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
 
     def mirrors(*behaviours):
-        module.MIRRORS = tuple(f"http://127.0.0.1:{http.server_port}/{behaviour}/" for behaviour in behaviours)
-        return module.MIRRORS
+        module.MNIST.mirrors = tuple(f"http://127.0.0.1:{http.server_port}/{behaviour}/" for behaviour in behaviours)
+        return module.MNIST.mirrors
 
     mirrors.asked = asked
     yield mirrors

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tinyflux.data import DataError
-from tinyflux.data.idx import read_idx, unpack
+from tinyflux.data.idx import read_idx
+from tinyflux.data.packed import unpack
 
 SIX = b"\0\0\x08\x02" + b"\0\0\0\x02\0\0\0\x03" + b"abcdef"
 

@@ -1,7 +1,6 @@
 """MNIST: where its files are looked for, what is refused, and the real ones."""
 
 import gzip
-import hashlib
 import os
 import re
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.mnist_files import HTML, IMAGES, LABELS, check, fill, flipped, idx, module
+from tests.support.mnist_files import HTML, IMAGES, LABELS, check, digests, fill, flipped, idx, module
 from tinyflux.data import DataError, DataUnavailable, mnist
 from tinyflux.installed import pip_install
 
@@ -172,7 +171,7 @@ def test_a_file_without_permission(files, tmp_path, monkeypatch):
 )
 def test_images_and_labels_that_do_not_belong_together(files, tmp_path, monkeypatch, images, labels):
     made = {IMAGES: idx(np.zeros(images, np.uint8)), LABELS: idx(np.zeros(labels, np.uint8))}
-    monkeypatch.setattr(module, "SHA256", {name: hashlib.sha256(content).hexdigest() for name, content in made.items()})
+    monkeypatch.setattr(module.MNIST, "sha256", digests(made))
     fill(tmp_path, made)
     monkeypatch.setenv("TINYFLUX_DATA", str(tmp_path))
     with pytest.raises(DataError) as caught:

@@ -11,7 +11,7 @@ import pooch
 import pytest
 
 from tests.support.mnist_files import HTML, IMAGES, check, fill, module
-from tinyflux.data import DataError, DataUnavailable, mnist
+from tinyflux.data import DataError, DataUnavailable, download, mnist, packed
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
@@ -66,7 +66,7 @@ def test_both_mirrors_are_accounted_for(files, server):
 
 def test_no_answer_at_all(files):
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # connections are queued and never answered
-        module.MIRRORS = (f"http://127.0.0.1:{deaf.getsockname()[1]}/",) * 2
+        module.MNIST.mirrors = (f"http://127.0.0.1:{deaf.getsockname()[1]}/",) * 2
         start = time.perf_counter()
         with pytest.raises(DataUnavailable, match=r"no data came|timed out"):
             mnist("train")
@@ -91,13 +91,13 @@ def test_a_name_server_that_does_not_answer(files, server, monkeypatch):
 
 def test_an_abandoned_download_does_not_keep_the_process(tmp_path):
     code = """
-import importlib, socket, time
-module = importlib.import_module("tinyflux.data.mnist")
+import socket, time
+from tinyflux.data import DataUnavailable, download, mnist
 socket.getaddrinfo = lambda *args, **kwargs: time.sleep(60)
-module.PATIENCE = 0.2
+download.PATIENCE = 0.2
 try:
-    module.mnist("train")
-except module.DataUnavailable as error:
+    mnist("train")
+except DataUnavailable as error:
     print(error)
 """
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "TINYFLUX_DATA": str(tmp_path)}
@@ -111,21 +111,21 @@ def test_a_slow_download_is_waited_for(files, server):
     server("slow")
     start = time.perf_counter()
     mnist("test")
-    assert time.perf_counter() - start > 2 * module.PATIENCE
+    assert time.perf_counter() - start > 2 * download.PATIENCE
 
 
 def test_a_name_that_is_not_known(files, monkeypatch):
-    monkeypatch.setattr(module, "MIRRORS", ("http://nowhere.invalid/",))
+    monkeypatch.setattr(module.MNIST, "mirrors", ("http://nowhere.invalid/",))
     with pytest.raises(DataUnavailable, match=rf"http://nowhere.invalid/{IMAGES}.gz: \[Errno -?\d+\]"):
         mnist("train")
 
 
 def test_patience_ends_within_eight_seconds():
-    assert len(module.MIRRORS) * module.PATIENCE <= 7
+    assert len(module.MNIST.mirrors) * download.PATIENCE <= 7
 
 
 def test_the_mirrors_are_asked_in_order():
-    google, pytorch = module.MIRRORS
+    google, pytorch = module.MNIST.mirrors
     assert google.endswith("/cvdf-datasets/mnist/")
     assert "ossci-datasets" in pytorch
 
@@ -206,6 +206,6 @@ def test_what_a_killed_process_left_is_removed(files, cache, server):
 
 def test_a_mirror_that_sends_too_much(files, cache, server, monkeypatch):
     server("good")
-    monkeypatch.setattr(module, "LIMIT", 100)
+    monkeypatch.setattr(packed, "LIMIT", 100)
     with pytest.raises(DataUnavailable, match=r"gz: more than 100 bytes came"):
         mnist("train")

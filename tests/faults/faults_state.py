@@ -18,7 +18,8 @@ import numpy as np
 
 import tinyflux as flux
 from tests.faults.fault import Fault, error, exactly, that
-from tinyflux.data.idx import DataError, read_idx
+from tinyflux.data import DataError
+from tinyflux.data.idx import read_idx
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = error(flux.CheckpointError)
@@ -157,7 +158,7 @@ def read_mnist(prepare):
     """Read MNIST in a fresh Python from a folder where `prepare` has put the files."""
     prepare()
     code = """
-    from tinyflux.data.idx import DataError
+    from tinyflux.data import DataError
     try:
         flux.data.mnist("test")
     except DataError as error:

@@ -1,6 +1,7 @@
 """Small files in the place of MNIST's, for the tests."""
 
 import gzip
+import hashlib
 import importlib
 
 import numpy as np
@@ -15,6 +16,10 @@ HTML = b"<!DOCTYPE html><html><body>Please log in to this network.</body></html>
 
 def idx(array):
     return b"\0\0\x08" + bytes([array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+def digests(files):
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def flipped(content, at):

@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
 import struct
-import zlib
 
 import numpy as np
 from numpy.typing import NDArray
 
-LIMIT = 1 << 27  # bytes; more is no file of MNIST's, whose largest has 47 million
+from .packed import DataError
+
 MAGIC = b"\0\0\x08"  # the 8 stands for unsigned bytes
-
-
-class DataError(ValueError):
-    """A data file is there but cannot be used: unreadable, truncated, corrupted, or another file under its name."""
-
-
-def unpack(content: bytes, name: str) -> bytes:
-    """The bytes inside a gzip file, or `content` itself where it is not packed.
-
-    Arguments:
-        content: the bytes, packed or not, whatever the file is called.
-        name: what to call the file in a message.
-
-    Errors:
-        DataError: the gzip file is truncated or corrupted, or holds more than LIMIT bytes.
-
-    >>> unpack(gzip.compress(b"123"), "a.gz"), unpack(b"123", "a")
-    (b'123', b'123')
-    """
-    if not content.startswith(b"\x1f\x8b"):
-        return content
-    unpacked, size = [], 0
-    try:
-        with gzip.open(io.BytesIO(content)) as file:
-            while size <= LIMIT and (piece := file.read(1 << 20)):
-                unpacked.append(piece)
-                size += len(piece)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{name}: expected a whole gzip file, got {len(content):,} bytes of a damaged one ({error})"
-        ) from error
-    if size > LIMIT:
-        raise DataError(f"{name}: expected at most {LIMIT:,} bytes, got a gzip file that holds more")
-    return b"".join(unpacked)
 
 
 def read_idx(content: bytes, name: str) -> NDArray[np.uint8]:
