@@ -46,7 +46,7 @@ def exclusively(work: Callable[[], Any]) -> Any:
 
 def share(work: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> list[Any]:
     """Call `work` on stretches of `items`, one for each core: always the same ones, and so with the same roundings."""
-    count = 1 if getattr(_here, "busy", False) else min(_cores(), len(items))
+    count = 1 if getattr(_here, "busy", False) else min(available_cores(), len(items))
     bounds = [len(items) * i // count for i in range(count + 1)]
     own, *others = [items[a:b] for a, b in itertools.pairwise(bounds)]
     helpers = [_start(work, stretch) for stretch in others]
@@ -95,7 +95,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _cores() -> int:
+def available_cores() -> int:
     """As many threads as BLAS would use: the cores of this process, or fewer where the user says so."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = [os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")]

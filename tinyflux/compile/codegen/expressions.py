@@ -64,6 +64,8 @@ class SourceContext:
         self.used: dict[str, tuple[Node, bool]] = {}
         self.functions: dict[tuple[str, str], str] = {}
         self.blas = False  # whether BLAS is called
+        self.tables: dict[Kernel, dict[str, str]] = {}  # of contractions: where their numbers lie
+        self.threads = False  # whether loops are shared out between threads
         self.checks: list[tuple[type[Exception], str]] = []
         # Writes the body of a loop over a sequence as a function; returns its name, and the size of its arena.
         self.inner: Callable[[Schedule, set[Node]], tuple[str, int]]

@@ -15,7 +15,7 @@ def nest(names: Sequence[tuple[str, str]], inner: Sequence[str], pragma: str = "
     """Nested loops, the innermost with a pragma; one of length 1 is none.
 
     Arguments:
-        names: the index of each loop, and its length.
+        names: the index of each loop, and its length, or a stretch of it, such as from..to.
         inner: the lines inside.
     """
     open_ = [(v, n) for v, n in names if n != "1"]
@@ -23,7 +23,8 @@ def nest(names: Sequence[tuple[str, str]], inner: Sequence[str], pragma: str = "
     for i, (v, n) in enumerate(open_):
         if pragma and i == len(open_) - 1:
             lines.append(pragma)
-        lines.append(f"for (int64_t {v} = 0; {v} < {n}; {v}++) {{")
+        start, _, end = n.rpartition("..")
+        lines.append(f"for (int64_t {v} = {start or 0}; {v} < {end}; {v}++) {{")
     return [*lines, *inner, *["}"] * len(open_)]
 
 

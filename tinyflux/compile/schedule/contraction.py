@@ -16,6 +16,7 @@ from ..ir.program import Node
 from .tiling import RowPlan
 
 SMALL = 64  # multiplications; below this, plain loops are as fast
+SHARED = 1 << 22  # multiplications, from which on a contraction is taken where there is one: threads share it
 BLOCK = 480  # rows that contract.h takes at once
 PACKED = 8  # rows from which on a dot product packs its second operand, as matmul.h does
 
@@ -154,7 +155,9 @@ def _merged_product(
     products: list[Product | Contraction] = [
         product for k in summed for product in _forms(shape, a, b, out, k, tuple(i for i in summed if i != k), row)
     ]
-    products += _contractions(shape, a, b, out, summed, row)
+    contractions = list(_contractions(shape, a, b, out, summed, row))
+    large = row is None and math.prod(shape) >= SHARED and contractions
+    products = [*contractions] if large else [*products, *contractions]
     best = min(products, key=_time, default=None)
     return best if best is not None and _time(best) < math.prod(shape) else None
 

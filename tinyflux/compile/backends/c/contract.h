@@ -79,20 +79,21 @@ static __attribute__((noinline, unused)) void TF_N(tf_gather)(int64_t n, int64_t
     }
 }
 
-/* c[c_i[i] + j] = (add ? itself : 0) + sum_k a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]]; see tf_gather for the last two.
-   Blocks of rows; for each the terms in pieces, whose strips of b stay in the first-level cache. */
-static __attribute__((noinline, unused)) void TF_N(contract)(int64_t m, int64_t n, int64_t k, const TF_T *a,
+/* c[c_i[i] + j] = (add ? itself : 0) + sum_k a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]] for the columns from `first` up to n;
+   see tf_gather for the last two. Blocks of rows; for each the terms in pieces, whose strips of b stay in the first-level
+   cache. The pieces are the same for any stretch of columns, so that a sum is, too. */
+static __attribute__((noinline, unused)) void TF_N(contract)(int64_t m, int64_t first, int64_t n, int64_t k, const TF_T *a,
                                                              const int64_t *a_i, const int64_t *a_k, const TF_T *b,
                                                              const int64_t *b_k, const int64_t *b_j, TF_T *c,
                                                              const int64_t *c_i, int add, int64_t along, int64_t down)
 {
-    const int64_t vectors = (n + TF_LANES - 1) / TF_LANES;
+    const int64_t vectors = (n - first + TF_LANES - 1) / TF_LANES;
     const int wide = vectors <= TF_WIDE ? (int)vectors : vectors % 3 && TF_WIDE == 4 && vectors % 4 != 1 ? 4 : 3;
-    const int64_t depth = TF_N(tf_depth)(k, wide);
+    const int64_t depth = TF_N(tf_depth)(k, TF_WIDE);
     TF_T packed[TF_STRIP / sizeof(TF_T)] __attribute__((aligned(TF_BYTES)));
     for (int64_t i = 0; i < m; i += TF_BLOCK)
         for (int64_t q = 0; q == 0 || q < k; q += depth)
-            for (int64_t j = 0; j < n; j += wide * TF_LANES) {
+            for (int64_t j = first; j < n; j += wide * TF_LANES) {
                 const int64_t rows = TF_MIN(m - i, TF_BLOCK), deep = TF_MIN(k - q, depth);
                 const int64_t columns = TF_MIN(n - j, wide * TF_LANES);
                 const int nv = (int)((columns + TF_LANES - 1) / TF_LANES);

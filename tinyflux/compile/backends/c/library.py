@@ -6,10 +6,12 @@ import contextlib
 import ctypes
 import functools
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ....cores import available_cores
 from ....types import Array
 from .build import build
 from .source import Source, header
@@ -34,6 +36,8 @@ class Library:
                 setattr(self, name, _function(library, name, arguments))
         if source.context.blas:
             _function(library, "link_blas", "pp")(*_blas())
+        if source.context.threads:
+            _function(library, "link_pool", "p")(ctypes.cast(_pool().parallel, ctypes.c_void_p))
         self._arenas: list[Array] = []
 
     def arena(self) -> Array:
@@ -89,6 +93,14 @@ def _blas() -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
     capsules = [cython_blas.__pyx_capi__[name] for name in ("sgemm", "dgemm")]
     sgemm, dgemm = (ctypes.c_void_p(pointer_of(x, name_of(x))) for x in capsules)
     return sgemm, dgemm
+
+
+@functools.cache
+def _pool() -> ctypes.CDLL:
+    """The threads that share the loops of all programs."""
+    library = build((Path(__file__).parent / "pool.c").read_text(encoding="utf-8"))
+    library.set_threads(ctypes.c_int64(available_cores()))
+    return library
 
 
 def contiguous(x: Array) -> Array:

@@ -23,19 +23,20 @@ from ...ir.indexing import c_strides
 from ...ir.program import Node
 from ...schedule.fuse import ROWS, Kernel
 from . import pipelined, products, sequences
+from .sharing import reduced_loop
 
 SIMD = "#pragma omp simd"
 EXACT = 1024  # float32 sums of more numbers than this are added up in double
 
 
-def emit_kernel(context: SourceContext, kernel: Kernel) -> list[str]:
-    """The lines of a kernel, without indentation."""
+def emit_kernel(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]:
+    """The lines of a kernel, without indentation; all of it, or a stretch of the loop that is shared (see sharing)."""
     moved = context.schedule.pipelined
     if moved is not None and kernel is moved.product:
         return pipelined.emit_copy(context, moved)
     if moved is not None and kernel is moved.update:
         return pipelined.emit_update(context, moved)
-    return _KINDS[kernel.kind](context, kernel)
+    return _SHARED[kernel.kind](context, kernel, stretch) if stretch else _KINDS[kernel.kind](context, kernel)
 
 
 def _row(context: SourceContext, kernel: Kernel, node: Node) -> int | None:
@@ -44,7 +45,7 @@ def _row(context: SourceContext, kernel: Kernel, node: Node) -> int | None:
     return rows.axis.get(node) if rows is not None and kernel.phase == ROWS else None
 
 
-def _map(context: SourceContext, kernel: Kernel) -> list[str]:
+def _map(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]:
     row = _row(context, kernel, kernel.nodes[0])
     groups = merge_axes(context, kernel, row)
     index: list[Affine] = [ZERO] * len(kernel.shape)
@@ -58,19 +59,23 @@ def _map(context: SourceContext, kernel: Kernel) -> list[str]:
         total = "rows" + (f" * {product}" if product != 1 else "") if "rows" in lengths else str(product)
         if total != "1":
             index[group[-1]] = (0, ((name, 1),))
+            total, stretch = stretch or total, ""
         loops.append((name, total))
     emitter = ExpressionEmitter(context, kernel)
     stores = emitter.stores(tuple(index))
     return [*emitter.outside, *nest(loops, [*emitter.lines, *stores], "" if emitter.may_fail else SIMD)]
 
 
-def _reduce(context: SourceContext, kernel: Kernel) -> list[str]:
+def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]:
     (node,) = kernel.nodes
     (x,) = node.args
     function, axes = node.params
     row = _row(context, kernel, x)
     summing = row in axes
     extents = context.lengths(x.shape, row)
+    if stretch:
+        axis, step = reduced_loop(kernel)
+        extents[axis] = stretch if step == 1 else f"{step} * from..TF_MIN({step} * to, {extents[axis]})"
     at = loop_indices(x.shape)
     emitter = ExpressionEmitter(context, kernel)
     value = emitter.value(x, at)
@@ -147,6 +152,7 @@ FAILURES = {
     "singular": "SVD did not converge",
 }
 
+_SHARED = {"map": _map, "reduce": _reduce, "product": products.emit_product}
 _KINDS = {
     "map": _map,
     "reduce": _reduce,

@@ -12,19 +12,20 @@ from ...ir.indexing import c_strides
 from ...ir.program import Node
 from ...schedule.contraction import Contraction, Operand, Product
 from ...schedule.fuse import Kernel
+from .sharing import LINE, shares_rows
 
 # On one core OpenBLAS is up to a sixth faster from here on (1024 × 1024 × 1024: 177 GFLOP/s for 155), in float64 up to
 # a half where a is transposed; below, matmul.h is faster (128 × 16 × 784: 146 for 82).
 MULTIPLICATIONS, SHORTEST = 3e8, 512
 
 
-def emit_product(context: SourceContext, kernel: Kernel) -> list[str]:
+def emit_product(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]:
     """The lines of a product: a call of a function of its own, for each of a stack of matrices."""
     (node,) = kernel.nodes
     p = kernel.product
     assert p is not None
     if isinstance(p, Contraction):
-        return _emit_contraction(context, kernel, p)
+        return _emit_contraction(context, kernel, p, stretch)
     lengths = context.lengths(p.shape, p.row)
     out = _strides(context, node, p.out)
     looped = [i for i in range(len(p.shape)) if i not in (p.i, p.j, p.k, *p.outer)]
@@ -39,33 +40,55 @@ def emit_product(context: SourceContext, kernel: Kernel) -> list[str]:
     return nest([(f"i{i}", lengths[i]) for i in looped], [f"{name}({', '.join(arguments)});"])
 
 
-def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction) -> list[str]:
-    """The lines of a contraction: calls of `contract_`. The first one writes down where everything lies."""
+def emit_tables(context: SourceContext, kernel: Kernel) -> list[str]:
+    """The lines before a contraction: the first time, they write down where all its numbers lie."""
+    p = kernel.product
+    if not isinstance(p, Contraction):
+        return []
     (node,) = kernel.nodes
     rows = context.schedule.rows
+    lengths = [str(min(n, rows.block) if rows and i == p.row else n) for i, n in enumerate(p.shape)]
     a, b = (_strides(context, x.node, x.strides) for x in (p.a, p.b))
     out = _strides(context, node, p.out)
-    whole = [str(min(n, rows.block) if rows and i == p.row else n) for i, n in enumerate(p.shape)]
-    lengths = context.lengths(p.shape, p.row)
-    fill, places, size = [], {}, 1  # the first number says whether the tables are written
+    lines, places, size = [], {}, 1  # the first number says whether the tables are written
     for name, axes, strides in (
         ("a_i", p.rows, a), ("c_i", p.rows, out), ("a_k", p.terms, a), ("b_k", p.terms, b), ("b_j", p.columns, b),
     ):  # fmt: skip
-        places[name] = f"table + {size}"
+        places[name] = size
         place = c_index(affine_sum(0, [((0, ((f"i{i}", 1),)), strides[i]) for i in axes if p.shape[i] != 1]))
-        fill += [f"to = table + {size};", *nest([(f"i{i}", whole[i]) for i in axes], [f"*to++ = {place};"])]
-        size += math.prod(int(whole[i]) for i in axes)
-    table = f"int64_t *const table = (int64_t *)(arena + {context.scratch(8 * size)}), *to;"
+        lines += [f"to = table + {size};", *nest([(f"i{i}", lengths[i]) for i in axes], [f"*to++ = {place};"])]
+        size += math.prod(int(lengths[i]) for i in axes)
+    table = f"(int64_t *)(arena + {context.scratch(8 * size)})"
+    context.tables[kernel] = {name: f"{table} + {place}" for name, place in places.items()}
+    return [
+        "{", f"int64_t *const table = {table}, *to;", "if (!*table) {", "*table = 1;", *lines, "}", "}",
+    ]  # fmt: skip
+
+
+def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction, stretch: str) -> list[str]:
+    """The lines of a contraction: a call of `contract_`, or one for each of a stack."""
+    (node,) = kernel.nodes
+    out = _strides(context, node, p.out)
+    lengths = context.lengths(p.shape, p.row)
     at: dict[int, Affine] = {i: (0, ((f"i{i}", 1),)) for i in p.outer}
-    target, place = context.name(node, write=True), c_index(affine_sum(0, [(at[i], out[i]) for i in p.outer]))
+    place = c_index(affine_sum(0, [(at[i], out[i]) for i in p.outer]))
     m, n, k = (" * ".join(lengths[i] for i in axes) for axes in (p.rows, p.columns, p.terms))
-    first, second = (_pointer(context, kernel, x, at) for x in (p.a, p.b))
+    a, b = (_pointer(context, kernel, x, at) for x in (p.a, p.b))
+    row = column = "0"
+    if stretch and p.outer:
+        lengths[p.outer[0]] = stretch
+    elif stretch and shares_rows(p):
+        row, m = f"{LINE} * from", f"TF_MIN({LINE} * to, {m}) - {LINE} * from"
+    elif stretch:
+        column, n = f"{LINE} * from", f"TF_MIN({LINE} * to, {n})"
+    tables = context.tables[kernel]
     arguments = [
-        m, n, k, first, places["a_i"], places["a_k"], second, places["b_k"], places["b_j"], f"{target} + {place}",
-        places["c_i"], int(p.row in p.terms), p.run(p.columns, p.b.strides), p.run(p.terms, p.b.strides),
+        m, column, n, k, a, f"{tables['a_i']} + {row}", tables["a_k"], b, tables["b_k"], f"{tables['b_j']}",
+        f"{context.name(node, write=True)} + {place}", f"{tables['c_i']} + {row}", int(p.row in p.terms),
+        p.run(p.columns, p.b.strides), p.run(p.terms, p.b.strides),
     ]  # fmt: skip
     call = f"contract_{functions.suffix(node.dtype)}({', '.join(map(str, arguments))});"
-    return [table, "if (!*table) {", "*table = 1;", *fill, "}", *nest([(f"i{i}", lengths[i]) for i in p.outer], [call])]
+    return nest([(f"i{i}", lengths[i]) for i in p.outer], [call])
 
 
 def _function(context: SourceContext, p: Product, out: tuple[int, ...], lengths: list[str], table: bool) -> str:

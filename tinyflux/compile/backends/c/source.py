@@ -12,7 +12,8 @@ from ...codegen.loops import indent
 from ...ir.functions import c_type
 from ...ir.program import Node, format_node, format_program
 from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
-from . import loops, pipelined
+from . import loops, pipelined, products
+from .sharing import shared_loop
 
 
 @cache
@@ -74,6 +75,7 @@ class Source:
         self.checks = self.context.checks
         if around is not None:
             around.context.blas |= self.context.blas
+            around.context.threads |= self.context.threads
             self._bodies.append("\n".join(parts))
             return
         listing = "\n".join(format_program(schedule.nodes))
@@ -81,7 +83,7 @@ class Source:
 
     def _functions(self) -> list[str]:
         """The functions that the parts call, and BLAS where one of them does."""
-        functions = [_BLAS] if self.context.blas else []
+        functions = [_BLAS] * self.context.blas + [_POOL] * self.context.threads
         for (parameters, statement), name in self.context.functions.items():
             body = "\n".join("    " + line for line in indent(statement.split("\n")))
             functions.append(f"static __attribute__((noinline)) void {name}({parameters}) {{\n{body}\n}}\n")
@@ -102,10 +104,28 @@ class Source:
     def _function(self, name: str, kernels: Sequence[Kernel], more: str, attribute: str = "") -> str:
         """A function that runs kernels, each with the lines of the program that it calculates."""
         lines: list[str] = []
+        apart: list[str] = []
         for kernel in kernels:
             lines += [f"/* {format_node(node, self._names)} */" for node in kernel.nodes]
+            lines += indent(products.emit_tables(self.context, kernel))
+            count = shared_loop(self.context, kernel)
+            if count:
+                share = f"{name}_share{len(apart)}"
+                apart.append(self._share(share, kernel))
+                lines.append(f"if ((failed = parallel({share}, p, arena, {count}))) return failed;")
+                continue
             lines += ["{", *["    " + line for line in indent(loops.emit_kernel(self.context, kernel))], "}"]
-        return self._lines(name, lines, more, attribute)
+        lines = ["int failed;", *lines] if apart else lines
+        return "\n".join([*apart, self._lines(name, lines, more, attribute)])
+
+    def _share(self, name: str, kernel: Kernel) -> str:
+        """A function that runs a stretch of a kernel's outermost loop, in one of several threads."""
+        self.context.threads = True
+        used, self.context.used = self.context.used, {}
+        lines = indent(loops.emit_kernel(self.context, kernel, "from..to"))
+        text = self._lines(name, lines, ", int64_t from, int64_t to", _APART)
+        self.context.used = used
+        return text
 
     def _inner(self, schedule: Schedule, trusted: set[Node]) -> tuple[str, int]:
         """Write a program as a function that this one calls; returns its name, and the size of its arena."""
@@ -170,6 +190,13 @@ void link_blas(void *sgemm, void *dgemm) {
     blas_s = sgemm;
     blas_d = dgemm;
 }
+"""
+
+_POOL = """\
+typedef int work(char *const *p, char *arena, int64_t from, int64_t to);
+static int (*parallel)(work *, char *const *p, char *arena, int64_t count);
+
+void link_pool(void *pool) { parallel = (int (*)(work *, char *const *, char *, int64_t))pool; }
 """
 
 _ZERO = "memset(arena + {0}, 0, {1} * sizeof({2}));"

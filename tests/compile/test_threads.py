@@ -1,0 +1,129 @@
+"""Loops that several threads share: the same numbers, whoever calculates them, after forks and from many threads."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tests.support.program_cases import arrays
+from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.backends.c.source import Source
+from tinyflux.compile.ir import program
+from tinyflux.compile.schedule.fuse import Result, make_schedule
+from tinyflux.compile.trace.symbolic import node_of, symbolic_input
+
+pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
+
+
+def convolution(x, w):
+    return np.sum(np.tanh(flux.conv(x, w, pad="same")) ** 2, axis=(0, 1, 2))
+
+
+def everything(x, w, t):
+    """Loops of each kind that are shared: maps, sums of rows and columns, contractions by rows, columns and stacks."""
+    y, back = flux.pullback(convolution, x, w)
+    normal = (x - np.mean(x, axis=(0, 1, 2))) / np.std(x, axis=(0, 1, 2))
+    return y, back(np.ones_like(y)), normal, np.sum(normal * normal, axis=-1), np.einsum("nxhc,nho->nxco", x, t)
+
+
+def given(n=24):
+    x, w, t = arrays((n, 20, 21, 48), (64, 3, 3, 48), (n, 21, 40), dtype=np.float32)
+    return x, w, t
+
+
+SCRIPT = """
+import hashlib
+import numpy as np, tinyflux as flux
+from tests.compile.test_threads import everything, given
+from tinyflux import cores
+print(cores.available_cores())
+for x in flux.leaves(flux.compile(everything)(*given())):
+    print(hashlib.sha256(np.ascontiguousarray(x)).hexdigest())
+"""
+
+
+def test_the_same_numbers_by_any_number_of_threads():
+    found = {}
+    for n in (1, 2, 3, 7):
+        # More threads than cores share a loop, too; sched_getaffinity says how many there may be.
+        code = f"import os; os.sched_getaffinity = lambda pid: set(range({n}))\n" + SCRIPT
+        environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        count, *found[n] = run.stdout.split()
+        assert int(count) == n
+    assert len(found[1]) == 6
+    assert found[1] == found[2] == found[3] == found[7]
+
+
+def test_numbers():
+    x, w, t = given(8)
+    got = flux.compile(everything)(x, w, t)
+    expected = everything(*(a.astype(np.float64) for a in (x, w, t)))
+    for a, b in zip(flux.leaves(got), flux.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=3e-5 * np.abs(b).max())
+
+
+def source(f, *given):
+    with program.Recording() as recording:
+        node = node_of(f(*map(symbolic_input, given)))
+        return Source(make_schedule([Result(node, len(recording.inputs))]), recording.trusted)
+
+
+def test_small_loops_are_not_shared():
+    x = np.ones((100, 100))
+    assert not source(lambda x: np.exp(x) + np.mean(x), x).context.threads
+    assert source(lambda x: np.exp(x), np.ones((1000, 400))).context.threads
+
+
+def test_an_index_that_is_wrong_in_one_piece():
+    x, places = arrays((1000, 300), dtype=np.float64)[0], np.arange(300_000) % 1000
+    take = flux.compile(lambda x, places: x[:, 1][places] * 2 + 1)
+    np.testing.assert_array_equal(take(x, places), x[:, 1][places] * 2 + 1)
+    places[200_000] = 1000
+    with pytest.raises(IndexError, match="out of bounds"):
+        take(x, places)
+    places[200_000] = 0
+    take(x, places)
+
+
+def test_many_threads_at_once():
+    """One of them has the others' help, the others do without."""
+    x, w, t = given(4)
+    compiled = flux.compile(everything)
+    expected = [np.array(a) for a in flux.leaves(compiled(x, w, t))]
+    wrong = []
+
+    def call():
+        for _ in range(10):
+            if not all(np.array_equal(a, b) for a, b in zip(flux.leaves(compiled(x, w, t)), expected, strict=True)):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_has_threads_of_its_own():
+    x, w, t = given(4)
+    compiled = flux.compile(everything)
+    expected = compiled(x, w, t)[0]
+    for _ in range(3):
+        child = os.fork()
+        if not child:
+            os._exit(0 if np.array_equal(compiled(x, w, t)[0], expected) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    np.testing.assert_array_equal(compiled(x, w, t)[0], expected)
+
+
+def test_subnormal_numbers_in_every_piece():
+    """A function keeps them, whichever thread it runs on."""
+    x = np.full((1000, 400), 1e-39, np.float32)
+    np.testing.assert_array_equal(flux.compile(lambda x: x * np.float32(0.5))(x), x / 2)

@@ -1,0 +1,60 @@
+"""Which kernels are worth several threads, and along which of their loops they are shared out.
+
+Every number is calculated by one thread, in the same order: the result doesn't depend on how many threads there are.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ...codegen.expressions import SourceContext
+from ...codegen.loops import merge_axes
+from ...schedule.contraction import Contraction
+from ...schedule.fuse import ROWS, Kernel
+
+ELEMENTS = 1 << 17  # of a loop, from which on it is shared: it takes some 30 µs, and handing it over some 2
+MULTIPLICATIONS = 1 << 21  # the same for products
+LINE = 16  # columns that a thread takes together: they lie in one cache line
+
+
+def shared_loop(context: SourceContext, kernel: Kernel) -> int:
+    """How many rounds of a kernel's outermost loop there are to share; 0 where one thread does it all."""
+    moved = context.schedule.pipelined
+    if kernel.phase == ROWS or (moved is not None and kernel in (moved.product, moved.update)):
+        return 0
+    if isinstance(kernel.product, Contraction):
+        p = kernel.product
+        return shared_rounds(p) if math.prod(p.shape) >= MULTIPLICATIONS else 0
+    if kernel.kind == "map" and math.prod(kernel.shape) * max(kernel.weight, 1) >= 4 * ELEMENTS:
+        lengths = [math.prod(kernel.shape[i] for i in group) for group in merge_axes(context, kernel)]
+        return next((n for n in lengths if n != 1), 0) if math.prod(kernel.shape) >= ELEMENTS else 0
+    if kernel.kind == "reduce" and kernel.nodes[0].args[0].size >= ELEMENTS:
+        axis, step = reduced_loop(kernel)
+        return -(-kernel.nodes[0].args[0].shape[axis] // step) if axis >= 0 else 0
+    return 0
+
+
+def reduced_loop(kernel: Kernel) -> tuple[int, int]:
+    """The axis of a reduction along which it is shared, −1 where there is none, and how many elements at a time."""
+    (node,) = kernel.nodes
+    x, axes = node.args[0], node.params[1]
+    kept = [i for i, n in enumerate(x.shape) if n != 1 and i not in axes]
+    last = max((i for i, n in enumerate(x.shape) if n != 1), default=-1)
+    if not kept:
+        return -1, 1
+    if last in kept and len(kept) == 1:
+        return (last, LINE) if x.shape[last] >= 2 * LINE else (-1, 1)
+    return kept[0], 1
+
+
+def shared_rounds(p: Contraction) -> int:
+    """Rounds of a contraction: along the first axis of a stack, else rows or columns, LINE at a time."""
+    if p.outer:
+        return p.shape[p.outer[0]]
+    m, n, _ = p.size
+    return -(-(m if shares_rows(p) else n) // LINE)
+
+
+def shares_rows(p: Contraction) -> bool:
+    m, n, _ = p.size
+    return m >= 8 * LINE or m >= n
