@@ -1,6 +1,9 @@
 """The table of what a model holds."""
 
+import re
+
 import numpy as np
+import pytest
 
 import tinyflux as flux
 
@@ -55,3 +58,76 @@ def test_buffers():
 def test_a_model_without_arrays():
     assert flux.summary(flux.Chain(flux.relu)).splitlines()[-1].endswith("0 parameters in 0 arrays, 0 bytes")
     assert flux.summary(np.ones(2)).splitlines()[1].startswith("(array)")
+
+
+def calls(model, shape):
+    """The table's rows, and the numbers in the last one."""
+    rows = [re.split(r"\s{2,}", row) for row in str(flux.summary(model, shape)).splitlines()]
+    assert rows[0] == ["layer", "output", "parameters", "multiplications"]
+    assert rows[-1][0] == "total"
+    return rows[1:-1], rows[-1][1:]
+
+
+def test_what_layers_make_of_an_input():
+    conv = flux.Conv((5, 3), 4, 6, flux.relu, stride=(2, 1), groups=2)
+    back = flux.ConvTranspose((2, 2), 6, 4, stride=2, groups=2, bias=False)
+    model = flux.Chain(conv, flux.Dropout(0.5), np.tanh, back, flux.flatten, flux.Dense(288, 7))
+    rows, total = calls(model, (9, 8, 4))
+    windows, pixels = 3 * 6 * 6, 3 * 6 * 6  # how many numbers come out of the first, and go into the second
+    assert rows == [
+        [".layers[0]", repr(conv).split("  ")[0], "(1, 3, 6, 6)", "186", f"{windows * 5 * 3 * 2:,}"],
+        [".layers[1]", "Dropout(0.5)", "(1, 3, 6, 6)", "0", "0"],
+        [".layers[2]", "tanh", "(1, 3, 6, 6)", "0", "0"],
+        [".layers[3]", repr(back).split("  ")[0], "(1, 6, 12, 4)", "48", f"{pixels * 2 * 2 * 2:,}"],
+        [".layers[4]", "flatten", "(1, 288)", "0", "0"],
+        [".layers[5]", "Dense(288, 7)", "(1, 7)", "2,023", "2,016"],
+    ]
+    assert total == ["2,257", f"{windows * 30 + pixels * 8 + 2016:,}"]
+
+
+class Own:
+    def __init__(self):
+        self.scale, self.inner, self.spare = np.ones(3, np.float32), flux.Dense(3, 3), flux.Dense(2, 2)
+
+    def __call__(self, x):
+        return self.inner(self.inner(x)) * self.scale + self.inner.bias
+
+
+def test_layers_in_layers():
+    """A layer that is called twice counts once; one that is never called counts with what it stands in."""
+    rows, total = calls(flux.Chain(Own(), flux.Parallel(np.add, np.tanh, np.sin)), (5, 3))
+    assert rows == [
+        [".layers[0].inner", "Dense(3, 3)", "(1, 5, 3)", "12", "45"],
+        [".layers[0].inner", "Dense(3, 3)", "(1, 5, 3)", "(tied)", "45"],
+        [".layers[0]", "Own", "(1, 5, 3)", "9", "0"],
+        [".layers[1].branches[0]", "tanh", "(1, 5, 3)", "0", "0"],
+        [".layers[1].branches[1]", "sin", "(1, 5, 3)", "0", "0"],
+    ]
+    assert total == ["21", "90"]
+    assert calls(Own(), (3,))[0][-1] == ["(model)", "Own", "(1, 3)", "9", "0"]
+
+
+def test_nothing_changes():
+    seen = []
+    model = flux.f64(flux.Chain(flux.Dense(3, 2), flux.Dropout(0.5, seed=1), lambda x: seen.append(x) or x))
+    flux.trainmode(model)
+    layers, weight, state = model.layers, model[0].weight, model[1].state
+    flux.summary(model, (3,))
+    assert seen[0].dtype == np.float64
+    np.testing.assert_array_equal(seen[0], np.zeros((1, 2)))  # Dropout was not active
+    assert model.layers is layers
+    assert type(model) is flux.Chain
+    assert type(model[0]) is flux.Dense
+    assert model[0].weight is weight
+    assert model[1].state is state
+    assert model[1].active is True
+
+
+def test_what_can_not_be_called():
+    for shape in (28, (0, 3), ("a",), np.ones(2)):
+        with pytest.raises(TypeError, match=r"expected input_shape to be a tuple such as \(28, 28, 1\), got"):
+            flux.summary(flux.Dense(3, 2), shape)
+    with pytest.raises(TypeError, match="expected a model that can be called with an input, got a dict"):
+        flux.summary({"w": np.ones(2)}, (2,))
+    with pytest.raises(ValueError, match=r"Dense\(3, 2\): expected an input of shape"):
+        flux.summary(flux.Chain(flux.Dense(3, 2)), (4,))

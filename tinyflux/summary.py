@@ -1,13 +1,23 @@
-"""A table of what a model holds."""
+"""Tables of what a model holds, and of what its layers make of an input."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import tree
-from .types import Tree
+from .arrays import is_array
+from .checks import is_integer, shown
+from .nn.layers import Chain, Conv, ConvTranspose, Dense, Parallel, testmode
+from .nn.layers.show import as_code
+from .nodes import OBJECT, node_kind
+from .types import Array, Tree
 
 
 class Summary(str):
@@ -16,15 +26,22 @@ class Summary(str):
     __repr__ = str.__str__
 
 
-def summary(model: Tree) -> Summary:
+def summary(model: Tree, input_shape: Sequence[int] | None = None) -> Summary:
     """All arrays of a model: path, shape, dtype, number of elements, and what is wrong with their values.
 
+    With `input_shape`, what its layers do instead: each call of one, in order, with the shape that comes out, its
+    parameters, and how many multiplications its matrix product or convolution takes.
+
     Arguments:
-        model: any tree.
+        model: any tree; a model that can be called, where `input_shape` is given.
+        input_shape: the shape of a sample. A copy of the model, switched to inference, is called with one sample of
+            zeros, in the dtype of the first parameter.
 
     Returns: a string that prints as a table. An array is marked "(all zero)", "(some NaN)" or "(some Inf)" where it is
-    so, "(buffer)" where training leaves it alone, and "(tied)" where it stood further up already. The last line counts
-    each array once.
+    so, "(buffer)" where training leaves it alone, and "(tied)" where it stood further up already; so are the parameters
+    of a layer that is called again. The last line counts each array once.
+
+    Errors: TypeError for an `input_shape` that is no tuple of integers, or a model that can't be called.
 
     >>> import tinyflux as flux
     >>> flux.summary(flux.Chain(flux.Dense(784, 32, flux.relu), flux.Dense(32, 10)))
@@ -34,20 +51,35 @@ def summary(model: Tree) -> Summary:
     .layers[1].weight  (10, 32)   float32     320
     .layers[1].bias    (10,)      float32      10  (all zero)
     total              25,450 parameters in 4 arrays, 101,800 bytes
+    >>> flux.summary(flux.Chain(flux.Conv((3, 3), 1, 8, flux.relu), flux.flatten, flux.Dense(288, 10)), (8, 8, 1))
+    layer                                 output        parameters  multiplications
+    .layers[0]  Conv((3, 3), 1, 8, relu)  (1, 6, 6, 8)          80            2,592
+    .layers[1]  flatten                   (1, 288)               0                0
+    .layers[2]  Dense(288, 10)            (1, 10)            2,890            2,880
+    total                                                    2,970            5,472
     """
+    return _table_of_arrays(model) if input_shape is None else _table_of_calls(model, input_shape)
+
+
+def _table_of_arrays(model: Tree) -> Summary:
     trained = {id(x) for x in tree.parameters(model)}
     seen: dict[int, Any] = {}
-    rows = [("layer", "shape", "dtype", "count", "")]
+    rows: list[tuple[str, ...]] = [("layer", "shape", "dtype", "count", "")]
     for path, x in tree.walk(model):
         notes = _notes(x) + ["(buffer)"] * (id(x) not in trained) + ["(tied)"] * (id(x) in seen)
         seen[id(x)] = x
         rows.append((path or "(array)", str(x.shape), str(x.dtype), f"{x.size:,}", " ".join(notes)))
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    form = "{:%d}  {:%d}  {:%d}  {:>%d}  {}" % tuple(widths)  # noqa: UP031 (braces within braces)
-    lines = [form.format(*row) for row in rows]
+    lines = _aligned(rows, "<<<><")
     arrays = f"{len(seen)} array{'s' * (len(seen) != 1)}, {sum(x.nbytes for x in seen.values()):,} bytes"
-    lines.append(f"{'total':{widths[0]}}  {tree.parameter_count(model):,} parameters in {arrays}")
-    return Summary("\n".join(line.rstrip() for line in lines))
+    place = max(len(row[0]) for row in rows)
+    lines.append(f"{'total':{place}}  {tree.parameter_count(model):,} parameters in {arrays}")
+    return Summary("\n".join(lines))
+
+
+def _aligned(rows: list[tuple[str, ...]], sides: str) -> list[str]:
+    """Lines whose columns stand to the left (<) or to the right (>)."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(f"{x:{side}{n}}" for x, side, n in zip(row, sides, widths)).rstrip() for row in rows]
 
 
 def _notes(x: Any) -> list[str]:
@@ -57,3 +89,86 @@ def _notes(x: Any) -> list[str]:
     if x.dtype.kind == "f":
         notes |= {"(some NaN)": np.isnan(x).any(), "(some Inf)": np.isinf(x).any()}
     return [note for note, found in notes.items() if found]
+
+
+@dataclasses.dataclass
+class _Call:
+    """A call of a layer: where it stands in the model, what came out, and what it took."""
+
+    path: str
+    layer: Any
+    output: str
+    multiplications: int
+
+
+def _table_of_calls(model: Tree, input_shape: Sequence[int]) -> Summary:
+    if not isinstance(input_shape, (tuple, list)) or not all(is_integer(n) and n >= 1 for n in input_shape):
+        raise TypeError(f"summary: expected input_shape to be a tuple such as (28, 28, 1), got {shown(input_shape)}.")
+    if not callable(model):
+        raise TypeError(f"summary: expected a model that can be called with an input, got {shown(model)}.")
+    calls = _calls(model, tuple(input_shape))
+    rows: list[tuple[str, ...]] = [("layer", "", "output", "parameters", "multiplications")]
+    counted: set[int] = set()
+    for call in calls:
+        arrays = {id(x): x.size for x in tree.parameters(call.layer)}
+        count = sum(size for x, size in arrays.items() if x not in counted)
+        numbers = "(tied)" if arrays and counted >= arrays.keys() else f"{count:,}", f"{call.multiplications:,}"
+        counted |= arrays.keys()
+        holds_others = any(other.path.startswith((f"{call.path}.", f"{call.path}[")) for other in calls)
+        if count or not holds_others:
+            code = type(call.layer).__name__ if holds_others else as_code(call.layer)
+            rows.append((call.path or "(model)", code, call.output, *numbers))
+    products = sum(call.multiplications for call in calls)
+    rows.append(("total", "", "", f"{tree.parameter_count(model):,}", f"{products:,}"))
+    return Summary("\n".join(_aligned(rows, "<<<>>")))
+
+
+def _calls(model: Tree, input_shape: tuple[int, ...]) -> list[_Call]:
+    """The calls of a model's layers for one sample of zeros, in the order in which they end.
+
+    What is called is a copy, with the model's own arrays. Each of its layers gets a class of its own, derived from the
+    one it had, for as long as that takes.
+    """
+    calls: list[_Call] = []
+    copied = testmode(copy.deepcopy(model, {id(x): x for x in tree.leaves(model)}))
+    like = next(iter(tree.parameters(model)), np.zeros(0, np.float32))
+    classes: dict[int, tuple[Any, type]] = {}
+
+    def noting(f: Callable[..., Any], path: str, layer: Any) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            y = f(*args, **options)
+            products = _multiplications(layer, args[0], y) if args and is_array(y) else 0
+            calls.append(_Call(path, layer, str(y.shape) if is_array(y) else shown(y), products))
+            return y
+
+        return call
+
+    def note(node: Any, path: str) -> None:
+        """Have the calls of a node noted, of those below it, and of the functions in a Chain or a Parallel."""
+        cls = type(node)
+        if id(node) in classes or is_array(node):
+            return
+        classes[id(node)] = node, cls
+        for name in {Chain: ["layers"], Parallel: ["branches"]}.get(cls, []):
+            parts = [(f, f"{path}.{name}[{i}]") for i, f in enumerate(getattr(node, name))]
+            setattr(node, name, tuple(f if node_kind(type(f)) == OBJECT else noting(f, at, f) for f, at in parts))
+        for step, child in tree.children(node):
+            note(child, path + step)
+        if node_kind(cls) == OBJECT and callable(node):
+            call = noting(functools.partial(cls.__call__, node), path, node)
+            noted = {"__slots__": (), "__call__": lambda self, *args, **options: call(*args, **options)}
+            object.__setattr__(node, "__class__", type(cls.__name__, (cls,), noted))
+
+    note(copied, "")
+    copied(np.zeros_like(like, shape=(1, *input_shape)))
+    for node, cls in classes.values():
+        if type(node) is not cls:
+            object.__setattr__(node, "__class__", cls)
+    return calls
+
+
+def _multiplications(layer: Any, x: Array, y: Array) -> int:
+    """How many numbers a layer multiplies in its matrix product or convolution."""
+    if isinstance(layer, ConvTranspose):
+        return int(x.size) * math.prod(layer.weight.shape[1:])
+    return int(y.size) * math.prod(layer.weight.shape[1:]) if isinstance(layer, (Conv, Dense)) else 0
