@@ -21,7 +21,7 @@ ORDER = [
     "compile.backends",
     "compile compile.traced",
     "training",
-    "checkpoint device",
+    "checkpoint device interop",
     ". doctor",
 ]
 RANK = {"" if name == "." else name: i for i, line in enumerate(ORDER) for name in line.split()}

@@ -4,7 +4,7 @@
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from . import autodiff, data, nn, optimise, tree
+from . import autodiff, data, interop, nn, optimise, tree
 from .arrays import MixedDevices, default_rng, seed
 from .autodiff import *
 from .checkpoint import CheckpointError, load, save
@@ -46,6 +46,7 @@ __all__ = [
     "f64",
     "gpu",
     "gpu_status",
+    "interop",
     "leaves",
     "load",
     "onecold",

@@ -1,0 +1,134 @@
+"""Arrays to and from PyTorch: its models' numbers with the same weights, files, and errors that help."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tests.support.model_cases import CASES, formula, images, sums
+from tinyflux import interop
+
+RECORDED = json.loads(Path(__file__).with_name("interop.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_pytorch_gives(case):
+    build, names, shape = CASES[case]
+    model, recorded = flux.f64(build()), RECORDED[case]
+    state = interop.state_dict(model, names)
+    assert list(state) == recorded["names"]
+    assert flux.parameter_count(model) == recorded["parameters"]
+    state = {name: formula(name, x.shape) for name, x in state.items()}
+    interop.load_state_dict(model, state, names)
+    np.testing.assert_allclose(sums(model(images(shape))), recorded["sums"], rtol=1e-11)
+    for name, x in interop.state_dict(model, names).items():
+        np.testing.assert_array_equal(x, state[name])
+
+
+def test_layouts():
+    """Element by element: a kernel's channels stand second in PyTorch, and a flattened image's first."""
+    conv, dense = flux.Conv((5, 3), 2, 4), flux.Dense(4 * 3 * 2, 7)
+    state = interop.state_dict(flux.Chain(conv, flux.relu, flux.flatten, dense))
+    assert {name: x.shape for name, x in state.items()} == {
+        "0.weight": (4, 2, 5, 3), "0.bias": (4,), "3.weight": (7, 24), "3.bias": (7,),
+    }  # fmt: skip
+    for o, c, i, j in np.ndindex(4, 2, 5, 3):
+        assert state["0.weight"][o, c, i, j] == conv.weight[o, i, j, c]
+    theirs, ours = state["3.weight"].reshape(7, 4, 3, 2), dense.weight.reshape(7, 3, 2, 4)
+    for o, c, i, j in np.ndindex(7, 4, 3, 2):
+        assert theirs[o, c, i, j] == ours[o, i, j, c]
+
+
+def test_names():
+    class Own:
+        def __init__(self):
+            self.scale, self.parts = np.ones(2), {"a": flux.Dense(2, 2, bias=False)}
+
+        def __call__(self, x):
+            return self.parts["a"](x) * self.scale
+
+    model = flux.Chain(
+        flux.Parallel(np.add, flux.Chain(flux.Dense(2, 2)), flux.Dropout(0.5)), flux.SkipConnection(Own(), np.add)
+    )
+    assert list(interop.state_dict(model)) == [
+        "0.branches.0.0.weight", "0.branches.0.0.bias", "1.layer.scale", "1.layer.parts.a.weight",
+    ]  # fmt: skip
+    assert list(interop.state_dict(model, ["x", "y", "z"])) == ["x.weight", "x.bias", "y.scale", "z.weight"]
+    assert list(interop.state_dict(flux.Dense(2, 2))) == ["weight", "bias"]
+
+
+IMAGES = flux.Conv((3, 3), 2, 4, pad=1)
+
+
+@pytest.mark.parametrize("channels", [4, 8])
+def test_channels_behind_branches(channels):
+    """Added, or side by side: a Dense that has so many columns stands at pixels, and nothing was flattened."""
+    join = (lambda a, b: a + b) if channels == 4 else (lambda a, b: np.concatenate([a, b], -1))
+    dense = flux.Dense(channels, 3)
+    model = flux.Chain(IMAGES, flux.SkipConnection(flux.Conv((3, 3), 4, 4, pad=1), join), dense)
+    np.testing.assert_array_equal(interop.state_dict(model)["2.weight"], dense.weight)
+
+
+CANT_TELL = [
+    flux.Chain(flux.Conv((3, 3), 2, 5), flux.flatten, flux.Dense(12, 3)),
+    flux.Chain(IMAGES, flux.SkipConnection(IMAGES, lambda a, b: a + b), flux.flatten, flux.Dense(32, 3)),
+    flux.Chain(flux.relu, flux.Parallel(np.add, IMAGES, flux.flatten), flux.Dense(8, 3)),
+]
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_an_order_that_can_not_be_told(k):
+    with pytest.raises(ValueError, match=r"state_dict: can't tell in which order .* the Dense [234]: "):
+        interop.state_dict(CANT_TELL[k])
+
+
+def test_everything_is_checked_first():
+    model = flux.Chain(flux.Conv((3, 3), 1, 2), flux.flatten, flux.Dense(8, 3))
+    before = [x.copy() for x in flux.leaves(model)]
+    state = {name: x + 1 for name, x in interop.state_dict(model).items()}
+    missing = state.pop("0.bias")
+    state["2.weight"], state["fc.weight"] = state["2.weight"].T, missing
+    with pytest.raises(ValueError) as error:
+        interop.load_state_dict(model, state)
+    assert str(error.value) == (
+        "load_state_dict: the arrays don't fit the model: 0.bias is missing; fc.weight is left over; "
+        "2.weight has shape (8, 3) and float32, expected (3, 8)."
+    )
+    for x, y in zip(flux.leaves(model), before, strict=True):
+        np.testing.assert_array_equal(x, y)
+    with pytest.raises(ValueError, match=r"expected names for 2 layers with arrays, got 1 .*are 0, 2\."):
+        interop.state_dict(model, ["conv"])
+    with pytest.raises(ValueError, match=r"got 1 different"):
+        interop.state_dict(model, ["conv", "conv"])
+    with pytest.raises(ValueError, match=r"weight has shape .* and int64, expected"):
+        interop.load_state_dict(flux.Dense(1, 1, bias=False), {"weight": np.ones((1, 1), int)})
+
+
+def test_files(tmp_path):
+    library = pytest.importorskip("safetensors.numpy")
+    path, names = tmp_path / "model.safetensors", ["conv", "fc"]
+    build = lambda: flux.Chain(flux.Conv((3, 3), 1, 2), flux.flatten, flux.Dense(8, 3))  # noqa: E731
+    model, fresh = build(), build()
+    interop.save_safetensors(path, model, names)
+    state = library.load_file(path)
+    for name, x in interop.state_dict(model, names).items():
+        np.testing.assert_array_equal(state.pop(name), x)
+    assert not state
+    interop.load_safetensors(path, fresh, names)
+    for x, y in zip(flux.leaves(model), flux.leaves(fresh), strict=True):
+        np.testing.assert_array_equal(x, y)
+    with pytest.raises(
+        ValueError, match=r"load_safetensors: .*2\.weight is missing; and 1 more; conv\.bias is left over"
+    ):
+        interop.load_safetensors(path, fresh)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        interop.load_safetensors(path, fresh, names)
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match=r"safetensors is missing: pip install .*\[interop\]"):
+        interop.save_safetensors("never", flux.Dense(1, 1))
