@@ -106,6 +106,18 @@ def test_the_order_lies_where_all_of_the_data_does(cupy):
         assert type(mixed.order()) is np.ndarray
 
 
+def test_a_transform_is_given_batches_there_and_a_generator_of_numpy_s():
+    """What it draws is the same as on the CPU, batch by batch."""
+    images = np.arange(40 * 12).reshape(40, 2, 2, 3) % 251 + 1
+    transform = lambda batch, rng: (flux.data.random_crop(batch, rng, 1), batch)  # noqa: E731
+    here = flux.DataLoader(images, 16, transform=transform, rng=np.random.default_rng(0))
+    there = flux.gpu(flux.DataLoader(images, 16, transform=transform, rng=np.random.default_rng(0)))
+    for (crops, batch), (expected, chosen) in zip(there, here, strict=True):
+        assert type(crops) is type(batch) is DeviceArray
+        np.testing.assert_array_equal(batch.get(), chosen)
+        np.testing.assert_array_equal(crops.get(), expected)
+
+
 def test_a_loader_moves_there_and_back():
     """As a whole: the batches keep their size, the generator is the same one, and NumPy's order comes again."""
     before = flux.DataLoader((X, Y), 4, shuffle=True, partial=False, rng=np.random.default_rng(0))

@@ -1,5 +1,6 @@
 """Data for training: mini-batches and their augmentation, one-hot labels, and images to learn from."""
 
+from .augment import cutout, normalise, random_crop, random_flip
 from .cifar10 import CIFAR10_CLASSES, cifar10
 from .digits import digits
 from .loader import DataLoader
@@ -15,10 +16,14 @@ __all__ = [
     "DataLoader",
     "DataUnavailable",
     "cifar10",
+    "cutout",
     "digits",
     "fashion_mnist",
     "mnist",
+    "normalise",
     "onecold",
     "onehot",
     "onehotbatch",
+    "random_crop",
+    "random_flip",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import default_rng, is_array, on_gpu, to_numpy
-from ..checks import as_array, check_flag, check_generator, check_integer, shown
+from ..checks import as_array, check_call, check_flag, check_function, check_generator, check_integer, shown
 
 T = TypeVar("T")
 
@@ -23,19 +23,25 @@ class DataLoader(Generic[T]):
         batchsize: the number of samples in a batch, at least 1.
         shuffle: whether every pass takes the samples in a new random order.
         partial: whether the last batch may be smaller; if not, the samples left over sit this pass out.
+        transform: called as `transform(batch, rng)` for every batch; what it returns takes the batch's place. See
+            `flux.data.random_crop`, `random_flip`, `cutout`, `normalise`. It must not write into the batch.
         rng: the `numpy.random.Generator` that shuffles, by default the one that `tinyflux.seed` restarts.
+
+    Every pass draws its order from `rng` when it begins, and with a `transform` one number more: the seed of the
+    generators that this is given, another one for each batch. So the state of `rng` before a pass determines all of it:
+    a training that is to be resumed keeps `rng.bit_generator.state` beside its checkpoint.
 
     Data on the GPU (`flux.gpu(loader)` moves a loader's) stays there: every pass draws its order there, by CuPy's
     generator from a seed that `rng` gives, and batches are taken there. The order is another than that of the CPU.
 
-    Attributes: `data`, `batchsize`, `shuffle`, `rng`, and `taken`, the number of samples that one pass takes.
+    Attributes: `data`, `batchsize`, `shuffle`, `transform`, `rng`, and `taken`, how many samples a pass takes.
 
     Iterating gives each batch in the form of `data`: an array, a tuple or a dict. Batches may be views of the data:
     read them, do not write into them. `len` gives the number of batches.
 
     Errors:
         TypeError: `data` holds something else than arrays, `batchsize` is not an integer, `shuffle` or `partial` is
-            neither True nor False, or `rng` not a Generator.
+            neither True nor False, `transform` not a function of a batch and a generator, or `rng` not a Generator.
         ValueError: the arrays are empty or of different lengths, or `batchsize` is below 1.
 
     Warnings: UserWarning where `batchsize` is above the number of samples; it shrinks to that.
@@ -51,6 +57,17 @@ class DataLoader(Generic[T]):
     >>> shuffled = flux.data.DataLoader(y, batchsize=2, shuffle=True, partial=False, rng=np.random.default_rng(0))
     >>> [batch.tolist() for batch in shuffled]
     [[2, 4], [3, 0]]
+
+    Images as bytes in memory, every batch drawn anew and in floating point:
+
+    >>> def augment(batch, rng):
+    ...     images, labels = batch
+    ...     images = flux.data.random_flip(flux.data.random_crop(images, rng, padding=4), rng)
+    ...     return flux.data.normalise(images, mean=(125, 123, 114), std=(63, 62, 67)), labels
+    >>> images = np.zeros((10, 32, 32, 3), np.uint8)
+    >>> augmented = flux.data.DataLoader((images, np.arange(10)), batchsize=5, shuffle=True, transform=augment)
+    >>> [(x.shape, x.dtype.name) for x, labels in augmented]
+    [((5, 32, 32, 3), 'float32'), ((5, 32, 32, 3), 'float32')]
     """
 
     def __init__(
@@ -60,6 +77,7 @@ class DataLoader(Generic[T]):
         *,
         shuffle: bool = False,
         partial: bool = True,
+        transform: Callable[[T, np.random.Generator], Any] | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
         samples = _samples(data)
@@ -68,6 +86,9 @@ class DataLoader(Generic[T]):
         check_flag("DataLoader", "shuffle", shuffle)
         check_flag("DataLoader", "partial", partial)
         check_generator("DataLoader", rng)
+        if transform is not None:
+            check_function("DataLoader", "transform", transform, "a function of a batch and a generator")
+            check_call("DataLoader", "transform", transform, "a batch and a generator", "", data, rng)
         if batchsize > samples:
             warnings.warn(f"batchsize {batchsize} is above the number of samples; using {samples}", stacklevel=2)
         self.data: T = tuple(data) if isinstance(data, tuple) else data  # type: ignore[assignment]  # no named one
@@ -75,17 +96,24 @@ class DataLoader(Generic[T]):
         self.taken = samples if partial else samples - samples % self.batchsize
         self._samples = samples
         self.shuffle = shuffle
+        self.transform = transform
         self.rng = rng
 
     def __repr__(self) -> str:
         options = ", shuffle=True" * self.shuffle + ", partial=False" * (self.taken < self._samples)
+        if self.transform is not None:
+            options += f", transform={getattr(self.transform, '__name__', type(self.transform).__name__)}"
         return f"DataLoader({self._samples:,} samples, batchsize={self.batchsize}{options})"
 
     def __len__(self) -> int:
         return -(-self.taken // self.batchsize)
 
     def __iter__(self) -> Iterator[T]:
-        return map(_picker(self.data), self._indices())
+        batches = map(_picker(self.data), self._indices())
+        if self.transform is None:
+            return batches
+        seed = int(self._generator().integers(2**63))
+        return map(self.transform, batches, (np.random.default_rng((seed, i)) for i in range(len(self))))
 
     def order(self) -> Any:
         """The numbers of the samples of one pass, in the order in which its batches take them; shuffled if that is set.
@@ -100,8 +128,11 @@ class DataLoader(Generic[T]):
         there = all(map(on_gpu, arrays))
         if not self.shuffle:
             return np.arange(self.taken, like=arrays[0] if there else None)
-        rng = self.rng or default_rng()
+        rng = self._generator()
         return (_on_gpu(rng) if there else rng).permutation(self._samples)[: self.taken]
+
+    def _generator(self) -> np.random.Generator:
+        return self.rng or default_rng()
 
     def _indices(self) -> Iterable[slice | Any]:
         """What to index the arrays with, batch by batch; `map` keeps the cost of a batch well under a microsecond."""
@@ -117,8 +148,8 @@ class DataLoader(Generic[T]):
 
 
 def is_plain_loader(data: Any) -> TypeGuard[DataLoader[Any]]:
-    """Whether `order` alone determines the batches of `data`: a DataLoader whose class doesn't redefine iteration."""
-    return isinstance(data, DataLoader) and type(data).__iter__ is DataLoader.__iter__
+    """Whether `order` alone determines the batches: no transform, and no class that redefines iteration."""
+    return isinstance(data, DataLoader) and type(data).__iter__ is DataLoader.__iter__ and data.transform is None
 
 
 def _on_gpu(rng: np.random.Generator) -> Any:
