@@ -6,12 +6,13 @@ from typing import Any
 from numpy import tanh
 
 from .. import special
-from . import activations, convolution, initialisers, layers, losses
+from . import activations, convolution, initialisers, layers, losses, pooling
 from .activations import *
 from .convolution import *
 from .initialisers import *
 from .layers import *
 from .losses import *
+from .pooling import *
 
 __all__ = ["tanh"]
 __all__ += activations.__all__
@@ -19,6 +20,7 @@ __all__ += convolution.__all__
 __all__ += initialisers.__all__
 __all__ += layers.__all__
 __all__ += losses.__all__
+__all__ += pooling.__all__
 
 
 def __getattr__(name: str) -> Any:

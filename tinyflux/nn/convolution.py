@@ -22,6 +22,7 @@ from ..autodiff.operators import ArrayOperators
 from ..autodiff.rule import primitive
 from ..checks import is_integer, not_an_array, shown
 from ..types import Array
+from .windows import for_each_axis, margins
 
 __all__ = ["conv", "conv_transpose"]
 
@@ -224,7 +225,7 @@ def conv_transpose(
             f"{owner}: expected filters (O, *window, C / groups) for images (N, *space, O) of shape {x.shape}, O a "
             f"multiple of groups={groups}, got shape {w.shape}."
         )
-    more = _for_each(owner, "outpad", outpad, d, 0)
+    more = for_each_axis(owner, "outpad", outpad, d, 0)
     if same:
         spans = [s * (k - 1) + 1 - t for s, k, t in zip(how.dilation, w.shape[1:-1], how.stride)]
         how = dataclasses.replace(how, pad=tuple((max(n, 0) // 2, max(n, 0) - max(n, 0) // 2) for n in spans))
@@ -252,41 +253,11 @@ def geometry(owner: str, x: Array, w: Array, stride: Any, pad: Any, dilation: An
             f"{owner}: expected images (N, *space, channels) and filters (O, *window, channels) with one to three axes "
             f"of space, got shapes {x.shape} and {w.shape}."
         )
-    strides, dilations = _for_each(owner, "stride", stride, d, 1), _for_each(owner, "dilation", dilation, d, 1)
+    strides, dilations = for_each_axis(owner, "stride", stride, d, 1), for_each_axis(owner, "dilation", dilation, d, 1)
     if not is_integer(groups) or groups < 1:
         raise ValueError(f"{owner}: expected groups to be an integer, at least 1, got {shown(groups)}.")
-    pads = _pads(owner, pad, x.shape[1:-1], w.shape[1:-1], strides, dilations)
+    pads = margins(owner, pad, x.shape[1:-1], w.shape[1:-1], strides, dilations)
     return Geometry(strides, pads, dilations, int(groups))
-
-
-def _for_each(owner: str, name: str, x: Any, d: int, least: int) -> tuple[int, ...]:
-    """An integer for each axis of space."""
-    given = tuple(x) if isinstance(x, (tuple, list)) else (x,) * d
-    if len(given) != d or not all(is_integer(n) and n >= least for n in given):
-        raise ValueError(
-            f"{owner}: expected {name} to be an integer, at least {least}, or a tuple of {d} of them, got {shown(x)}."
-        )
-    return tuple(map(int, given))
-
-
-def _pads(
-    owner: str, pad: Any, space: Sequence[int], window: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
-) -> tuple[tuple[int, int], ...]:
-    """The zeros before and after each axis of space."""
-    d = len(window)
-    if isinstance(pad, str) and pad == "same":
-        whole = [
-            max((-(-n // s) - 1) * s + t * (k - 1) + 1 - n, 0) for n, k, s, t in zip(space, window, stride, dilation)
-        ]
-        return tuple((n // 2, n - n // 2) for n in whole)
-    sides = tuple(pad) if isinstance(pad, (tuple, list)) else (pad,) * d
-    pairs = [tuple(side) if isinstance(side, (tuple, list)) else (side, side) for side in sides]
-    if len(pairs) != d or not all(len(p) == 2 and all(is_integer(n) and n >= 0 for n in p) for p in pairs):
-        raise ValueError(
-            f"{owner}: expected pad to be an integer, at least 0, a tuple of {d} of them or of {d} pairs of them, or "
-            f"'same', got {shown(pad)}."
-        )
-    return tuple((int(before), int(after)) for before, after in pairs)
 
 
 def _refuse_small(owner: str, x: Array, window: Sequence[int], how: Geometry) -> None:

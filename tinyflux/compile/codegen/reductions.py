@@ -44,7 +44,7 @@ def combine(function: str, total: str, value: str, dtype: DType) -> str:
     """The statement by which a value joins a total."""
     if function in ("sum", "product"):
         return f"{total} {'+' if function == 'sum' else '*'}= {value};"
-    return f"{total} = {functions.call_expression(function, [value, total], dtype, dtype)};"
+    return f"{total} = {functions.call_expression(function, [total, value], dtype, dtype)};"
 
 
 def emit_arg_extremum(

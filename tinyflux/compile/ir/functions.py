@@ -72,10 +72,10 @@ FUNCTIONS = {
     "reciprocal": Function(real="1 / {0}", cost=4),
     "expit": Function(real="sigmoid_{s}"),
     "maximum": Function(
-        real="{0} > {1} || {0} != {0} ? {0} : {1}", whole="{0} > {1} ? {0} : {1}", boolean="{0} | {1}", cost=1
+        real="({0} <= {1}) + ({1} != {1}) ? {1} : {0}", whole="{0} > {1} ? {0} : {1}", boolean="{0} | {1}", cost=1
     ),
     "minimum": Function(
-        real="{0} < {1} || {0} != {0} ? {0} : {1}", whole="{0} < {1} ? {0} : {1}", boolean="{0} & {1}", cost=1
+        real="({0} >= {1}) + ({1} != {1}) ? {1} : {0}", whole="{0} < {1} ? {0} : {1}", boolean="{0} & {1}", cost=1
     ),
     "isnan": Function(real="{0} != {0}", whole="0 * {0}"),
     "isinf": Function(real="fabs{f}({0}) == INFINITY", whole="0 * {0}"),
