@@ -13,7 +13,6 @@
 
 #define MOST 64
 #define SPINS 20000
-#define PIECES 4 /* for each thread */
 
 typedef int work_t(char *const *p, char *arena, int64_t from, int64_t to);
 
@@ -110,15 +109,16 @@ static void start(void)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* Have all of [0, count) worked through; returns what a piece of the work that failed returned, or 0. */
-int parallel(work_t *work, char *const *p, char *arena, int64_t count)
+/* Have all of [0, count) worked through, in `each` pieces for every thread; returns what a piece of the work that failed
+   returned, or 0. */
+int parallel(work_t *work, char *const *p, char *arena, int64_t count, int each)
 {
     if (threads < 2 || pthread_mutex_trylock(&busy))
         return work(p, arena, 0, count);
     if (!started)
         start();
     job.work = work, job.p = p, job.arena = arena, job.count = count, job.mode = get_mode();
-    job.pieces = count < PIECES * threads ? (int)count : PIECES * threads;
+    job.pieces = count < each * threads ? (int)count : each * threads;
     atomic_store(&failed, 0);
     atomic_store(&next, 0);
     atomic_store(&open, 1);

@@ -14,6 +14,7 @@ from ...schedule.fuse import ROWS, Kernel
 
 ELEMENTS = 1 << 17  # of a loop, from which on it is shared: it takes some 30 µs, and handing it over some 2
 MULTIPLICATIONS = 1 << 21  # the same for products
+PIECES = 4  # for each thread: one that is held up leaves the rest to others
 LINE = 16  # columns that a thread takes together: they lie in one cache line
 
 
@@ -32,6 +33,12 @@ def shared_loop(context: SourceContext, kernel: Kernel) -> int:
         axis, step = reduced_loop(kernel)
         return -(-kernel.nodes[0].args[0].shape[axis] // step) if axis >= 0 else 0
     return 0
+
+
+def pieces(kernel: Kernel) -> int:
+    """Into how many pieces for each thread a loop is cut: into one where each piece reads all of a large array."""
+    p = kernel.product
+    return 1 if isinstance(p, Contraction) and not p.outer and not shares_rows(p) else PIECES
 
 
 def reduced_loop(kernel: Kernel) -> tuple[int, int]:

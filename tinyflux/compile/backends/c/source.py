@@ -13,7 +13,7 @@ from ...ir.functions import c_type
 from ...ir.program import Node, format_node, format_program
 from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
 from . import loops, pipelined, products
-from .sharing import shared_loop
+from .sharing import pieces, shared_loop
 
 
 @cache
@@ -112,7 +112,7 @@ class Source:
             if count:
                 share = f"{name}_share{len(apart)}"
                 apart.append(self._share(share, kernel))
-                lines.append(f"if ((failed = parallel({share}, p, arena, {count}))) return failed;")
+                lines.append(f"if ((failed = parallel({share}, p, arena, {count}, {pieces(kernel)}))) return failed;")
                 continue
             lines += ["{", *["    " + line for line in indent(loops.emit_kernel(self.context, kernel))], "}"]
         lines = ["int failed;", *lines] if apart else lines
@@ -194,9 +194,9 @@ void link_blas(void *sgemm, void *dgemm) {
 
 _POOL = """\
 typedef int work(char *const *p, char *arena, int64_t from, int64_t to);
-static int (*parallel)(work *, char *const *p, char *arena, int64_t count);
+static int (*parallel)(work *, char *const *p, char *arena, int64_t count, int each);
 
-void link_pool(void *pool) { parallel = (int (*)(work *, char *const *, char *, int64_t))pool; }
+void link_pool(void *pool) { parallel = (int (*)(work *, char *const *, char *, int64_t, int))pool; }
 """
 
 _ZERO = "memset(arena + {0}, 0, {1} * sizeof({2}));"
