@@ -70,6 +70,26 @@ def test_a_checkpoint(tmp_path):
         np.testing.assert_array_equal(x, y)
 
 
+AUGMENT = {
+    "random_crop": lambda images, rng: flux.data.random_crop(images, rng, 2),
+    "random_flip": flux.data.random_flip,
+    "cutout": lambda images, rng: flux.data.cutout(images, rng, 3),
+    "normalise": lambda images, rng: flux.data.normalise(images, (120, 125, 130), (60, 65, 70)),
+}
+
+
+@pytest.mark.parametrize("name", AUGMENT)
+def test_augmentation(name):
+    """Of a loader's batches: they stay there, and what is drawn is the same as in NumPy."""
+    import cupy
+
+    images = np.random.default_rng(0).integers(0, 256, (10, 6, 5, 3), np.uint8)
+    here, there = (flux.DataLoader(images, 4, transform=AUGMENT[name], rng=np.random.default_rng(0)) for _ in range(2))
+    for batch, expected in zip(flux.gpu(there), here, strict=True):
+        assert type(batch) is cupy.ndarray
+        np.testing.assert_allclose(flux.cpu(batch), expected, rtol=1e-6)
+
+
 def test_a_model_and_data_apart():
     model = flux.gpu(flux.Dense(3, 1))
     with pytest.raises(flux.MixedDevices, match=r"the parameter \.weight of argument 0 is on the GPU"):
