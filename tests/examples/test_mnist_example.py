@@ -392,7 +392,7 @@ def test_the_grid_marks_what_is_wrong(tmp_path, monkeypatch):
     from matplotlib.axes import Axes
 
     titles = []
-    monkeypatch.setattr(Axes, "set_title", lambda self, text, **style: titles.append((text, style.get("color"))))
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **style: titles.append((text, style.get("color"))))
     images = np.zeros((3, 28, 28), np.float32)
     pictures.digit_grid(tmp_path / "grid.png", "", images, np.array([1, 2, 3]), np.array([1, 7, 3]))
     assert titles == [("1", None), ("✗ 7, is 2", pictures.ORANGE), ("3", None)]
