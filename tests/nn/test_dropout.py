@@ -231,3 +231,14 @@ def test_forced_modes():
     layer = flux.testmode(flux.Dropout(0.5))
     assert (flux.gradient(lambda x: np.sum(layer(x)), x) == 1).all()
     assert (flux.trainmode(layer)(x) == 0).any()
+
+
+@pytest.mark.parametrize("dims", [(0, -1), (0, 3), -1, (0, 1, 2, 3), 0, ()])
+def test_axes_that_are_not_named_share_one_number(dims):
+    shape = (3, 4, 5, 6)
+    named = [i % 4 for i in (dims if isinstance(dims, tuple) else (dims,))]
+    own = tuple(n if i in named else 1 for i, n in enumerate(shape))
+    layer = flux.Dropout(0.4, seed=3, dims=dims)
+    mask = kept(layer, shape)
+    np.testing.assert_array_equal(mask, np.broadcast_to(kept(flux.Dropout(0.4, seed=3), own), shape))
+    assert layer.state.tolist() == [3, int(np.prod(own))]

@@ -1,7 +1,4 @@
-"""Pooling, upsampling and shuffling: against PyTorch, formulas and differences, compiled too, and what is refused."""
-
-import json
-from pathlib import Path
+"""Pooling, upsampling and shuffling: against formulas and differences, compiled too, and what is refused."""
 
 import numpy as np
 import pytest
@@ -10,38 +7,7 @@ from hypothesis import strategies as st
 
 import tinyflux as flux
 
-from ..record.record_pooling import inputs, sums, weights
 from ..support.compiling import agree
-
-CASES = json.loads((Path(__file__).parent / "pooling.json").read_text())["cases"]
-
-
-@pytest.mark.parametrize(("expression", "shape", "count", "recorded"), CASES)
-def test_values_and_derivatives_are_pytorchs(expression, shape, count, recorded):
-    arrays = inputs(tuple(shape), count)
-    names = ["x", "scale", "bias"][:count]
-
-    def f(*given):
-        return eval(expression, vars(flux) | dict(zip(names, given, strict=True)))
-
-    def first(*given):
-        found = flux.gradient(lambda *some: np.sum(weights(f(*some).shape, 0) * f(*some) ** 2), *given)
-        return found if count > 1 else (found,)
-
-    def second(*given):
-        def product(*some):
-            return sum(np.sum(g * weights(g.shape, 1)) for g in first(*some))
-
-        found = flux.gradient(product, *given)
-        return found if count > 1 else (found,)
-
-    def close(got, expected):
-        np.testing.assert_allclose(sums(got), expected, rtol=1e-12, atol=1e-12)
-
-    close(f(*arrays), recorded["value"])
-    for derivative, name in ((first, "first"), (second, "second")):
-        for got, expected in zip(derivative(*arrays), recorded[name], strict=True):
-            close(got, expected)
 
 
 def image(data, d, least=1, most=6):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 TARGET = Path(__file__).parent.parent / "nn" / "pooling.json"
-LINES, IMAGES, VOLUMES, EVEN, TIES = (2, 7, 3), (2, 5, 6, 4), (2, 4, 5, 3, 2), (2, 4, 6, 4), (2, 6, 6, 2)
+ROWS, LINES, IMAGES, VOLUMES, EVEN, TIES = (5, 4), (2, 7, 3), (2, 5, 6, 4), (2, 4, 5, 3, 2), (2, 4, 6, 4), (2, 6, 6, 2)
 
 
 def numbers(shape, start=0.0):
@@ -21,7 +21,7 @@ def numbers(shape, start=0.0):
 
 
 def inputs(shape, count=1):
-    """An image and, if asked for, numbers for each of its channels: a scale and a bias."""
+    """An image and, if asked for, numbers for each of its channels: a weight and a bias."""
     x = numbers(shape)
     return [np.round(2 * x) / 2 if shape == TIES else x, *(numbers(shape[-1:], k) for k in range(1, count))]
 
@@ -71,7 +71,43 @@ def cases():
     yield "meanpool(x, (3, 2), (2, 1), (1, 0))", IMAGES, 1, lambda x: F.avg_pool2d(x, (3, 2), (2, 1), (1, 0))
     yield "adaptive_meanpool(x, (2, 3))", EVEN, 1, lambda x: F.adaptive_avg_pool2d(x, (2, 3))
     yield "upsample(x, (1, 3))", EVEN, 1, lambda x: F.interpolate(x, scale_factor=(1, 3))
+    yield from norms()
     yield "pixel_shuffle(x, 2)", EVEN, 1, lambda x: F.pixel_shuffle(x, 2)
+
+
+def norms():
+    from torch.nn import functional as F
+
+    def on_last(f):
+        return lambda x, *parameters: f(x.movedim(1, -1), *parameters).movedim(-1, 1)
+
+    for shape, count in [(ROWS, 3), (LINES, 3), (IMAGES, 3), (VOLUMES, 1)]:
+        channels = shape[-1]
+        affine, filled = ("", "filled({}, weight, bias)(x)") if count == 3 else (", affine=False", "{}(x)")
+        batch = filled.format(f"trainmode(BatchNorm({channels}, epsilon=0.001{affine}))")
+        yield batch, shape, count, lambda x, *p: F.batch_norm(x, None, None, *p, training=True, eps=1e-3)
+        layer = filled.format(f"LayerNorm({channels}{affine})")
+        yield layer, shape, count, on_last(lambda x, *p, c=channels: F.layer_norm(x, (c,), *p))
+        if channels % 2 == 0:
+            group = filled.format(f"GroupNorm({channels}, 2{affine})")
+            yield group, shape, count, lambda x, *p: F.group_norm(x, 2, *p)
+        if shape != ROWS:
+            instance = filled.format(f"InstanceNorm({channels}, affine={count == 3})")
+            yield instance, shape, count, lambda x, *p: F.instance_norm(x, None, None, *p)
+    yield "LayerNorm(5, 6, 4, affine=False)(x)", IMAGES, 1, lambda x: F.layer_norm(x, x.shape[1:])
+    yield "filled(GroupNorm(4, 1, epsilon=0.1), weight, bias)(x)", EVEN, 3, lambda x, *p: F.group_norm(x, 1, *p, 0.1)
+
+
+def running():
+    """Running mean and variance after two batches, and what is made of a third one in inference."""
+    import torch
+
+    layer = torch.nn.BatchNorm2d(4, momentum=0.3, dtype=torch.float64)
+    first, second, third = (torch.movedim(torch.tensor(numbers(EVEN, k)), -1, 1) for k in (0.0, 1.0, 2.0))
+    layer(first), layer(second)
+    with torch.no_grad():
+        y = layer.eval()(third).movedim(1, -1)
+    return {"mean": layer.running_mean.tolist(), "var": layer.running_var.tolist(), "inference": sums(y.numpy())}
 
 
 def main() -> None:
@@ -79,7 +115,7 @@ def main() -> None:
 
     def recorded(f, arrays):
         given = [torch.tensor(a, requires_grad=True) for a in arrays]
-        y = f(torch.movedim(given[0], -1, 1), *given[1:])
+        y = f(torch.movedim(given[0], -1, 1), *given[1:])  # channels come second there
         y = torch.movedim(y, 1, -1)
         w = torch.tensor(weights(tuple(y.shape), 0))
         first = torch.autograd.grad((w * y * y).sum(), given, create_graph=True)
@@ -96,7 +132,11 @@ def main() -> None:
         json.dumps([expression, shape, count, recorded(f, inputs(shape, count))])
         for expression, shape, count, f in cases()
     ]
-    TARGET.write_text(f'{{"torch": "{torch.__version__}", "cases": [\n' + ",\n".join(lines) + "\n]}\n")
+    TARGET.write_text(
+        f'{{"torch": "{torch.__version__}", "running": {json.dumps(running())}, "cases": [\n'
+        + ",\n".join(lines)
+        + "\n]}\n"
+    )
 
 
 if __name__ == "__main__":

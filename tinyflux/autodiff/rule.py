@@ -95,7 +95,8 @@ def variadic(function: Any, pullback: Callable[..., Any], sequence: bool = False
     """A table entry for a function of any number of arrays, with one pullback for all of them.
 
     Arguments:
-        pullback: `(positions, g, y, *arrays, **options)` -> the cotangents of the arrays at those positions, in order.
+        pullback: `(positions, g, y, *arrays, **options)` -> the cotangents of the arrays at those positions, in order;
+            None where nothing flows.
         sequence: whether the function takes the arrays in a sequence, and not one by one.
     """
     rules[function] = GradientRule(function, (), sequence, together=pullback)

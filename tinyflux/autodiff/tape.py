@@ -241,6 +241,8 @@ def sweep(tape: Tape, output: int, cotangent: Any, keep: bool = False) -> list[A
             x = values[k]
             if together:
                 d = next(together)
+                if d is None:
+                    continue
             elif kwargs:
                 d = pullback(g, y, *values, **kwargs)
             elif y.size > LARGE and rule.rows and is_plain((g, *values)):

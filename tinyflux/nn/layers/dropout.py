@@ -1,22 +1,21 @@
-"""Dropout, and the switch between training and inference."""
+"""Dropout, and its random numbers."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
-from ... import tree
 from ...arrays import default_rng
 from ...autodiff.large import LARGE, forward, is_plain
 from ...autodiff.scan import differs_by_step
-from ...autodiff.tape import is_recording, plain
-from ...checks import check_integer, check_number, not_an_array, shown
+from ...autodiff.tape import plain
+from ...checks import check_integer, check_number, is_integer, not_an_array, shown
 from ...types import Array
+from .modes import is_training
 from .show import Layer
-
-Model = TypeVar("Model")
 
 _GAMMA, _FACTOR1, _FACTOR2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _27, _30, _40 = map(np.uint64, (27, 30, 40))
@@ -39,14 +38,17 @@ class Dropout(Layer):
     Arguments:
         p: the probability, 0 ≤ p ≤ 1.
         seed: the key, 0 ≤ seed < 2⁶⁴; by default it is drawn from the generator that `flux.seed` restarts.
+        dims: the axes along which elements have numbers of their own, an integer or a tuple, as in Flux; by default
+            all of them. Along the others one number is shared: dims=(0, -1) drops whole channels of each image.
 
-    Attributes: `p`; `state`, the key and the position, an array of two integers, which every active call replaces by
-    a new one; and `active`: None to be active while a gradient is being taken, or True or False, as `trainmode` and
-    `testmode` set it.
+    Attributes: `p`; `dims`; `state`, the key and the position, an array of two integers, which every active call
+    replaces by a new one; and `active`: None to be active while a gradient is being taken, or True or False, as
+    `trainmode` and `testmode` set it.
 
     Returns, called with x: an array like x, or x itself where the layer is not active.
 
-    Errors: ValueError for another p or seed, TypeError for a p that is no number, or a seed that is no integer.
+    Errors: ValueError for another p or seed, and for axes that x doesn't have; TypeError for a p that is no number, or
+    a seed or dims that are no integers.
 
     >>> import numpy as np, tinyflux as flux
     >>> layer = flux.Dropout(0.5, seed=1)
@@ -56,24 +58,29 @@ class Dropout(Layer):
     array([2., 2., 2., 0.])
     >>> layer.state
     array([1, 4], dtype=uint64)
+    >>> flux.trainmode(flux.Dropout(0.5, seed=1, dims=-1))(np.ones((2, 4)))
+    array([[2., 2., 2., 0.],
+           [2., 2., 2., 0.]])
     """
 
     buffers = ("state",)
 
-    def __init__(self, p: float, *, seed: int | None = None) -> None:
+    def __init__(self, p: float, *, seed: int | None = None, dims: int | tuple[int, ...] | None = None) -> None:
         check_number("Dropout", "p", p, "a probability from 0 to 1", lambda p: 0 <= p <= 1)
         if seed is None:
             seed = int(default_rng().integers(2**64, dtype=np.uint64))
         check_integer("Dropout", "seed", seed, 0)
         if seed >= 2**64:
             raise ValueError(f"Dropout: expected a seed below 2**64, got {seed!r}.")
+        if dims is not None and not all(map(is_integer, dims if isinstance(dims, tuple) else (dims,))):
+            raise TypeError(f"Dropout: expected dims to be an integer or a tuple of them, got {shown(dims)}.")
+        self.dims = dims
         self.p = float(p)  # no array: that would be a parameter
         self.state = np.array([seed, 0], np.uint64)
         self.active: bool | None = None
 
     def __call__(self, x: Array) -> Array:
-        active = is_recording() if self.active is None else self.active
-        if not active or self.p == 0:
+        if not is_training(self) or self.p == 0:
             return x
         if not hasattr(x, "dtype"):
             raise not_an_array(repr(self), x)
@@ -84,59 +91,26 @@ class Dropout(Layer):
         def factors(counts: Any, start: Any) -> Any:
             return (_splitmix64(counts + start) >> _40 >= threshold) * scale
 
-        counts = (np.arange(1, x.size + 1, dtype=np.uint64) * _GAMMA).reshape(x.shape or 1)
+        shape = self._mask_shape(x.shape)
+        size = math.prod(shape)
+        counts = (np.arange(1, size + 1, dtype=np.uint64) * _GAMMA).reshape(shape or 1)
         values = _beside(state, counts), state[:1] + state[1:] * _GAMMA
-        mask = forward(factors, True, values) if x.size > LARGE and is_plain(values) else factors(*values)
-        self.state = state + _beside(state, np.array([0, x.size], np.uint64))
-        return x * _beside(plain(x), mask.reshape(x.shape))
+        mask = forward(factors, True, values) if size > LARGE and is_plain(values) else factors(*values)
+        self.state = state + _beside(state, np.array([0, size], np.uint64))
+        return x * _beside(plain(x), mask.reshape(shape))
+
+    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.dims is None:
+            return shape
+        try:
+            own = normalize_axis_tuple(self.dims, len(shape))
+        except ValueError:
+            raise ValueError(f"{self!r}: expected an input that has the axes dims, got shape {shape}.") from None
+        return tuple(n if i in own else 1 for i, n in enumerate(shape))
 
     def _parts(self) -> list[Any]:
-        return ["p=None" if self.p is None else str(self.p)]  # None in a gradient
-
-
-def trainmode(model: Model, mode: bool | str | None = True) -> Model:
-    """Switch all layers of a model to training, in place: Dropout is active whether a gradient is being taken or not.
-
-    Arguments:
-        model: any tree of layers.
-        mode: False switches to inference; None or "auto" lets the layers be active inside a gradient only.
-
-    Returns: the model.
-
-    Errors: ValueError for another mode.
-
-    >>> import tinyflux as flux
-    >>> model = flux.trainmode(flux.Chain(flux.Dense(3, 2), flux.Dropout(0.5)))
-    >>> model[1].active, flux.trainmode(model, None)[1].active
-    (True, None)
-    """
-    if not (mode is None or isinstance(mode, bool) or (isinstance(mode, str) and mode == "auto")):
-        raise ValueError(f"trainmode: expected a mode True, False, None or 'auto', got {shown(mode)}.")
-    _switch(model, None if mode == "auto" else mode)
-    return model
-
-
-def testmode(model: Model, mode: bool | str | None = True) -> Model:  # noqa: PT028 (no test)
-    """Switch all layers of a model to inference, in place: Dropout lets everything pass.
-
-    Arguments, returns and errors: as for `trainmode`, but False switches to training.
-
-    >>> import tinyflux as flux
-    >>> flux.testmode(flux.Chain(flux.Dense(3, 2), flux.Dropout(0.5)))[1].active
-    False
-    """
-    return trainmode(model, not mode if isinstance(mode, bool) else mode)
-
-
-testmode.__test__ = False  # type: ignore[attr-defined]  # pytest takes the name for a test
-
-
-def _switch(node: Any, active: Any) -> None:
-    inside, _ = tree.entries(node)
-    if inside is not None and not isinstance(node, (list, dict)) and "active" in inside:
-        inside["active"] = active
-    for _, child in tree.children(node):
-        _switch(child, active)
+        p = "p=None" if self.p is None else str(self.p)  # None in a gradient
+        return [p] if self.dims is None else [p, f"dims={self.dims}"]
 
 
 def _splitmix64(z: Any) -> Any:
