@@ -131,7 +131,7 @@ def test_large_batches(name):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_several_cores(count, monkeypatch):
     """More than 8 blocks are shared out between cores; a sum of their sums is the whole."""
-    monkeypatch.setattr(cores, "_cores", lambda: count)
+    monkeypatch.setattr(cores, "available_cores", lambda: count)
     calls = []
     monkeypatch.setattr(
         cores, "share", lambda work, items, share=cores.share: calls.append(len(items)) or share(work, items)
@@ -147,7 +147,7 @@ def test_several_cores(count, monkeypatch):
 
 
 def test_a_bad_loss_and_a_bad_index_on_several_cores(monkeypatch):
-    monkeypatch.setattr(cores, "_cores", lambda: 2)
+    monkeypatch.setattr(cores, "available_cores", lambda: 2)
     n = 9 * BLOCK
     x = array(n, 6)
     for row in (3, n - 2):  # in the part of either core

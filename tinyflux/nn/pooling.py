@@ -16,6 +16,7 @@ from ..arrays import is_array
 from ..autodiff.cotangents import scattered
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.rule import rule
+from ..autodiff.rules.shapes import counted
 from ..autodiff.tape import apply, plain
 from ..checks import check_flag, check_integer, not_an_array, shown
 from ..types import Array
@@ -233,6 +234,8 @@ def _largest_of(x: Array, axis: int = 0, k: int = 1, stride: int = 1) -> Array:
 
 def _to_largest(g: Array, y: Array, x: Array, axis: int = 0, k: int = 1, stride: int = 1) -> Array:
     """The cotangent of x: all to the first pixel of a window that is its largest, to the last one if no other is."""
+    if 1 < k == stride and x.shape[axis] == k * y.shape[axis]:
+        return _to_largest_of_tiles(g, y, x, axis, k)
     *places, last = _places(x, axis, k, stride)
     pieces = []
     left: Any = None  # the windows whose largest pixel has not been met
@@ -242,6 +245,18 @@ def _to_largest(g: Array, y: Array, x: Array, axis: int = 0, k: int = 1, stride:
         left = ~met if left is None else left & ~met
     pieces.append(g if left is None else _where(g, left))
     return apply(scattered, (np.zeros_like(x), [*places, last], *pieces))
+
+
+def _to_largest_of_tiles(g: Array, y: Array, x: Array, axis: int, k: int) -> Array:
+    """The same for windows side by side that cover x: without a look at where in x a pixel is, which takes vectors."""
+    tiles = x.reshape(*y.shape[: axis + 1], k, *y.shape[axis + 1 :])
+    met = tiles == np.expand_dims(y, axis + 1)
+    first: Any = 0  # the place of the first pixel that is the largest
+    for i in range(k - 1, 0, -1):
+        at = (*[slice(None)] * (axis + 1), i - 1)
+        first = np.where(met[at], x.dtype.type(i - 1), x.dtype.type(i) if i == k - 1 else first)
+    places = counted(plain(x), k).reshape(-1, *[1] * (x.ndim - axis - 1))
+    return _where(np.expand_dims(g, axis + 1), places == np.expand_dims(first, axis + 1)).reshape(x.shape)
 
 
 _largest = rule(_largest_of, _to_largest)

@@ -124,17 +124,24 @@ class SourceContext:
 
 
 class ExpressionEmitter:
-    """The statements inside a loop that calculate values, each once."""
+    """The statements inside a loop that calculate values, each once.
 
-    def __init__(self, context: SourceContext, kernel: Kernel) -> None:
+    Arguments:
+        innermost: the index of the innermost loop, where there are others around it.
+    """
+
+    def __init__(self, context: SourceContext, kernel: Kernel, innermost: str = "") -> None:
         self.context = context
         self.kernel = kernel
+        self.innermost = innermost
         self.counter = itertools.count()
         self.outside: list[str] = []  # before the loops: what is the same in all of their rounds
+        self.middle: list[str] = []  # before the innermost loop, but inside the others
         self.lines: list[str] = []
         self.emitted: dict[tuple[Node, tuple[Affine, ...]], str] = {}
         self.may_fail = False  # whether it may leave the loop, for an index that is out of bounds
         self.inside: set[str] = set()  # names that are declared in the loops
+        self.latest: set[str] = set()  # those of them that are declared in the innermost one
         self.branches = 0  # how many branches the next line stands in
 
     def place(self, expression: str) -> list[str]:
@@ -146,8 +153,19 @@ class ExpressionEmitter:
     def declare(self, lines: list[str]) -> str:
         """A new name, for a declaration in `lines`."""
         name = f"v{next(self.counter)}"
-        if lines is self.lines:
+        if lines is not self.outside:
             self.inside.add(name)
+        if lines is self.lines:
+            self.latest.add(name)
+        return name
+
+    def integer(self, expression: str) -> str:
+        """The name of a whole number that is calculated from indices, before the innermost loop if it can be."""
+        names = re.findall(r"\b[iv]\d+\b", expression)
+        early = self.innermost and not any(name == self.innermost or name in self.latest for name in names)
+        lines = self.middle if early else self.lines
+        name = self.declare(lines)
+        lines.append(f"const int64_t {name} = {expression};")
         return name
 
     def keep(self, node: Node, index: tuple[Affine, ...], expression: str) -> str:
@@ -268,15 +286,14 @@ class ExpressionEmitter:
                 inside += [f"{place} >= 0"] * (low > 0) + [f"{place} < {step * n}"] * (low + step * n < length)
                 if step > 1:
                     inside.append(f"({place}) % {step} == 0")
-        name = self.declare(self.lines)
-        self.lines += [f"{c_type(node.dtype)} {name} = 0;", f"if ({' && '.join(inside)}) {{"]
-        self.branches += 1
-        before = dict(self.emitted)
+        condition = self.integer(" && ".join(inside))
         for k, (_, step) in enumerate(node.params):
             if step > 1:
-                quotient = self.declare(self.lines)
-                self.lines.append(f"const int64_t {quotient} = ({c_index(at[k])}) / {step};")
-                at[k] = (0, ((quotient, 1),))
+                at[k] = (0, ((self.integer(f"({c_index(at[k])}) / {step}"), 1),))
+        name = self.declare(self.lines)
+        self.lines += [f"{c_type(node.dtype)} {name} = 0;", f"if ({condition}) {{"]
+        self.branches += 1
+        before = dict(self.emitted)
         self.lines += [f"{name} = {self.value(x, tuple(at))};", "}"]
         self.emitted = before
         self.branches -= 1

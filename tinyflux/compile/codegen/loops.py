@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..ir.indexing import c_strides
+from ..ir.indexing import Map, c_strides, identity
 from ..ir.program import Node
-from ..schedule.fuse import Kernel, memory_reads
+from ..schedule.fuse import Kernel, Stored, memory_reads
 from .expressions import SourceContext
 
 
@@ -63,26 +63,31 @@ def merge_axes(context: SourceContext, kernel: Kernel, row: int | None = None) -
                 for axis, s in terms:
                     strides[axis] += s * stride
             accesses.append(strides)
-    if any(_depends_on_index(node, context) for node in kernel.nodes):
-        return [[i] for i in range(ndim)]
+    alone = {row}.union(*(_indexed_axes(node, context.schedule.stored) for node in kernel.nodes))
     groups: list[list[int]] = []
     lengths = context.memory(kernel.nodes[0])
     for i in range(ndim):
         long = [a for a in groups[-1] if lengths[a] != 1] if groups else []
-        if groups and i != row and all(not long or s[long[-1]] == s[i] * lengths[i] for s in accesses):
+        if (
+            groups
+            and i not in alone
+            and alone.isdisjoint(groups[-1])
+            and all(not long or s[long[-1]] == s[i] * lengths[i] for s in accesses)
+        ):
             groups[-1].append(i)
         else:
             groups.append([i])
     return groups
 
 
-def _depends_on_index(node: Node, context: SourceContext) -> bool:
-    """Whether the calculation of a node looks at indices themselves."""
-    todo = list(node.args)
+def _indexed_axes(node: Node, stored: Stored) -> set[int]:
+    """The axes of a node along which its calculation looks at the index itself."""
+    found: set[int] = set()
+    todo: list[tuple[Node, Map | None]] = [(node, identity(node.ndim))]
     while todo:
-        x = todo.pop()
-        if x.by_index:
-            return True
-        if x not in context.schedule.stored:
-            todo += x.args
-    return node.by_index
+        x, at = todo.pop()
+        for k in x.indexed_axes:
+            found.update(range(node.ndim) if at is None else [axis for axis, _ in at[k][1]])
+        if x is node or x not in stored:
+            todo += x.reads(at)
+    return found

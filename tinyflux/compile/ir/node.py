@@ -26,7 +26,6 @@ class Node:
             are calculated in kernels of the kind `map`.
         in_memory: whether its elements lie in memory without being stored: they are given, or its argument's.
         may_store: whether its elements may be calculated once and stored, where calculating them anew costs more.
-        by_index: whether its elements depend on the indices themselves, so that loops can't be merged.
     """
 
     __slots__ = ("args", "dtype", "number", "params", "shape", "weak")
@@ -35,7 +34,6 @@ class Node:
     own_kernel = False
     in_memory = False
     may_store = False
-    by_index = False
 
     def __init__(
         self, args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: DType, weak: bool, number: int
@@ -72,6 +70,11 @@ class Node:
     def cost(self) -> int:
         """What the calculation of an element costs beside that of its arguments, in multiplications."""
         return 0
+
+    @property
+    def indexed_axes(self) -> tuple[int, ...]:
+        """The axes along which an element depends on its index itself: their loops can't be merged with others."""
+        return ()
 
     @property
     def whole_args(self) -> tuple[Node, ...]:

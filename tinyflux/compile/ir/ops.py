@@ -44,7 +44,10 @@ class Iota(Node):
 
     __slots__ = ()
     op = "iota"
-    by_index = True
+
+    @property
+    def indexed_axes(self) -> tuple[int, ...]:
+        return (0,)
 
     def rows_from(self, axis: int) -> list[tuple[Node, int | None]]:
         return []
@@ -135,7 +138,6 @@ class Gather(Node):
     __slots__ = ()
     op = "gather"
     cost = 1
-    by_index = True
 
     @property
     def whole_args(self) -> tuple[Node, ...]:
@@ -165,7 +167,17 @@ class Join(Node):
     op = "join"
     cost = 2
     may_store = True
-    by_index = True
+
+    @property
+    def indexed_axes(self) -> tuple[int, ...]:
+        return (self.params,)
+
+    def reads(self, at: IndexMap | None) -> Iterator[tuple[Node, IndexMap | None]]:
+        start = 0
+        for x in self.args:
+            inner = tuple((-start if i == self.params else 0, ((i, 1),)) for i in range(x.ndim))
+            yield x, None if at is None else compose(inner, at)
+            start += x.shape[self.params]
 
     def read_share(self, x: Node) -> float:
         return x.size / max(self.size, 1)
@@ -178,12 +190,15 @@ class Pad(Node):
     op = "pad"
     cost = 2
     may_store = True
-    by_index = True
+
+    @property
+    def indexed_axes(self) -> tuple[int, ...]:
+        return tuple(i for i in range(self.ndim) if not self._keeps(i))
 
     def reads(self, at: IndexMap | None) -> Iterator[tuple[Node, IndexMap | None]]:
-        plain = all(step == 1 for _, step in self.params)
+        """Where there are steps, what is read lies elsewhere along that axis; but it is never at the same place."""
         inner = tuple((-low, ((i, 1),)) for i, (low, _) in enumerate(self.params))
-        yield self.args[0], compose(inner, at) if plain and at is not None else None
+        yield self.args[0], None if at is None else compose(inner, at)
 
     def read_share(self, x: Node) -> float:
         return x.size / max(self.size, 1)

@@ -61,9 +61,11 @@ def _map(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]
             index[group[-1]] = (0, ((name, 1),))
             total, stretch = stretch or total, ""
         loops.append((name, total))
-    emitter = ExpressionEmitter(context, kernel)
+    *around, last = [loop for loop in loops if loop[1] != "1"] or [("", "1")]
+    emitter = ExpressionEmitter(context, kernel, last[0] if around else "")
     stores = emitter.stores(tuple(index))
-    return [*emitter.outside, *nest(loops, [*emitter.lines, *stores], "" if emitter.may_fail else SIMD)]
+    innermost = nest([last], [*emitter.lines, *stores], "" if emitter.may_fail else SIMD)
+    return [*emitter.outside, *nest(around, [*emitter.middle, *innermost])]
 
 
 def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]:
