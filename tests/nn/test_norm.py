@@ -11,6 +11,7 @@ import tinyflux as flux
 from tinyflux.compile.backends.c.build import available
 
 from ..support.compiling import agree
+from ..support.training_cases import _seeded as _seeded  # a fixture
 from ..support.training_cases import check, mse
 
 compiled = pytest.mark.skipif(not available(), reason="there is no C compiler here")
@@ -136,7 +137,7 @@ def images(n=24):
     return rng.normal(size=(n, 6, 6, 2)), rng.normal(size=(n, 3))
 
 
-def network():  # without biases that BatchNorm takes out again: Adam would make steps of their roundings
+def network():
     entry = [flux.Conv((3, 3), 2, 4, pad=1, bias=False), flux.BatchNorm(4, flux.relu), flux.MaxPool((2, 2))]
     middle = [flux.Dropout(0.2, dims=(0, 3), seed=1), flux.Conv((2, 2), 4, 4, bias=False)]
     end = [
@@ -153,7 +154,7 @@ def network():  # without biases that BatchNorm takes out again: Adam would make
 @compiled
 @pytest.mark.parametrize("batchsize", [5, 16])
 def test_training_is_compiled_with_the_same_numbers(batchsize):
-    check(mse, network(), images(), batchsize=batchsize, rtol=1e-10)
+    check(mse, network(), images(), flux.Momentum(0.01), batchsize, rtol=1e-10)
 
 
 @compiled
@@ -161,7 +162,9 @@ def test_training_is_compiled_with_the_same_numbers(batchsize):
 def test_rows_are_normalised_over_the_whole_batch(batchsize):
     rng = np.random.default_rng(0)
     model = flux.f64(flux.Chain(flux.Dense(6, 8, bias=False), flux.BatchNorm(8, flux.tanh), flux.Dense(8, 3)))
-    check(mse, model, (rng.normal(size=(900, 6)), rng.normal(size=(900, 3))), batchsize=batchsize, rtol=1e-10)
+    check(
+        mse, model, (rng.normal(size=(900, 6)), rng.normal(size=(900, 3))), flux.Momentum(0.01), batchsize, rtol=1e-10
+    )
 
 
 def run(model, opt, way, start=0):
@@ -174,7 +177,7 @@ def test_train_moves_running_numbers_compiled_as_plain():
     models, losses = [network(), network()], []
     models[1] = copy.deepcopy(models[0])
     for model, way in zip(models, (True, False), strict=True):
-        losses.append(run(model, flux.setup(flux.Adam(0.01), model), way))
+        losses.append(run(model, flux.setup(flux.Momentum(0.01), model), way))
     np.testing.assert_allclose(*losses, rtol=1e-10)
     ours, theirs = ([(path, x.copy()) for path, x in flux.tree.walk(model)] for model in models)
     for (path, a), (_, b) in zip(ours, theirs, strict=True):
@@ -190,12 +193,12 @@ def test_train_moves_running_numbers_compiled_as_plain():
 @pytest.mark.parametrize("way", [True, False])
 def test_a_checkpoint_holds_running_numbers(tmp_path, way):
     model = network()
-    opt = flux.setup(flux.Adam(0.01), model)
+    opt = flux.setup(flux.Momentum(0.01), model)
     run(model, opt, way)
     flux.save(tmp_path / "run.npz", model, opt)
     losses = run(model, opt, way, start=1)
     other = network()
-    other_opt = flux.setup(flux.Adam(0.01), other)
+    other_opt = flux.setup(flux.Momentum(0.01), other)
     flux.load(tmp_path / "run.npz", other, other_opt)
     assert (other[1].running_var != 1).all()
     assert run(other, other_opt, way, start=1) == losses
@@ -237,6 +240,17 @@ def test_a_layer_of_ones_own_does_as_batchnorm(way):
     np.testing.assert_allclose(*losses, rtol=1e-10)
     for ours, theirs in zip(flux.leaves(other), flux.leaves(model), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@compiled
+def test_a_layer_that_is_no_argument_is_not_lost_in_a_compiled_function():
+    layer, x = flux.trainmode(flux.BatchNorm(3)), np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    with pytest.raises(flux.NotCompilable, match=r"BatchNorm\(3\) is no argument"):
+        flux.compile(lambda x: layer(x))(x)
+    with pytest.raises(flux.NotCompilable):
+        flux.compile(lambda layer, x: layer(x))(layer, x)
+    assert (layer.running_mean == 0).all()
+    flux.compile(lambda x: flux.testmode(layer)(x))(x)
 
 
 def test_is_training():

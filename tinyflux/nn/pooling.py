@@ -169,17 +169,27 @@ def upsample(
     check_flag(owner, "align_corners", align_corners)
     if mode not in ("nearest", "bilinear"):
         raise ValueError(f"{owner}: expected mode to be 'nearest' or 'bilinear', got {shown(mode)}.")
+    if mode == "nearest":
+        return _repeated(x, scale=scales)
     for axis, times in enumerate(scales, 1):
-        before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
         if times == 1:
             continue
-        if mode == "nearest":
-            x = np.broadcast_to(np.expand_dims(x, axis + 1), (*before, n, times, *after))
-        else:
-            lines = _between(n, times, align_corners).astype(np.result_type(x.dtype, np.float32))
-            x = np.asarray(lines, like=plain(x)) @ x.reshape(math.prod(before), n, math.prod(after))
+        before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+        lines = _between(n, times, align_corners).astype(np.result_type(x.dtype, np.float32))
+        x = np.asarray(lines, like=plain(x)) @ x.reshape(math.prod(before), n, math.prod(after))
         x = x.reshape(*before, n * times, *after)
     return x
+
+
+def _repeat(x: Array, scale: tuple[int, ...] = ()) -> Array:
+    n, *space, channels = x.shape
+    apart = [size for pixels in space for size in (pixels, 1)]
+    repeated = [size for pixels, times in zip(space, scale) for size in (pixels, times)]
+    y = np.broadcast_to(x.reshape(n, *apart, channels), (n, *repeated, channels))
+    return y.reshape(n, *(pixels * times for pixels, times in zip(space, scale)), channels)
+
+
+_repeated = rule(_repeat, lambda g, y, x, scale=(): _sums(g, scale, scale))
 
 
 def _between(n: int, times: int, align_corners: bool) -> Array:

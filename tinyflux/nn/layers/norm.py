@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...arrays import is_array
+from ...autodiff.operators import ArrayOperators
 from ...autodiff.scan import differs_by_step
 from ...autodiff.tape import plain
 from ...checks import check_flag, check_function, check_integer, check_number, not_an_array
+from ...errors import NotCompilable
 from ...types import Array
 from ..activations import identity
 from ..initialisers import ones, zeros
@@ -145,6 +147,11 @@ class BatchNorm(_Norm):
 
     def _moved(self, running: Array, now: Array) -> Array:
         new = plain(now).reshape(running.shape)
+        if isinstance(new, ArrayOperators) and not isinstance(running, ArrayOperators):
+            raise NotCompilable(
+                f"{as_code(self)} is no argument of the function that is being compiled, which would lose its running "
+                "numbers. Take it from the model that the function is called with."
+            )
         return ((1 - self.momentum) * running + self.momentum * new).astype(running.dtype)
 
     def _parts(self) -> list[Any]:
