@@ -13,6 +13,7 @@ ORDER = [
     "checks tree",
     "autodiff",
     "nn data summary",
+    "models",
     "optimise",
     "compile.ir compile.guards",
     "compile.trace",

@@ -13,16 +13,23 @@ from tinyflux import interop
 RECORDED = json.loads(Path(__file__).with_name("interop.json").read_text(encoding="utf-8"))
 
 
+def layers(names):
+    """The layers that PyTorch's names of arrays begin with."""
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_what_pytorch_gives(case):
-    build, names, shape = CASES[case]
-    model, recorded = flux.f64(build()), RECORDED[case]
+    build, shape = CASES[case]
+    model, recorded = flux.f64(build()), RECORDED["values"][case]
+    names = layers(recorded["names"])
     state = interop.state_dict(model, names)
     assert list(state) == recorded["names"]
     assert flux.parameter_count(model) == recorded["parameters"]
     state = {name: formula(name, x.shape) for name, x in state.items()}
     interop.load_state_dict(model, state, names)
-    np.testing.assert_allclose(sums(model(images(shape))), recorded["sums"], rtol=1e-11)
+    y = model(images(shape))
+    np.testing.assert_allclose(sums(y), recorded["sums"], rtol=0, atol=1e-12 * np.abs(y).sum())
     for name, x in interop.state_dict(model, names).items():
         np.testing.assert_array_equal(x, state[name])
 
@@ -39,6 +46,15 @@ def test_layouts():
     theirs, ours = state["3.weight"].reshape(7, 4, 3, 2), dense.weight.reshape(7, 3, 2, 4)
     for o, c, i, j in np.ndindex(7, 4, 3, 2):
         assert theirs[o, c, i, j] == ours[o, i, j, c]
+
+
+@pytest.mark.parametrize("name", RECORDED["torchvision"])
+def test_torchvisions_names(name):
+    names = interop.torchvision_names(name)
+    assert names == layers(RECORDED["torchvision"][name]["names"])
+    if name.startswith("resnet"):
+        model = getattr(flux.models, name)(10, size=32)
+        assert list(interop.state_dict(model, names)) == RECORDED["torchvision"][name]["names"]
 
 
 def test_names():
@@ -62,25 +78,50 @@ def test_names():
 IMAGES = flux.Conv((3, 3), 2, 4, pad=1)
 
 
-@pytest.mark.parametrize("channels", [4, 8])
-def test_channels_behind_branches(channels):
-    """Added, or side by side: a Dense that has so many columns stands at pixels, and nothing was flattened."""
-    join = (lambda a, b: a + b) if channels == 4 else (lambda a, b: np.concatenate([a, b], -1))
-    dense = flux.Dense(channels, 3)
-    model = flux.Chain(IMAGES, flux.SkipConnection(flux.Conv((3, 3), 4, 4, pad=1), join), dense)
-    np.testing.assert_array_equal(interop.state_dict(model)["2.weight"], dense.weight)
+@pytest.mark.parametrize("k", range(6))
+def test_a_dense_that_stands_at_pixels(k):
+    """Its columns are channels alone: they stay as they are."""
+    add = flux.SkipConnection(flux.Conv((3, 3), 4, 4, pad=1), np.add)
+    lost = flux.SkipConnection(IMAGES, lambda a, b: a + b)
+    before = [
+        [IMAGES],
+        [IMAGES, add],
+        [IMAGES, lost, flux.BatchNorm(4)],
+        [IMAGES, lost, flux.GlobalMeanPool()],
+        [IMAGES, flux.Dense(4, 4)],
+        [IMAGES, flux.SkipConnection(np.tanh, np.add)],
+    ][k]
+    dense = flux.Dense(4, 3)
+    state = interop.state_dict(flux.Chain(*before, dense))
+    np.testing.assert_array_equal(state[f"{len(before)}.weight"], dense.weight)
 
 
 CANT_TELL = [
     flux.Chain(flux.Conv((3, 3), 2, 5), flux.flatten, flux.Dense(12, 3)),
     flux.Chain(IMAGES, flux.SkipConnection(IMAGES, lambda a, b: a + b), flux.flatten, flux.Dense(32, 3)),
     flux.Chain(flux.relu, flux.Parallel(np.add, IMAGES, flux.flatten), flux.Dense(8, 3)),
+    flux.Chain(IMAGES, flux.SkipConnection(IMAGES, lambda a, b: a + b), flux.flatten, flux.BatchNorm(8)),
+    flux.Chain(IMAGES, flux.PixelShuffle(2), flux.flatten, flux.Dense(16, 3)),
 ]
 
 
-@pytest.mark.parametrize("k", range(3))
+def test_what_an_own_class_gives_is_not_known():
+    """Its layers need not be called in the order of its attributes."""
+
+    class Reversed:
+        def __init__(self):
+            self.second, self.first = flux.Conv((1, 1), 3, 8), flux.Conv((1, 1), 2, 3)
+
+        def __call__(self, x):
+            return self.second(self.first(x))
+
+    with pytest.raises(ValueError, match="can't tell in which order"):
+        interop.state_dict(flux.Chain(Reversed(), flux.flatten, flux.Dense(24, 3)))
+
+
+@pytest.mark.parametrize("k", range(len(CANT_TELL)))
 def test_an_order_that_can_not_be_told(k):
-    with pytest.raises(ValueError, match=r"state_dict: can't tell in which order .* the Dense [234]: "):
+    with pytest.raises(ValueError, match=r"state_dict: can't tell in which order .* the layer [234]: "):
         interop.state_dict(CANT_TELL[k])
 
 
@@ -104,6 +145,13 @@ def test_everything_is_checked_first():
         interop.state_dict(model, ["conv", "conv"])
     with pytest.raises(ValueError, match=r"weight has shape .* and int64, expected"):
         interop.load_state_dict(flux.Dense(1, 1, bias=False), {"weight": np.ones((1, 1), int)})
+
+
+def test_pytorchs_counter_of_batches_is_ignored():
+    model = flux.Chain(flux.BatchNorm(2))
+    state = {name: x + 1 for name, x in interop.state_dict(model).items()}
+    interop.load_state_dict(model, {**state, "0.num_batches_tracked": np.array(7)})
+    assert [x.tolist() for x in flux.leaves(model)] == [[2, 2], [1, 1], [1, 1], [2, 2]]
 
 
 def test_files(tmp_path):

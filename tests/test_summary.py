@@ -110,11 +110,12 @@ def test_layers_in_layers():
 def test_nothing_changes():
     seen = []
     model = flux.f64(flux.Chain(flux.Dense(3, 2), flux.Dropout(0.5, seed=1), lambda x: seen.append(x) or x))
+    model[0].bias[:] = 1
     flux.trainmode(model)
     layers, weight, state = model.layers, model[0].weight, model[1].state
     flux.summary(model, (3,))
     assert seen[0].dtype == np.float64
-    np.testing.assert_array_equal(seen[0], np.zeros((1, 2)))  # Dropout was not active
+    np.testing.assert_array_equal(seen[0], np.ones((1, 2)))  # Dropout was not active
     assert model.layers is layers
     assert type(model) is flux.Chain
     assert type(model[0]) is flux.Dense

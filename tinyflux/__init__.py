@@ -4,7 +4,7 @@
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from . import autodiff, data, interop, nn, optimise, tree
+from . import autodiff, data, interop, models, nn, optimise, tree
 from .arrays import MixedDevices, default_rng, seed
 from .autodiff import *
 from .checkpoint import CheckpointError, load, save
@@ -49,6 +49,7 @@ __all__ = [
     "interop",
     "leaves",
     "load",
+    "models",
     "onecold",
     "onehot",
     "onehotbatch",

@@ -7,7 +7,6 @@ behind a flattened image has its columns in the order (C, *space) there, and (*s
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -16,9 +15,23 @@ import numpy as np
 
 from . import tree
 from .arrays import is_array, to_numpy
+from .checks import shown
 from .files import open_file, replacing
 from .installed import pip_install
-from .nn.layers import Chain, Conv, ConvTranspose, Dense, Dropout, Parallel, SkipConnection
+from .nn.layers import (  # fmt: skip
+    BatchNorm,
+    Chain,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Dropout,
+    GlobalMaxPool,
+    GlobalMeanPool,
+    Parallel,
+    PixelShuffle,
+    SkipConnection,
+    flatten,
+)
 from .types import Array, Tree
 
 IGNORED = "num_batches_tracked"  # PyTorch's counter in a BatchNorm, which no forward pass needs
@@ -54,10 +67,10 @@ def state_dict(model: Tree, names: Sequence[str] | None = None) -> dict[str, Arr
     Returns: a dict of names and NumPy arrays. What Dropout counts isn't in it, nor is BatchNorm's
     `num_batches_tracked`: PyTorch's `load_state_dict` does without.
 
-    Layouts are changed for Conv, ConvTranspose, and a Dense behind images (the layers stand in a Chain, or in
-    attributes, in the order in which they are called). Arrays of other layers are given as they are.
+    Layouts are changed for Conv, ConvTranspose, and for a Dense or a BatchNorm behind flattened images (layers stand in
+    a Chain, or in attributes, in the order in which they are called). Arrays of other layers are given as they are.
 
-    Errors: ValueError for another number of names, and for a Dense behind images of unknown channels.
+    Errors: ValueError for another number of names, and for a Dense behind images with an unknown number of channels.
 
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Conv((3, 3), 1, 8, flux.relu), flux.flatten, flux.Dense(8 * 26 * 26, 10))
@@ -140,6 +153,48 @@ def load_safetensors(path: str | os.PathLike[str], model: Tree, names: Sequence[
     _fill(f"load_safetensors: {os.fspath(path)}", model, state, names)
 
 
+def torchvision_names(model: str) -> list[str]:
+    """How torchvision calls the layers of one of its models, for the argument `names` of the functions here.
+
+    Arguments:
+        model: "resnet18", "resnet34", "vgg11" or "vgg16", which is the one with BatchNorm, as in `flux.models`.
+
+    Errors: ValueError for another one.
+
+    >>> import tinyflux as flux
+    >>> flux.interop.torchvision_names("resnet18")[:4]
+    ['conv1', 'bn1', 'layer1.0.conv1', 'layer1.0.bn1']
+    """
+    if model not in _TORCHVISION:
+        raise ValueError(f"torchvision_names: expected one of {', '.join(_TORCHVISION)}, got {shown(model)}.")
+    counts = _TORCHVISION[model]
+    return _resnet_names(counts) if model.startswith("resnet") else _vgg_names(counts)
+
+
+_TORCHVISION = {  # blocks of each stage
+    "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "vgg11": (1, 1, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3),
+}  # fmt: skip
+
+
+def _resnet_names(counts: Sequence[int]) -> list[str]:
+    names = ["conv1", "bn1"]
+    for stage, count in enumerate(counts, 1):
+        for k in range(count):
+            parts = ["conv1", "bn1", "conv2", "bn2"] + ["downsample.0", "downsample.1"] * (stage > 1 and k == 0)
+            names += [f"layer{stage}.{k}.{part}" for part in parts]
+    return [*names, "fc"]
+
+
+def _vgg_names(counts: Sequence[int]) -> list[str]:
+    names, place = [], 0
+    for count in counts:
+        for _ in range(count):
+            names += [f"features.{place}", f"features.{place + 1}"]
+            place += 3  # convolution, BatchNorm, relu
+        place += 1  # pooling
+    return [*names, "classifier.0", "classifier.3", "classifier.6"]
+
+
 def _safetensors() -> Any:
     try:
         import safetensors.numpy
@@ -188,20 +243,21 @@ def _entries(owner: str, model: Tree, names: Sequence[str] | None) -> dict[str, 
 
 
 class _UnknownOrder(ValueError):
-    """A Dense whose columns stand for the pixels of images with an unknown number of channels."""
+    """A layer whose numbers stand for the pixels of images with an unknown number of channels."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"can't tell in which order PyTorch has the columns of the Dense {name}: the images before it have an "
-            "unknown number of channels. Put one that has some (Conv, BatchNorm) before the flatten, in a Chain."
+            f"can't tell in which order PyTorch has the columns of the layer {name}: the images before it have an "
+            "unknown number of channels. Put a Conv, a BatchNorm or a GlobalMeanPool between what joins images and it."
         )
 
 
-Channels: TypeAlias = frozenset[int] | None  # those that images may have at some place; None where there are no images
+Channels: TypeAlias = int | None  # how many channels images have at some place; None where there are no images
+UNKNOWN = -1
 
 
 def _walk(node: Tree, name: str, channels: Channels) -> Generator[Entry, None, Channels]:
-    """The entries of a node, and what channels come out of it."""
+    """The entries of a node called so in PyTorch; returns how many channels come out of it."""
     if isinstance(node, Chain):
         for i, layer in enumerate(node):
             channels = yield from _walk(layer, _inside(name, i), channels)
@@ -214,17 +270,26 @@ def _walk(node: Tree, name: str, channels: Channels) -> Generator[Entry, None, C
         yield Entry(name, "weight", node.weight, lambda x: np.moveaxis(x, -1, 1), lambda x: np.moveaxis(x, 1, -1))
         if node.bias is not None:
             yield Entry(name, "bias", node.bias)
-        transposed = isinstance(node, ConvTranspose)
-        return frozenset([node.weight.shape[-1] * node.groups if transposed else len(node.weight)])
+        return node.weight.shape[-1] * node.groups if isinstance(node, ConvTranspose) else len(node.weight)
     if isinstance(node, Dropout):
         return channels
+    if isinstance(node, (GlobalMaxPool, GlobalMeanPool)):
+        return None  # a single pixel is left
+    if node is flatten and channels == UNKNOWN:
+        raise _UnknownOrder(name)
+    if isinstance(node, PixelShuffle):
+        return UNKNOWN
     after = channels
     for key, (_, child) in zip(tree.entries(node)[1], tree.children(node)):
-        if is_array(child):
-            yield Entry(name, str(key), child)
-        else:
+        if not is_array(child):
             after = yield from _walk(child, _inside(name, key), after)
-    return after if after == channels else frozenset()  # in what order an own class calls its layers isn't known
+        elif isinstance(node, BatchNorm) and channels not in (None, UNKNOWN):
+            yield _by_channels(Entry(name, str(key), child), channels)
+        else:
+            yield Entry(name, str(key), child)
+    if isinstance(node, BatchNorm):
+        return node.channels if channels == UNKNOWN else channels
+    return after if after == channels else UNKNOWN  # an own class may call its layers in any order
 
 
 def _inside(name: str, key: Any) -> str:
@@ -232,34 +297,35 @@ def _inside(name: str, key: Any) -> str:
 
 
 def _walk_branches(node: Parallel | SkipConnection, name: str, channels: Channels) -> Generator[Entry, None, Channels]:
-    """Branches are brought together by one function: their channels are added, or stand side by side."""
-    ends: list[Channels] = []
-    parts = node.branches if isinstance(node, Parallel) else [node.layer]
-    for i, branch in enumerate(parts):
-        place = _inside(name, f"branches.{i}" if isinstance(node, Parallel) else "layer")
-        ends.append((yield from _walk(branch, place, channels)))
     if isinstance(node, SkipConnection):
-        ends.append(channels)
-    known = [end for end in ends if end is not None]
-    if len(known) < len(ends):
-        return frozenset() if known else None
-    joins = (max,) if isinstance(node.connection, np.ufunc) else (max, sum)
-    return frozenset(join(counts) for counts in itertools.product(*known) for join in joins)
+        ends = [channels, (yield from _walk(node.layer, _inside(name, "layer"), channels))]
+    else:
+        ends = []
+        for i, branch in enumerate(node.branches):
+            ends.append((yield from _walk(branch, _inside(name, f"branches.{i}"), channels)))
+    if len({*ends}) == 1 and (ends[0] is None or isinstance(node.connection, np.ufunc)):
+        return ends[0]
+    return UNKNOWN  # a function may add what comes out of branches, or put it side by side
 
 
 def _walk_dense(node: Dense, name: str, channels: Channels) -> Generator[Entry, None, Channels]:
-    nout, nin = node.weight.shape
-    entry, after = Entry(name, "weight", node.weight), None
-    if channels is not None:
-        if nin in channels:
-            after = frozenset([nout])
-        elif len(channels) == 1 and nin % min(channels) == 0:
-            n = min(channels)
-            entry.given = lambda x: x.reshape(nout, nin // n, n).swapaxes(1, 2).reshape(nout, nin)
-            entry.taken = lambda x: x.reshape(nout, n, nin // n).swapaxes(1, 2).reshape(nout, nin)
-        else:
-            raise _UnknownOrder(name)
-    yield entry
+    weight = Entry(name, "weight", node.weight)
+    yield weight if channels is None else _by_channels(weight, channels)
     if node.bias is not None:
         yield Entry(name, "bias", node.bias)
-    return after
+    return len(node.weight) if node.weight.shape[1] == channels else None  # at pixels, or at the whole of an image
+
+
+def _by_channels(entry: Entry, channels: int) -> Entry:
+    """An entry whose last axis is that of channels, or of all pixels of flattened images."""
+    *leading, size = entry.array.shape
+    if channels == UNKNOWN or size % channels:
+        raise _UnknownOrder(entry.module)
+    if size == channels:
+        return entry
+    pixels = size // channels
+    return dataclasses.replace(
+        entry,
+        given=lambda x: x.reshape(*leading, pixels, channels).swapaxes(-1, -2).reshape(*leading, size),
+        taken=lambda x: x.reshape(*leading, channels, pixels).swapaxes(-1, -2).reshape(*leading, size),
+    )

@@ -25,14 +25,20 @@ def layers():
         flux.Conv((3, 2), 3, 8, flux.tanh, pad=1), flux.Dropout(0.5),
         flux.ConvTranspose((2, 2), 8, 6, flux.tanh, stride=2, groups=2),
         flux.SkipConnection(flux.Conv((3, 3), 6, 6, pad=1), np.add), flux.flatten,
-        flux.Dense(16 * 18 * 6, 4, flux.tanh), flux.Dense(4, 3),
+        flux.BatchNorm(16 * 18 * 6), flux.Dense(16 * 18 * 6, 4, flux.tanh), flux.Dense(4, 3),
     )  # fmt: skip
 
 
-# A model, how PyTorch calls its layers, and the shape of its images.
+# Models, and the shape of their images.
 CASES = {
-    "own": (Own, None, (8, 7, 3)),
-    "layers": (layers, ["conv", "back", "skip", "fc1", "fc2"], (8, 8, 3)),
+    "own": (Own, (8, 7, 3)),
+    "layers": (layers, (8, 8, 3)),
+    "lenet5": (flux.models.lenet5, (28, 28, 1)),
+    "resnet18, size=32": (lambda: flux.models.resnet18(10, size=32), (32, 32, 3)),
+    "resnet18, size=224": (flux.models.resnet18, (48, 64, 3)),
+    "resnet20": (flux.models.resnet20, (32, 32, 3)),
+    "vgg11": (lambda: flux.models.vgg11(10, size=32), (32, 32, 3)),
+    "wide_resnet": (lambda: flux.models.wide_resnet(16, 2), (32, 32, 3)),
 }
 
 
