@@ -1,6 +1,8 @@
 """Loops that several threads share: the same numbers, whoever calculates them, after forks and from many threads."""
 
+import hashlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -41,7 +43,11 @@ import numpy as np, tinyflux as flux
 from tests.compile.test_threads import everything, given
 from tinyflux import cores
 print(cores.available_cores())
-for x in flux.leaves(flux.compile(everything)(*given())):
+model = {"w": np.full((1000, 900), 1e-39, np.float32)}  # subnormal, so that a training takes it for 0
+opt = flux.setup(flux.Descent(0.5), model)
+flux.train(lambda m, x: np.mean(m["w"]) * x, model, [(np.float32(0),)] * 50, opt, compile=True)
+small = flux.compile(lambda x: np.float32(0.5) * x + x)(np.full((1000, 900), 1e-39, np.float32))  # but a function not
+for x in [model["w"], small, *flux.leaves(flux.compile(everything)(*given()))]:
     print(hashlib.sha256(np.ascontiguousarray(x)).hexdigest())
 """
 
@@ -55,7 +61,9 @@ def test_the_same_numbers_by_any_number_of_threads():
         run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         count, *found[n] = run.stdout.split()
         assert int(count) == n
-    assert len(found[1]) == 6
+    assert len(found[1]) == 8
+    small = np.full((1000, 900), 1e-39, np.float32)
+    assert found[1][:2] == [hashlib.sha256(x).hexdigest() for x in (0 * small, np.float32(0.5) * small + small)]
     assert found[1] == found[2] == found[3] == found[7]
 
 
@@ -121,6 +129,33 @@ def test_a_child_has_threads_of_its_own():
             os._exit(0 if np.array_equal(compiled(x, w, t)[0], expected) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     np.testing.assert_array_equal(compiled(x, w, t)[0], expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
+def test_a_fork_while_a_loop_is_shared():
+    """The child has neither the threads that were at it, nor their locks."""
+    x, w, t = given(4)
+    compiled = flux.compile(everything)
+    expected = compiled(x, w, t)[0]
+    stop = threading.Event()
+
+    def call():
+        while not stop.is_set():
+            compiled(x, w, t)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                signal.alarm(20)
+                os._exit(0 if np.array_equal(compiled(x, w, t)[0], expected) else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_subnormal_numbers_in_every_piece():

@@ -203,7 +203,7 @@ def _time(p: Product | Contraction) -> float:
     if isinstance(p, Contraction):
         vectors, blocks = -(-n // lanes), -(-m // BLOCK)
         packed = p.run(p.columns, p.b.strides) >= lanes or p.run(p.terms, p.b.strides) >= lanes
-        call = (m + (m < PACKED) * PACKED) * vectors * (k + 8) + blocks * k * vectors * (1 if packed else lanes) + 50
+        call = (m + (m < PACKED) * PACKED) * vectors * (k + 2) + blocks * k * vectors * (1 if packed else lanes) + 50
         return call * math.prod(p.shape[i] for i in p.outer)
     vectors, along = -(-n // lanes), -(-k // lanes)
     if p.form == "dot" and m < PACKED:

@@ -48,7 +48,10 @@ def _by_groups(x: Node, groups: int, axis: int) -> Node:
 
 
 def _padded(x: Node, pads: Sequence[tuple[int, int]]) -> Node:
-    """Zeros around images, along the axes after the first."""
+    """Zeros around images, along the axes after the first. Images that are picked by their numbers are copied first:
+    windows over them would pick each pixel anew."""
+    if x.op == "gather" and not any(map(any, pads)):
+        x = program.elementwise("positive", [x], x.dtype)
     places = [(0, 1), *((before, 1) for before, _ in pads)]
     lengths = [x.shape[0], *(n + sum(pad) for n, pad in zip(x.shape[1:], pads))]
     rest = x.shape[len(lengths) :]
