@@ -153,6 +153,23 @@ PEERS = {
 }
 
 
+def compare(workers: dict[str, Worker], cell: Any, label: str, rounds: int, seconds: float) -> None:
+    """Check that all contenders do the same, have them take turns, and print the medians."""
+    results = {name: worker.prepare(cell) for name, worker in workers.items()}
+    (losses, arrays), *others = results.values()
+    for their_losses, their_arrays in others:
+        np.testing.assert_allclose(their_losses, losses, rtol=1e-4)
+        for mine, theirs in zip(arrays, their_arrays, strict=True):
+            np.testing.assert_allclose(theirs, mine, rtol=1e-3, atol=1e-5)
+    times: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            times[name].append(worker.measure(seconds))
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    own = next(iter(medians.values()))
+    print(f"{label}: " + ", ".join(f"{n} {t * 1e3:.2f} ms ({t / own:.2f}×)" for n, t in medians.items()), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recurrent", description=__doc__.split(":")[0])
     parser.add_argument("--steps", nargs="+", type=int, default=[20, 200])
@@ -167,19 +184,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores of {processor()}, {', '.join(versions)}", flush=True)
     workers = {name: Worker(PEERS[name][1], None, None) for name in names}
     for steps in options.steps:
-        results = {name: worker.prepare(Sequences(steps)) for name, worker in workers.items()}
-        (losses, arrays), *others = results.values()
-        for their_losses, their_arrays in others:
-            np.testing.assert_allclose(their_losses, losses, rtol=1e-4)
-            for mine, theirs in zip(arrays, their_arrays, strict=True):
-                np.testing.assert_allclose(theirs, mine, rtol=1e-3, atol=1e-5)
-        times: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(options.rounds):
-            for name, worker in workers.items():
-                times[name].append(worker.measure(options.seconds))
-        medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-        own = medians[names[0]]
-        print(f"{steps} steps: " + ", ".join(f"{n} {t * 1e3:.2f} ms ({t / own:.2f}×)" for n, t in medians.items()))
+        compare(workers, Sequences(steps), f"{steps} steps", options.rounds, options.seconds)
     for worker in workers.values():
         worker.close()
 
