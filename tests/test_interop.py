@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
+from tests.support.device_standin import DeviceArray
 from tests.support.model_cases import CASES, formula, images, sums
 from tinyflux import interop
 
@@ -147,6 +148,26 @@ def test_everything_is_checked_first():
         interop.load_state_dict(flux.Dense(1, 1, bias=False), {"weight": np.ones((1, 1), int)})
 
 
+def test_arrays_on_the_gpu():
+    """What is given lies in NumPy; what is filled stays where it is."""
+    model = flux.Chain(flux.Conv((3, 3), 1, 2), flux.flatten, flux.Dense(8, 3))
+    there, fresh = (flux.tree.map(DeviceArray, flux.f64(model)) for _ in range(2))
+    interop.load_state_dict(fresh, {name: 0 * x for name, x in interop.state_dict(there).items()})
+    state = interop.state_dict(there)
+    assert {type(x) for x in state.values()} == {np.ndarray}
+    interop.load_state_dict(fresh, state)
+    for x, y in zip(flux.leaves(model), flux.leaves(fresh), strict=True):
+        np.testing.assert_array_equal(x, y.get())
+    assert flux.summary(there, (4, 4, 1)) == flux.summary(model, (4, 4, 1))
+
+
+def test_an_array_that_can_not_be_filled():
+    model = flux.Dense(3, 2)
+    model.bias.flags.writeable = False
+    with pytest.raises(ValueError, match=r"load_state_dict: the arrays don't fit the model: bias is read-only here\."):
+        interop.load_state_dict(model, interop.state_dict(flux.Dense(3, 2)))
+
+
 def test_pytorchs_counter_of_batches_is_ignored():
     model = flux.Chain(flux.BatchNorm(2))
     state = {name: x + 1 for name, x in interop.state_dict(model).items()}
@@ -171,9 +192,12 @@ def test_files(tmp_path):
         ValueError, match=r"load_safetensors: .*2\.weight is missing; and 1 more; conv\.bias is left over"
     ):
         interop.load_safetensors(path, fresh)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
-        interop.load_safetensors(path, fresh, names)
+    header = b'{"conv.weight":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
+    damaged = path.read_bytes()[:-1], len(header).to_bytes(8, "little") + header + bytes(4)
+    for content, reason in zip(damaged, ("", "BF16")):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"model\.safetensors is damaged, or has .*{reason}"):
+            interop.load_safetensors(path, fresh, names)
 
 
 def test_without_the_extra(monkeypatch):

@@ -149,7 +149,9 @@ def load_safetensors(path: str | os.PathLike[str], model: Tree, names: Sequence[
     try:
         state = library.load(content)
     except Exception as error:  # what the reader raises for damaged bytes, and for dtypes that NumPy hasn't
-        raise ValueError(f"load_safetensors: {os.fspath(path)} is damaged, or not for NumPy ({error}).") from error
+        raise ValueError(
+            f"load_safetensors: {os.fspath(path)} is damaged, or has numbers that NumPy hasn't ({error}). Save float32."
+        ) from error
     _fill(f"load_safetensors: {os.fspath(path)}", model, state, names)
 
 
@@ -208,7 +210,7 @@ def _fill(owner: str, model: Tree, state: Mapping[str, Array], names: Sequence[s
     theirs = {name: x for name, x in state.items() if name.rpartition(".")[2] != IGNORED}
     missing = [f"{name} is missing" for name in entries if name not in theirs]
     left_over = [f"{name} is left over" for name in sorted(theirs) if name not in entries]
-    others = []
+    others = [f"{name} is read-only here" for name, entry in entries.items() if not _is_writable(entry.array)]
     for name in (name for name in entries if name in theirs):
         array, expected = theirs[name], entries[name].given(entries[name].array)
         if array.shape != expected.shape or array.dtype.kind != "f":
@@ -218,6 +220,10 @@ def _fill(owner: str, model: Tree, state: Mapping[str, Array], names: Sequence[s
         raise ValueError(f"{owner}: the arrays don't fit the model: {'; '.join(wrong)}.")
     for name, entry in entries.items():
         entry.array[...] = np.asarray(entry.taken(theirs[name]).astype(entry.array.dtype), like=entry.array)
+
+
+def _is_writable(x: Array) -> bool:
+    return bool(getattr(x.flags, "writeable", True))  # CuPy's arrays always are
 
 
 def _shortened(wrong: list[str]) -> list[str]:

@@ -11,9 +11,7 @@ from ..nn import Chain, Conv, Dense, MaxPool, flatten, relu
 from .parts import check_arguments
 
 
-def lenet5(
-    classes: int = 10, *, shape: Sequence[int] = (28, 28, 1), rng: np.random.Generator | None = None
-) -> Chain:  # fmt: skip
+def lenet5(classes: int = 10, *, shape: Sequence[int] = (28, 28, 1), rng: np.random.Generator | None = None) -> Chain:
     """LeNet-5 (LeCun et al. 1998) as it is written today: relu for tanh, largest numbers for means, all maps connected.
 
     Arguments:

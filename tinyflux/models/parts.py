@@ -18,9 +18,7 @@ def fan_out_normal(shape: tuple[int, ...], rng: np.random.Generator | None) -> A
 
 def conv(width: int, nin: int, nout: int, stride: int = 1, rng: np.random.Generator | None = None) -> Conv:
     """A convolution that a BatchNorm follows; at stride 1 images keep their size."""
-    return Conv(
-        (width, width), nin, nout, stride=stride, pad=width // 2, bias=False, init=fan_out_normal, rng=rng
-    )  # fmt: skip
+    return Conv((width, width), nin, nout, stride=stride, pad=width // 2, bias=False, init=fan_out_normal, rng=rng)
 
 
 def add_relu(y: Array, x: Array) -> Array:

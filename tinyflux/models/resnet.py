@@ -108,7 +108,7 @@ def _for_cifar(name: str, blocks: int, classes: int, rng: Generator) -> Chain:
 
 def _stages(
     channels: Sequence[int], blocks: Sequence[int], shortcut: Callable[..., Any], rng: Generator
-) -> list[Chain]:  # fmt: skip
+) -> list[Chain]:
     """A chain of blocks for each number of channels; the first block of all but the first one halves the images."""
     stages, nin = [], channels[0]
     for nout, count in zip(channels, blocks):
@@ -120,9 +120,7 @@ def _stages(
 
 def _block(nin: int, nout: int, shortcut: Callable[..., Any], rng: Generator) -> SkipConnection | Parallel:
     stride = 1 if nin == nout else 2
-    branch = Chain(
-        conv(3, nin, nout, stride, rng), BatchNorm(nout, relu), conv(3, nout, nout, 1, rng), BatchNorm(nout)
-    )  # fmt: skip
+    branch = Chain(conv(3, nin, nout, stride, rng), BatchNorm(nout, relu), conv(3, nout, nout, 1, rng), BatchNorm(nout))
     if nin == nout:
         return SkipConnection(branch, add_relu)
     return Parallel(add_relu, branch, shortcut(nin, nout, rng))
