@@ -26,7 +26,7 @@ PROGRAMS = {
     "iota": (np.tril, [X], "= i1;"),
     "gather": (lambda x, order: x[order], [X, ORDER], "if (v0 < -3ll || v0 >= 3ll) return 1;"),
     "join": (lambda x: np.concatenate([x, -x]), [X], "if (i0 < 3) {"),
-    "pad": (lambda x: np.pad(x, ((2, 0), (0, 0))), [X], "= i0 + -2 >= 0;"),
+    "pad": (lambda x: np.pad(x, ((2, 0), (0, 0))), [X], "if (i0 + -2 >= 0) {"),
     "reduce": (lambda x: np.sum(x, axis=1), [X], "p1 takes sum(v0, axes=[1])"),
     "scan": (lambda x: np.cumsum(x, axis=0), [X], "p1 takes scan(v0, ('sum', 0))"),
     "scatter": (

@@ -286,7 +286,9 @@ class ExpressionEmitter:
                 inside += [f"{place} >= 0"] * (low > 0) + [f"{place} < {step * n}"] * (low + step * n < length)
                 if step > 1:
                     inside.append(f"({place}) % {step} == 0")
-        condition = self.integer(" && ".join(inside))
+        condition = " && ".join(inside)  # compilers cut a loop in two by a comparison; not so by a remainder
+        if any(step > 1 for _, step in node.params):
+            condition = self.integer(condition)
         for k, (_, step) in enumerate(node.params):
             if step > 1:
                 at[k] = (0, ((self.integer(f"({c_index(at[k])}) / {step}"), 1),))
