@@ -27,6 +27,7 @@ from .nn.layers import (  # fmt: skip
     Dropout,
     GlobalMaxPool,
     GlobalMeanPool,
+    LayerNorm,
     Parallel,
     PixelShuffle,
     SkipConnection,
@@ -67,8 +68,9 @@ def state_dict(model: Tree, names: Sequence[str] | None = None) -> dict[str, Arr
     Returns: a dict of names and NumPy arrays. What Dropout counts isn't in it, nor is BatchNorm's
     `num_batches_tracked`: PyTorch's `load_state_dict` does without.
 
-    Layouts are changed for Conv, ConvTranspose, and for a Dense or a BatchNorm behind flattened images (layers stand in
-    a Chain, or in attributes, in the order in which they are called). Arrays of other layers are given as they are.
+    Layouts are changed for Conv, ConvTranspose, a LayerNorm of images, and for Dense, BatchNorm and LayerNorm behind
+    flattened images (layers stand in a Chain, or in attributes, in the order in which they are called). Arrays of other
+    layers are given as they are.
 
     Errors: ValueError for another number of names, and for a Dense behind images with an unknown number of channels.
 
@@ -289,8 +291,8 @@ def _walk(node: Tree, name: str, channels: Channels) -> Generator[Entry, None, C
     for key, (_, child) in zip(tree.entries(node)[1], tree.children(node)):
         if not is_array(child):
             after = yield from _walk(child, _inside(name, key), after)
-        elif isinstance(node, BatchNorm) and channels not in (None, UNKNOWN):
-            yield _by_channels(Entry(name, str(key), child), channels)
+        elif isinstance(node, (BatchNorm, LayerNorm)) and channels is not None:
+            yield _of_norm(Entry(name, str(key), child), channels)
         else:
             yield Entry(name, str(key), child)
     if isinstance(node, BatchNorm):
@@ -320,6 +322,13 @@ def _walk_dense(node: Dense, name: str, channels: Channels) -> Generator[Entry, 
     if node.bias is not None:
         yield Entry(name, "bias", node.bias)
     return len(node.weight) if node.weight.shape[1] == channels else None  # at pixels, or at the whole of an image
+
+
+def _of_norm(entry: Entry, channels: int) -> Entry:
+    """An array of a layer that normalises images: for each pixel, or of the length of an axis."""
+    if entry.array.ndim > 1:
+        return dataclasses.replace(entry, given=lambda x: np.moveaxis(x, -1, 0), taken=lambda x: np.moveaxis(x, 0, -1))
+    return entry if channels == UNKNOWN else _by_channels(entry, channels)
 
 
 def _by_channels(entry: Entry, channels: int) -> Entry:

@@ -19,10 +19,11 @@ def own():
             super().__init__()
             self.conv1 = nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False)
             self.conv2 = nn.Conv2d(4, 6, (2, 3), groups=2)
+            self.norm, self.line = nn.LayerNorm((6, 3, 2)), nn.LayerNorm(6 * 3 * 2)
             self.fc = nn.Linear(6 * 3 * 2, 5)
 
         def forward(self, x):
-            return self.fc(self.conv2(self.conv1(x).tanh()).relu().flatten(1))
+            return self.fc(self.line(self.norm(self.conv2(self.conv1(x).tanh())).relu().flatten(1)))
 
     return Own()
 

@@ -13,11 +13,12 @@ class Own:
     def __init__(self):
         self.conv1 = flux.Conv((3, 3), 3, 4, stride=2, pad=1, bias=False)
         self.conv2 = flux.Conv((2, 3), 4, 6, groups=2)
+        self.norm, self.line = flux.LayerNorm(3, 2, 6), flux.LayerNorm(3 * 2 * 6)
         self.fc = flux.Dense(6 * 3 * 2, 5)
 
     def __call__(self, x):
-        x = flux.relu(self.conv2(flux.tanh(self.conv1(x))))
-        return self.fc(x.reshape(len(x), -1))
+        x = flux.relu(self.norm(self.conv2(flux.tanh(self.conv1(x)))))
+        return self.fc(self.line(x.reshape(len(x), -1)))
 
 
 def layers():
