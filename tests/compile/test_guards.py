@@ -392,13 +392,3 @@ def test_every_difference_is_seen(one, two):
         assert after.key != before.key or not held.same(after.arrays)
     holder.v[0] = copy.deepcopy(one)
     assert guards(f).key == before.key
-
-
-@pytest.mark.parametrize("size", [3, 5000])
-def test_the_sign_of_a_zero_in_an_array_is_seen(size):
-    x = np.zeros(size)
-    x[1] = np.nan
-    contents = Contents([x])
-    assert contents.same([x])
-    x[2] = -0.0
-    assert not contents.same([x])

@@ -8,6 +8,7 @@ import pytest
 import tinyflux as flux
 from tests.support.compiling import same
 from tinyflux.compile.backends.c.build import available
+from tinyflux.compile.guards.contents import Contents
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -104,3 +105,13 @@ def test_what_is_walked_is_watched(name):
     check()
     box[0].unnamed *= 2
     check()
+
+
+@pytest.mark.parametrize("size", [3, 5000])
+def test_the_sign_of_a_zero_in_an_array_is_seen(size):
+    x = np.zeros(size)
+    x[1] = np.nan
+    contents = Contents([x])
+    assert contents.same([x])
+    x[2] = -0.0
+    assert not contents.same([x])

@@ -161,7 +161,7 @@ class BatchNorm(_Norm):
 class LayerNorm(_Norm):
     """Normalise each sample: y = σ((x − μ) / √(v + ε) · w + b), with the mean and variance of its last axes.
 
-    v is the mean of (x − μ)². ε is added to it as in the article (Ba et al. 2016) and in PyTorch; Flux adds ε².
+    v is the mean of (x − μ)². ε is added to it as in the article (Ba et al. 2016) and in PyTorch.
 
     Arguments:
         size: the lengths of the last axes, over which numbers are normalised.

@@ -94,6 +94,23 @@ TF_INLINE TF_V TF_N(tf_sums)(TF_V *s)
 }
 #undef TF_STEP
 
+/* packed[k, :] = b[:, k] for n <= TF_WIDE vectors of rows and k < deep, padded with zeros to whole vectors. */
+TF_INLINE void TF_N(tf_pack)(int64_t n, int64_t deep, const TF_T *b, int64_t ldb, TF_T *packed)
+{
+    const int64_t width = (n + TF_LANES - 1) / TF_LANES * TF_LANES;
+    for (int64_t j = 0; j < n; j += TF_LANES)
+        for (int64_t q = 0; q < deep; q += TF_LANES) {
+            const int lanes = deep - q < TF_LANES ? (int)(deep - q) : TF_LANES;
+            TF_V s[TF_LANES];
+            TF_UNROLL for (int r = 0; r < TF_LANES; r++)
+                s[r] = j + r < n ? TF_N(tf_load)(b + (j + r) * ldb + q, lanes) : (TF_V){0};
+            TF_N(tf_transpose)(s);
+            TF_UNROLL for (int r = 0; r < TF_LANES; r++)
+                if (r < lanes)
+                    *(TF_M *)(packed + (q + r) * width + j) = s[r];
+        }
+}
+
 enum { TF_N(lanes) = TF_LANES };
 
 TF_INLINE TF_T TF_N(total)(TF_V v)
