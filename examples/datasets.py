@@ -18,6 +18,13 @@ class Data(NamedTuple):
     train: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
 
+    def as_images(self) -> "Data":
+        """The same with pixels (N, 28, 28, 1), as convolutions take them."""
+        (pixels, labels), (test_pixels, test_labels) = self.train, self.test
+        return self._replace(
+            train=(pixels.reshape(-1, 28, 28, 1), labels), test=(test_pixels.reshape(-1, 28, 28, 1), test_labels)
+        )
+
 
 def load(dataset: str) -> Data:
     """The data set of that name; "auto" stands for MNIST and, where it can't be had, says so and takes the digits."""

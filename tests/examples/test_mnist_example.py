@@ -71,7 +71,7 @@ def test_models(name, sizes, count):
 
 
 def test_an_unknown_model():
-    with pytest.raises(ValueError, match=r"one of 4LS, 3LS, 2LR, got '5LS'"):
+    with pytest.raises(ValueError, match=r"one of 4LS, 3LS, 2LR, lenet5, got '5LS'"):
         models.build("5LS")
 
 

@@ -141,7 +141,7 @@ def check_gradient(loss, model, *batch):
 
 
 @pytest.mark.parametrize("rows", [1, 128, 5_000])
-@pytest.mark.parametrize("name", models.LOSSES)
+@pytest.mark.parametrize("name", models.PERCEPTRONS)
 def test_networks(name, rows):
     flux.seed(0)
     x, y = program_cases.arrays((rows, 784), (rows, 10))

@@ -128,7 +128,7 @@ def check_program(nvrtc, code, frames=("0",)):
 
 
 @pytest.mark.parametrize("rows", [1, 128, 5_000])
-@pytest.mark.parametrize("name", models.LOSSES)
+@pytest.mark.parametrize("name", models.PERCEPTRONS)
 def test_the_program_of_a_network(nvrtc, translated, name, rows):
     loss = models.LOSSES[name]
     x, y = arrays((rows, 784), (rows, 10))
