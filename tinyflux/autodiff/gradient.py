@@ -157,10 +157,11 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     ...     y = np.sum(x * buffer)
     ...     buffer[:] = 2  # what flows back to x is the buffer as it was
     ...     return y
-    >>> flux.gradient(f, np.ones(1000))  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ValueError: assignment destination is read-only
-    While a gradient is being taken, large arrays that the function has calculated with are read-only: ...
+    >>> try:
+    ...     flux.gradient(f, np.ones(1000))
+    ... except ValueError as error:
+    ...     print(error)
+    assignment destination is read-only
     """
     return withgradient(f, *args)[1]
 
