@@ -259,8 +259,8 @@ def test_large_sums_over_several_axes(case, dtype):
 @pytest.mark.parametrize("batchsize", [600, 300])
 def test_convolutions_of_blocks_of_rows(batchsize):
     """Batches that are calculated in blocks of rows: the sum of the weights' gradient goes over all of them."""
-    x, w = arrays((600, 8, 9, 8), (64, 3, 3, 8), dtype=np.float64)
-    model = {"w": w / 8, "v": arrays((64,), dtype=np.float64)[0]}
+    x, w = arrays((600, 6, 5, 3), (40, 3, 3, 3), dtype=np.float64)
+    model = {"w": w / 8, "v": arrays((40,), dtype=np.float64)[0]}
     y = arrays((600,), dtype=np.float64)[0]
 
     def loss(m, x, y):

@@ -39,7 +39,11 @@ SOURCE = """
     { dot_##S(m, n, k, a, lda, rows, b, ldb, c, c_i, c_j, add); }                                                 \\
     void any_axpy_##S(int64_t m, int64_t n, int64_t k, const T *a, int64_t a_i, int64_t a_k, const T *b,          \\
                       int64_t ldb, const int64_t *rows, T *c, int64_t ldc, int add)                               \\
-    { axpy_##S(m, n, k, a, a_i, a_k, b, ldb, rows, c, ldc, add); }
+    { axpy_##S(m, n, k, a, a_i, a_k, b, ldb, rows, c, ldc, add); }                                                \\
+    void any_contract_##S(int64_t m, int64_t first, int64_t n, int64_t k, const T *a, const int64_t *a_i,         \\
+                          const int64_t *a_k, const T *b, const int64_t *b_k, const int64_t *b_j, T *c,           \\
+                          const int64_t *c_i, int add, int64_t along, int64_t down)                               \\
+    { contract_##S(m, first, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, add, along, down); }
 #define KNOWN(T, S, m, n, k)                                                                                      \\
     void dot_##m##_##n##_##k##_##S(const T *a, const int64_t *rows, const T *b, T *c, int add)                    \\
     { if (rows) dot_##S(m, n, k, a, k, rows, b, k, c, n, 1, add);                                                 \\
@@ -198,3 +202,44 @@ def test_products_of_sizes_known_when_compiling(library, dtype, m, n, k, rows, a
     c, table = old.copy(), random.integers(0, k + 5, k) if rows else None
     call(getattr(library, f"axpy_{m}_{n}_{k}_{SUFFIX[dtype]}"), delta, table, b, c, add)
     check(c, delta.T, b[table if rows else slice(k)], old, add, dtype)
+
+
+PLACES = {  # where term k and column j of b are, (k, j) in an array of which shape, and whether each lies in pieces
+    "columns together": (lambda k, n: (k, n), 0, 20),
+    "terms together": (lambda k, n: (n, k), 20, 0),
+    "nothing together": (lambda k, n: (2 * k, n), 0, 0),
+}
+
+
+@DTYPES
+@pytest.mark.parametrize("add", [0, 1])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (7, 33, 5), (13, 70, 700), (1000, 9, 65), (490, 40, 330)])
+@pytest.mark.parametrize("case", PLACES)
+def test_contract(library, dtype, m, n, k, case, add):
+    """Rows and terms stand in any order, columns from `first` on; what lies around is left alone."""
+    random = np.random.default_rng(m + n + k)
+    shape, down, along = PLACES[case]
+    _, a = guarded((m, 2 * k), dtype, random)
+    _, b = guarded(shape(k, n), dtype, random)
+    memory, c = guarded((m, n + 3), dtype, random)
+    before, first = memory.copy(), 16 if n > 40 else 0
+    rows, terms, places = random.permutation(m), random.permutation(2 * k)[:k], shuffled(k, down, random)
+    columns = shuffled(n, along, random)
+    across, down_to = (1, k) if case == "terms together" else (n, 1)
+    tables = rows * 2 * k, terms, places * across, columns * down_to, rows * (n + 3)
+    a_i, a_k, b_k, b_j, c_i = (np.ascontiguousarray(x, np.int64) for x in tables)
+    function = getattr(library, f"any_contract_{SUFFIX[dtype]}")
+    call(function, m, first, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, add, along, down)
+    right = (b.T if case == "terms together" else b)[places][:, columns]
+    old = before[1 : 1 + c.size].reshape(c.shape)
+    check(c[rows, first:n], a[rows][:, terms], right[:, first:], old[rows, first:n], add, dtype)
+    c[:, first:n] = old[:, first:n]
+    np.testing.assert_array_equal(memory, before)
+
+
+def shuffled(n, piece, random):
+    """The numbers below n in any order, but in pieces of some length, the last of which may be shorter, if not 0."""
+    if not piece:
+        return random.permutation(n)
+    starts = [*(random.permutation(n // piece) * piece), n - n % piece]
+    return np.concatenate([np.arange(start, min(start + piece, n)) for start in starts])

@@ -156,9 +156,8 @@ def _merged_product(
         product for k in summed for product in _forms(shape, a, b, out, k, tuple(i for i in summed if i != k), row)
     ]
     contractions = list(_contractions(shape, a, b, out, summed, row))
-    large = row is None and math.prod(shape) >= SHARED and contractions
-    products = [*contractions] if large else [*products, *contractions]
-    best = min(products, key=_time, default=None)
+    shared = [p for p in contractions if row is None and math.prod(shape) >= SHARED and p.size[0] >= PACKED]
+    best = min(shared or [*products, *contractions], key=_time, default=None)
     return best if best is not None and _time(best) < math.prod(shape) else None
 
 

@@ -349,7 +349,8 @@ TF_INLINE void TF_N(tf_dot_strip)(int64_t m, int64_t n, int64_t k, const TF_T *a
     const int vectors = (int)((n + TF_LANES - 1) / TF_LANES), lanes = (int)(n - (vectors - 1) * TF_LANES);
     const int64_t depth = TF_N(tf_depth)(k, vectors ? vectors : 1);
     for (int64_t q = 0; (q == 0 || q < k) && n > 0; q += depth) {
-        const int64_t deep = TF_MIN(k - q, depth);
+        int64_t deep = TF_MIN(k - q, depth);
+        __asm__("" : "+r"(deep)); /* of a known length GCC makes a slower loop: (128, 16, 784) 34.5 µs, not 29.8 */
         TF_N(tf_pack)(n, deep, b + q, ldb, packed);
         TF_N(tf_strip)(vectors, m, deep, a + q, lda, 1, a_rows, packed, vectors * TF_LANES, NULL, TF_LANES, c, c_i, c_j,
                        lanes, add || q > 0);
