@@ -57,6 +57,7 @@ def resnet(widths: tuple[int, ...], blocks: int) -> Layers:
     return [*layers, ("mean",), ("dense", nin, 10)]
 
 
+# LeNet-5 with padding, so that convolutions keep the size of images: 784 numbers are left, and not 256.
 LENET = [
     conv(5, 1, 6), ("relu",), ("maxpool",), conv(5, 6, 16), ("relu",), ("maxpool",), ("flatten",),
     ("dense", 7 * 7 * 16, 120), ("relu",), ("dense", 120, 84), ("relu",), ("dense", 84, 10),

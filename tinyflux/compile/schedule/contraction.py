@@ -155,7 +155,7 @@ def _merged_product(
     products: list[Product | Contraction] = [
         product for k in summed for product in _forms(shape, a, b, out, k, tuple(i for i in summed if i != k), row)
     ]
-    contractions = list(_contractions(shape, a, b, out, summed, row))
+    contractions: list[Product | Contraction] = [*_contractions(shape, a, b, out, summed, row)]
     shared = [p for p in contractions if row is None and math.prod(shape) >= SHARED and p.size[0] >= PACKED]
     best = min(shared or [*products, *contractions], key=_time, default=None)
     return best if best is not None and _time(best) < math.prod(shape) else None

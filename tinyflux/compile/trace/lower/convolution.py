@@ -31,7 +31,7 @@ def _axis(axis: int, stride: int = 1) -> Axis:
 def _sum_of_products(
     shape: Sequence[int], a: Node, a_axes: Sequence[Axis], b: Node, b_axes: Sequence[Axis], axes: Sequence[int]
 ) -> Node:
-    """The sum over some of the axes of a product, without all axes of length 1."""
+    """The sum of a · b over some axes. Axes of length 1 are left out, of the result too."""
     place = {axis: i for i, axis in enumerate(axis for axis, n in enumerate(shape) if n != 1)}
     lengths = [shape[axis] for axis in place]
     views = []
@@ -48,10 +48,9 @@ def _by_groups(x: Node, groups: int, axis: int) -> Node:
 
 
 def _padded(x: Node, pads: Sequence[tuple[int, int]]) -> Node:
-    """Zeros around images, along the axes after the first. Images that are picked by their numbers are copied first:
-    windows over them would pick each pixel anew."""
+    """Images among zeros, along the axes after the first."""
     if x.op == "gather" and not any(map(any, pads)):
-        x = program.elementwise("positive", [x], x.dtype)
+        x = program.elementwise("positive", [x], x.dtype)  # a copy: each window would pick its pixels anew
     places = [(0, 1), *((before, 1) for before, _ in pads)]
     lengths = [x.shape[0], *(n + sum(pad) for n, pad in zip(x.shape[1:], pads))]
     rest = x.shape[len(lengths) :]
