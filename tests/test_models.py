@@ -23,7 +23,9 @@ COUNTS = {
     "resnet18, 32": (lambda: models.resnet18(10, size=32), 11_173_962),
     "resnet34": (models.resnet34, RECORDED["resnet34"]["parameters"]),
     "resnet20": (models.resnet20, 269_722),
+    "resnet20, 224": (lambda: models.resnet20(size=224), 269_722 - 3 * 3 * 3 * 16 + 7 * 7 * 3 * 16),
     "resnet56": (models.resnet56, 853_018),
+    "resnet56, 224": (lambda: models.resnet56(size=224), 853_018 - 3 * 3 * 3 * 16 + 7 * 7 * 3 * 16),
     "vgg11, 32": (lambda: models.vgg11(10, size=32), 9_231_114),
     "vgg16, 32": (lambda: models.vgg16(10, size=32), 14_728_266),
     "wide_resnet": (lambda: models.wide_resnet(28, 10), 36_479_194),
@@ -51,13 +53,14 @@ def test_parameters_of_large_models(name):
     assert len(keys) == len({*keys}) == 2
 
 
+@pytest.mark.parametrize(("size", "window"), [(32, 3), (224, 7)])
 @pytest.mark.parametrize(("depth", "width"), [(10, 1), (16, 4), (40, 2)])
-def test_wide_resnet(depth, width):
+def test_wide_resnet(depth, width, size, window):
     n, k = (depth - 4) // 6, width
     channels = [16, *[16 * k] * n, *[32 * k] * n, *[64 * k] * n]
     blocks = sum(9 * a * b + 9 * b * b + 2 * a + 2 * b + (a != b) * a * b for a, b in itertools.pairwise(channels))
-    expected = 9 * 3 * 16 + blocks + 2 * 64 * k + (64 * k + 1) * 10
-    assert flux.parameter_count(models.wide_resnet(depth, width)) == expected
+    expected = window**2 * 3 * 16 + blocks + 2 * 64 * k + (64 * k + 1) * 10
+    assert flux.parameter_count(models.wide_resnet(depth, width, size=size)) == expected
 
 
 def test_multiplications():
@@ -78,6 +81,25 @@ def test_images_go_through(name, shape):
     assert y.shape == (2, 7)
     assert y.dtype == np.float32
     assert np.isfinite(y).all()
+
+
+ENTRIES = {
+    "resnet20": (models.resnet20, 2, 3),
+    "resnet56": (models.resnet56, 2, 3),
+    "wide_resnet": (lambda **options: models.wide_resnet(10, 2, **options), 1, 2),
+}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_entries(name):
+    """At 32 the entry leaves all pixels, at 224 a quarter along each axis; the other layers are the same for both."""
+    build, small, large = ENTRIES[name]
+    x = np.ones((1, 64, 48, 3), np.float32)
+    for size, layers, shape in ((32, small, (1, 64, 48, 16)), (224, large, (1, 16, 12, 16))):
+        model = build(size=size)
+        assert flux.Chain(*model[:layers])(x).shape == shape
+        assert repr(flux.Chain(*model[layers:])) == repr(flux.Chain(*build()[small:]))
+        assert model(x).shape == (1, 10)
 
 
 def test_initial_values():
@@ -151,6 +173,8 @@ def test_a_shortcut_without_parameters():
 ERRORS = {
     "classes": (lambda: models.resnet20(0), ValueError, "resnet20: expected classes to be an integer"),
     "size": (lambda: models.vgg16(size=64), ValueError, "vgg16: expected size to be 32 or 224"),
+    "size of resnet56": (lambda: models.resnet56(size=28), ValueError, "resnet56: expected size to be 32 or 224"),
+    "size of wide_resnet": (lambda: models.wide_resnet(16, 1, size=0), ValueError, "wide_resnet: expected size to be"),
     "generator": (lambda: models.lenet5(rng=0), TypeError, "lenet5: expected rng"),
     "shape": (lambda: models.lenet5(shape=(28, 28)), TypeError, "expected shape to be three integers, (H, W, C)"),
     "small": (lambda: models.lenet5(shape=(28, 15, 1)), ValueError, "lenet5: expected the height and width"),

@@ -61,22 +61,22 @@ def resnet34(classes: int = 1000, *, size: int = 224, rng: Generator = None) -> 
     return _for_imagenet("resnet34", (3, 4, 6, 3), classes, size, rng)
 
 
-def resnet20(classes: int = 10, *, rng: Generator = None) -> Chain:
+def resnet20(classes: int = 10, *, size: int = 32, rng: Generator = None) -> Chain:
     """ResNet-20 for CIFAR's images of 32×32 pixels: nine blocks of two convolutions, with 16 to 64 channels.
 
     Where a block doubles the channels, every second pixel goes past it, with zeros for the new channels (option A, the
     paper's choice for CIFAR): a shortcut without parameters.
 
-    Arguments, returns and errors: as for `resnet18`, without the size.
+    Arguments, returns and errors: as for `resnet18`. With size=224 the entry is that of ResNet-18, with 16 channels.
 
     >>> import tinyflux as flux
     >>> flux.parameter_count(flux.models.resnet20())
     269722
     """
-    return _for_cifar("resnet20", 3, classes, rng)
+    return _for_cifar("resnet20", 3, classes, size, rng)
 
 
-def resnet56(classes: int = 10, *, rng: Generator = None) -> Chain:
+def resnet56(classes: int = 10, *, size: int = 32, rng: Generator = None) -> Chain:
     """ResNet-56 for CIFAR's images: 27 blocks of two convolutions, with 16 to 64 channels.
 
     Arguments, returns and errors: as for `resnet20`.
@@ -85,25 +85,27 @@ def resnet56(classes: int = 10, *, rng: Generator = None) -> Chain:
     >>> flux.parameter_count(flux.models.resnet56())
     853018
     """
-    return _for_cifar("resnet56", 9, classes, rng)
+    return _for_cifar("resnet56", 9, classes, size, rng)
 
 
 def _for_imagenet(name: str, blocks: Sequence[int], classes: int, size: int, rng: Generator) -> Chain:
     check_arguments(name, classes, rng, size)
-    entry: list[Callable[..., Any]]
-    if size == 224:
-        entry = [conv(7, 3, 64, 2, rng), BatchNorm(64, relu), MaxPool((3, 3), stride=2, pad=1)]
-    else:
-        entry = [conv(3, 3, 64, 1, rng), BatchNorm(64, relu)]
+    entry = _entry(64, size, rng)
     stages = _stages((64, 128, 256, 512), blocks, _projection, rng)
     return Chain(*entry, *stages, GlobalMeanPool(), flatten, Dense(512, classes, rng=rng))
 
 
-def _for_cifar(name: str, blocks: int, classes: int, rng: Generator) -> Chain:
-    check_arguments(name, classes, rng)
+def _for_cifar(name: str, blocks: int, classes: int, size: int, rng: Generator) -> Chain:
+    check_arguments(name, classes, rng, size)
+    entry = _entry(16, size, rng)
     stages = _stages((16, 32, 64), [blocks] * 3, _subsampling, rng)
-    head = GlobalMeanPool(), flatten, Dense(64, classes, rng=rng)
-    return Chain(conv(3, 3, 16, 1, rng), BatchNorm(16, relu), *stages, *head)
+    return Chain(*entry, *stages, GlobalMeanPool(), flatten, Dense(64, classes, rng=rng))
+
+
+def _entry(channels: int, size: int, rng: Generator) -> list[Callable[..., Any]]:
+    if size == 224:
+        return [conv(7, 3, channels, 2, rng), BatchNorm(channels, relu), MaxPool((3, 3), stride=2, pad=1)]
+    return [conv(3, 3, channels, 1, rng), BatchNorm(channels, relu)]
 
 
 def _stages(
