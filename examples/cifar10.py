@@ -1,0 +1,251 @@
+"""Train a network of flux.models to tell what is on the small photographs of CIFAR-10, and see what it learned.
+
+    python examples/cifar10.py                                  # ResNet-20, 16 epochs: half an hour on two cores
+    python examples/cifar10.py --model lenet5 --epochs 5        # some minutes
+    python examples/cifar10.py --model wide_resnet-16-4 --augment cutout --schedule cosine --device gpu
+
+A run that was stopped goes on after its last whole epoch when the same command is given again: see `Run`.
+
+Of the 50,000 training images the last 5,000 are held back. After every epoch the model is tried on these; the 10,000
+test images are looked at once, in the end.
+"""
+
+import argparse
+import functools
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+if not __package__:  # run as a file: its neighbours, and a tinyflux that was not installed, lie one folder up
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tinyflux as flux
+from examples import machine, models
+from examples.flux_mnist.folder import write
+from examples.mnist import MOVES, Refused, check_folder, count, device, natural, rate, require
+
+HELD_BACK = 5_000  # training images
+BLOCK = 100  # images that go through the model at once outside of training
+PARTS = 20  # of an epoch: the mean loss of each is noted
+MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of the training images' channels
+ETA = {"nesterov": 0.1, "momentum": 0.1, "adam": 0.003, "adamw": 0.003}
+SCHEDULES = {
+    "constant": lambda eta, steps: flux.schedules.Constant(eta),
+    "cosine": lambda eta, steps: flux.schedules.Cosine(eta, over=steps),
+    "onecycle": lambda eta, steps: flux.schedules.OneCycle(eta, over=steps),
+    "step": lambda eta, steps: flux.schedules.MultiStep(eta, (steps // 2, 3 * steps // 4)),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        run(options)
+    except KeyboardInterrupt:
+        print("cifar10: stopped by Ctrl-C; the same command goes on after the last whole epoch", file=sys.stderr)
+        return 130
+    except (Refused, OSError, ImportError, flux.data.DataError, flux.CheckpointError, flux.NonFiniteLoss) as error:
+        print(f"cifar10: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    require("matplotlib", "tqdm")
+    check_folder(options.output)
+    data = load()
+    options.device = device(options.device)
+    training = Run(options, data)
+    print(f"{options.model}: {flux.parameter_count(training.model):,} parameters; {training.epoch} epochs are made")
+    training.fit()
+    scores = predict(training.model, data.test[0])
+    print(f"test accuracy {np.mean(scores.argmax(axis=1) == data.test[1]):.2%}")
+
+
+# The command line
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train a network on the photographs of CIFAR-10.")
+    add = parser.add_argument
+    text = f"{', '.join(models.CONVOLUTIONAL)}, or wide_resnet-DEPTH-WIDTH (default: %(default)s)"
+    add("--model", default="resnet20", help=text)
+    add("--epochs", type=count, default=16, metavar="N", help="passes over the training images (default: %(default)s)")
+    add("--batchsize", type=count, default=128, metavar="N", help="images in a mini-batch (default: %(default)s)")
+    add("--optimiser", choices=ETA, default="nesterov", help="how a gradient becomes a step (default: %(default)s)")
+    text = f"the largest learning rate (default: {', '.join(f'{eta} for {name}' for name, eta in ETA.items())})"
+    add("--eta", type=rate, help=text)
+    text = (
+        "λ: what is added to the gradient is λ times the parameters; adamw adds it to the step (default: %(default)s)"
+    )
+    add("--decay", type=float, default=5e-4, metavar="λ", help=text)
+    text = (
+        "how the learning rate goes on. cosine: down to 0. onecycle: up for 30 %% of the time, then down. step: to a "
+    )
+    text += "tenth after a half, and again after three quarters. (default: %(default)s)"
+    add("--schedule", choices=SCHEDULES, default="onecycle", help=text)
+    text = "what is done to training images. standard: shifted by up to 4 pixels, half of them mirrored. cutout: the "
+    text += "same, and a square of 16 × 16 pixels without anything. (default: %(default)s)"
+    add("--augment", choices=("none", "standard", "cutout"), default="standard", help=text)
+    add("--device", choices=("auto", *MOVES), default="cpu", help="where to train (default: %(default)s)")
+    add("--seed", type=natural, default=0, metavar="N", help="of all that is drawn (default: %(default)s)")
+    add("--output", type=Path, default=Path("results", "cifar10"), metavar="FOLDER", help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    options.eta = options.eta or ETA[options.optimiser]
+    return options
+
+
+def rule(options: argparse.Namespace, steps: int) -> Any:
+    """The rule to train by, for so many steps in all."""
+    eta = SCHEDULES[options.schedule](options.eta, steps)
+    if options.optimiser == "adamw":
+        return flux.AdamW(eta, lambda_=options.decay)
+    kind = {"nesterov": flux.Nesterov, "momentum": flux.Momentum, "adam": flux.Adam}[options.optimiser]
+    return flux.OptimiserChain(flux.WeightDecay(options.decay), kind(eta))
+
+
+# The images
+
+
+class Data(NamedTuple):
+    """Images (N, 32, 32, 3) as bytes, and labels (N,)."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    held_back: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+
+def load() -> Data:
+    images, labels = flux.data.cifar10("train")
+    n = len(labels) - min(HELD_BACK, len(labels) // 10)
+    return Data((images[:n], labels[:n]), (images[n:], labels[n:]), flux.data.cifar10("test"))
+
+
+def augment(batch: Any, rng: np.random.Generator, how: str) -> Any:
+    """What becomes of a batch of training images: the loader's `transform`."""
+    images, labels = batch
+    if how != "none":
+        images = flux.data.random_flip(flux.data.random_crop(images, rng, padding=4), rng)
+    images = flux.data.normalise(images, MEAN, STD)
+    return (flux.data.cutout(images, rng, size=16) if how == "cutout" else images), labels
+
+
+def predict(model: Any, images: Any) -> Any:
+    """The scores (N, 10) of images, where the model lies."""
+    blocks = [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]
+    return np.concatenate([model(flux.data.normalise(block, MEAN, STD)) for block in blocks])
+
+
+# The training
+
+
+class Run:
+    """A training in a folder, and the callback of `flux.train` that notes its epochs there.
+
+    After each epoch model and optimiser are saved in epoch-N.npz, and what else the rest of the training depends on,
+    with what was measured so far, in run.json. This names the former, so that the two belong together whenever the
+    process ends.
+    """
+
+    def __init__(self, options: argparse.Namespace, data: Data) -> None:
+        self.folder, self.epochs = options.output, options.epochs
+        self.settings = {name: x for name, x in vars(options).items() if name != "output"}
+        self.history: list[dict[str, Any]] = []
+        self.losses: list[float] = []
+        images, labels = data.train
+        move = MOVES[options.device]
+        self.loader = move(
+            flux.DataLoader(
+                (images, flux.onehotbatch(labels, range(10))),
+                options.batchsize,
+                shuffle=True,
+                partial=False,
+                transform=functools.partial(augment, how=options.augment),
+                rng=np.random.default_rng(options.seed),
+            )
+        )
+        self.held_back = move(data.held_back)
+        flux.seed(options.seed)
+        self.model = move(models.build_convolutional(options.model))
+        self.opt = flux.setup(rule(options, self.epochs * len(self.loader)), self.model)
+        self.resume()
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    def resume(self) -> None:
+        """Go on after the last epoch that the folder holds, if any."""
+        path = self.folder / "run.json"
+        if not path.exists():
+            return
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        others = [name for name, x in self.settings.items() if saved["settings"].get(name) != x]
+        if others:
+            was = ", ".join(f"--{name} {saved['settings'].get(name)}" for name in others)
+            raise Refused(f"{path} is of a run with {was}; name another folder by --output, or remove that file")
+        flux.load(self.folder / f"epoch-{len(saved['history'])}.npz", self.model, self.opt)
+        self.history = saved["history"]
+        self.loader.rng.bit_generator.state = saved["generator"]
+
+    def save(self) -> None:
+        """Keep all that the rest of the training depends on."""
+        flux.save(self.folder / f"epoch-{self.epoch}.npz", self.model, self.opt)
+        state = self.loader.rng.bit_generator.state
+        saved = {"settings": self.settings, "history": self.history, "generator": state}
+        write(self.folder / "run.json", json.dumps(saved | {"versions": machine.versions("numpy", "tinyflux")}))
+        (self.folder / f"epoch-{self.epoch - 1}.npz").unlink(missing_ok=True)
+
+    def fit(self) -> None:
+        if self.epoch == self.epochs:
+            return
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=self.epochs * len(self.loader), unit="it", disable=None)
+        self.bar.update(self.epoch * len(self.loader))
+        self.start = time.perf_counter()
+        with np.errstate(all="ignore"):  # an overflow ends in a loss that train refuses
+            flux.train(loss, self.model, self.loader, self.opt, self.epochs - self.epoch, [self])
+
+    def close(self) -> None:
+        self.bar.close()
+
+    def __call__(self, progress: flux.Progress) -> None:
+        self.losses += progress.losses
+        if self.bar.update(len(progress.losses)):
+            self.bar.set_postfix(loss=f"{np.mean(self.losses[-50:]):.4f}", refresh=False)
+        if progress.epoch_ended:
+            self.note()
+
+    def note(self) -> None:
+        """Try the model on the images held back, and keep it."""
+        seconds = time.perf_counter() - self.start
+        images, labels = self.held_back
+        scores = predict(self.model, images)
+        entry = {
+            "loss": math.fsum(self.losses) / len(self.losses),
+            "losses": [float(np.mean(part)) for part in np.array_split(self.losses, PARTS) if part.size],
+            "held_back_loss": float(flux.logitcrossentropy(scores, np.eye(10, dtype=np.float32, like=scores)[labels])),
+            "held_back_accuracy": float(np.mean(scores.argmax(axis=1) == labels)),
+            "seconds": seconds,
+        }
+        self.history.append(entry)
+        self.losses = []
+        self.save()
+        text = f"epoch {self.epoch:>3}: loss {entry['loss']:.4f}; held back: loss {entry['held_back_loss']:.4f}, "
+        self.bar.write(f"{text}accuracy {entry['held_back_accuracy']:.2%}; {seconds:.0f} s")
+        sys.stdout.flush()
+        self.start = time.perf_counter()
+
+
+def loss(model: Any, x: Any, y: Any) -> Any:
+    return flux.logitcrossentropy(model(x), y)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
