@@ -25,16 +25,16 @@ def convolution(x, w):
     return np.sum(np.tanh(flux.conv(x, w, pad="same")) ** 2, axis=(0, 1, 2))
 
 
-def everything(x, w, t):
+def everything(x, w, pair, t):
     """Loops of each kind that are shared: maps, sums of rows and columns, contractions by rows, columns and stacks."""
-    y, back = flux.pullback(convolution, x, w)
+    y, back = flux.pullback(lambda x, w, pair: convolution(x, w) + convolution(x, pair), x, w, pair)
     normal = (x - np.mean(x, axis=(0, 1, 2))) / np.std(x, axis=(0, 1, 2))
     return y, back(np.ones_like(y)), normal, np.sum(normal * normal, axis=-1), np.einsum("nxhc,nho->nxco", x, t)
 
 
 def given(n=24):
-    x, w, t = arrays((n, 20, 21, 48), (64, 3, 3, 48), (n, 21, 40), dtype=np.float32)
-    return x, w, t
+    x, w, pair, t = arrays((n, 20, 21, 48), (64, 3, 3, 48), (64, 1, 2, 48), (n, 21, 40), dtype=np.float32)
+    return x, w, pair, t
 
 
 SCRIPT = """
@@ -61,16 +61,16 @@ def test_the_same_numbers_by_any_number_of_threads():
         run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         count, *found[n] = run.stdout.split()
         assert int(count) == n
-    assert len(found[1]) == 8
+    assert len(found[1]) == 9
     small = np.full((1000, 900), 1e-39, np.float32)
     assert found[1][:2] == [hashlib.sha256(x).hexdigest() for x in (0 * small, np.float32(0.5) * small + small)]
     assert found[1] == found[2] == found[3] == found[7]
 
 
 def test_numbers():
-    x, w, t = given(8)
-    got = flux.compile(everything)(x, w, t)
-    expected = everything(*(a.astype(np.float64) for a in (x, w, t)))
+    operands = given(8)
+    got = flux.compile(everything)(*operands)
+    expected = everything(*(a.astype(np.float64) for a in operands))
     for a, b in zip(flux.leaves(got), flux.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=3e-5 * np.abs(b).max())
 
@@ -100,14 +100,14 @@ def test_an_index_that_is_wrong_in_one_piece():
 
 def test_many_threads_at_once():
     """One of them has the others' help, the others do without."""
-    x, w, t = given(4)
+    operands = given(4)
     compiled = flux.compile(everything)
-    expected = [np.array(a) for a in flux.leaves(compiled(x, w, t))]
+    expected = [np.array(a) for a in flux.leaves(compiled(*operands))]
     wrong = []
 
     def call():
         for _ in range(10):
-            if not all(np.array_equal(a, b) for a, b in zip(flux.leaves(compiled(x, w, t)), expected, strict=True)):
+            if not all(np.array_equal(a, b) for a, b in zip(flux.leaves(compiled(*operands)), expected, strict=True)):
                 wrong.append(1)
 
     threads = [threading.Thread(target=call) for _ in range(4)]
@@ -120,29 +120,29 @@ def test_many_threads_at_once():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_has_threads_of_its_own():
-    x, w, t = given(4)
+    operands = given(4)
     compiled = flux.compile(everything)
-    expected = compiled(x, w, t)[0]
+    expected = compiled(*operands)[0]
     for _ in range(3):
         child = os.fork()
         if not child:
-            os._exit(0 if np.array_equal(compiled(x, w, t)[0], expected) else 1)
+            os._exit(0 if np.array_equal(compiled(*operands)[0], expected) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    np.testing.assert_array_equal(compiled(x, w, t)[0], expected)
+    np.testing.assert_array_equal(compiled(*operands)[0], expected)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 def test_a_fork_while_a_loop_is_shared():
     """The child has neither the threads that were at it, nor their locks."""
-    x, w, t = given(4)
+    operands = given(4)
     compiled = flux.compile(everything)
-    expected = compiled(x, w, t)[0]
+    expected = compiled(*operands)[0]
     stop = threading.Event()
 
     def call():
         while not stop.is_set():
-            compiled(x, w, t)
+            compiled(*operands)
 
     thread = threading.Thread(target=call)
     thread.start()
@@ -151,7 +151,7 @@ def test_a_fork_while_a_loop_is_shared():
             child = os.fork()
             if not child:
                 signal.alarm(20)
-                os._exit(0 if np.array_equal(compiled(x, w, t)[0], expected) else 1)
+                os._exit(0 if np.array_equal(compiled(*operands)[0], expected) else 1)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
         stop.set()

@@ -253,6 +253,33 @@ class Call(Node):
         return self.args
 
 
+class Winograd(Node):
+    """A part of a convolution with filters of 3 × 3, calculated by fewer products.
+
+    Parameters: which one, and for those that go through images how far outside them the results begin: top, left.
+        filters (filters) and turned (filters): what filters are multiplied as, 16 of 3 × 3 weights;
+        convolve (images, such filters): the results;
+        correlate (images, what the results are multiplied by): what comes to such filters;
+        gradient (such filters): what comes to the filters themselves.
+    """
+
+    __slots__ = ()
+    op = "winograd"
+    own_kernel = True
+
+    @property
+    def whole_args(self) -> tuple[Node, ...]:
+        return self.args
+
+    def formula(self, args: Sequence[str]) -> str:
+        part, *begin = self.params
+        return f"winograd {part}({', '.join([*args, *map(str, begin)])})"
+
+    def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
+        found = {("convolve", 0, None): 0, ("correlate", 0, 0): SUMMED}
+        return found.get((self.params[0], *axes))
+
+
 class Loop(Node):
     """A program of its own, run for each step of a sequence. Parameter: the `loop.Steps`."""
 

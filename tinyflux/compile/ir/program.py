@@ -257,6 +257,11 @@ def call(function: str, args: Sequence[Node], shape: Sequence[int], dtype: DType
     return _node(ops.Call, tuple(args), (function, *options), tuple(shape), np.dtype(dtype))
 
 
+def winograd(part: str, args: Sequence[Node], shape: Sequence[int], *begin: int) -> Node:
+    """A part of a convolution (see `ops.Winograd`)."""
+    return _node(ops.Winograd, tuple(args), (part, *begin), tuple(shape), args[0].dtype)
+
+
 def loop(body: Any, args: Sequence[Node]) -> Node:
     """A body run again and again; what it makes are its parts."""
     return _node(ops.Loop, tuple(args), body, (), np.dtype(np.int8))

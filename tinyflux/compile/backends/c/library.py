@@ -37,7 +37,9 @@ class Library:
         if source.context.blas:
             _function(library, "link_blas", "pp")(*_blas())
         if source.context.threads:
-            _function(library, "link_pool", "p")(ctypes.cast(_pool().parallel, ctypes.c_void_p))
+            _function(library, "link_pool", "pp")(
+                *(ctypes.cast(f, ctypes.c_void_p) for f in (_pool().parallel, _pool().workspace))
+            )
         self._arenas: list[Array] = []
 
     def arena(self) -> Array:

@@ -22,7 +22,7 @@ from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.program import Node
 from ...schedule.fuse import ROWS, Kernel
-from . import pipelined, products, sequences
+from . import pipelined, products, sequences, winograd
 from .sharing import reduced_loop
 
 SIMD = "#pragma omp simd"
@@ -154,11 +154,9 @@ FAILURES = {
     "singular": "SVD did not converge",
 }
 
-_SHARED = {"map": _map, "reduce": _reduce, "product": products.emit_product}
+_SHARED = {"map": _map, "reduce": _reduce, "product": products.emit_product, "winograd": winograd.emit}
 _KINDS = {
-    "map": _map,
-    "reduce": _reduce,
-    "product": products.emit_product,
+    **_SHARED,
     "scan": _scan,
     "scatter": _scatter,
     "call": _call,

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #define MOST 64
 #define SPINS 20000
@@ -138,4 +139,24 @@ int parallel(work_t *work, char *const *p, char *arena, int64_t count, int each)
     const int code = atomic_load(&failed);
     pthread_mutex_unlock(&busy);
     return code;
+}
+
+static pthread_key_t spaces;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static void make_key(void) { pthread_key_create(&spaces, free); }
+
+/* Memory of so many bytes that a thread calculates in, its own until the next call; NULL where there is none. It begins
+   with a cache line; one before that holds its size. */
+void *workspace(int64_t bytes)
+{
+    pthread_once(&once, make_key);
+    int64_t *own = pthread_getspecific(spaces);
+    if (!own || *own < bytes) {
+        free(own);
+        own = aligned_alloc(64, 64 + (bytes + 63) / 64 * 64);
+        pthread_setspecific(spaces, own);
+        if (own)
+            *own = bytes;
+    }
+    return own ? own + 8 : NULL;
 }

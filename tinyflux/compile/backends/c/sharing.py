@@ -11,6 +11,7 @@ from ...codegen.expressions import SourceContext
 from ...codegen.loops import merge_axes
 from ...schedule.contraction import Contraction
 from ...schedule.fuse import ROWS, Kernel
+from . import winograd
 
 ELEMENTS = 1 << 17  # of a loop, from which on it is shared: it takes some 30 µs, and handing it over some 2
 MULTIPLICATIONS = 1 << 21  # the same for products
@@ -26,6 +27,8 @@ def shared_loop(context: SourceContext, kernel: Kernel) -> int:
     if isinstance(kernel.product, Contraction):
         p = kernel.product
         return shared_rounds(p) if math.prod(p.shape) >= MULTIPLICATIONS else 0
+    if kernel.kind == "winograd":
+        return winograd.rounds(kernel.nodes[0])
     if kernel.kind == "map" and math.prod(kernel.shape) * max(kernel.weight, 1) >= 4 * ELEMENTS:
         lengths = [math.prod(kernel.shape[i] for i in group) for group in merge_axes(context, kernel)]
         return next((n for n in lengths if n != 1), 0) if math.prod(kernel.shape) >= ELEMENTS else 0

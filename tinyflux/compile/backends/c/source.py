@@ -20,9 +20,10 @@ from .sharing import pieces, shared_loop
 def header() -> str:
     """What every source begins with: the functions that loops call."""
     folder = Path(__file__).parent
-    names = ("elementary.h", "scalar_math.h", "special.h", "linalg.h", "matmul.h", "vectors.h", "contract.h")
-    *texts, products, vectors, contract = [(folder / name).read_text(encoding="utf-8") for name in names]
-    products = products.replace('#include "vectors.h"', vectors).replace('#include "contract.h"', contract)
+    texts = [(folder / name).read_text("utf-8") for name in ("elementary.h", "scalar_math.h", "special.h", "linalg.h")]
+    products = (folder / "matmul.h").read_text("utf-8")
+    for name in ("vectors.h", "contract.h", "winograd.h"):
+        products = products.replace(f'#include "{name}"', (folder / name).read_text("utf-8"))
     texts.append(products.replace('#include "matmul.h"', products))  # once for each dtype
     return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts)
 
@@ -195,8 +196,12 @@ void link_blas(void *sgemm, void *dgemm) {
 _POOL = """\
 typedef int work(char *const *p, char *arena, int64_t from, int64_t to);
 static int (*parallel)(work *, char *const *p, char *arena, int64_t count, int each);
+static void *(*workspace)(int64_t bytes);
 
-void link_pool(void *pool) { parallel = (int (*)(work *, char *const *, char *, int64_t, int))pool; }
+void link_pool(void *parallel_of_pool, void *workspace_of_pool) {
+    parallel = (int (*)(work *, char *const *, char *, int64_t, int))parallel_of_pool;
+    workspace = (void *(*)(int64_t))workspace_of_pool;
+}
 """
 
 _ZERO = "memset(arena + {0}, 0, {1} * sizeof({2}));"

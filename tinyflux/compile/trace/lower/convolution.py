@@ -15,6 +15,7 @@ from ...ir import program
 from ...ir.indexing import Axis
 from ...ir.program import Node
 from ..symbolic import lower, node_of
+from . import winograd
 from .elementwise import cast, result_type
 
 
@@ -57,26 +58,36 @@ def _padded(x: Node, pads: Sequence[tuple[int, int]]) -> Node:
     return program.pad(x, [*places, *[(0, 1)] * len(rest)], [*lengths, *rest])
 
 
+def _begin(how: Geometry) -> tuple[int, int]:
+    """How far above and left of the images results begin."""
+    (top, _), (left, _) = how.pad
+    return top, left
+
+
 @lower(convolve)
 def _convolve(x: Array, w: Array, how: Geometry) -> Node:
     image, filters = _operands(x, w)
+    space = how.out(image.shape[1:-1], filters.shape[1:-1])
+    if winograd.applies(how, filters.shape[1:-1], image.shape[-1], (image.shape[0], *space, filters.shape[0])):
+        return winograd.convolve(image, filters, _begin(how), space)
     d = image.ndim - 2
     image = _by_groups(_padded(image, how.pad), how.groups, d + 1)
     filters = _by_groups(filters, how.groups, 0)
     groups, nout, *window, channels = filters.shape
-    out = how.out(x.shape[1:-1], window)
-    shape = (image.shape[0], *out, *window, channels, groups, nout)
+    shape = (image.shape[0], *space, *window, channels, groups, nout)
     n, k, c, g, o = 0, 1 + d, 1 + 2 * d, 2 + 2 * d, 3 + 2 * d
     places = [(0, ((1 + i, s), (k + i, t))) for i, (s, t) in enumerate(zip(how.stride, how.dilation))]
     in_image = [_axis(n), *places, _axis(g), _axis(c)]
     in_filters = [_axis(g), _axis(o), *(_axis(k + i) for i in range(d)), _axis(c)]
     y = _sum_of_products(shape, image, in_image, filters, in_filters, range(k, g))
-    return program.reshape(y, (image.shape[0], *out, groups * nout))
+    return program.reshape(y, (image.shape[0], *space, groups * nout))
 
 
 @lower(correlate)
 def _correlate(x: Array, g: Array, how: Geometry, window: tuple[int, ...]) -> Node:
     image, cotangent = _operands(x, g)
+    if winograd.applies(how, window, image.shape[-1], cotangent.shape):
+        return winograd.correlate(image, cotangent, _begin(how))
     d = image.ndim - 2
     image = _by_groups(_padded(image, how.pad), how.groups, d + 1)
     cotangent = _by_groups(cotangent, how.groups, d + 1)
@@ -98,6 +109,8 @@ def _spread(g: Array, w: Array, how: Geometry, space: tuple[int, ...]) -> Node:
     Where windows have steps inside as well as between them, the zeros between them are made instead.
     """
     cotangent, filters = _operands(g, w)
+    if winograd.applies(how, filters.shape[1:-1], cotangent.shape[-1], (cotangent.shape[0], *space, filters.shape[-1])):
+        return winograd.spread(cotangent, filters, _begin(how), space)
     d = cotangent.ndim - 2
     groups, nout, channels = how.groups, cotangent.shape[-1] // how.groups, filters.shape[-1]
     stride, dilation = list(how.stride), list(how.dilation)
