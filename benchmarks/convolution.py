@@ -153,12 +153,11 @@ def tinyflux(cell: Images, batches: tuple[Any, Any]) -> Run:
     return lambda n: float(step(batches, np.tile(order, (n, 1)).reshape(-1))[-1]), list
 
 
-def pytorch(cell: Images, batches: tuple[Any, Any], channels_last: bool = False) -> Run:
+def torch_network(layers: Layers) -> Any:
+    """The module with the initial arrays. It takes images with their channels first, as PyTorch's layers do."""
     import torch
 
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(os.cpu_count() or 1)
-    initial = arrays(NETWORKS[cell.network])
+    initial = arrays(layers)
 
     class Block(torch.nn.Module):
         def __init__(self, inside: Layers, shortcut: Layers) -> None:
@@ -198,7 +197,15 @@ def pytorch(cell: Images, batches: tuple[Any, Any], channels_last: bool = False)
                 mine.copy_(given.permute(0, 3, 1, 2) if given.ndim == 4 else given)
         return layer
 
-    model = chain(NETWORKS[cell.network])
+    return chain(layers)
+
+
+def pytorch(cell: Images, batches: tuple[Any, Any], channels_last: bool = False) -> Run:
+    import torch
+
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(os.cpu_count() or 1)
+    model = torch_network(NETWORKS[cell.network])
     x, y = map(torch.from_numpy, batches)
     x = x.permute(0, 3, 1, 2)
     form = torch.channels_last if channels_last else torch.contiguous_format
@@ -219,12 +226,10 @@ def pytorch_channels_last(cell: Images, batches: tuple[Any, Any]) -> Run:
     return pytorch(cell, batches, channels_last=True)
 
 
-def jax(cell: Images, batches: tuple[Any, Any]) -> Run:
+def jax_loss(layers: Layers) -> Callable[[Any, Any, Any], Any]:
+    """The loss of a list of arrays, images and answers."""
     import jax
     import jax.numpy as jnp
-
-    layers = NETWORKS[cell.network]
-    x, y = map(jnp.asarray, batches)
 
     def run(layers: Layers, x: Any, given: Iterator[Any]) -> Any:
         for kind, *args in layers:
@@ -249,12 +254,23 @@ def jax(cell: Images, batches: tuple[Any, Any]) -> Run:
                 x = x.mean((1, 2)) if kind == "mean" else x.reshape(len(x), -1)
         return x
 
-    def loss(m: Any) -> Any:
+    def loss(m: Any, x: Any, y: Any) -> Any:
         return -jnp.mean(jnp.sum(y * jax.nn.log_softmax(run(layers, x, iter(m))), axis=-1))
+
+    return loss
+
+
+def jax(cell: Images, batches: tuple[Any, Any]) -> Run:
+    import jax
+    import jax.numpy as jnp
+
+    layers = NETWORKS[cell.network]
+    loss = jax_loss(layers)
+    x, y = map(jnp.asarray, batches)
 
     @jax.jit
     def update(m: Any) -> Any:
-        value, slopes = jax.value_and_grad(loss)(m)
+        value, slopes = jax.value_and_grad(loss)(m, x, y)
         return value, [w - ETA * d for w, d in zip(m, slopes)]
 
     model = list(map(jnp.asarray, arrays(layers)))

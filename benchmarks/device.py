@@ -64,22 +64,25 @@ def add_common(parser: argparse.ArgumentParser, peers: Iterable[str]) -> None:
 
 
 def peers_there(peers: dict[str, tuple[str, object]], chosen: Sequence[str] | None) -> list[str]:
-    """tinyflux and the chosen contenders that can use the GPU, having said which GPU that is, and who can't.
-
-    Without a GPU it ends the program, with a sentence on what is missing.
-    """
-    status = flux.gpu_status()
-    if not status.startswith(USABLE):
-        sys.exit(f"benchmarks: {status} These benchmarks need an NVIDIA GPU.")
+    """tinyflux and the chosen contenders that can use the GPU, having said which GPU that is, and who can't."""
+    gpu = gpu_there()
     wanted = [name for name in peers if name == "tinyflux" or chosen is None or name in chosen]
     packages = dict.fromkeys(peers[name][0] for name in wanted if peers[name][0] not in ("cupy", "numpy"))
     able = {package for package in packages if on_gpu(package)}
     versions = [f"{package} {importlib.metadata.version(package)}" for package in packages if package in able]
-    print(f"{datetime.date.today()}, {', '.join([status.removeprefix(USABLE).rstrip('.'), *versions])}")
+    print(f"{datetime.date.today()}, {', '.join([gpu, *versions])}")
     missing = [name for name in wanted if peers[name][0] in packages and peers[name][0] not in able]
     if missing:
         print(f"can't use the GPU here, left out: {', '.join(missing)}")
     return [name for name in wanted if name not in missing]
+
+
+def gpu_there() -> str:
+    """The name of the GPU and the versions of CuPy and CUDA. Without a GPU it ends the program, and says why."""
+    status = flux.gpu_status()
+    if not status.startswith(USABLE):
+        sys.exit(f"benchmarks: {status} These benchmarks need an NVIDIA GPU.")
+    return status.removeprefix(USABLE).rstrip(".")
 
 
 def head(names: Sequence[str]) -> None:

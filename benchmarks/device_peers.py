@@ -23,10 +23,16 @@ WARMUP = 3  # steps before a capture, as PyTorch's documentation has it
 def tinyflux(cell: Cell, batches: Batches) -> Contender:
     """Steps as `train` makes them there."""
     import tinyflux as flux
+
+    return trained(getattr(flux, cell.loss), *_tinyflux(cell), batches)
+
+
+def trained(loss: Callable[[Any, Any], Any], model: Any, opt: Any, batches: Batches) -> Contender:
+    """The same for any loss, model and state of an optimiser."""
+    import tinyflux as flux
     from tinyflux.training.gpu import GpuEngine
 
-    model, opt = flux.gpu(*_tinyflux(cell))
-    loss = getattr(flux, cell.loss)
+    model, opt = flux.gpu(model, opt)
     engine = GpuEngine(lambda m, x, y: loss(m(x), y), model, opt, "auto", steady=True)
     source = cycle(moved(batches, flux.gpu))
 
@@ -77,15 +83,20 @@ def torch_weights(model: Any) -> list[Any]:
 def pytorch(cell: Cell, batches: Batches) -> Contender:
     """The loop of PyTorch's tutorials."""
     model, loss, optimiser = torch_model(cell)
+    return looped(torch_step(loss, optimiser), torch_batches(batches)), lambda: torch_weights(model)
 
-    def step(x: Any, y: Any) -> Any:
+
+def torch_step(loss: Callable[..., Any], optimiser: Any) -> Callable[..., Any]:
+    """A step with what the loss is called with; it returns the loss, which stays on the GPU."""
+
+    def step(*batch: Any) -> Any:
         optimiser.zero_grad()
-        value = loss(x, y)
+        value = loss(*batch)
         value.backward()
         optimiser.step()
-        return value
+        return value.detach()
 
-    return looped(step, torch_batches(batches)), lambda: torch_weights(model)
+    return step
 
 
 def pytorch_graphs(cell: Cell, batches: Batches) -> Contender:
@@ -111,14 +122,7 @@ def captured(model: Any, loss: Callable[[], Any], optimiser: Any) -> Callable[[]
     start = [p.detach().clone() for p in model.parameters()]
     for group in optimiser.param_groups:
         group["capturable"] = True
-
-    def step() -> Any:
-        optimiser.zero_grad()
-        value = loss()
-        value.backward()
-        optimiser.step()
-        return value.detach()
-
+    step = torch_step(loss, optimiser)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -156,12 +160,12 @@ def jax(cell: Cell, batches: Batches) -> Contender:
     return jax_scan(cell, batches)
 
 
-def prepare_jax() -> None:
-    """Float32 without TF32, and no claim to most of the GPU's memory, which others need as well."""
+def prepare_jax(precision: str = "highest") -> None:
+    """The precision, and no claim to most of the GPU's memory, which others need as well."""
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     import jax
 
-    jax.config.update("jax_default_matmul_precision", "highest")
+    jax.config.update("jax_default_matmul_precision", precision)
 
 
 PEERS: dict[str, tuple[str, Callable[[Cell, Batches], Contender]]] = {  # by name: the package, and `make`

@@ -165,36 +165,48 @@ def _jax(cell: Cell) -> tuple[Callable[..., Any], Any, Any]:
             x = activations[activation](x @ weight.T + bias)
         return losses[cell.loss](x, y)
 
+    params = jax.tree.map(jnp.array, cell.weights())
+    return jax_step(loss, params, cell.optimiser, cell.eta)
+
+
+def jax_step(loss: Callable[..., Any], params: Any, rule: str, eta: float) -> tuple[Callable[..., Any], Any, Any]:
+    """As `_jax`, for any loss(params, x, y)."""
+    import jax
+    import jax.numpy as jnp
+
     def descent(params: Any, state: Any, grads: Any) -> Any:
-        return jax.tree.map(lambda p, g: p - cell.eta * g, params, grads), state
+        return jax.tree.map(lambda p, g: p - eta * g, params, grads), state
 
     def adam(params: Any, state: Any, grads: Any) -> Any:
         m, v, t = state
         t = t + 1
         m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, grads)
         v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, grads)
-        rate, correction = cell.eta / (1 - 0.9**t), 1 / (1 - 0.999**t)
+        rate, correction = eta / (1 - 0.9**t), 1 / (1 - 0.999**t)
         params = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v * correction) + 1e-8), params, m, v)
         return params, (m, v, t)
 
-    update = {"Descent": descent, "ADAM": adam}[cell.optimiser]
+    update = {"Descent": descent, "ADAM": adam}[rule]
 
     def step(params: Any, state: Any, x: Any, y: Any) -> Any:
         value, grads = jax.value_and_grad(loss)(params, x, y)
         return value, *update(params, state, grads)
 
-    params = jax.tree.map(jnp.array, cell.weights())
     zeros = lambda: jax.tree.map(jnp.zeros_like, params)  # noqa: E731
-    state = (zeros(), zeros(), jnp.zeros(())) if cell.optimiser == "ADAM" else ()
-    return step, params, state
+    return step, params, (zeros(), zeros(), jnp.zeros(())) if rule == "ADAM" else ()
 
 
 def jax_jit(cell: Cell, batches: Batches) -> Contender:
     """One jitted call a step, which may write into the memory of the old parameters and state."""
+    return jax_jitted(_jax(cell), batches)
+
+
+def jax_jitted(start: tuple[Callable[..., Any], Any, Any], batches: Batches) -> Contender:
+    """The same for any step, with its first params and state."""
     import jax
     import jax.numpy as jnp
 
-    step, params, state = _jax(cell)
+    step, params, state = start
     compiled = jax.jit(step, donate_argnums=(0, 1))
     source = cycle([(jnp.array(x), jnp.array(y)) for x, y in batches])
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from examples.machine import processor
 
+from .step import take_turns
 from .worker import Worker
 
 FEATURES, HIDDEN, BATCH, ETA = 64, 128, 32, 0.01
@@ -161,11 +162,7 @@ def compare(workers: dict[str, Worker], cell: Any, label: str, rounds: int, seco
         np.testing.assert_allclose(their_losses, losses, rtol=1e-4)
         for mine, theirs in zip(arrays, their_arrays, strict=True):
             np.testing.assert_allclose(theirs, mine, rtol=1e-3, atol=1e-5)
-    times: dict[str, list[float]] = {name: [] for name in workers}
-    for _ in range(rounds):
-        for name, worker in workers.items():
-            times[name].append(worker.measure(seconds))
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    medians = {name: statistics.median(taken) for name, taken in take_turns(workers, rounds, seconds).items()}
     own = next(iter(medians.values()))
     print(f"{label}: " + ", ".join(f"{n} {t * 1e3:.2f} ms ({t / own:.2f}×)" for n, t in medians.items()), flush=True)
 

@@ -54,6 +54,11 @@ def measure(workers: dict[str, Worker], cell: Cell, rounds: int, seconds: float,
     """Check that the contenders agree on a cell, then measure them in turns."""
     results = {name: worker.prepare(cell) for name, worker in workers.items()}
     check(results, [w for layer in cell.weights() for w in layer])
+    return take_turns(workers, rounds, seconds, patience)
+
+
+def take_turns(workers: dict[str, Worker], rounds: int, seconds: float, patience: float = 0) -> Times:
+    """Measure the contenders one after the other, for several rounds."""
     times: Times = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
@@ -62,9 +67,14 @@ def measure(workers: dict[str, Worker], cell: Cell, rounds: int, seconds: float,
 
 
 def row(cell: Cell, times: Times) -> list[str]:
-    """A row of the table: the cell, and for each contender its median, its ratio to that of OURS, a large spread."""
+    """A row of the table: the cell, and the times."""
+    return [cell.model, f"{cell.batchsize:,}", cell.optimiser, *format_times(times)]
+
+
+def format_times(times: Times) -> list[str]:
+    """For each contender its median, its ratio to that of OURS, and a large spread."""
     yardstick = next((name for name in OURS if name in times), None)
-    entries = [cell.model, f"{cell.batchsize:,}", cell.optimiser]
+    entries = []
     for name, seconds in times.items():
         median = statistics.median(seconds)
         entry = f"{median * 1e3:.1f} ms" if median >= 1e-3 else f"{median * 1e6:.1f} µs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import time
@@ -16,13 +17,20 @@ STEPS = 5  # after which the contenders are compared
 WARMUP = 1000  # steps, or half a second, before measuring: ADAM's averages of unlit pixels fade in that time
 
 
-class Worker:
-    """A contender in a process of its own, which sleeps until it is told what to do."""
+class Failed(SystemExit):
+    """A contender's process has ended."""
 
-    def __init__(self, make: Callable[..., Any], x: Any, y: Any) -> None:
+
+class Worker:
+    """A contender in a process of its own, which sleeps until it is told what to do.
+
+    A package may be named that it imports at once, while others import theirs.
+    """
+
+    def __init__(self, make: Callable[..., Any], x: Any, y: Any, package: str | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make, x, y), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, make, x, y, package), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -53,7 +61,7 @@ class Worker:
         try:
             return self._pipe.recv()
         except EOFError:
-            raise SystemExit("benchmarks: a contender failed; its error stands above.") from None
+            raise Failed("benchmarks: a contender failed; its error stands above.") from None
 
 
 def busy_elsewhere() -> float:
@@ -71,8 +79,10 @@ def _words(path: str) -> list[str]:
         return file.readline().split()
 
 
-def _serve(pipe: Any, make: Callable[..., Any], x: Any, y: Any) -> None:
+def _serve(pipe: Any, make: Callable[..., Any], x: Any, y: Any, package: str | None) -> None:
     """Answer until the pipe is closed: a cell is prepared, a number is the length of a stretch to measure."""
+    if package:
+        importlib.import_module(package)
     run: Any = None
     duration = 0.0  # of a step
     while True:

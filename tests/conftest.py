@@ -4,7 +4,10 @@ import gc
 import os
 import tempfile
 
-from hypothesis import settings
+try:
+    from hypothesis import settings
+except ModuleNotFoundError:  # tests/gpu do without
+    settings = None
 
 # What the tests compile is kept for the time of the tests, not in the user's cache.
 # The workers of pytest-xdist inherit the variable: what one has compiled, the others need not.
@@ -13,8 +16,9 @@ if "TINYFLUX_CACHE" not in os.environ:
     os.environ["TINYFLUX_CACHE"] = _cache.name
 
 # The same examples in every run, so that a failure can be repeated; no deadline, as machines differ.
-settings.register_profile("tinyflux", derandomize=True, deadline=None, max_examples=10, database=None)
-settings.load_profile("tinyflux")
+if settings:
+    settings.register_profile("tinyflux", derandomize=True, deadline=None, max_examples=10, database=None)
+    settings.load_profile("tinyflux")
 
 
 def pytest_collection_modifyitems(items):

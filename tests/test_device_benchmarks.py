@@ -69,7 +69,7 @@ def _eager(monkeypatch):
 # Without a GPU
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", [*BENCHMARKS, "device_convolution", "device_all"])
 def test_without_a_gpu_they_say_why(name):
     code = "import runpy, sys; sys.modules['cupy'] = None; sys.argv = sys.argv[:1]; "
     code += f"runpy.run_module('benchmarks.{name}', run_name='__main__')"
