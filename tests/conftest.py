@@ -1,8 +1,12 @@
 """Settings shared by all tests."""
 
 import gc
+import importlib.util
 import os
+import sys
 import tempfile
+
+import pytest
 
 try:
     from hypothesis import settings
@@ -36,3 +40,19 @@ def pytest_itemcollected(item):
     """A test has the same name in every process: with an address in it, pytest-xdist can't share it out."""
     if " at 0x" in item.nodeid:
         raise ValueError(f"{item.nodeid}: give this parameter a name, pytest.param(…, id=…).")
+
+
+if importlib.util.find_spec("cudnn"):
+
+    @pytest.fixture(autouse=True)
+    def _without_cudnn(request, monkeypatch):
+        """The one that is installed here is for a GPU, and for no stand-in's arrays."""
+        if not request.node.get_closest_marker("gpu"):
+            from tinyflux.nn import cudnn
+
+            monkeypatch.setitem(sys.modules, "cudnn", None)
+            cudnn.fault.cache_clear()
+            yield
+            cudnn.fault.cache_clear()
+        else:
+            yield

@@ -104,7 +104,7 @@ def test_the_probe_runs_once(cupy):
 
 def test_the_doctor(cupy):
     lines = doctor.report().splitlines()
-    assert [line.split()[0] for line in lines] == ["tinyflux", "Python", "NumPy", "SciPy", "CuPy", "C", "The"]
+    assert [line.split()[0] for line in lines] == ["tinyflux", "Python", "NumPy", "SciPy", "CuPy", "cuDNN", "C", "The"]
     assert lines[-1] == flux.gpu_status()
 
 

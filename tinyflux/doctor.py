@@ -14,7 +14,7 @@ from .errors import CompilerNotFound
 
 
 def report() -> str:
-    """Versions, the C compiler of the compiled step, and whether the GPU can be used: a line for each.
+    """Versions, the C compiler of the compiled step, and whether cuDNN and the GPU can be used: a line for each.
 
     Where another project has the import name, too, a sentence says so, and what to do.
 
@@ -25,6 +25,7 @@ def report() -> str:
     NumPy ...
     SciPy ...
     CuPy ...
+    cuDNN ...
     C compiler: ...
     The GPU can...
     """
@@ -41,6 +42,7 @@ def report() -> str:
         f"NumPy {np.__version__}",
         f"SciPy {scipy.__version__}",
         _cupy(),
+        _cudnn(),
         f"C compiler: {_compiler()}",
         gpu_status(),
     ]
@@ -55,6 +57,23 @@ def _cupy() -> str:
         if re.fullmatch(r"cupy(-cuda\d+x)?", package.name or "")
     }
     return f"CuPy {', '.join(sorted(found)) or 'not installed'}"
+
+
+def _cudnn() -> str:
+    """Whether cuDNN is there; and where there is a GPU, whether it works."""
+    import numpy as np
+
+    from .device import gpu, gpu_status
+    from .nn import conv, cudnn
+
+    if cudnn.fault() or "can't" in gpu_status():
+        return cudnn.status()
+    x, w = gpu(np.ones((1, 4, 4, 8), np.float32), np.ones((8, 3, 3, 8), np.float32))
+    try:
+        right = bool((conv(x, w) == 72).all())
+    except Exception as error:  # what cuDNN and CuPy raise has no common type
+        return str(error)
+    return cudnn.status() if right else f"{cudnn.status()}, which calculates wrongly: install it anew"
 
 
 def _compiler() -> str:

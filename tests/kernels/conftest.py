@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support import cuda_shim
+from tests.support import cuda_shim, cudnn_standin
 from tinyflux import device
 from tinyflux.optimise.kernels import launch
 from tinyflux.training import report
@@ -24,3 +24,10 @@ def compiling(cupy):
     yield cupy
     device._fault.cache_clear()
     report.report_once.cache_clear()
+
+
+@pytest.fixture
+def cudnn(cupy, monkeypatch):
+    """The stand-in for cuDNN, beside the one for CuPy."""
+    yield cudnn_standin.install(monkeypatch, cupy)
+    cudnn_standin.forget()

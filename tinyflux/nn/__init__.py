@@ -6,9 +6,10 @@ from typing import Any
 from numpy import tanh
 
 from .. import special
-from . import activations, convolution, initialisers, layers, losses, pooling
+from . import activations, convolution, cudnn, initialisers, layers, losses, pooling
 from .activations import *
 from .convolution import *
+from .cudnn import *
 from .initialisers import *
 from .layers import *
 from .losses import *
@@ -17,6 +18,7 @@ from .pooling import *
 __all__ = ["tanh"]
 __all__ += activations.__all__
 __all__ += convolution.__all__
+__all__ += cudnn.__all__
 __all__ += initialisers.__all__
 __all__ += layers.__all__
 __all__ += losses.__all__

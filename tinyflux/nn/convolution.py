@@ -4,7 +4,8 @@ Image x, filters w and result y are tied together by ⟨y, x ∗ w⟩ = Σ y[n,p
 of three functions takes two of them and gives what the third is multiplied by: `convolve` x ∗ w, `spread` what comes to
 an image, `correlate` what comes to the filters. So the derivative of each is the other two, to any order.
 
-With NumPy each is a product of matrices: windows are packed into the rows of one, a block of images at a time.
+On the GPU cuDNN calculates them where it is installed. Otherwise, as with NumPy, each is a product of matrices: windows
+are packed into the rows of one, a block of images at a time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..autodiff.operators import ArrayOperators
 from ..autodiff.rule import primitive
 from ..checks import is_integer, not_an_array, shown
 from ..types import Array
+from . import cudnn
 from .windows import for_each_axis, margins
 
 __all__ = ["conv", "conv_transpose"]
@@ -89,14 +91,17 @@ def convolve(x: Array, w: Array, how: Geometry) -> Array:
         if isinstance(array, ArrayOperators):
             return array._apply(convolve, (x, w, how))
     window = w.shape[1:-1]
+    shape = (len(x), *how.out(x.shape[1:-1], window), len(w))
+    found = cudnn.product("convolve", x, w, shape, how)
+    if found is not None:
+        return found
     if how.is_pointwise(window):
         return (x.reshape(-1, x.shape[-1]) @ w.reshape(len(w), -1).T).reshape(*x.shape[:-1], len(w))
-    out = how.out(x.shape[1:-1], window)
     filters = w.reshape(how.groups, len(w) // how.groups, -1).transpose(0, 2, 1)
-    y = np.empty_like(x, shape=(len(x), *out, len(w)), dtype=np.result_type(x.dtype, w.dtype))
-    for block in _blocks(len(x), out, w):
+    y = np.empty_like(x, shape=shape, dtype=np.result_type(x.dtype, w.dtype))
+    for block in _blocks(len(x), shape[1:-1], w):
         part = _packed(x[block], window, how) @ filters
-        y[block] = part.transpose(1, 0, 2).reshape(-1, *out, len(w))
+        y[block] = part.transpose(1, 0, 2).reshape(-1, *shape[1:])
     return y
 
 
@@ -106,6 +111,9 @@ def spread(g: Array, w: Array, how: Geometry, space: tuple[int, ...]) -> Array:
             return array._apply(spread, (g, w, how, space))
     window, out = w.shape[1:-1], g.shape[1:-1]
     channels = w.shape[-1] * how.groups
+    found = cudnn.product("spread", g, w, (len(g), *space, channels), how)
+    if found is not None:
+        return found
     if how.is_pointwise(window):
         return (g.reshape(-1, len(w)) @ w.reshape(len(w), -1)).reshape(*g.shape[:-1], channels)
     filters = w.reshape(how.groups, len(w) // how.groups, -1)
@@ -130,6 +138,9 @@ def correlate(x: Array, g: Array, how: Geometry, window: tuple[int, ...]) -> Arr
             return array._apply(correlate, (x, g, how, window))
     nout, out = g.shape[-1], g.shape[1:-1]
     shape = (nout, *window, x.shape[-1] // how.groups)
+    found = cudnn.product("correlate", x, g, shape, how)
+    if found is not None:
+        return found
     if how.is_pointwise(window):
         return (g.reshape(-1, nout).T @ x.reshape(-1, x.shape[-1])).reshape(shape)
     w = np.zeros_like(x, shape=(how.groups, nout // how.groups, math.prod(shape[1:])), dtype=np.result_type(x, g))

@@ -11,6 +11,7 @@ from ..arrays import on_gpu
 from ..compile.trace.programs import Programs
 from ..compile.traced import signature
 from ..data.loader import is_plain_loader
+from ..nn.cudnn import is_tf32_allowed
 from ..optimise.kernels.loss_guard import FiniteLossGuard
 from ..optimise.state import OptimiserState
 from ..optimise.step import Change
@@ -109,7 +110,7 @@ class GpuEngine(PlainEngine):
     def _look_up(self, item: Tree, kind: Any, others: list[Any]) -> Kernels:
         """The same by a look at all that a program depends on."""
         arrays: list[Array] = []
-        form = (kind, signature(self.model, arrays, others, True), tuple(map(id, arrays)))
+        form = (kind, signature(self.model, arrays, others, True), tuple(map(id, arrays)), is_tf32_allowed())
         look = lambda: self._programs.guards(self.loss, *others)  # noqa: E731
         make = lambda before: Kernels(self.loss, look, self.model, item)  # noqa: E731
         program: Kernels = self._programs.find(form, look(), make, since=self._since)

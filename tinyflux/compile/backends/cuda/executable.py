@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ....errors import NotCompilable
+from ....nn import cudnn
 from ....types import Array
 from ...schedule.fuse import Result
 from .kernels import THREADS, Translation
-from .launches import Launch, Multiply, Place
+from .launches import Convolution, Launch, Multiply, Place
 from .memory import assign_memory
 
 
@@ -49,6 +51,9 @@ class Executable:
             if isinstance(launch, Launch):
                 self._calls.append((find_kernel(launch.kernel), [(launch.blocks,), (THREADS,), arrays]))
                 patches = [(arrays, i, False) for i in range(len(arrays))]
+            elif isinstance(launch, Convolution):
+                self._calls.append((_find_plan(launch), arrays))
+                patches = [(arrays, i, False) for i in range(len(arrays))]
             else:
                 function, arguments = _product(launch, arrays)
                 self._calls.append((function, arguments))
@@ -56,6 +61,12 @@ class Executable:
             for place, patch in zip(launch.arrays, patches):
                 if place.array in self._inputs:
                     self._patches.setdefault(place, []).append(patch)
+        plans = [call for call in self._calls if isinstance(call[0], cudnn.Plan)]
+        workspace = cupy.empty(
+            max([plan.workspace for plan, _ in plans], default=0), np.uint8
+        )  # one runs after another
+        for _, arrays in plans:
+            arrays.append(workspace)
 
     def __call__(self, given: Sequence[Array]) -> None:
         """Calculate, in the current stream; nothing is waited for."""
@@ -91,6 +102,13 @@ def _allocate(translation: Translation, results: Sequence[Result]) -> dict[str, 
     pieces = [cupy.empty(length, np.uint8) for length in lengths]
     arrays = {name: pieces[k][: sizes[name]].view(translation.arrays[name][1]) for name, k in places.items()}
     return arrays | {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results}
+
+
+def _find_plan(launch: Convolution) -> cudnn.Plan:
+    plan = cudnn.find_plan(launch.function, launch.shapes, launch.how, launch.dtype)
+    if plan is None:
+        raise NotCompilable(f"cuDNN has no way to {launch.function} arrays of shapes {launch.shapes} on this device.")
+    return plan
 
 
 POINTERS = (9, 7, 12)  # where the arguments of cuBLAS have the left matrix, the right one, and the result

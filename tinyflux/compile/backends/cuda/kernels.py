@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....errors import NotCompilable
+from ....nn import cudnn
 from ....types import DType
 from ...codegen.expressions import (
     ZERO,
@@ -32,7 +33,7 @@ from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.program import Node
 from ...schedule.fuse import Kernel, Schedule
-from .launches import Launch, Multiply, Place, relocate
+from .launches import Convolution, Launch, Place, Step, relocate
 from .products import as_matrix_product
 from .row_fusion import group_rows, row_axis
 from .sequences import unroll
@@ -55,7 +56,7 @@ def unsupported(node: Node, trusted: set[Node]) -> str:
     """
     if isinstance(node, ops.Map) and node.params in UNSUPPORTED:
         return f"scipy.special.{node.params}"
-    if isinstance(node, ops.Call):
+    if isinstance(node, ops.Call) and node.params[0] not in cudnn.FUNCTIONS:
         return str(node.params[0])
     picked = node.args[1:] if isinstance(node, ops.Gather) else ()
     if isinstance(node, ops.Scatter) or any(not is_trusted(x, trusted) for x in picked):
@@ -84,7 +85,7 @@ class Translation:
             if what:
                 raise NotCompilable(f"{what} can't be compiled for the GPU.")
         self._context = SourceContext(schedule, trusted, None)
-        self.launches: list[Launch | Multiply] = []
+        self.launches: list[Step] = []
         self.arrays: dict[str, tuple[int, DType]] = {}
         self._texts = [_header()] if texts is None else texts
         for node in self._context.offsets:
@@ -111,6 +112,15 @@ class Translation:
 
     def _product(self, kernel: Kernel) -> None:
         self.launches.append(self._products[kernel])
+
+    def _call(self, kernel: Kernel) -> None:
+        """A product of a convolution, by cuDNN."""
+        (node,) = kernel.nodes
+        function, how = node.params
+        places = tuple(Place(self._context.name(x)) for x in (*node.args, node))
+        shapes = tuple(x.shape for x in (*node.args, node))
+        self._context.used = {}
+        self.launches.append(Convolution(places, function, shapes, how, node.dtype))
 
     def _reduce(self, kernel: Kernel) -> None:
         (node,) = kernel.nodes
@@ -277,6 +287,7 @@ class Translation:
 
 
 _WRITERS = {
+    "call": Translation._call,
     "loop": Translation._loop,
     "map": Translation._map,
     "part": lambda translation, kernel: None,  # its loop has written it

@@ -1,4 +1,4 @@
-"""What runs on the GPU, one after another: kernels, and products of matrices, each with the arrays that it is given."""
+"""What runs on the GPU, one after another: kernels, and products by cuBLAS and cuDNN, each with its arrays."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ....nn.convolution import Geometry
 from ....types import DType
 
 
@@ -42,7 +43,29 @@ class Multiply:
     dtype: DType
 
 
-def relocate(launch: Launch | Multiply, places: Mapping[str, Place]) -> Launch | Multiply:
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """One of the products of a convolution.
+
+    Attributes:
+        arrays: the two that are multiplied, and the result.
+        function: "convolve", "spread" or "correlate".
+        shapes: of the arrays.
+        how: how windows lie.
+        dtype: float32 or float64.
+    """
+
+    arrays: tuple[Place, ...]
+    function: str
+    shapes: tuple[tuple[int, ...], ...]
+    how: Geometry
+    dtype: DType
+
+
+Step = Launch | Multiply | Convolution
+
+
+def relocate(launch: Step, places: Mapping[str, Place]) -> Step:
     """The same launch with other arrays in the place of those of these names."""
     arrays = [Place(places[name].array, places[name].start + start) for name, start in launch.arrays]
     return dataclasses.replace(launch, arrays=tuple(arrays))

@@ -15,7 +15,7 @@ from ...codegen.expressions import SourceContext
 from ...ir.loop import Steps
 from ...ir.program import Node
 from ...schedule.fuse import Kernel, Result, Schedule, make_schedule
-from .launches import Launch, Multiply, Place, relocate
+from .launches import Place, Step, relocate
 
 if TYPE_CHECKING:
     from .kernels import Translation
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def unroll(
     context: SourceContext, kernel: Kernel, translate: Callable[[Schedule, set[Node]], Translation]
-) -> Iterator[tuple[list[Launch | Multiply], dict[str, tuple[int, DType]]]]:
+) -> Iterator[tuple[list[Step], dict[str, tuple[int, DType]]]]:
     """For each step of a loop its launches, and the arrays that they calculate in.
 
     Arguments:

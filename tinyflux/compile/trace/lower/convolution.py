@@ -1,4 +1,4 @@
-"""Convolutions: sums of products of two views, which the scheduler knows.
+"""Convolutions: sums of products of two views, which the scheduler knows; on the GPU calls of cuDNN where it can.
 
 Axes are named by where they stand among those of the products: images and places, then what a window has, then the
 channels. Channels of a group, and groups, have axes of their own.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from ....nn import cudnn
 from ....nn.convolution import Geometry, convolve, correlate, spread
 from ....types import Array
 from ...ir import program
@@ -23,6 +24,13 @@ def _operands(a: Array, b: Array) -> tuple[Node, Node]:
     nodes = [node_of(a), node_of(b)]
     dtype = result_type(nodes)
     return cast(nodes[0], dtype), cast(nodes[1], dtype)
+
+
+def _called(function: str, a: Node, b: Node, shape: tuple[int, ...], how: Geometry) -> Node | None:
+    """A call of cuDNN; None where it is not to be had."""
+    if not program.recording().gpu or cudnn.find_plan(function, (a.shape, b.shape, shape), how, a.dtype) is None:
+        return None
+    return program.call(function, [a, b], shape, a.dtype, how)
 
 
 def _axis(axis: int, stride: int = 1) -> Axis:
@@ -68,7 +76,11 @@ def _begin(how: Geometry) -> tuple[int, int]:
 def _convolve(x: Array, w: Array, how: Geometry) -> Node:
     image, filters = _operands(x, w)
     space = how.out(image.shape[1:-1], filters.shape[1:-1])
-    if winograd.applies(how, filters.shape[1:-1], image.shape[-1], (image.shape[0], *space, filters.shape[0])):
+    result = (image.shape[0], *space, filters.shape[0])
+    called = _called("convolve", image, filters, result, how)
+    if called is not None:
+        return called
+    if winograd.applies(how, filters.shape[1:-1], image.shape[-1], result):
         return winograd.convolve(image, filters, _begin(how), space)
     d = image.ndim - 2
     image = _by_groups(_padded(image, how.pad), how.groups, d + 1)
@@ -80,12 +92,16 @@ def _convolve(x: Array, w: Array, how: Geometry) -> Node:
     in_image = [_axis(n), *places, _axis(g), _axis(c)]
     in_filters = [_axis(g), _axis(o), *(_axis(k + i) for i in range(d)), _axis(c)]
     y = _sum_of_products(shape, image, in_image, filters, in_filters, range(k, g))
-    return program.reshape(y, (image.shape[0], *space, groups * nout))
+    return program.reshape(y, result)
 
 
 @lower(correlate)
 def _correlate(x: Array, g: Array, how: Geometry, window: tuple[int, ...]) -> Node:
     image, cotangent = _operands(x, g)
+    result = (cotangent.shape[-1], *window, image.shape[-1] // how.groups)
+    called = _called("correlate", image, cotangent, result, how)
+    if called is not None:
+        return called
     if winograd.applies(how, window, image.shape[-1], cotangent.shape):
         return winograd.correlate(image, cotangent, _begin(how))
     d = image.ndim - 2
@@ -98,7 +114,7 @@ def _correlate(x: Array, g: Array, how: Geometry, window: tuple[int, ...]) -> No
     in_image = [_axis(0), *((0, ((1 + i, s), (k + i, t))) for i, (s, t) in steps), _axis(group), _axis(c)]
     in_cotangent = [_axis(i) for i in range(d + 3)]
     w = _sum_of_products(shape, image, in_image, cotangent, in_cotangent, range(1 + d))
-    return program.reshape(w, (groups * nout, *window, image.shape[-1]))
+    return program.reshape(w, result)
 
 
 @lower(spread)
@@ -109,10 +125,13 @@ def _spread(g: Array, w: Array, how: Geometry, space: tuple[int, ...]) -> Node:
     Where windows have steps inside as well as between them, the zeros between them are made instead.
     """
     cotangent, filters = _operands(g, w)
-    if winograd.applies(how, filters.shape[1:-1], cotangent.shape[-1], (cotangent.shape[0], *space, filters.shape[-1])):
-        return winograd.spread(cotangent, filters, _begin(how), space)
     d = cotangent.ndim - 2
     groups, nout, channels = how.groups, cotangent.shape[-1] // how.groups, filters.shape[-1]
+    called = _called("spread", cotangent, filters, (cotangent.shape[0], *space, groups * channels), how)
+    if called is not None:
+        return called
+    if winograd.applies(how, filters.shape[1:-1], cotangent.shape[-1], (cotangent.shape[0], *space, channels)):
+        return winograd.spread(cotangent, filters, _begin(how), space)
     stride, dilation = list(how.stride), list(how.dilation)
     if max(stride) > 1 and max(dilation) > 1:
         wide = [s * (n - 1) + 1 for s, n in zip(stride, cotangent.shape[1:-1])]
