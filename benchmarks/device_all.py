@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS) 
     end = start + 60 * options.minutes
     results: list[Result] = []
     for i, part in enumerate(parts):
-        left = end - time.monotonic()
+        left = max(0.0, end - time.monotonic())
         share = max(part.least, left * part.weight / sum(p.weight for p in parts[i:]))
         if left < part.least:
             reason = f"{left:.0f} s were left, and it takes at least {part.least:.0f} s"
@@ -121,8 +121,8 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS) 
             store(options.folder, heading, [*results, begun])
             results.append(run(part, share, options.folder))
         store(options.folder, heading, results)
-        left = max(0, round(end - time.monotonic()))
-        print(f"\n{results[-1].markdown()}\n\n{left // 60} min {left % 60} s left", flush=True)
+        minutes, seconds = divmod(max(0, round(end - time.monotonic())), 60)
+        print(f"\n{results[-1].markdown()}\n\n{minutes} min {seconds} s left", flush=True)
     missing = [f"{r.name} {r.outcome}, {r.reason}" for r in results if r.outcome != DONE]
     print(f"{'; '.join(missing) or 'all done'}. Written to {options.folder}.")
     outcomes = {result.outcome for result in results}
@@ -150,7 +150,8 @@ def run(part: Part, seconds: float, folder: Path) -> Result:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the driver may hold a process back
+                process.wait(GRACE)
     if outcome == DONE and process.returncode:
         outcome, reason = FAILED, f"exit status {process.returncode}"
     written = (path.read_text(errors="replace") for path in paths)
