@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from tinyflux.nn import cudnn
+
 from . import device_peers
 from .convolution import NETWORKS, Images, arrays, jax_loss, torch_network
 from .device import add_common, count, head, peers_there
@@ -43,9 +45,7 @@ def tinyflux(cell: Training, batch: Batch) -> Contender:
     """Steps as `train` makes them."""
     import tinyflux as flux
 
-    allow = getattr(flux, "allow_tf32", None)
-    if allow:
-        allow(cell.precision == "TF32")
+    flux.allow_tf32(cell.precision == "TF32")
     model = tinyflux_network()
     return trained(flux.logitcrossentropy, model, flux.setup(flux.Adam(ETA), model), [batch])
 
@@ -137,7 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     names = peers_there(PEERS, options.peers)
     size = sum(a.size for a in arrays(NETWORKS[NETWORK]))
-    print(f"{NETWORK} with {size:,} parameters, {options.batchsize} images of 32×32, Adam\n")
+    print(
+        f"{NETWORK} with {size:,} parameters, {options.batchsize} images of 32×32, Adam", cudnn.status(), "", sep="\n"
+    )
     head(["precision", *names])
     workers = {name: Worker(PEERS[name][1], None, None, PEERS[name][0]) for name in names}
     agreed = True

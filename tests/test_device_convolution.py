@@ -18,6 +18,7 @@ from benchmarks.worker import Failed
 from tests.support import device_standin as standin
 from tests.support import narrow_resnet
 from tinyflux import device as flux_device
+from tinyflux.nn import cudnn
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +92,7 @@ def test_contenders_do_the_work(name, precision):
 def test_the_precision_is_set(precision, allowed, monkeypatch):
     cell = Training("ResNet18", 2, precision)
     asked = []
-    monkeypatch.setattr(flux, "allow_tf32", asked.append, raising=False)
+    monkeypatch.setattr(flux, "allow_tf32", asked.append)
     device_convolution.tinyflux(cell, cell.batches(None, None))
     assert asked == [allowed]
     needs("jax")
@@ -176,6 +177,7 @@ def test_the_table(capsys):
         f"{datetime.date.today()}, Stand-in, CuPy 14.2.0 with CUDA 13.2, torch 1.2",
         "can't use the GPU here, left out: JAX jit",
         "ResNet18 with 11,173,962 parameters, 128 images of 32×32, Adam",
+        cudnn.status(),
         "",
         "| precision | tinyflux | PyTorch | PyTorch, channels last | PyTorch CUDA graphs |",
         "| --- | --- | --- | --- | --- |",

@@ -12,7 +12,7 @@ from tests.support import layer_cases, narrow_resnet
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
 pytestmark = pytest.mark.gpu
-TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "TF32": 1e-2}
+TOLERANCES = {"float64": 1e-9, "float32": 1e-3, "TF32": 3e-2}  # of the largest number; float32 by Winograd's way
 
 
 @pytest.fixture(params=TOLERANCES, name="precision")
