@@ -105,6 +105,7 @@ def test_what_it_applies_to():
     assert not used(x[:1, :9, :9], w)
     assert not used(np.tile(x[:, :3, :3], (16, 1, 1, 1)), w)  # one pixel each: a tile would be three quarters empty
     assert not used(x[0], w[:, 0])
+    assert not used((9 * x).astype(np.int64), (9 * w).astype(np.int64))
 
 
 @pytest.mark.parametrize("batchsize", [20, 300])

@@ -14,6 +14,22 @@
 
 typedef struct { int64_t n, h, w, c, p, q, o, top, left; } TF_N(tf_images);
 
+/* Which tile it is: its image, its row and its place in it. */
+typedef struct { int64_t n, i, j, down, along; } TF_N(tf_place);
+TF_INLINE TF_N(tf_place) TF_N(tf_find)(const TF_N(tf_images) * s, int64_t tile)
+{
+    const int64_t down = (s->p + 1) / 2, along = (s->q + 1) / 2;
+    return (TF_N(tf_place)){tile / along / down, tile / along % down, tile % along, down, along};
+}
+TF_INLINE void TF_N(tf_next)(TF_N(tf_place) * at)
+{
+    if (++at->j < at->along)
+        return;
+    at->j = 0;
+    if (++at->i == at->down)
+        at->i = 0, at->n++;
+}
+
 /* How many vectors a strip of n columns has. */
 TF_INLINE int TF_N(tf_wide)(int64_t n)
 {
@@ -104,15 +120,11 @@ static __attribute__((noinline, unused)) void TF_N(winograd_turned)(int64_t from
 static __attribute__((noinline, unused)) void TF_N(tf_winograd_take)(const TF_N(tf_images) * s, int64_t first,
                                                                      int64_t count, const TF_T *x, TF_T *v, int64_t part)
 {
-    const int64_t down = (s->p + 1) / 2, along = (s->q + 1) / 2;
-    for (int64_t tile = first; tile < first + count; tile++, v += s->c) {
-        const int64_t i = 2 * (tile / along % down) - s->top, j = 2 * (tile % along) - s->left;
-        const TF_T *const from = x + ((tile / (down * along) * s->h + i) * s->w + j) * s->c;
-        int inside[16], all = 1;
-        for (int t = 0; t < 16; t++) {
-            inside[t] = i + t / 4 >= 0 && i + t / 4 < s->h && j + t % 4 >= 0 && j + t % 4 < s->w;
-            all &= inside[t];
-        }
+    TF_N(tf_place) at = TF_N(tf_find)(s, first);
+    for (int64_t tile = 0; tile < count; tile++, v += s->c, TF_N(tf_next)(&at)) {
+        const int64_t i = 2 * at.i - s->top, j = 2 * at.j - s->left;
+        const TF_T *const from = x + ((at.n * s->h + i) * s->w + j) * s->c;
+        const int all = i >= 0 && i + 4 <= s->h && j >= 0 && j + 4 <= s->w;
         for (int64_t c = 0; c < s->c; c += TF_LANES) {
             const int lanes = (int)TF_MIN(TF_LANES, s->c - c);
             TF_V d[16];
@@ -121,7 +133,8 @@ static __attribute__((noinline, unused)) void TF_N(tf_winograd_take)(const TF_N(
                 TF_UNROLL for (int t = 0; t < 16; t++) d[t] = *(const TF_M *)TF_AT(t);
             else
                 TF_UNROLL for (int t = 0; t < 16; t++)
-                    d[t] = inside[t] ? TF_N(tf_load)(TF_AT(t), lanes) : (TF_V){0};
+                    d[t] = i + t / 4 >= 0 && i + t / 4 < s->h && j + t % 4 >= 0 && j + t % 4 < s->w
+                               ? TF_N(tf_load)(TF_AT(t), lanes) : (TF_V){0};
 #undef TF_AT
             TF_UNROLL for (int t = 0; t < 4; t++) TF_N(tf_winograd_b)(d + t, 4);
             TF_UNROLL for (int t = 0; t < 4; t++) TF_N(tf_winograd_b)(d + 4 * t, 1);
@@ -135,10 +148,10 @@ static __attribute__((noinline, unused)) void TF_N(tf_winograd_give)(const TF_N(
                                                                      int64_t count, const TF_T *m, int64_t columns,
                                                                      int64_t part, TF_T *y)
 {
-    const int64_t down = (s->p + 1) / 2, along = (s->q + 1) / 2;
-    for (int64_t tile = first; tile < first + count; tile++, m += columns) {
-        const int64_t i = 2 * (tile / along % down), j = 2 * (tile % along);
-        TF_T *const to = y + ((tile / (down * along) * s->p + i) * s->q + j) * s->o;
+    TF_N(tf_place) at = TF_N(tf_find)(s, first);
+    for (int64_t tile = 0; tile < count; tile++, m += columns, TF_N(tf_next)(&at)) {
+        const int64_t i = 2 * at.i, j = 2 * at.j;
+        TF_T *const to = y + ((at.n * s->p + i) * s->q + j) * s->o;
         for (int64_t c = 0; c < s->o; c += TF_LANES) {
             const int lanes = (int)TF_MIN(TF_LANES, s->o - c);
             TF_V r[2][4];
@@ -148,11 +161,12 @@ static __attribute__((noinline, unused)) void TF_N(tf_winograd_give)(const TF_N(
                 r[0][t] = TF_AT(0) + m1 + m2, r[1][t] = m1 - m2 - TF_AT(3);
 #undef TF_AT
             }
-            for (int row = 0; row < 2 && i + row < s->p; row++) {
+            TF_UNROLL for (int row = 0; row < 2; row++) {
                 const TF_V *const b = r[row];
                 TF_T *const to_row = to + row * s->q * s->o + c;
-                TF_N(tf_store)(to_row, b[0] + b[1] + b[2], lanes);
-                if (j + 1 < s->q)
+                if (i + row < s->p)
+                    TF_N(tf_store)(to_row, b[0] + b[1] + b[2], lanes);
+                if (i + row < s->p && j + 1 < s->q)
                     TF_N(tf_store)(to_row + s->o, b[1] - b[2] - b[3], lanes);
             }
         }
@@ -185,10 +199,10 @@ TF_INLINE void TF_N(tf_winograd_take_row)(const int row, const TF_N(tf_images) *
                                           const TF_T *x, int64_t c0, int64_t columns, TF_T *v, int64_t part)
 {
     const int a = row == 0 ? 0 : row == 2 ? 2 : 1, b = row == 3 ? 3 : row == 2 ? 1 : 2; /* B'd is d[a] +- d[b] */
-    const int64_t down = (s->p + 1) / 2, along = (s->q + 1) / 2;
-    for (int64_t tile = first; tile < first + count; tile++, v += columns) {
-        const int64_t i = 2 * (tile / along % down) - s->top, j = 2 * (tile % along) - s->left;
-        const TF_T *const from = x + ((tile / (down * along) * s->h + i) * s->w + j) * s->c + c0;
+    TF_N(tf_place) at = TF_N(tf_find)(s, first);
+    for (int64_t tile = 0; tile < count; tile++, v += columns, TF_N(tf_next)(&at)) {
+        const int64_t i = 2 * at.i - s->top, j = 2 * at.j - s->left;
+        const TF_T *const from = x + ((at.n * s->h + i) * s->w + j) * s->c + c0;
         const int in_a = i + a >= 0 && i + a < s->h, in_b = i + b >= 0 && i + b < s->h;
         for (int64_t c = 0; c < columns; c += TF_LANES) {
             const int lanes = (int)TF_MIN(TF_LANES, s->c - c0 - c);
@@ -209,10 +223,10 @@ TF_INLINE void TF_N(tf_winograd_take_row)(const int row, const TF_N(tf_images) *
 TF_INLINE void TF_N(tf_winograd_take_results)(const int row, const TF_N(tf_images) * s, int64_t first, int64_t count,
                                               const TF_T *g, TF_T *v, int64_t part)
 {
-    const int64_t down = (s->p + 1) / 2, along = (s->q + 1) / 2;
-    for (int64_t tile = first; tile < first + count; tile++, v += s->o) {
-        const int64_t i = 2 * (tile / along % down), j = 2 * (tile % along);
-        const TF_T *const from = g + ((tile / (down * along) * s->p + i) * s->q + j) * s->o;
+    TF_N(tf_place) at = TF_N(tf_find)(s, first);
+    for (int64_t tile = 0; tile < count; tile++, v += s->o, TF_N(tf_next)(&at)) {
+        const int64_t i = 2 * at.i, j = 2 * at.j;
+        const TF_T *const from = g + ((at.n * s->p + i) * s->q + j) * s->o;
         for (int64_t c = 0; c < s->o; c += TF_LANES) {
             const int lanes = (int)TF_MIN(TF_LANES, s->o - c);
             TF_V r[2];

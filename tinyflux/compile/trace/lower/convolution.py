@@ -80,7 +80,7 @@ def _convolve(x: Array, w: Array, how: Geometry) -> Node:
     called = _called("convolve", image, filters, result, how)
     if called is not None:
         return called
-    if winograd.applies(how, filters.shape[1:-1], image.shape[-1], result):
+    if winograd.applies(image, how, filters.shape[1:-1], result):
         return winograd.convolve(image, filters, _begin(how), space)
     d = image.ndim - 2
     image = _by_groups(_padded(image, how.pad), how.groups, d + 1)
@@ -102,7 +102,7 @@ def _correlate(x: Array, g: Array, how: Geometry, window: tuple[int, ...]) -> No
     called = _called("correlate", image, cotangent, result, how)
     if called is not None:
         return called
-    if winograd.applies(how, window, image.shape[-1], cotangent.shape):
+    if winograd.applies(image, how, window, cotangent.shape):
         return winograd.correlate(image, cotangent, _begin(how))
     d = image.ndim - 2
     image = _by_groups(_padded(image, how.pad), how.groups, d + 1)
@@ -130,7 +130,7 @@ def _spread(g: Array, w: Array, how: Geometry, space: tuple[int, ...]) -> Node:
     called = _called("spread", cotangent, filters, (cotangent.shape[0], *space, groups * channels), how)
     if called is not None:
         return called
-    if winograd.applies(how, filters.shape[1:-1], cotangent.shape[-1], (cotangent.shape[0], *space, channels)):
+    if winograd.applies(cotangent, how, filters.shape[1:-1], (cotangent.shape[0], *space, channels * groups)):
         return winograd.spread(cotangent, filters, _begin(how), space)
     stride, dilation = list(how.stride), list(how.dilation)
     if max(stride) > 1 and max(dilation) > 1:

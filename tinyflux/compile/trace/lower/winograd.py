@@ -15,10 +15,13 @@ CHANNELS = (
 MULTIPLICATIONS = 1 << 22  # of the convolution as it is defined; below, all that surrounds the products costs as much
 
 
-def applies(how: Geometry, window: Sequence[int], channels: int, out: Sequence[int]) -> bool:
-    """Whether a convolution of so many channels, with results of shape (n, *space, channels), is calculated so."""
+def applies(x: Node, how: Geometry, window: Sequence[int], out: Sequence[int]) -> bool:
+    """Whether a convolution of x, with results of shape (n, *space, channels), is calculated so."""
+    channels = x.shape[-1]
     n, *space, filters = out
-    if program.recording().gpu or tuple(window) != (3, 3) or how.stride + how.dilation != (1, 1, 1, 1):
+    if program.recording().gpu or x.dtype.kind != "f":
+        return False
+    if tuple(window) != (3, 3) or how.stride + how.dilation != (1, 1, 1, 1):
         return False
     products = 9 * math.prod(space)
     tiles = math.prod(-(-k // 2) for k in space)
