@@ -168,7 +168,7 @@ def _choose_stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
 
     def is_too_long(n: Node) -> bool:
         """Add up what an element costs, and how deep its expression is; whether that is too much for one expression."""
-        costs[n] = 0 if n.in_memory else n.cost + sum(costs[x] for x in n.args)
+        costs[n] = 0 if n.in_memory or _is_spread(n) else n.cost + sum(costs[x] for x in n.args)
         depths[n] = 1 + max((depths[x] for x in n.args), default=0)
         return n.may_store and (costs[n] > MAX_INLINE_COST or depths[n] > MAX_INLINE_DEPTH)
 
@@ -194,6 +194,11 @@ def _choose_stored(nodes: Sequence[Node], roots: Sequence[Node]) -> Stored:
             reads[x] += reads[n] * n.read_share(x)
         stored.update(x for x in n.whole_args if not x.in_memory)
     return stored
+
+
+def _is_spread(n: Node) -> bool:
+    """Whether a view reads each element of an expression so often that this is stored rather than what is read."""
+    return isinstance(n, ops.View) and n.args[0].may_store and n.size > STORE_COST * n.args[0].size
 
 
 def memory_reads(node: Node, stored: Stored) -> Sequence[tuple[Node, Map | None]]:

@@ -130,7 +130,7 @@ def _spread(g: Array, w: Array, how: Geometry, space: tuple[int, ...]) -> Node:
     called = _called("spread", cotangent, filters, (cotangent.shape[0], *space, groups * channels), how)
     if called is not None:
         return called
-    if winograd.applies(cotangent, how, filters.shape[1:-1], (cotangent.shape[0], *space, channels * groups)):
+    if winograd.applies(cotangent, how, filters.shape[1:-1], (cotangent.shape[0], *space, channels)):
         return winograd.spread(cotangent, filters, _begin(how), space)
     stride, dilation = list(how.stride), list(how.dilation)
     if max(stride) > 1 and max(dilation) > 1:
