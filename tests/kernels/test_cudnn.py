@@ -85,12 +85,22 @@ def test_dtypes(dtype, tolerance):
     np.testing.assert_allclose(y._host, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-def test_the_two_dtypes_are_brought_together():
-    x, w = inputs("conv", 2, 1)
-    y = flux.conv(there(x.astype(np.float32)), there(w))
+@pytest.mark.parametrize("dtypes", [("f", "d"), ("d", "f")])
+def test_the_two_dtypes_are_brought_together(dtypes):
+    x, w = (a.astype(dtype) for a, dtype in zip(inputs("conv", 2, 1), dtypes))
+    y = flux.conv(there(x), there(w))
     assert y.dtype == np.float64
-    np.testing.assert_allclose(y._host, flux.conv(x.astype(np.float32), w), rtol=1e-12)
+    np.testing.assert_allclose(y._host, flux.conv(x, w), rtol=1e-12)
     assert [run.kind for run in standin.runs] == [standin.Kind.DOUBLE]
+
+
+def test_arrays_apart_are_refused():
+    x, w = inputs("conv", 2, 1)
+    for arrays in ((there(x), w), (x, there(w))):
+        with pytest.raises(TypeError, match=r"Unsupported type|NumPy"):
+            flux.conv(*arrays)
+        with pytest.raises(flux.MixedDevices):
+            flux.gradient(lambda x, w: np.sum(flux.conv(x, w)), *arrays)
 
 
 def test_tf32():
@@ -159,6 +169,7 @@ def test_the_stream_is_cupys(monkeypatch):
         monkeypatch.setattr(standin, "stream", stream)
         flux.conv(x, w)
     assert len(standin.plans) == len(standin.handles) == 1
+    assert standin.told == [7, 9, 7]  # which takes the library microseconds
 
 
 def test_a_device_has_a_handle_and_plans_of_its_own(monkeypatch):

@@ -75,6 +75,24 @@ def test_a_network():
     assert len(standin.plans) == 8  # looked for while it was traced, twice, and made once
 
 
+def test_kernels_take_what_they_use():
+    program = check(loss, network("d"), *batch("d"))
+    kernels = {text.split("(")[0]: text for text in program.source.text.split("__global__ void ")[1:]}
+    for step in program.source.launches:
+        if isinstance(step, launches.Launch):
+            parameters, body = kernels[step.kernel].split(") {", 1)
+            for declared in parameters.split(","):
+                assert f"{declared.split()[-1]}[" in body
+
+
+def test_the_cpus_programs_have_none_of_it():
+    x, w = inputs("conv", 2, 1)
+    compiled_on_the_cpu = flux.compile(lambda x, w: flux.gradient(lambda w: np.sum(flux.conv(x, w) ** 2), w))
+    expected = flux.gradient(lambda w: np.sum(flux.conv(x, w) ** 2), w)
+    np.testing.assert_allclose(compiled_on_the_cpu(x, w), expected, rtol=1e-12)
+    assert not standin.plans
+
+
 def test_a_networks_second_derivatives():
     """A loss with the gradient of another one in it: products of products, all of them cuDNN's."""
     x, w = inputs("conv", 2, 1)

@@ -20,7 +20,7 @@ from tinyflux.nn import cudnn
 
 Kind = enum.Enum("Kind", "HALF FLOAT DOUBLE INT32")
 Heuristic = enum.Enum("Heuristic", "A B FALLBACK")
-Note = enum.Enum("Note", "TENSOR_CORE WINOGRAD")
+Note = enum.Enum("Note", "TENSOR_CORE DOWN_CONVERT_INPUTS WINOGRAD")
 Policy = enum.Enum("Policy", "HEURISTICS_CHOICE ALL")
 DTYPES = {Kind.HALF: np.float16, Kind.FLOAT: np.float32, Kind.DOUBLE: np.float64}
 SUMS = {Kind.HALF: Kind.FLOAT, Kind.FLOAT: Kind.FLOAT, Kind.DOUBLE: Kind.DOUBLE}
@@ -30,6 +30,7 @@ STEPS = ["validate", "build_operation_graph", "create_execution_plans", "check_s
 plans = []  # the graphs of which plans were built
 runs = []  # the graphs that were executed
 handles = {}  # each with its stream, and its device
+told = []  # the streams that handles were given
 stream = 7  # CuPy's current one
 unsupported = lambda graph: False  # noqa: E731
 failure = ""  # what an execution fails with
@@ -99,7 +100,7 @@ class Graph:
         expect(handle in handles, f"no handle {handle}")
         expect(intermediate_data_type is compute_data_type is SUMS[io_data_type], f"{compute_data_type}")
         self.kind, self.device = io_data_type, handles[handle][1]
-        self.tensor_cores, self.done = True, 0
+        self.deselected, self.done = [], 0
 
     def tensor(self, dim, stride, data_type, name="", uid=-1):
         return Tensor(dim, stride, data_type, uid)
@@ -152,11 +153,12 @@ class Graph:
 
     def deselect_numeric_notes(self, notes):
         expect(self.done == 3, "notes are deselected among plans, before they are checked")
-        expect(notes == [Note.TENSOR_CORE], f"{notes}")
-        self.tensor_cores = False
+        self.deselected += notes
 
     def check_support(self):
         self._next("check_support")
+        expect(Note.DOWN_CONVERT_INPUTS in self.deselected, "float32 may become float16")
+        self.tensor_cores = Note.TENSOR_CORE not in self.deselected
         if unsupported(self):
             raise cudnnGraphNotSupportedError("No valid engine configs")
 
@@ -235,6 +237,7 @@ def create_handle():
 
 def set_stream(handle, stream):
     handles[handle] = stream, handles[handle][1]
+    told.append(stream)
 
 
 def forget():
@@ -248,7 +251,7 @@ def forget():
 def install(monkeypatch, cupy):
     """Have `import cudnn` find this, beside a CuPy whose arrays tell their addresses (see cuda_shim)."""
     here = sys.modules[__name__]
-    for name in ("plans", "runs", "_allocated"):
+    for name in ("plans", "runs", "told", "_allocated"):
         getattr(here, name).clear()
     handles.clear()
     module = types.ModuleType("cudnn")

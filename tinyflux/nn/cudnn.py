@@ -156,8 +156,9 @@ class Plan:
             graph.validate()
             graph.build_operation_graph()
             graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
-            if not tensor_cores:
-                graph.deselect_numeric_notes([cudnn.numerical_note.TENSOR_CORE])
+            notes = ["DOWN_CONVERT_INPUTS"]  # to float16, on GPUs without TF32
+            notes += [] if tensor_cores else ["TENSOR_CORE"]
+            graph.deselect_numeric_notes([getattr(cudnn.numerical_note, note) for note in notes])
             graph.check_support()
             graph.build_plans(cudnn.build_plan_policy.HEURISTICS_CHOICE)
         except RuntimeError as error:
