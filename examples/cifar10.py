@@ -25,11 +25,11 @@ if not __package__:  # run as a file: its neighbours, and a tinyflux that was no
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tinyflux as flux
-from examples import machine, models
+from examples import machine, models, pictures
 from examples.flux_mnist.folder import write
 from examples.mnist import MOVES, Refused, check_folder, count, device, natural, rate, require
+from tinyflux.compile.backends.c.build import available
 
-HELD_BACK = 5_000  # training images
 BLOCK = 100  # images that go through the model at once outside of training
 PARTS = 20  # of an epoch: the mean loss of each is noted
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of the training images' channels
@@ -58,13 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     require("matplotlib", "tqdm")
     check_folder(options.output)
-    data = load()
     options.device = device(options.device)
-    training = Run(options, data)
-    print(f"{options.model}: {flux.parameter_count(training.model):,} parameters; {training.epoch} epochs are made")
+    training = Run(options, load())
+    text = f"{options.model}: {flux.parameter_count(training.model):,} parameters"
+    print(f"{text}; {training.epoch} of {options.epochs} epochs are made", flush=True)
     training.fit()
-    scores = predict(training.model, data.test[0])
-    print(f"test accuracy {np.mean(scores.argmax(axis=1) == data.test[1]):.2%}")
+    show(training, options)
 
 
 # The command line
@@ -83,7 +82,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     text = (
         "λ: what is added to the gradient is λ times the parameters; adamw adds it to the step (default: %(default)s)"
     )
-    add("--decay", type=float, default=5e-4, metavar="λ", help=text)
+    add("--decay", type=decay, default=5e-4, metavar="λ", help=text)
     text = (
         "how the learning rate goes on. cosine: down to 0. onecycle: up for 30 %% of the time, then down. step: to a "
     )
@@ -94,10 +93,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--augment", choices=("none", "standard", "cutout"), default="standard", help=text)
     add("--device", choices=("auto", *MOVES), default="cpu", help="where to train (default: %(default)s)")
     add("--seed", type=natural, default=0, metavar="N", help="of all that is drawn (default: %(default)s)")
-    add("--output", type=Path, default=Path("results", "cifar10"), metavar="FOLDER", help="(default: %(default)s)")
+    add("--output", type=Path, metavar="FOLDER", help="(default: results/cifar10/MODEL)")
     options = parser.parse_args(arguments)
+    options.output = options.output or Path("results", "cifar10", options.model)
     options.eta = options.eta or ETA[options.optimiser]
     return options
+
+
+def decay(text: str) -> float:
+    return 0.0 if text == "0" else rate(text)
 
 
 def rule(options: argparse.Namespace, steps: int) -> Any:
@@ -121,8 +125,9 @@ class Data(NamedTuple):
 
 
 def load() -> Data:
+    """CIFAR-10, a tenth of whose training images is held back."""
     images, labels = flux.data.cifar10("train")
-    n = len(labels) - min(HELD_BACK, len(labels) // 10)
+    n = len(labels) * 9 // 10
     return Data((images[:n], labels[:n]), (images[n:], labels[n:]), flux.data.cifar10("test"))
 
 
@@ -153,25 +158,17 @@ class Run:
     """
 
     def __init__(self, options: argparse.Namespace, data: Data) -> None:
-        self.folder, self.epochs = options.output, options.epochs
+        self.data, self.folder, self.epochs = data, options.output, options.epochs
         self.settings = {name: x for name, x in vars(options).items() if name != "output"}
         self.history: list[dict[str, Any]] = []
         self.losses: list[float] = []
-        images, labels = data.train
         move = MOVES[options.device]
-        self.loader = move(
-            flux.DataLoader(
-                (images, flux.onehotbatch(labels, range(10))),
-                options.batchsize,
-                shuffle=True,
-                partial=False,
-                transform=functools.partial(augment, how=options.augment),
-                rng=np.random.default_rng(options.seed),
-            )
-        )
-        self.held_back = move(data.held_back)
+        self.loader, self.held_back = move(make_loader(options, data.train), data.held_back)
         flux.seed(options.seed)
-        self.model = move(models.build_convolutional(options.model))
+        try:
+            self.model = move(models.build_convolutional(options.model))
+        except ValueError as error:
+            raise Refused(str(error)) from error
         self.opt = flux.setup(rule(options, self.epochs * len(self.loader)), self.model)
         self.resume()
 
@@ -184,33 +181,43 @@ class Run:
         path = self.folder / "run.json"
         if not path.exists():
             return
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        others = [name for name, x in self.settings.items() if saved["settings"].get(name) != x]
-        if others:
-            was = ", ".join(f"--{name} {saved['settings'].get(name)}" for name in others)
-            raise Refused(f"{path} is of a run with {was}; name another folder by --output, or remove that file")
-        flux.load(self.folder / f"epoch-{len(saved['history'])}.npz", self.model, self.opt)
-        self.history = saved["history"]
-        self.loader.rng.bit_generator.state = saved["generator"]
+        remedy = "name another folder by --output, or remove that file to begin anew"
+        try:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            settings, self.history, state = (saved[name] for name in ("settings", "history", "generator"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(f"{path} is damaged; {remedy}") from error
+        if settings != self.settings:
+            names = [name for name, x in self.settings.items() if settings.get(name) != x]
+            was = " ".join(f"--{name} {settings.get(name)}" for name in names)
+            raise Refused(f"{path} is of a run with {was}; {remedy}")
+        flux.load(self.folder / f"epoch-{self.epoch}.npz", self.model, self.opt)
+        self.loader.rng.bit_generator.state = state
 
     def save(self) -> None:
         """Keep all that the rest of the training depends on."""
-        flux.save(self.folder / f"epoch-{self.epoch}.npz", self.model, self.opt)
+        kept = self.folder / f"epoch-{self.epoch}.npz"
+        flux.save(kept, self.model, self.opt)
         state = self.loader.rng.bit_generator.state
         saved = {"settings": self.settings, "history": self.history, "generator": state}
-        write(self.folder / "run.json", json.dumps(saved | {"versions": machine.versions("numpy", "tinyflux")}))
-        (self.folder / f"epoch-{self.epoch - 1}.npz").unlink(missing_ok=True)
+        write(self.folder / "run.json", json.dumps(saved) + "\n")
+        for path in self.folder.glob("epoch-*.npz"):
+            if path != kept:
+                path.unlink()
 
     def fit(self) -> None:
+        """Make the epochs that are left."""
         if self.epoch == self.epochs:
             return
         from tqdm import tqdm
 
-        self.bar = tqdm(total=self.epochs * len(self.loader), unit="it", disable=None)
-        self.bar.update(self.epoch * len(self.loader))
+        # Not "auto", which leaves a training to NumPy that is short: the rest of one that was stopped, say.
+        compiled = available() if self.settings["device"] == "cpu" else "auto"
+        total, made = (n * len(self.loader) for n in (self.epochs, self.epoch))
+        self.bar = tqdm(total=total, initial=made, unit="it", disable=None)  # None: not where stderr is no terminal
         self.start = time.perf_counter()
         with np.errstate(all="ignore"):  # an overflow ends in a loss that train refuses
-            flux.train(loss, self.model, self.loader, self.opt, self.epochs - self.epoch, [self])
+            flux.train(loss, self.model, self.loader, self.opt, self.epochs - self.epoch, [self], compiled)
 
     def close(self) -> None:
         self.bar.close()
@@ -223,28 +230,88 @@ class Run:
             self.note()
 
     def note(self) -> None:
-        """Try the model on the images held back, and keep it."""
+        """Try the model on the images held back, and keep both."""
         seconds = time.perf_counter() - self.start
         images, labels = self.held_back
         scores = predict(self.model, images)
         entry = {
             "loss": math.fsum(self.losses) / len(self.losses),
             "losses": [float(np.mean(part)) for part in np.array_split(self.losses, PARTS) if part.size],
-            "held_back_loss": float(flux.logitcrossentropy(scores, np.eye(10, dtype=np.float32, like=scores)[labels])),
+            "held_back_loss": float(loss(flux.identity, scores, np.eye(10, dtype=np.float32, like=scores)[labels])),
             "held_back_accuracy": float(np.mean(scores.argmax(axis=1) == labels)),
             "seconds": seconds,
         }
         self.history.append(entry)
         self.losses = []
         self.save()
-        text = f"epoch {self.epoch:>3}: loss {entry['loss']:.4f}; held back: loss {entry['held_back_loss']:.4f}, "
+        text = (
+            f"epoch {self.epoch:>3}: loss {entry['loss']:.4f}; images held back: loss {entry['held_back_loss']:.4f}, "
+        )
         self.bar.write(f"{text}accuracy {entry['held_back_accuracy']:.2%}; {seconds:.0f} s")
         sys.stdout.flush()
         self.start = time.perf_counter()
 
 
+def make_loader(options: argparse.Namespace, train: tuple[np.ndarray, np.ndarray]) -> flux.DataLoader[Any]:
+    images, labels = train
+    if options.batchsize > len(images):
+        raise Refused(f"--batchsize {options.batchsize:,} is more than the {len(images):,} training images; take fewer")
+    return flux.DataLoader(
+        (images, flux.onehotbatch(labels, range(10))),
+        options.batchsize,
+        shuffle=True,
+        partial=False,
+        transform=functools.partial(augment, how=options.augment),
+        rng=np.random.default_rng(options.seed),
+    )
+
+
 def loss(model: Any, x: Any, y: Any) -> Any:
     return flux.logitcrossentropy(model(x), y)
+
+
+# The results
+
+
+def show(training: Run, options: argparse.Namespace) -> None:
+    """Try the trained model on the test images, and put figures and pictures into the folder."""
+    model, (images, labels) = flux.cpu(training.model), training.data.test
+    scores = predict(model, images)
+    guesses = scores.argmax(axis=1)
+    confusion = np.zeros((10, 10), int)
+    np.add.at(confusion, (labels, guesses), 1)
+    accuracy = float(np.mean(guesses == labels))
+    results = {
+        "settings": training.settings,
+        "parameters": flux.parameter_count(model),
+        "test_accuracy": accuracy,
+        "confusion": confusion.tolist(),  # a row for what is shown, a column for what it was taken for
+        "history": training.history,
+        "machine": {"processor": machine.processor(), "cores": machine.cores()},
+        "versions": machine.versions("numpy", "tinyflux"),
+    }
+    write(options.output / "results.json", json.dumps(results) + "\n")
+    title, names = "\n".join(describe(options)), flux.data.CIFAR10_CLASSES
+    right = f"{100 * accuracy:.2f} % right: {np.sum(guesses == labels):,} of {len(labels):,} test images"
+    steps = len(training.loader)
+    schedule = SCHEDULES[options.schedule](options.eta, options.epochs * steps)
+    rates = [schedule(t) for t in np.linspace(0, options.epochs * steps - 1, 200)]
+    pictures.epochs(options.output / "learning.png", title, training.history, rates, accuracy)
+    pictures.confusion(options.output / "confusion.png", f"{title}\n{right}", confusion, names)
+    pictures.filters(options.output / "filters.png", title, model[0].weight)
+    pictures.mistakes(options.output / "mistakes.png", title, images, labels, flux.softmax(scores), names)
+    seconds = sum(entry["seconds"] for entry in training.history)
+    print(f"\nTrained: {', '.join(describe(options))}; {seconds / 60:.1f} minutes")
+    print(f"Result:  {right}")
+    files = "results.json, learning.png, confusion.png, filters.png, mistakes.png"
+    print(f"Files:   in {options.output}: epoch-{options.epochs}.npz (the model), {files}")
+
+
+def describe(options: argparse.Namespace) -> tuple[str, str]:
+    """Two lines on how the network was trained."""
+    first = f"{options.model} on CIFAR-10: {options.epochs} epochs, batch {options.batchsize}, augmentation: "
+    second = f"{options.optimiser}({options.eta:g}, {options.schedule}), decay {options.decay:g}, seed {options.seed}"
+    return first + options.augment, second
 
 
 if __name__ == "__main__":

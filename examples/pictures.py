@@ -1,5 +1,7 @@
-"""What a training run looks like: the learning curve, and test digits with the predictions for them."""
+"""What a training run looks like: learning curves, and test images with what a network says of them."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -91,4 +93,96 @@ def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, p
         if wrong:
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), 28, 28, fill=False, color=ORANGE, linewidth=3))
     axes.imshow(paper, cmap="gray_r", vmin=0, vmax=1)
+    drawn.savefig(path, dpi=120)
+
+
+def epochs(path: Path, title: str, history: list[dict[str, Any]], rates: list[float], accuracy: float) -> None:
+    """Draw the losses, the accuracy on images held back and the learning rate, one above the other, by epochs.
+
+    Arguments:
+        path: the PNG file to write.
+        title: a line above the picture.
+        history: for each epoch "losses" (means over equal parts of it), "held_back_loss", "held_back_accuracy".
+        rates: the learning rate at equal distances from the first step to the last.
+        accuracy: on the test images, in the end, from 0 to 1.
+    """
+    drawn, (above, middle, below) = figure(8, 8, nrows=3, sharex=True, gridspec_kw={"height_ratios": (3, 3, 1)})
+    drawn.suptitle(title, fontsize=10)
+    ends = range(1, len(history) + 1)
+    parts = [(i + (k + 0.5) / len(e["losses"]), x) for i, e in enumerate(history) for k, x in enumerate(e["losses"])]
+    above.plot(*zip(*parts), color=BLUE, alpha=0.7, label="training images, augmented, while training")
+    above.plot(ends, [e["held_back_loss"] for e in history], "o-", color=ORANGE, label="images held back")
+    above.set_ylabel("loss (cross-entropy)")
+    above.set_ylim(bottom=0)
+    above.legend()
+    percent = [100 * e["held_back_accuracy"] for e in history]
+    middle.plot(ends, percent, "o-", color=ORANGE, label=f"images held back: {percent[-1]:.2f} % in the end")
+    middle.axhline(
+        100 * accuracy, color="black", linestyle=":", label=f"test images, in the end: {100 * accuracy:.2f} %"
+    )
+    middle.set_ylabel("accuracy in %")
+    middle.legend(loc="lower right")
+    below.plot(np.linspace(0, len(history), len(rates)), rates, color=BLUE)
+    below.set_ylabel("learning rate")
+    below.set_ylim(bottom=0)
+    below.set_xlabel("epoch")
+    below.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (above, middle, below):
+        axes.grid(alpha=0.3)
+    drawn.savefig(path, dpi=120)
+
+
+def confusion(path: Path, title: str, counts: np.ndarray, names: Sequence[str]) -> None:
+    """Draw how often images of each kind (rows) were taken for each (columns): (K, K) counts."""
+    drawn, axes = figure(8, 7.5)
+    drawn.suptitle(title, fontsize=10)
+    wrong = counts * (1 - np.eye(len(counts), dtype=int))
+    axes.imshow(wrong, cmap="Oranges", vmax=max(1.4 * wrong.max(), 1))  # the diagonal would leave no shades for these
+    for (i, j), n in np.ndenumerate(counts):
+        axes.text(j, i, f"{n:,}", ha="center", va="center", fontweight="bold" if i == j else "normal")
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("what the network says")
+    axes.set_ylabel("what the image shows")
+    drawn.savefig(path, dpi=120)
+
+
+def filters(path: Path, title: str, kernels: np.ndarray) -> None:
+    """Draw the first layer's kernels (N, height, width, 3) as coloured images, each on its own scale: grey is 0."""
+    columns = min(len(kernels), 16)
+    rows = -(-len(kernels) // columns)
+    drawn, axes = figure(max(0.6 * columns, 7), 0.6 * rows + 1.1, nrows=rows, ncols=columns, squeeze=False)
+    drawn.suptitle(f"{title}\nthe first layer's filters, each on its own scale: grey is 0", fontsize=10)
+    for place, kernel in zip_longest(axes.flat, kernels):
+        place.set_axis_off()
+        if kernel is not None:
+            place.imshow(0.5 + 0.5 * kernel / np.abs(kernel).max())
+    drawn.savefig(path, dpi=120)
+
+
+def mistakes(
+    path: Path, title: str, images: np.ndarray, labels: np.ndarray, shares: np.ndarray, names: Sequence[str]
+) -> None:
+    """Draw the images with wrong answers of which the network was surest, forty at most.
+
+    Arguments:
+        path: the PNG file to write.
+        title: a line above the picture.
+        images: bytes (N, height, width, 3).
+        labels: (N,), what they show.
+        shares: (N, K), the probability that the network gives to each answer.
+        names: those of the K answers.
+    """
+    guesses = shares.argmax(axis=1)
+    wrong = np.flatnonzero(guesses != labels)
+    surest = wrong[np.argsort(-shares[wrong, guesses[wrong]], kind="stable")][:40]
+    drawn, axes = figure(10, 8, nrows=5, ncols=8)
+    text = f"{len(wrong):,} of {len(labels):,} test images are taken for something else"
+    drawn.suptitle(f"{title}\n{text}; of these the network was surest", fontsize=10)
+    for place, i in zip_longest(axes.flat, surest):
+        place.set_axis_off()
+        if i is not None:
+            place.imshow(images[i])
+            said = f"{names[guesses[i]]} {100 * shares[i, guesses[i]]:.0f} %"
+            place.set_title(f"{said}\nis {names[labels[i]]}", fontsize=8)
     drawn.savefig(path, dpi=120)

@@ -6,51 +6,35 @@ import lzma
 import os
 import sys
 import tarfile
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.cifar10_files import NAMES, fill, made_up, module, packed
 from tests.support.mnist_files import HTML, digests, flipped
 from tinyflux.data import CIFAR10_CLASSES, DataError, DataUnavailable, cifar10, source
 from tinyflux.installed import pip_install
 
-module = import_module("tinyflux.data.cifar10")  # the package's attribute of this name is the function
-NAMES = [*module.CIFAR10.splits["train"], *module.CIFAR10.splits["test"]]
 FIRST = "data_batch_1.bin"
-
-
-def record(label, image):
-    """As the data set's page says: the label, then 1,024 red, 1,024 green and 1,024 blue bytes, each row by row."""
-    red, green, blue = ([int(pixel[channel]) for row in image for pixel in row] for channel in range(3))
-    return bytes([label, *red, *green, *blue])
 
 
 @pytest.fixture
 def images():
-    """Four images for each file, whose rows, columns and channels all differ, and their labels."""
-    rng = np.random.default_rng(0)
-    return {name: (rng.integers(0, 256, (4, 32, 32, 3), np.uint8), rng.integers(0, 10, 4)) for name in NAMES}
+    return made_up(4)
 
 
 @pytest.fixture
 def small(images, alone, monkeypatch):
     """The small files by name, known by their checksums; no folder, an empty cache, no network."""
-    made = {name: b"".join(map(record, labels.tolist(), x)) for name, (x, labels) in images.items()}
+    files = packed(images)
 
     def fetch(url, limit):
         raise OSError("no network")
 
-    monkeypatch.setattr(module.CIFAR10, "sha256", digests(made))
+    monkeypatch.setattr(module.CIFAR10, "sha256", digests(files))
     monkeypatch.setattr(source, "fetch", fetch)
-    return made
-
-
-def fill(folder, files, suffix=""):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / (name + suffix)).write_bytes(lzma.compress(content) if suffix else content)
+    return files
 
 
 def check(images):
@@ -141,7 +125,7 @@ def test_a_bad_file_in_the_folder_is_an_error_at_once(small, tmp_path, cache, mo
 # The archive.
 
 
-def packed(files):
+def archived(files):
     """An archive as the one for download: the files in a folder, among others."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -167,14 +151,14 @@ def serve(monkeypatch, content):
 
 
 def test_one_download_brings_all_files(images, small, cache, monkeypatch):
-    asked = serve(monkeypatch, packed(small))
+    asked = serve(monkeypatch, archived(small))
     check(images)
     assert asked == ["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"]
     assert sorted(path.name for path in (cache / "cifar-10-batches-bin").iterdir()) == sorted(NAMES)
 
 
 def test_an_archive_that_is_another(small, cache, monkeypatch):
-    serve(monkeypatch, packed(small))
+    serve(monkeypatch, archived(small))
     monkeypatch.setattr(module.CIFAR10, "md5", "c32a1d4ab5d03f1284b67883e8d87530")
     with pytest.raises(DataUnavailable, match=r"tar.gz: expected CIFAR-10's archive, MD5 c32a1d4ab5d0…, got \w{12}…"):
         cifar10("test")
@@ -182,13 +166,13 @@ def test_an_archive_that_is_another(small, cache, monkeypatch):
 
 
 def test_a_bad_file_in_the_archive(small, cache, monkeypatch):
-    serve(monkeypatch, packed(small | {FIRST: flipped(small[FIRST], 99)}))
+    serve(monkeypatch, archived(small | {FIRST: flipped(small[FIRST], 99)}))
     with pytest.raises(DataUnavailable, match=r"tar.gz, data_batch_1.bin: expected CIFAR-10's data_batch_1.bin, SHA"):
         cifar10("train")
 
 
 def test_a_cache_that_cannot_be_written_to(images, small, cache, monkeypatch):
-    asked = serve(monkeypatch, packed(small))
+    asked = serve(monkeypatch, archived(small))
     cache.parent.mkdir()
     cache.write_text("in the way")
     with pytest.warns(UserWarning, match=r"cannot be written \(.+\); CIFAR-10 will be downloaded again") as caught:
