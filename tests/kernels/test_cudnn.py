@@ -302,3 +302,17 @@ def test_the_doctor(cupy, monkeypatch):
     standin.forget()
     assert told().startswith("cuDNN is not installed")
     device._fault.cache_clear()
+
+
+def test_the_extras_that_are_named():
+    import configparser
+    from pathlib import Path
+
+    written = configparser.ConfigParser()
+    written.read(Path(__file__).parents[2] / "setup.cfg")
+    extras = written["options.extras_require"]
+    for cuda in ("12", "13"):
+        brought = extras[f"cudnn{cuda}x"]
+        assert f"[cudnn{cuda}x]" in library._install()
+        assert f"nvidia-cudnn-cu{cuda}" in brought
+        assert extras[f"cuda{cuda}x"] in brought
