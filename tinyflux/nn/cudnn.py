@@ -32,7 +32,7 @@ FUNCTIONS = {  # cuDNN's own, and what it calls their two arguments
     "spread": ("conv_dgrad", "loss", "filter"),
     "correlate": ("conv_wgrad", "image", "loss"),
 }
-DTYPES = {"float16": "HALF", "float32": "FLOAT", "float64": "DOUBLE"}
+DTYPES = {np.dtype("float16"): "HALF", np.dtype("float32"): "FLOAT", np.dtype("float64"): "DOUBLE"}
 ALIGNMENT = 16  # bytes: at a multiple of them cuDNN expects arrays to begin
 MAX_PLANS = 1024  # that are kept
 OLDEST = 90000  # cuDNN's version, 9.0.0, that this was written for
@@ -41,11 +41,11 @@ _tf32 = True
 
 
 def allow_tf32(allowed: bool) -> bool:
-    """Whether cuDNN may take TF32 for convolutions of float32; it may unless you say otherwise, as in PyTorch.
+    """Allow cuDNN to convolve float32 in TF32, or forbid it; it is allowed unless you forbid it, as in PyTorch.
 
-    In TF32 a GPU's tensor cores multiply numbers cut to 11 binary digits, and add up in float32. Results are off by
-    about 1e-3 of their size, those of plain float32 by 1e-6 to 1e-5; large convolutions take a fifth of the time.
-    Products of matrices are not concerned, nor are other dtypes.
+    In TF32 a GPU's tensor cores multiply numbers rounded to 11 binary digits, and add up in float32. Results are off by
+    about 1e-3 of their size, those of plain float32 by less than 1e-4; large convolutions take a fifth of the time.
+    Products of matrices are plain float32 in any case.
 
     Arguments:
         allowed: whether it may from now on.
@@ -96,7 +96,7 @@ def find_plan(function: str, shapes: tuple[tuple[int, ...], ...], how: Geometry,
     Arguments:
         shapes: of the two arguments and of the result.
     """
-    if dtype.name not in DTYPES or 0 in map(math.prod, shapes):
+    if dtype not in DTYPES:
         return None
     if fault():
         if fault().startswith(_CANNOT):  # somebody has installed it
@@ -104,15 +104,17 @@ def find_plan(function: str, shapes: tuple[tuple[int, ...], ...], how: Geometry,
         return None
     import cupy
 
-    return _make_plan(function, shapes, how, dtype.name, _tf32 or dtype != np.float32, cupy.cuda.Device().id)
+    return _make_plan(function, shapes, how, dtype, _tf32 or dtype != np.float32, cupy.cuda.Device().id)
 
 
 @functools.lru_cache(MAX_PLANS)
 def _make_plan(
-    function: str, shapes: tuple[tuple[int, ...], ...], how: Geometry, dtype: str, tensor_cores: bool, device: int
+    function: str, shapes: tuple[tuple[int, ...], ...], how: Geometry, dtype: DType, tensor_cores: bool, device: int
 ) -> Plan | None:
     import cudnn
 
+    if 0 in map(math.prod, shapes):
+        return None
     try:
         return Plan(function, shapes, how, dtype, tensor_cores)
     except cudnn.cudnnGraphNotSupportedError:
@@ -132,14 +134,14 @@ class Plan:
     """
 
     def __init__(
-        self, function: str, shapes: Sequence[tuple[int, ...]], how: Geometry, dtype: str, tensor_cores: bool
+        self, function: str, shapes: Sequence[tuple[int, ...]], how: Geometry, dtype: DType, tensor_cores: bool
     ) -> None:
         import cudnn
 
         self._sizes = [math.prod(shape) for shape in shapes]
         self._asked = f"{function} arrays of {dtype} of shapes {shapes[0]} and {shapes[1]} to {shapes[2]}, by {how}"
         kind = getattr(cudnn.data_type, DTYPES[dtype])
-        sums = cudnn.data_type.DOUBLE if dtype == "float64" else cudnn.data_type.FLOAT
+        sums = cudnn.data_type.DOUBLE if dtype == np.float64 else cudnn.data_type.FLOAT
         name, *operands = FUNCTIONS[function]
         try:
             graph = cudnn.pygraph(
