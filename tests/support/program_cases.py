@@ -105,7 +105,9 @@ def check_trained(batches, **options):
 def compiled(loss, model, item):
     """The loss and its gradient by kernels, for a model and an item of the data that lie on the GPU."""
     guards = Guards()
-    return Kernels(loss, lambda: guards(loss), model, item)
+    program = Kernels(loss, lambda: guards(loss), model, item)
+    program.bind(model)
+    return program
 
 
 class InOrder(flux.DataLoader):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import tree
 from ..arrays import on_gpu
@@ -19,6 +18,7 @@ from ..compile.trace.record import Trace
 from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
 from ..errors import NotCompilable
 from ..types import Array, Loss, Tree
+from .layer_state import DeviceState, find_changed, replace_arrays
 from .traced_loss import refuse_model, trace_loss
 
 
@@ -34,44 +34,81 @@ class Rows(NamedTuple):
 
 
 class Kernels(Program):
-    """The loss and its gradient for one kind of item, and for the arrays that a model holds."""
+    """The loss and its gradient for one kind of item, and for the parameters that a model holds."""
 
     def __init__(self, loss: Loss, look: Callable[[], Snapshot], model: Tree, item: Tree) -> None:
-        own = list({id(x): x for x in tree.leaves(model)}.values())
-        given = tree.leaves(item)
+        own, given = unique_leaves(model), tree.leaves(item)
         if not all(map(on_gpu, [*own, *given])):
             raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
         trace = Trace(lambda: _record(loss, model, item), look, gpu=True)
         super().__init__(trace.surroundings, trace.contents)
         refuse_model(trace, model)
-        grads, found, recording = trace.value, trace.ends, trace.recording
+        (grads, changed), found, recording = trace.value, trace.ends, trace.recording
         self.program = "\n".join(format_program(reachable(found), found[: 1 + len(tree.leaves(grads))]))
         results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
         self.source = Translation(make_schedule(results), recording.trusted)
         inputs = [f"p{i}" for i in range(len(own) + len(given))]
-        fixed = dict(zip(inputs, own)) | {f"p{node.params}": x for node, x in recording.captured}
+        parameters = set(map(id, tree.parameters(model)))
+        self._others = [i for i, x in enumerate(own) if id(x) not in parameters]
+        self._changed = changed
+        fixed = {name: x for name, x in zip(inputs, own) if id(x) in parameters}
+        fixed |= {f"p{node.params}": x for node, x in recording.captured}
         self._device = own[0].device
         with self._device:
-            self._executable = Executable(self.source, results, fixed, inputs[len(own) :])
+            self._state = DeviceState([own[i] for i in changed])
+            made = {f"p{r.pointer}": x for r, x in zip(results[len(found) - len(changed) :], self._state.results)}
+            names = [inputs[i] for i in self._others] + inputs[len(own) :]
+            self._executable = Executable(self.source, results, fixed | made, names)
         self._loss, *gradients = self._executable.results
         rest = iter(gradients)
         self._grads = tree.map(lambda _: next(rest), grads)
+        self._read: list[Array] = []
+
+    @property
+    def state(self) -> tuple[Array, Array] | None:
+        """The memory of the layers' state, and of what the last call has made of it; None if layers change nothing."""
+        return None if self._state.memory is None else (self._state.memory, self._state.made)
+
+    def bind(self, model: Tree) -> None:
+        """Take the model's arrays that are no parameters as they are now.
+
+        Those that it changes are replaced, where they stand, by copies: the old ones may stand in other models.
+        """
+        if self._changed:
+            own = unique_leaves(model)
+            old = [own[i] for i in self._changed]
+            with self._device:
+                new = self._state.take(old)
+            replace_arrays(model, dict(zip(map(id, old), new)))
+        own = unique_leaves(model)
+        self._read = [own[i] for i in self._others]
 
     def __call__(self, given: Sequence[Array]) -> tuple[Array, Tree]:
-        """The loss for the arrays of an item, and the gradient; the next ones overwrite both. Nothing is waited for."""
+        """The loss for the arrays of an item, and the gradient; the next ones overwrite both. Nothing is waited for.
+
+        What becomes of the state of layers is for the caller to copy: see `state`.
+        """
         with self._device:
-            self._executable(given)
+            self._executable([*self._read, *given])
         return self._loss, self._grads
 
     def release(self) -> None:
-        """Let go of the arrays of the last item."""
+        """Let go of the arrays of the last item, and of the state of layers."""
+        self._read = []
+        self._state.release()
         self._executable.release()
 
 
-def _record(loss: Loss, model: Tree, item: Tree) -> tuple[Any, list[Node]]:
-    """Record the loss of an item and its gradient.
+def unique_leaves(model: Tree) -> list[Array]:
+    """The arrays of a model, each once."""
+    return list({id(x): x for x in tree.leaves(model)}.values())
 
-    Returns: the tree of the gradient; and the nodes of the loss, of the gradient, and of a batch taken from data.
+
+def _record(loss: Loss, model: Tree, item: Tree) -> tuple[tuple[Tree, list[int]], list[Node]]:
+    """Record the loss of an item, its gradient, and what becomes of the state of layers.
+
+    Returns: the tree of the gradient, and which of the model's arrays change; and the nodes of the loss, of the
+    gradient, of a batch taken from data, and of the new state.
     """
     taken: list[Node] = []
 
@@ -84,10 +121,9 @@ def _record(loss: Loss, model: Tree, item: Tree) -> tuple[Any, list[Node]]:
         return tree.map(lambda x: _copy_rows(x[order].node, taken), data)
 
     traced = trace_loss("train", loss, model, make_batch)
-    before = [traced.symbols[id(a)] for a in tree.leaves(model)]
-    if traced.after is None or not all(map(operator.is_, traced.after, before)):
-        raise NotCompilable("the model changes itself, as layers with a state do, which can't be compiled for the GPU.")
-    return traced.grads, [traced.value, *[node_of(g) for g in tree.leaves(traced.grads)], *taken]
+    changed = find_changed(traced.after, [traced.symbols[id(a)] for a in tree.leaves(model)])
+    ends = [traced.value, *[node_of(g) for g in tree.leaves(traced.grads)], *taken, *[r.node for r in changed]]
+    return (traced.grads, [r.pointer for r in changed]), ends
 
 
 def _copy_rows(rows: Node, taken: list[Node]) -> Symbolic:

@@ -18,6 +18,7 @@ from ..optimise.step import Change
 from ..types import Array, Loss, Tree
 from .cuda import Kernels, Rows
 from .engines import PlainEngine, Updates
+from .layer_state import tied_places
 from .report import reason, report_once
 
 STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
@@ -47,6 +48,7 @@ class GpuEngine(PlainEngine):
         self._by_cupy = compile is False
         self._kind: Any = None  # of the latest item; None once somebody had a chance to change anything
         self._latest: Any = None  # the program for it
+        self._state: Any = None  # what the latest gradient has made of the state of layers
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         self._kind = None
@@ -83,6 +85,7 @@ class GpuEngine(PlainEngine):
 
     def _gradient(self, item: Tree, undo: list[Change]) -> tuple[Array, Tree]:
         kernels = None if self._by_cupy else self._find(item)
+        self._state = None if kernels is None else kernels.state
         if kernels is None:
             return super()._gradient(item.gather() if isinstance(item, Rows) else item, undo)
         found: tuple[Array, Tree] = kernels(tree.leaves(item))
@@ -110,16 +113,18 @@ class GpuEngine(PlainEngine):
     def _look_up(self, item: Tree, kind: Any, others: list[Any]) -> Kernels:
         """The same by a look at all that a program depends on."""
         arrays: list[Array] = []
-        form = (kind, signature(self.model, arrays, others, True), tuple(map(id, arrays)), is_tf32_allowed())
+        parameters = tuple(map(id, tree.parameters(self.model)))
+        form = (kind, signature(self.model, arrays, others, True), tied_places(arrays), parameters, is_tf32_allowed())
         look = lambda: self._programs.guards(self.loss, *others)  # noqa: E731
         make = lambda before: Kernels(self.loss, look, self.model, item)  # noqa: E731
         program: Kernels = self._programs.find(form, look(), make, since=self._since)
+        program.bind(self.model)
         return program
 
     def _step(self, value: Array, grads: Tree, budget: Callable[[], int], made: Change) -> list[float]:
         if not on_gpu(value):
             return super()._step(value, grads, budget, made)
-        return self._guard.step(value, grads, budget(), [made])
+        return self._guard.step(value, grads, budget(), [made], self._state)
 
 
 def _takeable(x: Array) -> bool:

@@ -13,7 +13,6 @@ import numpy as np
 
 from .. import cores, tree
 from ..arrays import on_gpu
-from ..autodiff.tape import plain
 from ..compile.backends.c.library import Library, address, contiguous
 from ..compile.backends.c.source import Source
 from ..compile.guards.guards import Snapshot
@@ -24,13 +23,14 @@ from ..compile.schedule.pipelining import find_pipelined
 from ..compile.schedule.tiling import BLOCK, plan_rows
 from ..compile.trace.programs import Program, Programs
 from ..compile.trace.record import Trace
-from ..compile.trace.symbolic import ON_GPU, Symbolic, check_dtype, node_of, symbolic_input
+from ..compile.trace.symbolic import ON_GPU, Symbolic, check_dtype, symbolic_input
 from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..optimise.checks import check_known, check_model
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .recorded_update import RecordedUpdate, overwriting, settings
+from .layer_state import find_changed, replace_arrays, tied_places
+from .recorded_update import RecordedUpdate, settings
 from .traced_loss import refuse_model, trace_loss
 
 MIN_BLOCKS_TO_SHARE = 8  # blocks of rows; from so many on, several cores share an iteration
@@ -102,27 +102,13 @@ class Iteration(Program):
             return Symbolic(recording.input((size, *x.shape[1:]), check_dtype(x.dtype)))[Symbolic(order)]
 
         traced = trace_loss("compile_training", loss, model, make_batch)
-        if traced.after is None:
-            raise NotCompilable(
-                "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't "
-                "be compiled. Hold what changes in an array."
-            )
         before = [traced.symbols[id(a)] for a in tree.leaves(model)]
         self._model_slots = [symbol.node.params for symbol in before]
-        results = self._changed(traced.after, before)
+        results = find_changed(traced.after, before)
         self._update = RecordedUpdate(recording, self._opt, traced.grads, traced.symbols)
         results += self._update.results
         ends = [traced.value, *[r.node for r in results], *recording.demands]
         return (traced.value, results, order), ends
-
-    def _changed(self, after: list[Array], before: list[Symbolic]) -> list[Result]:
-        """Results for arrays that the model itself changed: the state of layers."""
-        results: dict[Node, Result] = {}
-        for now, old in zip(after, before):
-            result = overwriting(old.node, node_of(plain(now)))
-            if results.setdefault(old.node, result).node is not result.node:
-                raise NotCompilable("an array of the model stands in several places, and would become several arrays.")
-        return [r for r in results.values() if r.node is not r.overwrites]
 
     def fits(self) -> bool:
         """Whether parameters that the program steps alike are still to be stepped alike."""
@@ -135,7 +121,7 @@ class Iteration(Program):
         """
         if not self._own_state:
             return leaves
-        _replace(model, {id(leaves[i]): leaves[i].copy() for i in self._own_state})
+        replace_arrays(model, {id(leaves[i]): leaves[i].copy() for i in self._own_state})
         return tree.leaves(model)
 
     def release(self) -> None:
@@ -226,16 +212,6 @@ class Iteration(Program):
         return -1 - failed if failed > 0 else 1 + failed
 
 
-def _replace(node: Tree, new: dict[int, Array]) -> None:
-    """Put arrays in the places of others, which are known by their ids, all through a model."""
-    inside, keys = tree.entries(node)
-    for key, (_, child) in zip(keys, tree.children(node)):
-        if id(child) in new and inside is not None:
-            inside[key] = new[id(child)]
-        else:
-            _replace(child, new)
-
-
 class Iterations(Programs):
     """A cache of iterations, which belongs to an optimiser's state. It holds neither models nor data.
 
@@ -279,7 +255,7 @@ class Iterations(Programs):
         self.refuse_parameters(arrays, leaves, opt)
         look = lambda: self.guards(loss, *others)  # noqa: E731
         program: Iteration = self.find(
-            (*form, _tied(leaves), rules, id(model)),
+            (*form, tied_places(leaves), rules, id(model)),
             look(),
             lambda before: Iteration(loss, look, model, opt, data, size, self.limit),
             since=since,
@@ -300,11 +276,3 @@ class Iterations(Programs):
         """Let go of models and data, and of all programs but the last ones."""
         self._apart = []
         super().release()
-
-
-def _tied(leaves: Sequence[Array]) -> tuple[int, ...]:
-    """For each array of a model the first place where it stands; nothing if none stands in two."""
-    if len(set(map(id, leaves))) == len(leaves):
-        return ()
-    first: dict[int, int] = {}
-    return tuple([first.setdefault(id(x), i) for i, x in enumerate(leaves)])

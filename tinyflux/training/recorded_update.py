@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..compile.ir import program
-from ..compile.ir.program import Node, Recording
+from ..compile.ir.program import Recording
 from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import NotCompilable
@@ -22,6 +22,7 @@ from ..optimise.rule import inner_rules, kind_of, number_like
 from ..optimise.state import OptimiserState
 from ..optimise.step import apply_group, apply_heads, pieces
 from ..types import Array, Rule, Tree
+from .layer_state import overwriting
 
 ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
 
@@ -150,13 +151,6 @@ class RecordedUpdate:
             owners.append(ProgramNumbers(leaves, before, values[stop - len(before) : stop]))
         self._opt._layout.transfer_numbers(owners)
         return values
-
-
-def overwriting(old: Node, new: Node) -> Result:
-    """The result that an input's memory is to hold from now on."""
-    if new.shape != old.shape:
-        raise ValueError(f"compile_training: a state of shape {old.shape} would become one of shape {new.shape}.")
-    return Result(program.elementwise("cast", [new], old.dtype), old.params, old)
 
 
 def _numbers_of_head(head: Head) -> list[float]:

@@ -14,7 +14,7 @@ from ...interrupts import commit
 from ...types import Array
 from ..rule import number_like
 from ..scheduled import Scheduled, at
-from .source import TYPES, parts, rates_of, source_of
+from .source import TYPES, parts, rates_of, source_of, state_source
 
 THREADS = 256  # of a block, as in step.cuh
 ALIGNMENT = 16  # bytes that a kernel reads and writes at once
@@ -64,7 +64,7 @@ class KernelStep:
         with x.device:
             scheduled = self._t is not None
             source = source_of(rules, x.dtype.name, len(arrays), len(numbers), scheduled)
-            self._kernel, most = _compiled(source, x.data.device_id)
+            self._kernel, most = _compiled(source, "step", x.data.device_id)
             self._blocks = min(most, _blocks(starts[0], starts[-1], ALIGNMENT // x.itemsize))
             self._starts = on_device(starts, np.int64)
             self._rates = _rates_there(rates_of(rules))
@@ -149,12 +149,30 @@ class KernelStep:
         return self._tables[pointers]
 
 
+def state_calls(state: Array, made: Array, stopped: Any = None) -> list[tuple[Any, ...]]:
+    """The calls by which the state of layers becomes what a step has made of it, for `commit`.
+
+    Arguments:
+        state, made: the memory of both, as arrays of uint32 on one GPU.
+        stopped: the flag that is set when a loss was not finite: then the state stays as it is.
+    """
+    with state.device:
+        kernel, most = _compiled(state_source(), "commit_state", state.data.device_id)
+    blocks = min(most, -(-state.size // THREADS))
+    inputs = (state, made, np.int64(state.size), np.uint64(0) if stopped is None else stopped)
+    return [
+        (state.device.__enter__,),
+        (kernel, (blocks,), (THREADS,), inputs),
+        (state.device.__exit__, None, None, None),
+    ]
+
+
 @functools.cache
-def _compiled(source: str, device: int) -> tuple[Any, int]:
+def _compiled(source: str, name: str, device: int) -> tuple[Any, int]:
     """The kernel, and how many of its blocks a device, which is the current one, runs at once."""
     import cupy
 
-    kernel = cupy.RawModule(code=source, options=("-std=c++17",)).get_function("step")
+    kernel = cupy.RawModule(code=source, options=("-std=c++17",)).get_function(name)
     resident = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, THREADS, 0)
     return kernel, resident * cupy.cuda.Device(device).attributes["MultiProcessorCount"]
 

@@ -14,7 +14,7 @@ from ...types import Tree
 from ..plan import Plan
 from ..state import OptimiserState, planned
 from ..step import Change, step_all
-from .launch import on_device
+from .launch import on_device, state_calls
 
 ROOM = 1024  # losses that the device keeps until they are read
 SECONDS = 1.0  # after which they are read in any case: a training that has come to nothing is not to go on for long
@@ -37,7 +37,7 @@ class FiniteLossGuard:
         self._plan: Any = None
         self._calls: list[Any] = []  # the kernels of the last update, each with its table of gradients
 
-    def step(self, loss: Any, grads: Tree, most: int, also: Sequence[Change] = ()) -> list[float]:
+    def step(self, loss: Any, grads: Tree, most: int, also: Sequence[Change] = (), state: Any = None) -> list[float]:
         """Make the update that belongs to a loss and its gradient.
 
         Nothing is waited for if kernels do all of the update; otherwise the loss is read first.
@@ -47,6 +47,7 @@ class FiniteLossGuard:
             grads: as for `update`.
             most: how many losses may be left unread, this one with them.
             also: what else is to change with the parameters, as for `step_all`.
+            state: the memory of the layers' state, and of what it is to become; None if layers change nothing.
 
         Returns: the losses that have become known, in their order; none, often. If the last one is NaN or infinite, its
         update was not made.
@@ -56,7 +57,7 @@ class FiniteLossGuard:
         if loss is not self._loss or self._plan is not self._opt._layout.current:
             plan, gradients = planned(self._opt, self._model, grads)
             if not self._watchable(plan, loss):
-                return self._step_after_reading(plan, gradients, loss, also)
+                return self._step_after_reading(plan, gradients, loss, [*also, *_becoming(state, None)])
             fitting = [g.kernel.fitting([gradients[i] for i in g.indices]) for g in plan.groups]
             self._calls = [(g.kernel, g.kernel.table(arrays)) for g, arrays in zip(plan.groups, fitting)]
             tied = len(self._opt._leaves) < len(self._opt._paths)  # then these gradients are sums, made for this update
@@ -66,6 +67,7 @@ class FiniteLossGuard:
             self._since = time.monotonic()
         watch = (loss, self._losses, np.int32(self._unread), self._stopped)
         changes = [call for kernel, table in self._calls for call in kernel.calls(table, watch)]
+        changes += _becoming(state, self._stopped)
         commit([*changes, (setattr, self, "_unread", self._unread + 1), *also])
         overdue = time.monotonic() - self._since > SECONDS
         return self.read() if overdue or self._unread >= min(most, ROOM) else []
@@ -96,3 +98,10 @@ class FiniteLossGuard:
             with loss.device:
                 self._losses, self._stopped = on_device([0.0] * ROOM, loss.dtype), on_device([0], np.uint32)
         return bool(self._losses.dtype == loss.dtype)
+
+
+def _becoming(state: Any, stopped: Any) -> list[Change]:
+    if state is None:
+        return []
+    now, made = state
+    return [*state_calls(now, made, stopped)]

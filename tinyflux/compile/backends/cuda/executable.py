@@ -23,7 +23,7 @@ class Executable:
 
     Arguments:
         results: of the program.
-        fixed: the arrays that some of its inputs always are, by name.
+        fixed: the arrays that some of its inputs and results always are, by name.
         given: the names of its other inputs, whose arrays are given in each call.
 
     Attributes:
@@ -39,7 +39,8 @@ class Executable:
         copied = {name: x for name, x in fixed.items() if name not in in_place}  # anew in each call
         self._copied = list(copied.values())
         self._inputs = {name: i for i, name in enumerate([*given, *copied])}
-        self._arrays = _allocate(translation, results) | in_place  # products know no more of them than addresses
+        self._arrays = _allocate(translation, [r for r in results if f"p{r.pointer}" not in in_place])
+        self._arrays |= in_place  # products know no more of them than addresses
         self.results = [self._arrays[f"p{r.pointer}"] for r in results]
         module = cupy.RawModule(code=translation.text, options=("-std=c++17",))
         find_kernel = functools.cache(module.get_function)

@@ -1,0 +1,272 @@
+"""Layers with a state, trained by kernels: what becomes of it, and when, is as on the plain path in NumPy."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tests.support import cuda_shim
+from tests.support.interruptions import interrupted, state_of
+from tests.support.program_cases import compiled, data
+
+pytestmark = pytest.mark.usefixtures("compiling")
+
+
+class Running:
+    """Subtracts the mean as it was, or as it is now; counts batches, and keeps a mask and a number beside it."""
+
+    buffers = ("mean", "batches", "mask", "largest", "first")
+
+    def __init__(self, before):
+        self.mean, self.batches, self.mask = np.zeros(6, np.float32), np.zeros(1, np.int64), np.zeros(3, bool)
+        self.largest, self.before, self.first = np.zeros(1, np.float64), before, np.full(6, 0.5, np.float32)
+
+    def __call__(self, x):
+        old = self.mean
+        self.mean = 0.9 * old + 0.1 * np.mean(x, axis=0)
+        self.batches = self.batches + 1
+        self.mask = np.max(x[:, :3], axis=0) > 0.5
+        self.largest = np.maximum(self.largest, np.max(x).astype(np.float64))
+        return x - (old if self.before else self.mean) + self.first
+
+
+class Swapped:
+    """Two arrays that take each other's place."""
+
+    buffers = ("one", "other")
+
+    def __init__(self):
+        self.one, self.other = np.zeros(6, np.float32), np.arange(6, dtype=np.float32)
+
+    def __call__(self, x):
+        self.one, self.other = self.other, self.one
+        return x * self.one
+
+
+def running():
+    return flux.Chain(Running(True), flux.Dense(6, 6, flux.tanh), Running(False), flux.Dense(6, 3))
+
+
+def normalised():
+    return flux.Chain(flux.Dense(6, 6, bias=False), flux.BatchNorm(6, flux.relu), flux.Dense(6, 3))
+
+
+def swapped():
+    return flux.Chain(Swapped(), flux.Dense(6, 3))
+
+
+def in_testmode():
+    model = normalised()
+    model.layers[1].running_mean = np.arange(6, dtype=np.float32)
+    return flux.Chain(flux.testmode(model[:2]), Running(True), model[2])
+
+
+def images():
+    return flux.Chain(
+        lambda x: np.reshape(x, (-1, 3, 2, 1)), flux.Conv((2, 2), 1, 4, pad="same", bias=False),
+        flux.BatchNorm(4, flux.relu), flux.MaxPool((3, 1)), flux.flatten, flux.Dense(8, 3),
+    )  # fmt: skip
+
+
+MODELS = [running, normalised, swapped, in_testmode, images]
+
+
+def loss(model, x, y):
+    return flux.logitcrossentropy(model(x), y)
+
+
+def trained(make, move, option, batches, callbacks=(), rule=None, epochs=2):
+    flux.seed(0)
+    model = move(make())
+    opt = flux.setup(rule or flux.Adam(0.01), model)
+    called = [callback(move) for callback in callbacks]
+    losses = flux.train(loss, model, batches(move), opt, epochs, called, compile=option)
+    return losses, model
+
+
+def check(make, batches=None, **options):
+    """A compiled training beside the plain one in NumPy: losses, parameters, and the state of layers."""
+    batches = batches or (lambda move: flux.DataLoader(move(data()), 16))
+    here = trained(make, lambda x: x, False, batches, **options)
+    there = trained(make, flux.gpu, True, batches, **options)
+    np.testing.assert_allclose(there[0], here[0], rtol=1e-5)
+    for a, b in zip(flux.leaves(flux.cpu(there[1])), flux.leaves(here[1]), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    return there
+
+
+@pytest.mark.parametrize("order", cuda_shim.ORDERS)
+@pytest.mark.parametrize("make", MODELS)
+def test_models(make, order):
+    """With a smaller batch at the end of each pass, which has a program of its own."""
+    cuda_shim.order = order
+    check(make)
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_a_rule_without_a_kernel(make):
+    check(make, rule=flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam(0.01)))
+
+
+def test_a_generator():
+    """The program is looked up for each item."""
+    check(running, lambda move: (move(data(10)) for _ in range(4)), epochs=1)
+
+
+def test_what_callbacks_change():
+    """A state that is set back, a layer in test mode, a frozen one: from the next update on."""
+
+    def changing(move):
+        def change(progress):
+            if progress.iteration == 2:
+                progress.model[0].mean = move(np.full(6, 3, np.float32))
+            if progress.iteration == 3:
+                flux.freeze(progress.opt.layers[1])
+            if progress.iteration == 5:
+                progress.model[2].first = move(np.full(6, -1, np.float32))
+
+        return change
+
+    check(running, callbacks=[changing])
+
+    def to_testmode(move):
+        return lambda progress: flux.testmode(progress.model) if progress.iteration == 3 else None
+
+    check(normalised, callbacks=[to_testmode])
+
+
+def test_what_callbacks_see():
+    """The state of each update, in arrays that stay as they are, as on the plain path."""
+    seen = {False: [], True: []}
+
+    def looking(move):
+        def look(progress):
+            if not progress.epoch_ended:
+                seen[move is flux.gpu].append((progress.model[0].mean, progress.model[0].batches))
+
+        return look
+
+    check(running, callbacks=[looking])
+    assert [b.tolist() for _, b in seen[True]] == [[n] for n in range(1, 9)]
+    for (a, _), (b, _) in zip(seen[True], seen[False], strict=True):
+        np.testing.assert_allclose(a.get(), b, rtol=1e-5)
+
+
+def test_the_old_state_may_stand_in_another_model():
+    model = flux.gpu(running())
+    copied, mean = copy.copy(model[0]), model[0].mean
+    flux.train(loss, model, [flux.gpu(data())] * 3, flux.setup(flux.Descent(0.1), model), compile=True)
+    assert copied.mean is mean
+    assert mean.tolist() == [0] * 6
+    assert model[0].batches.tolist() == [3]
+
+
+@pytest.mark.parametrize("rule", [flux.Adam(0.01), flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam())], ids=repr)
+def test_a_loss_that_is_not_finite(rule):
+    """Nothing of its update is applied, and nothing of those behind it."""
+    x, y = flux.gpu(*data(40))
+    bad = flux.gpu(np.full((10, 6), np.nan, np.float32))
+    items = [(x[i : i + 10], y[i : i + 10]) for i in range(0, 40, 10)]
+    results = []
+    for chosen in ([items[0], items[1], (bad, items[2][1]), items[3]], items[:2]):
+        flux.seed(0)
+        model = flux.gpu(running())
+        opt = flux.setup(rule, model)
+        if len(chosen) == 4:
+            with pytest.raises(flux.NonFiniteLoss, match="at item 2 of epoch 1"), np.errstate(all="ignore"):
+                flux.train(loss, model, chosen, opt, compile=True)
+        else:
+            flux.train(loss, model, chosen, opt, compile=True)
+        results.append(flux.cpu(flux.leaves(model)))
+    assert flux.cpu(model)[0].batches == 2
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_losses_of_one_training_go_on_in_the_next():
+    """Two trainings are one; in between, the state is read and lies where it lay."""
+    ends = []
+    for parts in ((6,), (2, 1, 3)):
+        flux.seed(0)
+        model = flux.gpu(running())
+        opt = flux.setup(flux.Adam(0.01), model)
+        for n in parts:
+            flux.train(loss, model, [flux.gpu(data(10))] * n, opt, compile=True)
+        ends.append(flux.cpu(flux.leaves(model)))
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_gradients_leave_the_state():
+    """It is for whoever makes the update to change it."""
+    model, item = flux.gpu(running(), data(10))
+    program = compiled(loss, model, item)
+    for _ in range(2):
+        program(flux.leaves(item))
+    assert model[0].batches.tolist() == [0]
+    state, made = program.state
+    assert state.shape == made.shape
+
+
+class Growing:
+    buffers = ("seen",)
+
+    def __init__(self, f):
+        self.seen, self.f = np.zeros(6, np.float32), f
+
+    def __call__(self, x):
+        self.seen = self.f(self.seen)
+        return x
+
+
+REFUSED = {
+    "another shape": (lambda: Growing(lambda s: np.concatenate([s, s])), "no array, or an array's shape or dtype"),
+    "another dtype": (lambda: Growing(lambda s: s.astype(np.float64)), "no array, or an array's shape or dtype"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused(name):
+    make, reason = REFUSED[name]
+    model = flux.gpu(flux.Chain(make(), flux.Dense(6, 3)))
+    with pytest.raises(flux.NotCompilable, match=reason):
+        flux.train(loss, model, [flux.gpu(data())], flux.setup(flux.Descent(0.1), model), compile=True)
+
+
+def test_an_array_in_two_layers_that_becomes_two_is_refused():
+    layer = Running(True)
+    model = flux.gpu(flux.Chain(layer, flux.Dense(6, 6), copy.copy(layer), flux.Dense(6, 3)))
+    assert model[0].mean is model[2].mean
+    with pytest.raises(flux.NotCompilable, match="stands in several places"):
+        flux.train(loss, model, [flux.gpu(data())], flux.setup(flux.Descent(0.1), model), compile=True)
+
+
+def test_every_line_of_an_update():
+    """An interrupt leaves all of an update or nothing, the state of layers with it."""
+    items = [flux.gpu(data(10))]
+
+    def make():
+        flux.seed(0)
+        model = flux.gpu(running())
+        opt = flux.setup(flux.Adam(0.01), model)
+        flux.train(loss, model, items, opt, compile=True)
+        return model, opt
+
+    def go(model, opt):
+        flux.train(loss, model, items, opt, compile=True)
+
+    model, opt = make()
+    expected = [state_of(model, opt)]
+    go(model, opt)
+    expected.append(state_of(model, opt))
+    at = 1
+    while True:
+        model, opt = make()
+        stopped = interrupted(lambda: go(model, opt), at)  # noqa: B023
+        assert state_of(model, opt) in expected, f"split at line {at}"
+        if not stopped:
+            break
+        at += 7
+    assert at > 60
