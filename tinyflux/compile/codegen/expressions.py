@@ -10,6 +10,7 @@ from ..ir import functions
 from ..ir.functions import c_type
 from ..ir.indexing import c_strides
 from ..ir.program import Node, literal_value
+from ..schedule.buffers import assign_buffers
 from ..schedule.fuse import Kernel, Schedule, arena_size
 
 Affine = tuple[int, tuple[tuple[str, int], ...]]  # an index in C: a number, and names with their factors
@@ -48,13 +49,9 @@ class SourceContext:
             for node in kernel.nodes:
                 self.names.setdefault(node, len(self.names))
         self.pointers = {r.node: r.pointer for r in schedule.results}
-        self.offsets: dict[Node, int] = {}
-        self.arena = 0
-        for kernel in schedule.kernels:
-            for node in kernel.nodes:
-                if node not in self.pointers and node not in schedule.registers:
-                    self.offsets[node] = self.arena
-                    self.arena += arena_size(self.memory(node), node.dtype.itemsize)
+        own = [n for k in schedule.kernels for n in k.nodes if n not in self.pointers and n not in schedule.registers]
+        sizes = {node: arena_size(self.memory(node), node.dtype.itemsize) for node in own}
+        self.offsets, self.arena = assign_buffers(schedule, sizes)
         self.pipelined = self.arena  # where the pipelined product lies until its iteration
         if schedule.pipelined is not None:
             (node,) = schedule.pipelined.product.nodes

@@ -84,6 +84,7 @@ class Schedule:
         stored: the nodes that lie in memory, or in the registers of their kernel.
         registers: those of them that lie in registers alone.
         results: where results go.
+        wanted: the nodes that are looked at before inputs are overwritten: the loss, and demands.
         rows: how the rows of a large batch are cut into blocks, or None.
         pipelined: the product that is calculated for the next iteration, or None.
     """
@@ -93,6 +94,7 @@ class Schedule:
     stored: Stored
     registers: set[Node]
     results: list[Result]
+    wanted: list[Node]
     rows: RowPlan | None
     pipelined: PipelinedProduct | None = None
 
@@ -138,7 +140,7 @@ def make_schedule(
     place = {node: i for i, kernel in enumerate(kernels) for node in kernel.nodes}
     _insert_copies(nodes, kernels, results, place, stored)
     registers = _find_registers(kernels, place, stored, set(roots))
-    return Schedule(nodes, kernels, stored, registers, results, rows)
+    return Schedule(nodes, kernels, stored, registers, results, wanted, rows)
 
 
 def _separate_results(results: Sequence[Result], early: set[Node]) -> list[Result]:

@@ -115,7 +115,9 @@ class Source:
                 apart.append(self._share(share, kernel))
                 lines.append(f"if ((failed = parallel({share}, p, arena, {count}, {pieces(kernel)}))) return failed;")
                 continue
-            lines += ["{", *["    " + line for line in indent(loops.emit_kernel(self.context, kernel))], "}"]
+            inside = indent(loops.emit_kernel(self.context, kernel))
+            # Arrays may lie in one place, one after another: that they are apart is promised for one kernel alone.
+            lines += ["{", *self.context.declarations(), *["    " + line for line in inside], "}"]
         lines = ["int failed;", *lines] if apart else lines
         return "\n".join([*apart, self._lines(name, lines, more, attribute)])
 

@@ -12,10 +12,12 @@ import numpy as np
 from ....errors import NotCompilable
 from ....nn import cudnn
 from ....types import Array
+from ...schedule.buffers import assign_offsets, live_ranges
 from ...schedule.fuse import Result
 from .kernels import THREADS, Translation
 from .launches import Convolution, Launch, Multiply, Place
-from .memory import assign_memory
+
+ALIGNED = 256  # bytes: arrays begin at multiples of this, as CuPy's own do
 
 
 class Executable:
@@ -97,11 +99,13 @@ def _allocate(translation: Translation, results: Sequence[Result]) -> dict[str, 
     """Arrays for what is calculated, by their names."""
     import cupy
 
-    used = [[place.array for place in launch.arrays] for launch in translation.launches]
-    sizes = {name: n * dtype.itemsize for name, (n, dtype) in translation.arrays.items()}
-    places, lengths = assign_memory(used, sizes)
-    pieces = [cupy.empty(length, np.uint8) for length in lengths]
-    arrays = {name: pieces[k][: sizes[name]].view(translation.arrays[name][1]) for name, k in places.items()}
+    ranges = live_ranges([place.array for place in launch.arrays] for launch in translation.launches)
+    between = {name: (n * dtype.itemsize, dtype) for name, (n, dtype) in translation.arrays.items() if name in ranges}
+    offsets, total = assign_offsets(
+        ranges, {name: -(-size // ALIGNED) * ALIGNED for name, (size, _) in between.items()}
+    )
+    arena = cupy.empty(total, np.uint8)
+    arrays = {name: arena[offsets[name] :][:size].view(dtype) for name, (size, dtype) in between.items()}
     return arrays | {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results}
 
 
