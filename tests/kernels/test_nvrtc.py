@@ -12,7 +12,8 @@ import pytest
 
 import tinyflux as flux
 from examples import models
-from tests.support import device_standin
+from tests.support import contraction_cases, device_standin
+from tests.support.contraction_cases import CONTRACTIONS
 from tests.support.device_standin import DeviceArray
 from tests.support.kernel_cases import CHAINS, RULES
 from tests.support.program_cases import CASES, FUNCTIONS, arrays
@@ -151,6 +152,15 @@ def test_programs_of_all_kinds(nvrtc, translated, dtype):
     for f, shape in CASES.values():
         p, x = arrays(shape, shape, dtype=dtype)
         check_program(nvrtc, translated(lambda m, x, f=f: f(m["p"], x), {"p": p}, x), SINES)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", CONTRACTIONS)
+def test_programs_of_contractions(nvrtc, translated, name, dtype):
+    p, x = contraction_cases.inputs(CONTRACTIONS[name], dtype)
+    code = translated(lambda m, x: np.sum(CONTRACTIONS[name].f(m["p"], x) ** 2), {"p": p}, x)
+    assert "contract<" in code
+    check_program(nvrtc, code)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

@@ -210,6 +210,35 @@ def test_gradients_leave_the_state():
     assert state.shape == made.shape
 
 
+class Scaling:
+    """Holds an array that a step doesn't change."""
+
+    buffers = ("scale",)
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, x):
+        return x * self.scale
+
+
+def test_an_array_that_is_no_longer_shared():
+    """What is one array in two places is one input of a program, which does for no other model."""
+
+    def make():
+        scale = np.arange(1, 7, dtype=np.float32)
+        return flux.Chain(Scaling(scale), flux.Dense(6, 6, flux.tanh), Scaling(scale), flux.Dense(6, 3))
+
+    def changing(move):
+        def change(progress):
+            if progress.iteration == 2:
+                progress.model[2].scale = move(np.full(6, -2, np.float32))
+
+        return change
+
+    check(make, callbacks=[changing])
+
+
 class Growing:
     buffers = ("seen",)
 

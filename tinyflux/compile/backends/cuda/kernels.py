@@ -1,4 +1,4 @@
-"""A scheduled program as CUDA: a kernel for each of its loops, and products of matrices for cuBLAS.
+"""A scheduled program as CUDA: a kernel for each of its loops and contractions, and products of matrices for cuBLAS.
 
 A thread calculates an element of a map. The elements that a sum brings together are shared out between the threads of a
 block, or of several blocks, whose sums a second kernel adds up, always in the same order. What is calculated inside a
@@ -33,6 +33,7 @@ from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.program import Node
 from ...schedule.fuse import Kernel, Schedule
+from .contractions import emit_contraction, find_tiling
 from .launches import Convolution, Launch, Place, Step, relocate
 from .products import as_matrix_product
 from .row_fusion import group_rows, row_axis
@@ -92,10 +93,12 @@ class Translation:
             self.arrays[self._context.name(node)] = (node.size, node.dtype)
         products = {k: as_matrix_product(self._context, k) for k in schedule.kernels if k.kind == "product"}
         self._products = {kernel: multiply for kernel, multiply in products.items() if multiply is not None}
+        tilings = {kernel: find_tiling(kernel) for kernel in products if kernel not in self._products}
+        self._tilings = {kernel: tiling for kernel, tiling in tilings.items() if tiling is not None}
         self._context.used = {}
         kernels = [
             kernel
-            if kernel.kind != "product" or kernel in self._products
+            if kernel.kind != "product" or kernel in self._products or kernel in self._tilings
             else dataclasses.replace(kernel, kind="reduce")
             for kernel in schedule.kernels
         ]
@@ -111,7 +114,14 @@ class Translation:
         return "\n".join(self._texts)
 
     def _product(self, kernel: Kernel) -> None:
-        self.launches.append(self._products[kernel])
+        if kernel in self._products:
+            self.launches.append(self._products[kernel])
+            return
+        (node,), tiling = kernel.nodes, self._tilings[kernel]
+        lines = emit_contraction(self._context, kernel, tiling)
+        self._kernel(lines, tiling.blocks)
+        if tiling.parts > 1:
+            self._merge_parts(node, tiling.parts)
 
     def _call(self, kernel: Kernel) -> None:
         """A product of a convolution, by cuDNN."""
@@ -225,8 +235,6 @@ class Translation:
         value = emitter.value(x, loop_indices(x.shape))
         kind, dtype = c_type(node.dtype), node.dtype
         target = self._context.name(node, write=True)
-        if parts > 1:
-            self.arrays["parts_of_" + target] = (parts * node.size, dtype)
         merge = combine(function, "total", f"shared[threadIdx.x + half * {width}]", dtype)
         chunk = -(-length // parts)
         lines = [
@@ -257,12 +265,13 @@ class Translation:
         ]
         self._kernel(lines, columns * parts)
         if parts > 1:
-            self._merge_parts(node, target, parts)
+            self._merge_parts(node, parts)
 
-    def _merge_parts(self, node: Node, target: str, parts: int) -> None:
+    def _merge_parts(self, node: Node, parts: int) -> None:
         """Have the last kernel write its parts to an array of their own, and a second one bring them together."""
-        first = self.launches.pop()
+        first, target = self.launches.pop(), self._context.name(node)
         parts_of, kind, function = "parts_of_" + target, c_type(node.dtype), node.params[0]
+        self.arrays[parts_of] = (parts * node.size, node.dtype)
         places = {name: Place(name) for name, _ in first.arrays} | {target: Place(parts_of)}
         self.launches.append(relocate(first, places))
         lines = [
@@ -301,11 +310,8 @@ _WRITERS = {
 def _header() -> str:
     """What every source begins with."""
     here = Path(__file__).parent
-    texts = [
-        (here / "device.cuh").read_text(encoding="utf-8"),
-        (here.parent / "c" / "scalar_math.h").read_text(encoding="utf-8"),
-    ]
-    return "\n".join(texts)
+    files = (here / "device.cuh", here.parent / "c" / "scalar_math.h", here / "contract.cuh")
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _length(node: Node) -> int:

@@ -1,0 +1,78 @@
+"""Sums of products over any axes, in tiles: the numbers of NumPy, in whatever order threads and blocks run."""
+
+import re
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tests.support import cuda_shim
+from tests.support.contraction_cases import CONTRACTIONS, inputs
+from tests.support.program_cases import compiled
+from tinyflux.compile.backends.cuda import contractions
+
+pytestmark = pytest.mark.usefixtures("compiling")
+
+
+def check(f, p, x, tolerance):
+    """Value and gradient of a sum, by kernels and in NumPy; returns the program."""
+
+    def loss(model, x):
+        return np.sum(np.sin(f(model["p"], x)))
+
+    model, item = flux.gpu({"p": p}, x)
+    program = compiled(loss, model, item)
+    value, grads = program(flux.leaves(item))
+    expected, slopes = flux.withgradient(lambda m: loss(m, x), {"p": p})
+    np.testing.assert_allclose(value.get(), expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(grads["p"].get(), slopes["p"], rtol=0, atol=tolerance * np.abs(slopes["p"]).max())
+    return program
+
+
+def tiles(program):
+    """The calls of contract.cuh in a program: rows and columns of their tiles."""
+    return [tuple(map(int, sizes)) for sizes in re.findall(r"contract<\w+, (\d+), (\d+), Places>", program.source.text)]
+
+
+def lengths(program):
+    """For each of these calls how many terms there are, and how many of them a block adds up."""
+    found = re.findall(r"TERMS = (\d+), .*CHUNK = (\d+)", program.source.text)
+    return [tuple(map(int, pair)) for pair in found]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", CONTRACTIONS)
+def test_contractions(name, dtype):
+    case = CONTRACTIONS[name]
+    program = check(case.f, *inputs(case, dtype), 1e-4 if dtype == np.float32 else 1e-12)
+    assert tiles(program) == case.tiles
+    assert sum(chunk < terms for terms, chunk in lengths(program)) == case.parts
+
+
+@pytest.mark.parametrize("order", ["backward", "shuffled"])
+@pytest.mark.parametrize("name", ["a convolution", "few results of many terms"])
+def test_threads_in_any_order(name, order):
+    cuda_shim.order = order
+    case = CONTRACTIONS[name]
+    check(case.f, *inputs(case, np.float64), 1e-12)
+
+
+def test_it_is_deterministic():
+    """The parts of a sum are added up in one order."""
+    case = CONTRACTIONS["few results of many terms"]
+    p, x = inputs(case, np.float32)
+    found = []
+    for order in cuda_shim.ORDERS:
+        cuda_shim.order = order
+        model, item = flux.gpu({"p": p}, x)
+        program = compiled(lambda m, x: np.sum(np.sin(case.f(m["p"], x))), model, item)
+        found.append(program(flux.leaves(item))[1]["p"].get())
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
+def test_small_sums_are_left_to_threads():
+    assert contractions.MULTIPLICATIONS > 2**11
+    rng = np.random.default_rng(0)
+    p, x = rng.standard_normal((4, 4, 5)), rng.standard_normal((4, 5, 6))
+    assert tiles(check(lambda p, x: np.einsum("bij,bjk->bik", p, x), p, x, 1e-12)) == []

@@ -1,0 +1,131 @@
+"""Sums of products that are no product of two matrices for cuBLAS: contract.cuh calculates them in tiles."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from ...codegen.expressions import SourceContext
+from ...ir.functions import c_type
+from ...schedule.contraction import Contraction, Operand, Product
+from ...schedule.fuse import Kernel
+
+TYPES = ("float32", "float64")
+SIDES = (16, 32, 64)  # of a tile
+NARROW = 4  # rows or columns; with fewer of them most of a tile would be empty
+MULTIPLICATIONS = 1 << 12  # below this, a thread for each result is as good
+PART = 256  # terms, at least, that a block adds up, where several share the terms of a tile
+BLOCKS = 528  # which are enough to keep a large GPU busy
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """A sum of products in tiles.
+
+    Attributes:
+        contraction: what is calculated; its `outer` axes are any number of contractions beside each other.
+        tile: how many rows and columns a tile has.
+        parts: how many blocks share the terms of a tile.
+    """
+
+    contraction: Contraction
+    tile: tuple[int, int]
+    parts: int
+
+    @property
+    def blocks(self) -> int:
+        tiles = [-(-n // side) for n, side in zip(self.contraction.size, self.tile)]
+        return math.prod(tiles) * _count(self.contraction, self.contraction.outer) * self.parts
+
+
+def find_tiling(kernel: Kernel) -> Tiling | None:
+    """How a sum of products is calculated in tiles; None where it's better to give each result a thread or a block."""
+    (node,), p = kernel.nodes, kernel.product
+    if p is None or any(x.table is not None for x in (p.a, p.b)):
+        return None
+    if {x.dtype for x in (p.a.node, p.b.node, node)} != {node.dtype} or node.dtype.name not in TYPES:
+        return None
+    c = _contraction(p)
+    m, n, k = c.size
+    if min(m, n) < NARROW or max(m, k) >= 2**31 or math.prod(c.shape) < MULTIPLICATIONS:
+        return None
+    tile = _side(m), _side(n)
+    whole = Tiling(c, tile, 1)
+    return dataclasses.replace(whole, parts=max(1, min(k // PART, BLOCKS // whole.blocks)))
+
+
+def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling) -> list[str]:
+    """The lines of the kernel: where everything lies, and a call."""
+    (node,), c = kernel.nodes, tiling.contraction
+    m, n, k = c.size
+    chunk = -(-k // tiling.parts)
+    index = "int" if max(x.size for x in (c.a.node, c.b.node, node)) < 2**30 else "long long"
+    numbers = {
+        "ROWS": m, "COLUMNS": n, "TERMS": k, "OUTER": _count(c, c.outer), "CHUNK": chunk, "SIZE": f"{node.size}ll",
+        "A_BY_TERMS": int(_lies_along(c.a, c.terms, c.rows)), "B_BY_TERMS": int(_lies_along(c.b, c.terms, c.columns)),
+    }  # fmt: skip
+    axes = {"row": c.rows, "column": c.columns, "term": c.terms, "outer": c.outer}
+    strides = {"a": c.a.strides, "b": c.b.strides, "out": c.out}
+    places = ("a_row", "a_term", "a_outer", "b_column", "b_term", "b_outer", "out_row", "out_column", "out_outer")
+    functions = []
+    for place in places:
+        array, kind = place.split("_")
+        functions.append(_place(place, index, c, axes[kind], strides[array]))
+    operands = [_address(context, x) for x in (c.a, c.b)]
+    target, kind = context.name(node, write=True), c_type(node.dtype)
+    return [
+        "struct Places {",
+        f"using Index = {index};",
+        f"enum : long long {{ {', '.join(f'{name} = {value}' for name, value in numbers.items())} }};",
+        *functions,
+        "};",
+        f"contract<{kind}, {tiling.tile[0]}, {tiling.tile[1]}, Places>({', '.join(operands)}, {target});",
+    ]
+
+
+def _contraction(p: Product | Contraction) -> Contraction:
+    """A product of any form as a contraction of all axes that can be rows, columns and terms."""
+    axes = [i for i, n in enumerate(p.shape) if n != 1]
+    terms = sorted((i for i in axes if not p.out[i]), key=lambda i: (-abs(p.a.strides[i]), -abs(p.b.strides[i])))
+    kept = sorted((i for i in axes if p.out[i]), key=lambda i: -p.out[i])
+    rows = tuple(i for i in kept if p.a.strides[i] and not p.b.strides[i])
+    columns = tuple(i for i in kept if p.b.strides[i] and not p.a.strides[i])
+    outer = tuple(i for i in kept if i not in rows and i not in columns)
+    a, b = p.a, p.b
+    if rows and columns and rows[-1] > columns[-1]:  # what lies together in the result is columns
+        a, b, rows, columns = b, a, columns, rows
+    return Contraction(p.shape, a, b, p.out, rows, columns, tuple(terms), outer, None)
+
+
+def _side(count: int) -> int:
+    """The side of a tile for so many rows or columns."""
+    return next((side for side in SIDES if count <= side), SIDES[-1])
+
+
+def _count(c: Contraction, axes: Sequence[int]) -> int:
+    return math.prod(c.shape[i] for i in axes)
+
+
+def _lies_along(x: Operand, terms: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether neighbouring terms lie closer together than neighbouring rows, or columns."""
+
+    def step(axes: Sequence[int]) -> float:
+        return abs(x.strides[axes[-1]]) if axes else math.inf
+
+    return step(terms) < step(others)
+
+
+def _place(name: str, index: str, c: Contraction, axes: Sequence[int], strides: Sequence[int]) -> str:
+    """The function that gives where a row, column or term lies, whose axes are counted in C order."""
+    terms, divisor = [], _count(c, axes)
+    for i in axes:
+        whole, divisor = divisor, divisor // c.shape[i]
+        position = "i" if whole == _count(c, axes) else f"i % {whole}"
+        terms.append(f"({index})({position if divisor == 1 else f'({position}) / {divisor}'}) * {strides[i]}")
+    return f"static __device__ {index} {name}(int i) {{ return {' + '.join(terms) or '0'}; }}"
+
+
+def _address(context: SourceContext, x: Operand) -> str:
+    name = context.name(x.node)
+    return f"{name} + {x.offset}" if x.offset else name
