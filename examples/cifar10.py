@@ -79,17 +79,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--optimiser", choices=ETA, default="nesterov", help="how a gradient becomes a step (default: %(default)s)")
     text = f"the largest learning rate (default: {', '.join(f'{eta} for {name}' for name, eta in ETA.items())})"
     add("--eta", type=rate, help=text)
-    text = (
-        "λ: what is added to the gradient is λ times the parameters; adamw adds it to the step (default: %(default)s)"
-    )
+    text = "weight decay: λ times the parameters is added to the gradient, or by adamw to the step; 0 for none "
+    text += "(default: %(default)s)"
     add("--decay", type=decay, default=5e-4, metavar="λ", help=text)
-    text = (
-        "how the learning rate goes on. cosine: down to 0. onecycle: up for 30 %% of the time, then down. step: to a "
-    )
-    text += "tenth after a half, and again after three quarters. (default: %(default)s)"
+    text = "what becomes of the learning rate. cosine: falls to 0. onecycle: rises for 30 %% of the time, then falls. "
+    text += "step: a tenth of it after half of the time, a hundredth after three quarters. (default: %(default)s)"
     add("--schedule", choices=SCHEDULES, default="onecycle", help=text)
     text = "what is done to training images. standard: shifted by up to 4 pixels, half of them mirrored. cutout: the "
-    text += "same, and a square of 16 × 16 pixels without anything. (default: %(default)s)"
+    text += "same, and a square of 16 × 16 pixels blanked. (default: %(default)s)"
     add("--augment", choices=("none", "standard", "cutout"), default="standard", help=text)
     add("--device", choices=("auto", *MOVES), default="cpu", help="where to train (default: %(default)s)")
     add("--seed", type=natural, default=0, metavar="N", help="of all that is drawn (default: %(default)s)")
@@ -184,7 +181,8 @@ class Run:
         remedy = "name another folder by --output, or remove that file to begin anew"
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
-            settings, self.history, state = (saved[name] for name in ("settings", "history", "generator"))
+            settings, self.history = dict(saved["settings"]), list(saved["history"])
+            self.loader.rng.bit_generator.state = saved["generator"]
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(f"{path} is damaged; {remedy}") from error
         if settings != self.settings:
@@ -192,7 +190,6 @@ class Run:
             was = " ".join(f"--{name} {settings.get(name)}" for name in names)
             raise Refused(f"{path} is of a run with {was}; {remedy}")
         flux.load(self.folder / f"epoch-{self.epoch}.npz", self.model, self.opt)
-        self.loader.rng.bit_generator.state = state
 
     def save(self) -> None:
         """Keep all that the rest of the training depends on."""
@@ -301,7 +298,7 @@ def show(training: Run, options: argparse.Namespace) -> None:
     pictures.filters(options.output / "filters.png", title, model[0].weight)
     pictures.mistakes(options.output / "mistakes.png", title, images, labels, flux.softmax(scores), names)
     seconds = sum(entry["seconds"] for entry in training.history)
-    print(f"\nTrained: {', '.join(describe(options))}; {seconds / 60:.1f} minutes")
+    print(f"\nTrained: {', '.join(describe(options))}; {seconds / 60:.1f} minutes of training")
     print(f"Result:  {right}")
     files = "results.json, learning.png, confusion.png, filters.png, mistakes.png"
     print(f"Files:   in {options.output}: epoch-{options.epochs}.npz (the model), {files}")

@@ -149,9 +149,9 @@ def confusion(path: Path, title: str, counts: np.ndarray, names: Sequence[str]) 
 
 def filters(path: Path, title: str, kernels: np.ndarray) -> None:
     """Draw the first layer's kernels (N, height, width, 3) as coloured images, each on its own scale: grey is 0."""
-    columns = min(len(kernels), 16)
+    columns = min(len(kernels), 8)
     rows = -(-len(kernels) // columns)
-    drawn, axes = figure(max(0.6 * columns, 7), 0.6 * rows + 1.1, nrows=rows, ncols=columns, squeeze=False)
+    drawn, axes = figure(max(0.8 * columns, 7), 0.8 * rows + 0.8, nrows=rows, ncols=columns, squeeze=False)
     drawn.suptitle(f"{title}\nthe first layer's filters, each on its own scale: grey is 0", fontsize=10)
     for place, kernel in zip_longest(axes.flat, kernels):
         place.set_axis_off()

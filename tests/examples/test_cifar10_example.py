@@ -204,6 +204,8 @@ def test_the_folder_of_another_run(tmp_path, capsys):
     message = capsys.readouterr().err
     assert "run.json is of a run with --epochs 1 --seed 0; name another folder by --output" in message
     assert (tmp_path / "out" / "run.json").read_bytes() == before
-    (tmp_path / "out" / "run.json").write_text("{")
-    assert command(tmp_path, "--epochs 1") == 1
-    assert "run.json is damaged; name another folder by --output" in capsys.readouterr().err
+    saved = json.loads(before)
+    for text in ("{", "[]", *(json.dumps(saved | {name: 1}) for name in ("settings", "history", "generator"))):
+        (tmp_path / "out" / "run.json").write_text(text)
+        assert command(tmp_path, "--epochs 1") == 1
+        assert "run.json is damaged; name another folder by --output" in capsys.readouterr().err
