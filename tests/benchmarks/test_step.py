@@ -264,3 +264,9 @@ def test_peak_is_that_of_this_process():
     before = memory.peak()
     block = np.ones(30_000_000)
     assert memory.peak() >= max(before, block.nbytes / 1e6)
+
+
+def test_memory_of_a_convolutional_network(capsys):
+    memory.run_cell("LeNet-5/1", "tinyflux")
+    out = capsys.readouterr().out
+    assert re.search(r"LeNet-5/1, tinyflux: \d+ MB beyond \d+ with everything imported", out), out

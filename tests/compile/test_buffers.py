@@ -1,6 +1,7 @@
 """Arrays that leave their places to others: no two that are alive at once overlap, and programs keep their numbers."""
 
 import itertools
+import math
 import threading
 
 import numpy as np
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 import tinyflux as flux
 from tests.support.program_cases import arrays
 from tinyflux.compile.backends.c.build import available
-from tinyflux.compile.backends.c.library import Library
+from tinyflux.compile.backends.c.library import Library, address, pointers
 from tinyflux.compile.backends.c.source import Source
+from tinyflux.compile.codegen.expressions import SourceContext
+from tinyflux.compile.ir import program
 from tinyflux.compile.schedule import buffers
 from tinyflux.compile.schedule.buffers import assign_offsets, live_ranges
+from tinyflux.compile.schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Result, make_schedule, memory_reads
+from tinyflux.compile.trace.symbolic import node_of, symbolic_input
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -68,6 +73,48 @@ def sources(monkeypatch):
 
     monkeypatch.setattr(Library, "__init__", init)
     return found
+
+
+def check_lifetimes(context: SourceContext) -> None:
+    """Go through the kernels as they run, twice: whoever reads an array finds what was written into it, whole."""
+    schedule = context.schedule
+    owners = {}  # of each cache line of the arena
+    before, block, after, update = (
+        [k for k in schedule.kernels if k.phase == phase] for phase in (BEFORE, ROWS, AFTER, UPDATE)
+    )
+    sums = [] if schedule.rows is None else [n for k in block for n in k.nodes if n in schedule.rows.sums]
+
+    def lines(node):
+        node = node.args[0] if node.op == "reshape" and node not in schedule.stored else node
+        start = context.offsets.get(node, 0)
+        size = math.prod(context.memory(node)) * node.dtype.itemsize if node in context.offsets else 0
+        return [(line, node) for line in range(start, start + size, 64)]
+
+    def read(node):
+        assert all(owners.get(line) is owner for line, owner in lines(node)), f"{node} has been overwritten"
+
+    def run(kernel):
+        for node in kernel.nodes:
+            for x, _ in memory_reads(node, schedule.stored):
+                if x not in kernel.nodes:
+                    read(kernel.copies.get(x, x))
+            if node in sums:
+                read(node)  # it is added to
+            elif node.op != "part":
+                owners.update(lines(node))
+        for part in schedule.stored:
+            if part.op == "part" and part.args[0] in kernel.nodes:
+                owners.update(lines(part))
+
+    for _ in range(2):
+        for node in sums:
+            owners.update(lines(node))
+        for kernel in [*before, *block, *block, *after]:
+            run(kernel)
+        for node in schedule.wanted:
+            read(node)
+        for kernel in update:
+            run(kernel)
 
 
 def shared_places(source: Source) -> int:
@@ -134,6 +181,7 @@ def test_programs(name, sources):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * max(1, np.abs(b).max()))
     (source,) = sources
     assert shared_places(source) > 5
+    check_lifetimes(source.context)
 
 
 @needs_compiler
@@ -163,29 +211,68 @@ def network():
     return flux.f64(flux.Chain(*layers[:1], *layers[2:])), flux.f64(flux.Chain(*layers))
 
 
+def turned_loss(m, x, y):
+    """What is calculated before the rows is read by all of their blocks, some of it once more after them."""
+    turn = np.cumsum(np.cumsum(np.sin(m[0].weight.T @ m[0].weight), axis=0) @ np.cos(m[0].weight.T), axis=1)
+    return flux.mse(m(np.tanh(x @ np.cumsum(turn, axis=1) @ m[0].weight)), y) + 1e-3 * np.sum(
+        np.cumsum(turn, axis=0) ** 2
+    )
+
+
 @needs_compiler
-@pytest.mark.parametrize(
-    ("rows", "batch", "normalised"), [(64, 16, True), (64, 16, False), (2100, 1050, False), (3072, 1536, False)]
-)
-def test_trainings(rows, batch, normalised, sources):
+@pytest.mark.parametrize(("batch", "normalised"), [(16, True), (16, False), (1050, False), (1536, False)])
+def test_trainings(batch, normalised, sources):
     """Iterations one after another: of a batch, and of rows in blocks, of one size or not, which threads share."""
-    x, y = arrays((rows, 9), (rows, 3), dtype=np.float64)
+    x, y = arrays((2 * batch, 9), (2 * batch, 3), dtype=np.float64)
     losses, models = [], []
     for native in (True, False):
         model = network()[normalised]
-        # Something is calculated before the rows, and is read in all blocks and after them.
-        loss = lambda m, x, y: (  # noqa: E731
-            flux.mse(m(x * (1 + np.cumsum(np.sin(x[0] * 0 + m[-1].bias[0])))), y)
-            + np.sum(np.cumsum(np.sin(m[0].weight) @ m[0].weight.T, axis=0) ** 2) * 1e-3
-        )
         opt = flux.setup(flux.Adam(0.01), model)
         batches = flux.DataLoader((x, y), batchsize=batch)
-        losses.append(flux.train(loss, model, batches, opt, epochs=4, compile=native))
+        losses.append(flux.train(turned_loss, model, batches, opt, epochs=4, compile=native))
         models.append(flux.leaves(model))
     np.testing.assert_allclose(*losses, rtol=1e-11)
     for a, b in zip(*models, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
-    assert max(map(shared_places, sources)) > 3
+    (source,) = sources
+    assert (source.schedule.rows is not None) == (batch > 1000)
+    assert shared_places(source) > 3
+    check_lifetimes(source.context)
+
+
+@needs_compiler
+@pytest.mark.parametrize("old", [np.transpose, lambda x: np.reshape(x, x.shape[::-1])], ids=["transposed", "reshaped"])
+def test_a_copy_of_what_is_overwritten(old):
+    """The old x is read after the new one has been written."""
+    given = arrays((30, 20), (30, 20), (20, 30), dtype=np.float64)
+    with program.Recording() as recording:
+        x, y, z = map(symbolic_input, given)
+        doubled, tripled = y * 2, x * 3
+        late = np.cumsum(np.cumsum(np.cumsum(doubled.T, axis=0), axis=1), axis=0) + old(x)
+        pairs = [(y, doubled), (x, tripled), (z, late)]
+        schedule = make_schedule([Result(node_of(a), node_of(b).params, node_of(b)) for b, a in pairs])
+    assert any(kernel.copies for kernel in schedule.kernels)
+    source = Source(schedule, recording.trusted)
+    assert shared_places(source)
+    check_lifetimes(source.context)
+    expected = given[0] * 3, given[1] * 2, np.cumsum(np.cumsum(np.cumsum(2 * given[1].T, 0), 1), 0) + old(given[0])
+    library = Library(source)
+    assert not library.call(pointers(given), address(library.arena()))
+    for a, b in zip(given, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_what_is_looked_at_before_an_update():
+    with program.Recording() as recording:
+        x = symbolic_input(np.ones((8, 8)))
+        demand, long = np.max(x), x
+        for _ in range(4):
+            long = np.cumsum(np.cumsum(long, axis=0), axis=1)
+        loss = node_of(np.sum(long))
+        results = [Result(node_of(x - long), node_of(x).params, node_of(x))]
+        context = SourceContext(make_schedule(results, loss, None, [node_of(demand)]), recording.trusted, None)
+    assert {loss, node_of(demand)} <= context.offsets.keys()
+    check_lifetimes(context)
 
 
 @needs_compiler

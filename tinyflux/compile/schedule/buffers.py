@@ -95,6 +95,5 @@ def _lifetimes(schedule: Schedule) -> dict[Node, tuple[int, int]]:
 
 def _used(schedule: Schedule, kernel: Kernel) -> Sequence[Node]:
     """The arrays that a kernel writes or reads."""
-    copies = [copy.args[0] if isinstance(copy, ops.Reshape) else copy for copy in kernel.copies.values()]
     read = [x for node in kernel.nodes for x, _ in memory_reads(node, schedule.stored)]
-    return [*kernel.nodes, *read, *copies]
+    return [*kernel.nodes, *read, *kernel.copies.values()]
