@@ -1,6 +1,7 @@
 """The sources go through NVIDIA's compiler, which needs no GPU: it is in the extra `test-cuda`."""
 
 import contextlib
+import copy
 import ctypes
 import importlib.util
 import re
@@ -12,10 +13,11 @@ import pytest
 
 import tinyflux as flux
 from examples import models
-from tests.support import contraction_cases, device_standin
+from tests.support import contraction_cases, device_standin, layer_cases
 from tests.support.contraction_cases import CONTRACTIONS
 from tests.support.device_standin import DeviceArray
 from tests.support.kernel_cases import CHAINS, RULES
+from tests.support.layer_cases import LAYERS
 from tests.support.program_cases import CASES, FUNCTIONS, arrays
 from tests.support.program_cases import compiled as compiled_for
 from tests.support.scan_cases import SCANS
@@ -161,6 +163,12 @@ def test_programs_of_contractions(nvrtc, translated, name, dtype):
     code = translated(lambda m, x: np.sum(CONTRACTIONS[name].f(m["p"], x) ** 2), {"p": p}, x)
     assert "contract<" in code
     check_program(nvrtc, code)
+
+
+@pytest.mark.parametrize("layer", list(filter(layer_cases.is_compiled_for_gpu, LAYERS)), ids=repr)
+def test_programs_of_layers(nvrtc, translated, layer):
+    model = {"layer": flux.f32(copy.deepcopy(layer)), "x": layer_cases.images(np.float32)}
+    check_program(nvrtc, translated(lambda m, k: layer_cases.loss(m["layer"], m["x"] * k), model, np.float32([2])))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

@@ -41,11 +41,14 @@ CONTRACTIONS = {
     "stacks, transposed": Case(
         lambda p, x: np.einsum("bji,bjk->bki", p, x), ((2, 17, 70), (2, 17, 20)), [(32, 64), (32, 64)]
     ),
+    "stacks, turned": Case(
+        lambda p, x: np.einsum("bij,bkj->bki", p, x), ((2, 70, 17), (2, 20, 17)), [(32, 64), (64, 32)]
+    ),
     "terms of two axes": Case(
         lambda p, x: np.tensordot(p, x, ((0, 2), (1, 0))), ((5, 33, 7), (7, 5, 18)), [(64, 32), (64, 64)]
     ),
     "few results of many terms": Case(
-        lambda p, x: np.einsum("nic,njc->ij", p, x), ((90, 5, 11), (90, 6, 11)), [(16, 16), (16, 64)], 1
+        lambda p, x: np.einsum("nic,njc->ij", p, x), ((91, 5, 11), (91, 6, 11)), [(16, 16), (16, 64)], 1
     ),
     "a part of an array": Case(
         lambda p, x: np.einsum("bij,bkj->bik", p[1:, ::2], x[:, :, 3:]),

@@ -23,6 +23,8 @@ CASES = {
     "a sum of rows": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=1)))), (5, 300)),
     "a sum of the middle": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=1)))), (3, 100, 4)),
     "a sum of the outer axes": ((lambda p, x: np.sum(np.sin(np.sum(p * x, axis=(0, 2))))), (9, 4, 11)),
+    "means of many numbers each": ((lambda p, x: np.sum(np.sin(np.mean(1 + p * x, axis=(0, 1))))), (90, 300, 13)),
+    "a maximum of as many": ((lambda p, x: np.sum(np.max(p * x, axis=(0, 1)))), (90, 300, 13)),
     "a mean": ((lambda p, x: np.mean(np.sin(p) * x)), (40, 3)),
     "a maximum of rows": ((lambda p, x: np.sum(np.max(p * x, axis=1))), (6, 100)),
     "a maximum of columns": ((lambda p, x: np.sum(np.max(p * x, axis=0))), (100, 6)),

@@ -235,7 +235,6 @@ class Translation:
         value = emitter.value(x, loop_indices(x.shape))
         kind, dtype = c_type(node.dtype), node.dtype
         target = self._context.name(node, write=True)
-        merge = combine(function, "total", f"shared[threadIdx.x + half * {width}]", dtype)
         chunk = -(-length // parts)
         lines = [
             f"__shared__ {kind} shared[{THREADS}];",
@@ -253,14 +252,7 @@ class Translation:
             combine(function, "total", value, dtype),
             "}",
             "}",
-            "shared[threadIdx.x] = total;",
-            f"for (int half = {lanes // 2}; half > 0; half /= 2) {{",
-            "__syncthreads();",
-            "if (lane < half) {",
-            merge,
-            "shared[threadIdx.x] = total;",
-            "}",
-            "}",
+            *_add_lanes(node, width),
             f"if (lane == 0 && o < {node.size}) {target}[part * {node.size} + o] = total;",
         ]
         self._kernel(lines, columns * parts)
@@ -274,17 +266,23 @@ class Translation:
         self.arrays[parts_of] = (parts * node.size, node.dtype)
         places = {name: Place(name) for name, _ in first.arrays} | {target: Place(parts_of)}
         self.launches.append(relocate(first, places))
+        width = (
+            8 if parts > SERIAL // 2 else THREADS
+        )  # results beside each other; the other threads share out the parts
+        lanes, blocks = THREADS // width, -(-node.size // width)
         lines = [
-            *_grid_loop("e", node.size),
+            f"__shared__ {kind} shared[{THREADS}];",
+            f"const int lane = threadIdx.x / {width};",
+            f"const long long e = (long long)blockIdx.x * {width} + threadIdx.x % {width};",
             f"{kind} total = {neutral_element(function, node.dtype)};",
-            f"for (int part = 0; part < {parts}; part++) {{",
+            f"for (int part = lane; e < {node.size} && part < {parts}; part += {lanes}) {{",
             combine(function, "total", f"{parts_of}[part * {node.size}ll + e]", node.dtype),
             "}",
-            f"{target}[e] = total;",
-            "}",
+            *_add_lanes(node, width),
+            f"if (lane == 0 && e < {node.size}) {target}[e] = total;",
         ]
         self._context.used = {parts_of: (node, False), target: (node, True)}
-        self._kernel(lines, _block_count(node.size))
+        self._kernel(lines, blocks)
 
     def _loop(self, kernel: Kernel) -> None:
         """A loop over a sequence, whose body is a program of its own."""
@@ -312,6 +310,20 @@ def _header() -> str:
     here = Path(__file__).parent
     files = (here / "device.cuh", here.parent / "c" / "scalar_math.h", here / "contract.cuh")
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def _add_lanes(node: Node, width: int) -> list[str]:
+    """Lines that bring together the totals of a block's threads, `width` results beside each other, in lane 0."""
+    return [
+        "shared[threadIdx.x] = total;",
+        f"for (int half = {THREADS // width // 2}; half > 0; half /= 2) {{",
+        "__syncthreads();",
+        "if (lane < half) {",
+        combine(node.params[0], "total", f"shared[threadIdx.x + half * {width}]", node.dtype),
+        "shared[threadIdx.x] = total;",
+        "}",
+        "}",
+    ]
 
 
 def _length(node: Node) -> int:
