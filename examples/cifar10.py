@@ -138,9 +138,9 @@ def augment(batch: Any, rng: np.random.Generator, how: str) -> Any:
 
 
 def predict(model: Any, images: Any) -> Any:
-    """The scores (N, 10) of images, where the model lies."""
+    """The scores (N, 10) of images that lie where the model does, as a NumPy array."""
     blocks = [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]
-    return np.concatenate([model(flux.data.normalise(block, MEAN, STD)) for block in blocks])
+    return np.concatenate([flux.cpu(model(flux.data.normalise(block, MEAN, STD))) for block in blocks])
 
 
 # The training
@@ -160,7 +160,7 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self.losses: list[float] = []
         move = MOVES[options.device]
-        self.loader, self.held_back = move(make_loader(options, data.train), data.held_back)
+        self.loader, self.held_back = move(make_loader(options, data.train), data.held_back[0])
         flux.seed(options.seed)
         try:
             self.model = move(models.build_convolutional(options.model))
@@ -229,12 +229,11 @@ class Run:
     def note(self) -> None:
         """Try the model on the images held back, and keep both."""
         seconds = time.perf_counter() - self.start
-        images, labels = self.held_back
-        scores = predict(self.model, images)
+        scores, labels = predict(self.model, self.held_back), self.data.held_back[1]
         entry = {
             "loss": math.fsum(self.losses) / len(self.losses),
             "losses": [float(np.mean(part)) for part in np.array_split(self.losses, PARTS) if part.size],
-            "held_back_loss": float(loss(flux.identity, scores, np.eye(10, dtype=np.float32, like=scores)[labels])),
+            "held_back_loss": float(flux.logitcrossentropy(scores, flux.onehotbatch(labels, range(10)))),
             "held_back_accuracy": float(np.mean(scores.argmax(axis=1) == labels)),
             "seconds": seconds,
         }

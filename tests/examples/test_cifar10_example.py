@@ -1,6 +1,7 @@
 """examples/cifar10.py: what a run calculates, writes and refuses, on few images of noise in CIFAR-10's place."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ from scipy.special import log_softmax
 
 import tinyflux as flux
 from examples import cifar10, models
+from tests.support import device_standin as standin
 from tests.support.cifar10_files import fill, made_up, module, packed
 from tests.support.flux_mnist import NO_COMPILER
 from tests.support.mnist_files import digests
+from tinyflux import device
 
 FILES = {"run.json", "results.json", "learning.png", "confusion.png", "filters.png", "mistakes.png"}
 MEAN, STD = np.float32([125.3, 123.0, 113.9]), np.float32([63.0, 62.1, 66.7])  # of the training images, by cifar10
@@ -98,6 +101,22 @@ def test_the_updates_are_those_of_momentum_with_decay(tmp_path):
     flux.load(tmp_path / "out" / "epoch-1.npz", trained)
     for p, q in zip(flux.leaves(trained), flux.leaves(model), strict=True):
         np.testing.assert_allclose(p, q, rtol=1e-4, atol=1e-6)
+
+
+def test_on_a_gpu(tmp_path, monkeypatch):
+    """On arrays of the stand-in for CuPy, which takes what CuPy does: model and images lie there, results here."""
+    monkeypatch.setitem(sys.modules, "cupy", standin.cupy_module())
+    monkeypatch.setattr(cifar10, "device", lambda wanted: wanted)
+    device._fault.cache_clear()
+    try:
+        assert command(tmp_path, "--epochs 1 --augment cutout --device gpu") == 0
+    finally:
+        device._fault.cache_clear()
+    model = flux.models.lenet5(shape=(32, 32, 3))
+    flux.load(tmp_path / "out" / "epoch-1.npz", model)
+    x, labels = (part[-12:] for part in training_images())
+    found = result(tmp_path)["history"][0]
+    assert found["held_back_loss"] == pytest.approx(cross_entropy(model(x), labels), rel=1e-5)
 
 
 RATES = {  # of 100 steps, by their number
