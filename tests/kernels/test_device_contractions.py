@@ -7,26 +7,11 @@ import pytest
 
 import tinyflux as flux
 from tests.support import cuda_shim
-from tests.support.contraction_cases import CONTRACTIONS, inputs
+from tests.support.contraction_cases import CONTRACTIONS, check, inputs
 from tests.support.program_cases import compiled
 from tinyflux.compile.backends.cuda import contractions
 
 pytestmark = pytest.mark.usefixtures("compiling")
-
-
-def check(f, p, x, tolerance):
-    """Value and gradient of a sum, by kernels and in NumPy; returns the program."""
-
-    def loss(model, x):
-        return np.sum(np.sin(f(model["p"], x)))
-
-    model, item = flux.gpu({"p": p}, x)
-    program = compiled(loss, model, item)
-    value, grads = program(flux.leaves(item))
-    expected, slopes = flux.withgradient(lambda m: loss(m, x), {"p": p})
-    np.testing.assert_allclose(value.get(), expected, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(grads["p"].get(), slopes["p"], rtol=0, atol=tolerance * np.abs(slopes["p"]).max())
-    return program
 
 
 def tiles(program):

@@ -6,6 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view as windows
 
+import tinyflux as flux
+from tests.support.program_cases import compiled
+
 
 class Case(NamedTuple):
     """A function of a parameter and an array; their shapes; tiles of value and gradient; how many have parts."""
@@ -61,3 +64,18 @@ CONTRACTIONS = {
 def inputs(case, dtype):
     rng = np.random.default_rng(0)
     return [rng.standard_normal(shape).astype(dtype) for shape in case.shapes]
+
+
+def check(f, p, x, tolerance):
+    """Value and gradient of a sum, by kernels and in NumPy; returns the program."""
+
+    def loss(model, x):
+        return np.sum(np.sin(f(model["p"], x)))
+
+    model, item = flux.gpu({"p": p}, x)
+    program = compiled(loss, model, item)
+    value, grads = program(flux.leaves(item))
+    expected, slopes = flux.withgradient(lambda m: loss(m, x), {"p": p})
+    np.testing.assert_allclose(value.get(), expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(grads["p"].get(), slopes["p"], rtol=0, atol=tolerance * np.abs(slopes["p"]).max())
+    return program

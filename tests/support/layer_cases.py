@@ -1,8 +1,11 @@
 """Layers of images that have to give on a device what they give in NumPy, and what is compared of each."""
 
+import copy
+
 import numpy as np
 
 import tinyflux as flux
+from tests.support.program_cases import compiled
 
 LAYERS = [
     flux.Conv((3, 2), 4, 6, flux.tanh, pad=1),
@@ -58,3 +61,22 @@ def second_order(layer, x):
         return np.sum(flux.gradient(lambda x: loss(layer, x), x) ** 2)
 
     return [flux.gradient(slope, x), *flux.leaves(layer)]
+
+
+def check_compiled(layer):
+    """The loss and its gradient for the layer's arrays and for the images, twice; the images are a parameter, too."""
+    model = {"layer": copy.deepcopy(flux.f64(layer)), "x": images()}
+    there = flux.gpu(copy.deepcopy(model))
+    scale = np.array(0.5)
+
+    def total(model, scale):
+        return loss(model["layer"], model["x"] * scale)
+
+    program = compiled(total, there, flux.gpu(scale))
+    expected, slopes = flux.withgradient(lambda m: total(m, scale), model)
+    for _ in range(2):
+        value, found = program([flux.gpu(scale)])
+        np.testing.assert_allclose(value.get(), expected, rtol=1e-12)
+        for a, b in zip(flux.leaves(found), flux.leaves(slopes), strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            np.testing.assert_allclose(a.get(), b, rtol=0, atol=1e-11 * max(1, np.abs(b).max()))
