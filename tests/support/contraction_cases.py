@@ -45,7 +45,7 @@ CONTRACTIONS = {
         lambda p, x: np.einsum("bji,bjk->bki", p, x), ((2, 17, 70), (2, 17, 20)), [(32, 64), (32, 64)]
     ),
     "stacks, turned": Case(
-        lambda p, x: np.einsum("bij,bkj->bki", p, x), ((2, 70, 17), (2, 20, 17)), [(32, 64), (64, 32)]
+        lambda p, x: np.einsum("bij,bkj->bki", p, x), ((3, 40, 17), (3, 5, 17)), [(16, 64), (64, 32)]
     ),
     "terms of two axes": Case(
         lambda p, x: np.tensordot(p, x, ((0, 2), (1, 0))), ((5, 33, 7), (7, 5, 18)), [(64, 32), (64, 64)]
