@@ -33,6 +33,10 @@ PROGRAMS = {
         lambda x, order: flux.gradient(lambda x: np.sum(x[order] ** 2), x), [X, ORDER], "takes scatter(",
     ),
     "call": (lambda x: np.linalg.inv(x @ x.T), [X], "call(t13, t12, ('solve', 3, 3))"),
+    "winograd": (
+        lambda x, w: flux.conv(x, w, pad=1), [np.ones((8, 16, 16, 32)), np.ones((32, 3, 3, 32))],
+        "= winograd convolve(p0, t2, 1, 1)",
+    ),
     "loop": (recurrence, [X], "loop("),
     "part": (recurrence, [X], "('stack', 0))"),
     "product": (lambda a, b: a @ b, [np.ones((64, 64)), np.ones((64, 64))], "p2 = the matrix product of p0 and p1"),

@@ -64,7 +64,7 @@ def _product(context, kernel):
 
 
 def _whole(context, kernel):
-    """What is given whole arrays: a call of a function, or the loop over a sequence, whose body the formula shows."""
+    """What is given whole arrays: a call of a function, say, or a loop over a sequence; the formula shows its body."""
     (node,) = kernel.nodes
     return [f"{context.name(node, write=True)} = {node.formula([context.name(x) for x in node.args])}"]
 
@@ -80,6 +80,7 @@ WRITERS = {
     "scatter": _elements,
     "product": _product,
     "call": _whole,
+    "winograd": _whole,
     "loop": _whole,
     "part": _whole,
 }
