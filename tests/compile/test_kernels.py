@@ -40,10 +40,11 @@ SOURCE = """
     void any_axpy_##S(int64_t m, int64_t n, int64_t k, const T *a, int64_t a_i, int64_t a_k, const T *b,          \\
                       int64_t ldb, const int64_t *rows, T *c, int64_t ldc, int add)                               \\
     { axpy_##S(m, n, k, a, a_i, a_k, b, ldb, rows, c, ldc, add); }                                                \\
-    void any_contract_##S(int64_t m, int64_t first, int64_t n, int64_t k, const T *a, const int64_t *a_i,         \\
-                          const int64_t *a_k, const T *b, const int64_t *b_k, const int64_t *b_j, T *c,           \\
-                          const int64_t *c_i, int add, int64_t along, int64_t down)                               \\
-    { contract_##S(m, first, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, add, along, down); }
+    void any_contract_##S(int64_t m, int64_t first, int64_t last, int64_t n, int64_t k, const T *a,               \\
+                          const int64_t *a_i, const int64_t *a_k, const T *b, const int64_t *b_k,                 \\
+                          const int64_t *b_j, T *c, const int64_t *c_i, const int64_t *c_j, int add,              \\
+                          int64_t along, int64_t down)                                                            \\
+    { contract_##S(m, first, last, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, c_j, add, along, down); }
 #define KNOWN(T, S, m, n, k)                                                                                      \\
     void dot_##m##_##n##_##k##_##S(const T *a, const int64_t *rows, const T *b, T *c, int add)                    \\
     { if (rows) dot_##S(m, n, k, a, k, rows, b, k, c, n, 1, add);                                                 \\
@@ -206,34 +207,45 @@ def test_products_of_sizes_known_when_compiling(library, dtype, m, n, k, rows, a
 
 PLACES = {  # where term k and column j of b are, (k, j) in an array of which shape, and whether each lies in pieces
     "columns together": (lambda k, n: (k, n), 0, 20),
+    "a few columns together": (lambda k, n: (k, n), 0, 3),
+    "all columns together": (lambda k, n: (k, n), 0, 1000),
     "terms together": (lambda k, n: (n, k), 20, 0),
+    "both together": (lambda k, n: (k, 3 * n), 20, 3),
     "nothing together": (lambda k, n: (2 * k, n), 0, 0),
 }
 
 
 @DTYPES
-@pytest.mark.parametrize("add", [0, 1])
-@pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (7, 33, 5), (13, 70, 700), (1000, 9, 65), (490, 40, 330)])
-@pytest.mark.parametrize("case", PLACES)
-def test_contract(library, dtype, m, n, k, case, add):
-    """Rows and terms stand in any order, columns from `first` on; what lies around is left alone."""
+@settings(max_examples=30)
+@given(
+    m=st.one_of(st.integers(1, 20), st.just(490)),
+    n=st.one_of(st.integers(1, 20), st.sampled_from([33, 70, 209])),
+    k=st.one_of(st.integers(1, 20), st.sampled_from([65, 700])),
+    case=st.sampled_from(sorted(PLACES)),
+    add=st.booleans(),
+    scattered=st.booleans(),
+)
+def test_contract(library, dtype, m, n, k, case, add, scattered):
+    """Rows, columns and terms stand in any order, columns from `first` to `last`; what lies around is left alone."""
     random = np.random.default_rng(m + n + k)
     shape, down, along = PLACES[case]
     _, a = guarded((m, 2 * k), dtype, random)
     _, b = guarded(shape(k, n), dtype, random)
     memory, c = guarded((m, n + 3), dtype, random)
-    before, first = memory.copy(), 16 if n > 40 else 0
+    before = memory.copy()
+    first, last = (16, n - n % 16) if n > 40 else (0, n)
     rows, terms, places = random.permutation(m), random.permutation(2 * k)[:k], shuffled(k, down, random)
-    columns = shuffled(n, along, random)
-    across, down_to = (1, k) if case == "terms together" else (n, 1)
-    tables = rows * 2 * k, terms, places * across, columns * down_to, rows * (n + 3)
-    a_i, a_k, b_k, b_j, c_i = (np.ascontiguousarray(x, np.int64) for x in tables)
+    columns, to = shuffled(n, along, random), random.permutation(n + 3)[:n] if scattered else np.arange(n)
+    across, down_to = {"terms together": (1, k), "both together": (1, 1)}.get(case, (n, 1))
+    tables = rows * 2 * k, terms, places * across, columns * down_to, rows * (n + 3), to
+    a_i, a_k, b_k, b_j, c_i, c_j = (np.ascontiguousarray(x, np.int64) for x in tables)
     function = getattr(library, f"any_contract_{SUFFIX[dtype]}")
-    call(function, m, first, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, add, along, down)
-    right = (b.T if case == "terms together" else b)[places][:, columns]
-    old = before[1 : 1 + c.size].reshape(c.shape)
-    check(c[rows, first:n], a[rows][:, terms], right[:, first:], old[rows, first:n], add, dtype)
-    c[:, first:n] = old[:, first:n]
+    out = c_j if scattered else None
+    call(function, m, first, last, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, out, add, along, down)
+    right = b.reshape(-1)[b_k[:, None] + b_j]
+    old, found = before[1 : 1 + c.size].reshape(c.shape), np.ix_(rows, to[first:last])
+    check(c[found], a[rows][:, terms], right[:, first:last], old[found], add, dtype)
+    c[found] = old[found]
     np.testing.assert_array_equal(memory, before)
 
 

@@ -25,16 +25,20 @@ def convolution(x, w):
     return np.sum(np.tanh(flux.conv(x, w, pad="same")) ** 2, axis=(0, 1, 2))
 
 
-def everything(x, w, pair, t):
-    """Loops of each kind that are shared: maps, sums of rows and columns, contractions by rows, columns and stacks."""
+def everything(x, w, pair, t, few):
+    """Loops of each kind that are shared: maps, sums of rows and columns, contractions by rows, columns and stacks.
+
+    Of the contractions the last has few columns, which lie apart in the result: the gradient of five filters.
+    """
     y, back = flux.pullback(lambda x, w, pair: convolution(x, w) + convolution(x, pair), x, w, pair)
     normal = (x - np.mean(x, axis=(0, 1, 2))) / np.std(x, axis=(0, 1, 2))
-    return y, back(np.ones_like(y)), normal, np.sum(normal * normal, axis=-1), np.einsum("nxhc,nho->nxco", x, t)
+    slope = flux.gradient(lambda few: np.sum(convolution(x[..., :4], few)), few)
+    return y, back(np.ones_like(y)), normal, np.sum(normal * normal, axis=-1), np.einsum("nxhc,nho->nxco", x, t), slope
 
 
 def given(n=24):
     x, w, pair, t = arrays((n, 20, 21, 48), (64, 3, 3, 48), (64, 1, 2, 48), (n, 21, 40), dtype=np.float32)
-    return x, w, pair, t
+    return x, w, pair, t, *arrays((5, 5, 5, 4), dtype=np.float32)
 
 
 SCRIPT = """
@@ -61,7 +65,7 @@ def test_the_same_numbers_by_any_number_of_threads():
         run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         count, *found[n] = run.stdout.split()
         assert int(count) == n
-    assert len(found[1]) == 9
+    assert len(found[1]) == 10
     small = np.full((1000, 900), 1e-39, np.float32)
     assert found[1][:2] == [hashlib.sha256(x).hexdigest() for x in (0 * small, np.float32(0.5) * small + small)]
     assert found[1] == found[2] == found[3] == found[7]

@@ -18,6 +18,7 @@ from .tiling import RowPlan
 SMALL = 64  # multiplications; below this, plain loops are as fast
 SHARED = 1 << 22  # multiplications, from which on a contraction is taken where there is one: threads share it
 BLOCK = 480  # rows that contract.h takes at once
+DEPTH = 160  # terms that it takes at once, or more
 PACKED = 8  # rows from which on a dot product packs its second operand, as matmul.h does
 
 
@@ -77,7 +78,7 @@ class Contraction:
 
     Attributes:
         rows: axes of the result that b hasn't.
-        columns: axes of the result that a hasn't; in the result they lie in one line.
+        columns: axes of the result that a hasn't.
         terms: the axes that are summed over.
         outer: the other axes: for each of their indices there is a call.
         row: the axis of the rows of a batch, where a block of them is calculated; it comes first among its like.
@@ -98,6 +99,11 @@ class Contraction:
         """How many rows and columns a call calculates, and of how many products each element is the sum."""
         m, n, k = (math.prod(self.shape[i] for i in axes) for axes in (self.rows, self.columns, self.terms))
         return m, n, k
+
+    @property
+    def has_columns_in_line(self) -> bool:
+        """Whether columns of the result lie side by side."""
+        return max(1, self.run(self.columns, self.out)) == self.size[1]
 
     def run(self, axes: Sequence[int], strides: Sequence[int]) -> int:
         """How long the stretches are in which what the axes go through lies together; 0 where it never does."""
@@ -164,20 +170,22 @@ def _merged_product(
 def _contractions(
     shape: tuple[int, ...], a: Operand, b: Operand, out: tuple[int, ...], terms: Sequence[int], row: int | None
 ) -> Iterator[Contraction]:
-    """The contraction whose columns are those of the one operand or the other."""
+    """Contractions whose columns are those of the one operand or the other: those that lie in one line, or all."""
+    kept = [i for i in range(len(shape)) if i not in terms]
     for left, right in ((a, b), (b, a)):
-        kept = [i for i in range(len(shape)) if i not in terms]
         rows = [i for i in kept if left.strides[i] and not right.strides[i]]
-        columns: list[int] = []
-        for i in sorted((i for i in kept if right.strides[i] and not left.strides[i]), key=lambda i: out[i]):
-            if i != row and out[i] == math.prod(shape[c] for c in columns):
-                columns.insert(0, i)
-        outer = tuple(i for i in kept if i not in rows and i not in columns)
-        if not rows or not columns:
-            continue
+        own = [i for i in kept if right.strides[i] and not left.strides[i] and i != row]
+        in_line: list[int] = []
+        for i in sorted(own, key=lambda i: out[i]):
+            if out[i] == math.prod(shape[c] for c in in_line):
+                in_line.insert(0, i)
         rows.sort(key=lambda i: (i != row, -out[i]))
         ordered = sorted(terms, key=lambda i: (i != row, -abs(left.strides[i]), -abs(right.strides[i])))
-        yield Contraction(shape, left, right, out, tuple(rows), tuple(columns), tuple(ordered), outer, row)
+        scattered = sorted(own, key=lambda i: -abs(right.strides[i]))
+        for columns in (in_line, *([scattered] if len(own) > len(in_line) else [])):
+            outer = tuple(i for i in kept if i not in rows and i not in columns)
+            if rows and columns:
+                yield Contraction(shape, left, right, out, tuple(rows), tuple(columns), tuple(ordered), outer, row)
 
 
 def _merge_axes(shape: Sequence[int], strides: Sequence[Sequence[int]], row: int | None) -> list[list[int]]:
@@ -200,9 +208,11 @@ def _time(p: Product | Contraction) -> float:
     m, n, k = p.size
     lanes = 64 // p.a.node.dtype.itemsize
     if isinstance(p, Contraction):
-        vectors, blocks = -(-n // lanes), -(-m // BLOCK)
-        packed = p.run(p.columns, p.b.strides) >= lanes or p.run(p.terms, p.b.strides) >= lanes
-        call = (m + (m < PACKED) * PACKED) * vectors * (k + 2) + blocks * k * vectors * (1 if packed else lanes) + 50
+        vectors, blocks = max(-(-2 * n // lanes), 1) / 2 if n <= lanes else -(-n // lanes), -(-m // BLOCK)
+        in_line = p.run(p.columns, p.b.strides) or (lanes if p.run(p.terms, p.b.strides) >= lanes else 1)
+        call = (m + (m < PACKED) * PACKED) * vectors * (k + 2) + blocks * k * max(vectors, n / in_line) + 50
+        if not p.has_columns_in_line:
+            call += m * n * -(-k // DEPTH)
         return call * math.prod(p.shape[i] for i in p.outer)
     vectors, along = -(-n // lanes), -(-k // lanes)
     if p.form == "dot" and m < PACKED:

@@ -5,65 +5,158 @@
    packed serves many of them; a multiple of all TF_ROWS. */
 #define TF_BLOCK 480
 
-/* c[r, :] (+)= sum_q a[a_i[r] + a_k[q]] packed[q, :] for mr rows and nv vectors of columns, the last with `lanes`. */
-TF_INLINE void TF_N(tf_gathered_tile)(const int mr, const int nv, int64_t k, const TF_T *a, const int64_t *a_i,
-                                      const int64_t *a_k, const TF_T *packed, TF_T *c, const int64_t *c_i, int lanes,
-                                      int add)
+/* Store (or add) `lanes` results v to c at c_j[0], c_j[1] ...; apart, so that it is compiled once. */
+static __attribute__((noinline, unused)) void TF_N(tf_scatter_by)(TF_T *c, const int64_t *c_j, TF_M v, int lanes,
+                                                                  int add)
 {
-    const TF_T *row[TF_TALL];
-    TF_V acc[TF_TALL][TF_WIDE];
-    TF_UNROLL for (int r = 0; r < mr; r++) {
-        row[r] = a + a_i[r];
-        TF_UNROLL for (int v = 0; v < nv; v++) acc[r][v] = (TF_V){0};
-    }
-    for (int64_t q = 0; q < k; q++)
-        TF_N(tf_step)(mr, nv, row, a_k[q], packed + q * nv * TF_LANES, TF_LANES, acc);
-    TF_UNROLL for (int r = 0; r < mr; r++)
-        TF_UNROLL for (int v = 0; v < nv; v++)
-            TF_N(tf_put)(c + c_i[r] + v * TF_LANES, 1, acc[r][v], v == nv - 1 ? lanes : TF_LANES, add);
+    for (int l = 0; l < lanes; l++)
+        c[c_j[l]] = (add ? c[c_j[l]] : 0) + v[l];
 }
 
-/* All m rows of a strip: compiled once for each number of vectors. */
-#define TF_GATHERED(nv)                                                                                              \
-    static __attribute__((noinline, unused)) void TF_N(tf_gathered##nv)(                                             \
-        int64_t m, int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,    \
-        const int64_t *c_i, int lanes, int add)                                                                      \
-    {                                                                                                                \
-        int64_t i = 0;                                                                                               \
-        for (; i + TF_ROWS(nv) <= m; i += TF_ROWS(nv))                                                               \
-            TF_N(tf_gathered_tile)(TF_ROWS(nv), nv, k, a, a_i + i, a_k, packed, c, c_i + i, lanes, add);             \
-        for (; i + 2 <= m; i += 2)                                                                                   \
-            TF_N(tf_gathered_tile)(2, nv, k, a, a_i + i, a_k, packed, c, c_i + i, lanes, add);                       \
-        if (i < m)                                                                                                   \
-            TF_N(tf_gathered_tile)(1, nv, k, a, a_i + i, a_k, packed, c, c_i + i, lanes, add);                       \
+/* Store (or add) `lanes` results v to a row of c, from column j on: where c_j says, side by side where it is NULL. */
+TF_INLINE void TF_N(tf_put_columns)(TF_T *c, const int64_t *c_j, int64_t j, TF_V v, int lanes, int add)
+{
+    if (c_j)
+        TF_N(tf_scatter_by)(c, c_j + j, v, lanes, add);
+    else
+        TF_N(tf_put)(c + j, 1, v, lanes, add);
+}
+
+/* Few accumulators would wait for each other, so then several sets of them take turns along k. */
+#define TF_SETS(mr) ((mr) >= 8 ? 1 : (mr) >= 4 ? 2 : 4)
+
+/* c[r, j..] (+)= sum_q a[a_i[r] + a_k[q]] packed[q, :] for mr rows and nv vectors of columns, the last with `lanes`. */
+TF_INLINE void TF_N(tf_gathered_tile)(const int mr, const int nv, const int sets, int64_t k, const TF_T *a,
+                                      const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,
+                                      const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add)
+{
+    const TF_T *row[TF_TALL];
+    TF_V acc[4][TF_TALL][TF_WIDE];
+    TF_UNROLL for (int r = 0; r < mr; r++) {
+        row[r] = a + a_i[r];
+        TF_UNROLL for (int s = 0; s < sets; s++)
+            TF_UNROLL for (int v = 0; v < nv; v++) acc[s][r][v] = (TF_V){0};
     }
-TF_GATHERED(1)
-TF_GATHERED(2)
-TF_GATHERED(3)
-#if TF_WIDE == 4
-TF_GATHERED(4)
+    int64_t q = 0;
+    for (; q + sets <= k; q += sets)
+        TF_UNROLL for (int s = 0; s < sets; s++)
+            TF_N(tf_step)(mr, nv, row, a_k[q + s], packed + (q + s) * nv * TF_LANES, TF_LANES, acc[s]);
+    for (; q < k; q++)
+        TF_N(tf_step)(mr, nv, row, a_k[q], packed + q * nv * TF_LANES, TF_LANES, acc[0]);
+    TF_UNROLL for (int r = 0; r < mr; r++)
+        TF_UNROLL for (int v = 0; v < nv; v++) {
+            TF_UNROLL for (int s = 1; s < sets; s++) acc[0][r][v] += acc[s][r][v];
+            TF_N(tf_put_columns)(c + c_i[r], c_j, j + v * TF_LANES, acc[0][r][v], v == nv - 1 ? lanes : TF_LANES, add);
+        }
+}
+
+#if TF_BYTES == 64
+/* The same for no more columns than half a vector has: many processors calculate with two halves in the time of one
+   whole. packed[q, :] is half a vector, too. */
+typedef TF_T TF_N(tf_half) __attribute__((vector_size(TF_BYTES / 2)));
+#if TF_BITS == 32
+#define TF_WIDEN(x) __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7, -1, -1, -1, -1, -1, -1, -1, -1)
 #else
-#define tf_gathered4_f32 tf_gathered3_f32
-#define tf_gathered4_f64 tf_gathered3_f64
+#define TF_WIDEN(x) __builtin_shufflevector(x, x, 0, 1, 2, 3, -1, -1, -1, -1)
 #endif
+TF_INLINE void TF_N(tf_half_tile)(const int mr, const int sets, int64_t k, const TF_T *a, const int64_t *a_i,
+                                  const int64_t *a_k, const TF_T *packed, TF_T *c, const int64_t *c_i,
+                                  const int64_t *c_j, int64_t j, int lanes, int add)
+{
+    const TF_T *row[TF_TALL];
+    TF_N(tf_half) acc[4][TF_TALL];
+    TF_UNROLL for (int r = 0; r < mr; r++) {
+        row[r] = a + a_i[r];
+        TF_UNROLL for (int s = 0; s < sets; s++) acc[s][r] = (TF_N(tf_half)){0};
+    }
+#define TF_STEP(q, s)                                                                       \
+    do {                                                                                    \
+        const TF_N(tf_half) b = *(const TF_N(tf_half) *)(packed + (q) * (TF_LANES / 2));    \
+        TF_UNROLL for (int r = 0; r < mr; r++) acc[s][r] += row[r][a_k[q]] * b;             \
+    } while (0)
+    int64_t q = 0;
+    for (; q + sets <= k; q += sets)
+        TF_UNROLL for (int s = 0; s < sets; s++) TF_STEP(q + s, s);
+    for (; q < k; q++)
+        TF_STEP(q, 0);
+#undef TF_STEP
+    TF_UNROLL for (int r = 0; r < mr; r++) {
+        TF_UNROLL for (int s = 1; s < sets; s++) acc[0][r] += acc[s][r];
+        TF_N(tf_put_columns)(c + c_i[r], c_j, j, TF_WIDEN(acc[0][r]), lanes, add);
+    }
+}
+#endif
+
+/* All m rows of a strip: compiled once for each number of vectors. Only the strip of a narrow b may have several sets:
+   threads cut rows where a tile begins, but columns anywhere, and a sum must not depend on that. */
+#define TF_GATHERED(name, tall, tile)                                                                             \
+    static __attribute__((noinline, unused)) void TF_N(name)(                                                     \
+        int64_t m, int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c, \
+        const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add)                                    \
+    {                                                                                                             \
+        int64_t i = 0;                                                                                            \
+        for (; i + tall <= m; i += tall) tile(tall);                                                              \
+        for (; tall > 4 && i + 4 <= m; i += 4) tile(4);                                                           \
+        for (; i + 2 <= m; i += 2) tile(2);                                                                       \
+        if (i < m) tile(1);                                                                                       \
+    }
+#define TF_PLACES k, a, a_i + i, a_k, packed, c, c_i + i, c_j, j, lanes, add
+#define TF_TILE_NARROW(mr) TF_N(tf_gathered_tile)(mr, 1, TF_SETS(mr), TF_PLACES)
+#define TF_TILE_1(mr) TF_N(tf_gathered_tile)(mr, 1, 1, TF_PLACES)
+#define TF_TILE_2(mr) TF_N(tf_gathered_tile)(mr, 2, 1, TF_PLACES)
+#define TF_TILE_3(mr) TF_N(tf_gathered_tile)(mr, 3, 1, TF_PLACES)
+#define TF_TILE_4(mr) TF_N(tf_gathered_tile)(mr, 4, 1, TF_PLACES)
+#define TF_TILE_HALF(mr) TF_N(tf_half_tile)(mr, TF_SETS(mr), TF_PLACES)
+TF_GATHERED(tf_gathered_narrow, TF_ROWS(1), TF_TILE_NARROW)
+TF_GATHERED(tf_gathered1, TF_ROWS(1), TF_TILE_1)
+TF_GATHERED(tf_gathered2, TF_ROWS(2), TF_TILE_2)
+TF_GATHERED(tf_gathered3, TF_ROWS(3), TF_TILE_3)
+#if TF_WIDE == 4
+TF_GATHERED(tf_gathered4, TF_ROWS(4), TF_TILE_4)
+#endif
+#if TF_BYTES == 64
+TF_GATHERED(tf_gathered_half, TF_ROWS(1), TF_TILE_HALF)
+#endif
+#undef TF_TILE_HALF
+#undef TF_TILE_4
+#undef TF_TILE_3
+#undef TF_TILE_2
+#undef TF_TILE_1
+#undef TF_TILE_NARROW
+#undef TF_PLACES
 #undef TF_GATHERED
 
-/* packed[q, :] = b[b_k[q] + b_j[:]] for n columns, padded with zeros to whole vectors. Columns lie together in pieces of
-   `along` (0: they don't), the first of which begins `j` before; or else terms do, in pieces of `down`. */
-static __attribute__((noinline, unused)) void TF_N(tf_gather)(int64_t n, int64_t k, const TF_T *b, const int64_t *b_k,
-                                                              const int64_t *b_j, int64_t j, int64_t along, int64_t q0,
-                                                              int64_t down, TF_T *packed)
+/* packed[q, :] = b[b_k[q] + b_j[:]] for n columns, padded with zeros to `width`. Columns lie together in pieces of
+   `along` (0: they don't), the first of which begins `j` before; or else terms do, in pieces of `down`. Whole vectors
+   are stored, first things first: what is too much is overwritten. */
+static __attribute__((noinline, unused)) void TF_N(tf_gather)(int64_t n, int64_t k, int64_t width, const TF_T *b,
+                                                              const int64_t *b_k, const int64_t *b_j, int64_t j,
+                                                              int64_t along, int64_t q0, int64_t down, TF_T *packed)
 {
-    const int64_t width = (n + TF_LANES - 1) / TF_LANES * TF_LANES;
-    for (int64_t v = 0; v < n; v += TF_LANES) {
-        const int lanes = n - v < TF_LANES ? (int)(n - v) : TF_LANES;
-        const int together = along && (j + v) % along + lanes <= along;
+    const int runs = along && (along >= 4 || along >= n || !down), one = runs && n <= along - j % along;
+    for (int64_t v = 0; v < n && one; v += TF_LANES) {
+        const int lanes = (int)TF_MIN(n - v, TF_LANES);
+        for (int64_t q = 0; q < k; q++)
+            *(TF_M *)(packed + q * width + v) = TF_N(tf_load)(b + b_k[q] + b_j[v], lanes);
+    }
+    for (int64_t q = 0; q < k && runs && !one; q++) {
+        TF_T *to = packed + q * width;
+        int64_t left = along - j % along;
+        for (int64_t v = 0; v < n; left = along) {
+            const TF_T *from = b + b_k[q] + b_j[v];
+            const int64_t piece = TF_MIN(left, n - v);
+            for (int64_t l = 0; l < piece; l += TF_LANES)
+                *(TF_M *)(to + v + l) = TF_N(tf_load)(from + l, (int)TF_MIN(piece - l, TF_LANES));
+            v += piece;
+        }
+        if (n < width)
+            *(TF_M *)(to + n) = (TF_V){0};
+    }
+    for (int64_t v = 0; v < n && !runs; v += TF_LANES) {
+        const int lanes = (int)TF_MIN(n - v, TF_LANES);
         for (int64_t q = 0; q < k;) {
             TF_T *to = packed + q * width + v;
-            if (together) {
-                const TF_T *from = b + b_k[q++] + b_j[v];
-                *(TF_M *)to = TF_N(tf_load)(from, lanes);
-            } else if (down && k - q >= TF_LANES && (q0 + q) % down + TF_LANES <= down) {
+            if (down && k - q >= TF_LANES && (q0 + q) % down + TF_LANES <= down) {
                 TF_V s[TF_LANES];
                 TF_UNROLL for (int l = 0; l < TF_LANES; l++)
                     s[l] = l < lanes ? TF_N(tf_load)(b + b_k[q] + b_j[v + l], TF_LANES) : (TF_V){0};
@@ -71,7 +164,7 @@ static __attribute__((noinline, unused)) void TF_N(tf_gather)(int64_t n, int64_t
                 TF_UNROLL for (int l = 0; l < TF_LANES; l++) *(TF_M *)(to + l * width) = s[l];
                 q += TF_LANES;
             } else {
-                for (int l = 0; l < TF_LANES; l++)
+                for (int l = 0; l < TF_MIN(width - v, TF_LANES); l++)
                     to[l] = l < lanes ? b[b_k[q] + b_j[v + l]] : 0;
                 q++;
             }
@@ -79,35 +172,49 @@ static __attribute__((noinline, unused)) void TF_N(tf_gather)(int64_t n, int64_t
     }
 }
 
-/* c[c_i[i] + j] = (add ? itself : 0) + sum_k a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]] for the columns from `first` up to n;
-   see tf_gather for the last two. Blocks of rows; for each the terms in pieces, whose strips of b stay in the first-level
-   cache. The pieces are the same for any stretch of columns, so that a sum is, too. */
-static __attribute__((noinline, unused)) void TF_N(contract)(int64_t m, int64_t first, int64_t n, int64_t k, const TF_T *a,
-                                                             const int64_t *a_i, const int64_t *a_k, const TF_T *b,
-                                                             const int64_t *b_k, const int64_t *b_j, TF_T *c,
-                                                             const int64_t *c_i, int add, int64_t along, int64_t down)
+/* c[c_i[i] + c_j[j]] = (add ? itself : 0) + sum_k a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]] for the columns from `first`
+   up to `last` of n. c_j is NULL where columns of c lie side by side; see tf_gather for the last two. Blocks of rows;
+   for each the terms in pieces, whose strips of b stay in the first-level cache. The pieces are the same for any stretch
+   of columns, so that a sum is, too. */
+static __attribute__((noinline, unused)) void TF_N(contract)(
+    int64_t m, int64_t first, int64_t last, int64_t n, int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k,
+    const TF_T *b, const int64_t *b_k, const int64_t *b_j, TF_T *c, const int64_t *c_i, const int64_t *c_j, int add,
+    int64_t along, int64_t down)
 {
-    const int64_t vectors = (n - first + TF_LANES - 1) / TF_LANES;
+    const int64_t vectors = (last - first + TF_LANES - 1) / TF_LANES;
     const int wide = vectors <= TF_WIDE ? (int)vectors : vectors % 3 && TF_WIDE == 4 && vectors % 4 != 1 ? 4 : 3;
-    const int64_t depth = TF_N(tf_depth)(k, TF_WIDE);
-    TF_T packed[TF_STRIP / sizeof(TF_T)] __attribute__((aligned(TF_BYTES)));
+    const int narrow = n <= TF_LANES, half = TF_BYTES == 64 && 2 * n <= TF_LANES;
+    const int64_t depth = TF_N(tf_depth)(k, narrow ? 1 : TF_WIDE);
+    TF_T packed[TF_STRIP / sizeof(TF_T) + TF_LANES] __attribute__((aligned(TF_BYTES)));
     for (int64_t i = 0; i < m; i += TF_BLOCK)
         for (int64_t q = 0; q == 0 || q < k; q += depth)
-            for (int64_t j = first; j < n; j += wide * TF_LANES) {
+            for (int64_t j = first; j < last; j += wide * TF_LANES) {
                 const int64_t rows = TF_MIN(m - i, TF_BLOCK), deep = TF_MIN(k - q, depth);
-                const int64_t columns = TF_MIN(n - j, wide * TF_LANES);
-                const int nv = (int)((columns + TF_LANES - 1) / TF_LANES);
-                const int lanes = (int)(columns - (nv - 1) * TF_LANES), more = add || q > 0;
-                TF_N(tf_gather)(columns, deep, b, b_k + q, b_j + j, j, along, q, down, packed);
-#define TF_CALL(nv) TF_N(tf_gathered##nv)(rows, deep, a, a_i + i, a_k + q, packed, c + j, c_i + i, lanes, more)
-                if (nv == 1)
-                    TF_CALL(1);
-                else if (nv == 2)
-                    TF_CALL(2);
-                else if (nv == 3)
-                    TF_CALL(3);
+                const int64_t columns = TF_MIN(last - j, wide * TF_LANES);
+                const int nv = (int)((columns + TF_LANES - 1) / TF_LANES), more = add || q > 0;
+                const int lanes = (int)(columns - (nv - 1) * TF_LANES), width = half ? TF_LANES / 2 : nv * TF_LANES;
+                TF_N(tf_gather)(columns, deep, width, b, b_k + q, b_j + j, j, along, q, down, packed);
+#define TF_CALL(name) TF_N(name)(rows, deep, a, a_i + i, a_k + q, packed, c, c_i + i, c_j, j, lanes, more)
+#if TF_BYTES == 64
+                if (half)
+                    TF_CALL(tf_gathered_half);
                 else
-                    TF_CALL(4);
+#endif
+                if (narrow)
+                    TF_CALL(tf_gathered_narrow);
+                else if (nv == 1)
+                    TF_CALL(tf_gathered1);
+                else if (nv == 2)
+                    TF_CALL(tf_gathered2);
+#if TF_WIDE == 4
+                else if (nv == 4)
+                    TF_CALL(tf_gathered4);
+#endif
+                else
+                    TF_CALL(tf_gathered3);
 #undef TF_CALL
             }
 }
+
+#undef TF_WIDEN
+#undef TF_SETS

@@ -53,6 +53,7 @@ def emit_tables(context: SourceContext, kernel: Kernel) -> list[str]:
     lines, places, size = [], {}, 1  # the first number says whether the tables are written
     for name, axes, strides in (
         ("a_i", p.rows, a), ("c_i", p.rows, out), ("a_k", p.terms, a), ("b_k", p.terms, b), ("b_j", p.columns, b),
+        *[("c_j", p.columns, out)] * (not p.has_columns_in_line),
     ):  # fmt: skip
         places[name] = size
         place = c_index(affine_sum(0, [((0, ((f"i{i}", 1),)), strides[i]) for i in axes if p.shape[i] != 1]))
@@ -74,17 +75,18 @@ def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction, st
     place = c_index(affine_sum(0, [(at[i], out[i]) for i in p.outer]))
     m, n, k = (" * ".join(lengths[i] for i in axes) for axes in (p.rows, p.columns, p.terms))
     a, b = (_pointer(context, kernel, x, at) for x in (p.a, p.b))
-    row = column = "0"
+    row, column, last = "0", "0", n
     if stretch and p.outer:
         lengths[p.outer[0]] = stretch
     elif stretch and shares_rows(p):
         row, m = f"{LINE} * from", f"TF_MIN({LINE} * to, {m}) - {LINE} * from"
     elif stretch:
-        column, n = f"{LINE} * from", f"TF_MIN({LINE} * to, {n})"
+        column, last = f"{LINE} * from", f"TF_MIN({LINE} * to, {n})"
     tables = context.tables[kernel]
     arguments = [
-        m, column, n, k, a, f"{tables['a_i']} + {row}", tables["a_k"], b, tables["b_k"], f"{tables['b_j']}",
-        f"{context.name(node, write=True)} + {place}", f"{tables['c_i']} + {row}", int(p.row in p.terms),
+        m, column, last, n, k, a, f"{tables['a_i']} + {row}", tables["a_k"], b, tables["b_k"], tables["b_j"],
+        f"{context.name(node, write=True)} + {place}", f"{tables['c_i']} + {row}", tables.get("c_j", "NULL"),
+        int(p.row in p.terms),
         p.run(p.columns, p.b.strides), p.run(p.terms, p.b.strides),
     ]  # fmt: skip
     call = f"contract_{functions.suffix(node.dtype)}({', '.join(map(str, arguments))});"
