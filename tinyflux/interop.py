@@ -95,7 +95,7 @@ def load_state_dict(model: Tree, state: Mapping[str, Any], names: Sequence[str] 
 
     Errors: ValueError that names what is missing in `state`, what is left over, and which shapes differ.
 
-    >>> import tinyflux as flux
+    >>> import numpy as np, tinyflux as flux
     >>> ours, theirs = flux.Dense(3, 2), {"weight": np.ones((2, 3)), "bias": np.zeros(2)}
     >>> flux.interop.load_state_dict(ours, theirs)
     >>> ours.weight

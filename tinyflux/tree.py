@@ -122,7 +122,7 @@ def leaves(tree: Tree) -> list[Array]:
 def parameters(tree: Tree) -> list[Array]:
     """The arrays of a tree that training changes: floating point, and not named in their class's `buffers`.
 
-    >>> import tinyflux as flux
+    >>> import numpy as np, tinyflux as flux
     >>> flux.parameters([np.ones(2), np.arange(2)])
     [array([1., 1.])]
     """
@@ -150,7 +150,7 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Any, buffers: bool = True) -> 
 
     Errors: ValueError where a tree of `rest` has another shape than `tree`, or a node stands below itself.
 
-    >>> import tinyflux as flux
+    >>> import numpy as np, tinyflux as flux
     >>> flux.tree.map(lambda a, b: a + b, {"w": np.ones(2)}, {"w": np.ones(2)})
     {'w': array([2., 2.])}
     """
@@ -326,7 +326,7 @@ def destructure(tree: Tree) -> tuple[Array, Callable[[Array], Tree]]:
 def f32(tree: Tree) -> Tree:
     """A copy of a tree whose floating-point arrays are float32.
 
-    >>> import tinyflux as flux
+    >>> import numpy as np, tinyflux as flux
     >>> flux.f32([np.ones(2), np.arange(2)])
     [array([1., 1.], dtype=float32), array([0, 1])]
     """

@@ -143,6 +143,10 @@ ERRORS = {
                               "Conv((3, 3), 3, 4): expected images of shape (N, H, W, 3), got shape (2, 3, 8, 8). "
                               "Channels come last here: give np.moveaxis(x, 1, -1)."),
     "layer, no channels": (lambda: flux.Conv((3, 3), 1, 4)(np.ones((2, 8, 8))), ValueError, "x[..., np.newaxis]"),
+    "layer, no batch of one channel": (lambda: flux.Conv((3, 3), 1, 4)(np.ones((28, 28, 1))), ValueError,
+                                       "x[np.newaxis]"),
+    "layer, no batch, channels first": (lambda: flux.Conv((3, 3), 3, 4)(np.ones((3, 8, 8))), ValueError,
+                                        "np.moveaxis(x, 0, -1)[np.newaxis]"),
     "layer, no batch": (lambda: flux.Conv((3,), 3, 4)(np.ones((8, 3))), ValueError, "x[np.newaxis]"),
     "layer, window": (lambda: flux.Conv(3, 1, 4), TypeError, "window to be a tuple of one to three integers, got 3"),
     "layer, groups": (lambda: flux.Conv((3,), 3, 4, groups=2), ValueError, "groups to divide nin=3 and nout=4"),

@@ -245,12 +245,33 @@ def test_a_layer_of_ones_own_does_as_batchnorm(way):
 @compiled
 def test_a_layer_that_is_no_argument_is_not_lost_in_a_compiled_function():
     layer, x = flux.trainmode(flux.BatchNorm(3)), np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    with pytest.raises(flux.NotCompilable, match=r"BatchNorm\(3\) is no argument"):
+    with pytest.raises(flux.NotCompilable, match=r"BatchNorm\(3\) is no argument.*flux\.testmode"):
         flux.compile(lambda x: layer(x))(x)
     with pytest.raises(flux.NotCompilable):
         flux.compile(lambda layer, x: layer(x))(layer, x)
     assert (layer.running_mean == 0).all()
     flux.compile(lambda x: flux.testmode(layer)(x))(x)
+
+
+@compiled
+def test_a_layer_of_ones_own_keeps_its_buffers_where_it_is_not_compiled():
+    layer, x = flux.trainmode(Own(3)), np.random.default_rng(0).normal(size=(5, 3))
+    mean = layer.mean
+    for f in (
+        lambda x: layer(x),
+        lambda x: flux.gradient(lambda x: np.sum(layer(x)), x),
+        lambda x: np.unique(layer(x)),
+    ):
+        with pytest.raises(flux.NotCompilable, match=r"changes layer\.(mean|var).*flux\.testmode|unique"):
+            flux.compile(f)(x)
+        assert layer.mean is mean
+        assert (layer.var == 1).all()
+    assert np.isfinite(layer(x)).all()
+
+
+def test_a_batch_without_samples_is_normalised_to_one():
+    for layer in (flux.GroupNorm(4, 2), flux.LayerNorm(4), flux.BatchNorm(4)):
+        assert layer(np.zeros((0, 3, 3, 4))).shape == (0, 3, 3, 4)
 
 
 def test_is_training():
@@ -349,7 +370,11 @@ IMAGE = np.zeros((1, 1, 1, 3), np.float32)
         (lambda: flux.InstanceNorm(3)(IMAGE), ValueError, "images of at least two pixels"),
         (lambda: flux.InstanceNorm(3)(np.zeros((2, 3))), ValueError, r"shape \(N, \*space, 3\), got shape \(2, 3\)"),
         (lambda: flux.MaxPool(0), ValueError, "MaxPool: expected window"),
+        (lambda: flux.InstanceNorm(3)(np.zeros((2, 3))), ValueError, "takes a batch, with 1 to 3 axes of space"),
         (lambda: flux.MaxPool(2, (1, 0)), ValueError, "MaxPool: expected stride"),
+        (lambda: flux.MaxPool((2, 2), 0), ValueError, "stride .* or a tuple of one to three of them, got 0"),
+        (lambda: flux.MaxPool((2, 2), (1, 1, 1)), ValueError, "MaxPool: expected stride .* a tuple of 2 of them"),
+        (lambda: flux.MeanPool((2, 2), pad=-1), ValueError, "MeanPool: expected pad .* got -1"),
         (lambda: flux.MaxPool(2)(IMAGE), ValueError, r"MaxPool\(2\): expected images at least as large"),
         (lambda: flux.MeanPool(2, count_pad=3), TypeError, "count_pad to be True or False"),
         (lambda: flux.AdaptiveMeanPool(2)(IMAGE), ValueError, r"AdaptiveMeanPool\(2\): expected images of at least"),

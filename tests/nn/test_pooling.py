@@ -144,6 +144,28 @@ def test_whole_numbers_are_pooled():
     assert y.dtype == np.uint8
     assert y.ravel().tolist() == [250, 7, 200]
     np.testing.assert_array_equal(flux.meanpool(x, 2).ravel(), [126.5, 103.5])
+    assert flux.maxpool(x == 7, 2, pad=1).ravel().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "n"), [(np.uint8, 200, 4), (np.int8, -100, 4), (bool, True, 4), (np.float16, 2.0, 300)]
+)
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x, n: flux.meanpool(x, n),
+        lambda x, n: flux.meanpool(x, n, pad=n - 1, count_pad=False),
+        lambda x, n: flux.adaptive_meanpool(x, 1),
+        lambda x, n: flux.global_meanpool(x),
+    ],
+)
+def test_the_mean_of_small_numbers_types_does_not_overflow(pool, dtype, value, n):
+    x = np.full((1, n, n, 1), value, dtype)
+    y = pool(x, n)
+    assert y.dtype == np.mean(x).dtype
+    assert (y == value).all()
+    if dtype == np.uint8:
+        agree(lambda x: pool(x, n), x)
 
 
 IMAGE = np.zeros((1, 4, 4, 3))
@@ -171,6 +193,8 @@ IMAGE = np.zeros((1, 4, 4, 3))
         (lambda: flux.pixel_shuffle(IMAGE, 2), ValueError, r"a multiple of 4 channels, got shape \(1, 4, 4, 3\)"),
         (lambda: flux.pixel_shuffle(IMAGE, 0), ValueError, r"r to be an integer, at least 1, got 0"),
         (lambda: flux.global_meanpool(np.zeros(3)), ValueError, r"global_meanpool: expected images"),
+        (lambda: flux.global_meanpool(IMAGE[:, :0]), ValueError, r"at least one pixel, got shape \(1, 0, 4, 3\)"),
+        (lambda: flux.global_maxpool(IMAGE[:, :0]), ValueError, r"at least one pixel, got shape \(1, 0, 4, 3\)"),
     ],
 )
 def test_refusals_name_the_fix(call, error, message):

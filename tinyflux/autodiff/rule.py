@@ -34,7 +34,7 @@ def rule(function: Callable[..., Any], *pullbacks: Callable[..., Any] | None, ro
     the argument was broadcast to the result's shape: then it is summed. One that is no array of real floating-point
     numbers is a TypeError.
 
-    >>> import tinyflux as flux
+    >>> import numpy as np, tinyflux as flux
     >>> cube = flux.rule(lambda x: x * x * x, lambda g, y, x: 3 * g * x * x)
     >>> float(flux.gradient(cube, 2.0))
     12.0

@@ -51,7 +51,7 @@ def maxpool(x: Array, window: Any, stride: Any = None, pad: Any = 0, *, owner: s
     array([1., 0., 1., 0., 0., 1.])
     """
     sizes, steps, around = _windows(owner, x, window, stride, pad)
-    x = _padded(x, around, -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
+    x = _padded(x, around, _least(x.dtype))
     for axis in range(len(sizes), 0, -1):  # the last one first: of equal pixels the first in C order is left
         x = _largest(x, axis=axis, k=sizes[axis - 1], stride=steps[axis - 1])
     return x
@@ -77,11 +77,12 @@ def meanpool(
     """
     check_flag(owner, "count_pad", count_pad)
     sizes, steps, around = _windows(owner, x, window, stride, pad)
-    y = _sums(_padded(x, around, 0), sizes, steps)
-    if count_pad or not any(map(any, around)):
-        return y / math.prod(sizes)
-    ones = np.ones_like(x, shape=(1, *x.shape[1:-1], 1))
-    return y / _sums(_padded(ones, around, 0), sizes, steps)
+    wide = _widened(x)
+    count: Any = math.prod(sizes)
+    if not count_pad and any(map(any, around)):
+        ones = np.ones_like(wide, shape=(1, *x.shape[1:-1], 1))
+        count = _sums(_padded(ones, around, 0), sizes, steps)
+    return _narrowed(_sums(_padded(wide, around, 0), sizes, steps) / count, x)
 
 
 def global_maxpool(x: Array, *, owner: str = "global_maxpool") -> Array:
@@ -92,13 +93,13 @@ def global_maxpool(x: Array, *, owner: str = "global_maxpool") -> Array:
 
     Returns: an array (N, 1, …, C), with axes of length 1.
 
-    Errors: TypeError for an x that is no array, ValueError for another number of axes.
+    Errors: TypeError for an x that is no array, ValueError for another number of axes, and images without pixels.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.global_maxpool(np.arange(8.0).reshape(1, 2, 2, 2))
     array([[[[6., 7.]]]])
     """
-    return np.max(x, axis=tuple(range(1, 1 + _space(owner, x))), keepdims=True)
+    return np.max(x, axis=_axes_of_space(owner, x), keepdims=True)
 
 
 def global_meanpool(x: Array, *, owner: str = "global_meanpool") -> Array:
@@ -110,7 +111,7 @@ def global_meanpool(x: Array, *, owner: str = "global_meanpool") -> Array:
     >>> flux.global_meanpool(np.arange(8.0).reshape(1, 2, 2, 2))
     array([[[[3., 4.]]]])
     """
-    return np.mean(x, axis=tuple(range(1, 1 + _space(owner, x))), keepdims=True)
+    return np.mean(x, axis=_axes_of_space(owner, x), keepdims=True)
 
 
 def adaptive_meanpool(x: Array, size: Any, *, owner: str = "adaptive_meanpool") -> Array:
@@ -138,7 +139,7 @@ def adaptive_meanpool(x: Array, size: Any, *, owner: str = "adaptive_meanpool") 
         raise ValueError(f"{owner}: expected images of at least {counts} pixels, got shape {x.shape}. Upsample them.")
     steps = [n // m for n, m in zip(space, counts)]
     sizes = [n - (m - 1) * s for n, m, s in zip(space, counts, steps)]
-    return _sums(x, sizes, steps) / math.prod(sizes)
+    return _narrowed(_sums(_widened(x), sizes, steps) / math.prod(sizes), x)
 
 
 def upsample(
@@ -297,6 +298,27 @@ def _sums(x: Array, window: Sequence[int], stride: Sequence[int]) -> Array:
     return x
 
 
+# Dtypes.
+
+
+def _least(dtype: np.dtype[Any]) -> float:
+    """The least number of a dtype."""
+    if dtype.kind == "b":
+        return False
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+
+
+def _widened(x: Array) -> Array:
+    """An array in the dtype in which `np.mean` adds up: sums of bytes or of float16 would overflow in their own."""
+    if x.dtype.kind in "biu":
+        return x.astype(np.float64)
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def _narrowed(mean: Array, x: Array) -> Array:
+    return mean.astype(np.float16) if x.dtype == np.float16 else mean
+
+
 # Arguments.
 
 
@@ -310,6 +332,13 @@ def _space(owner: str, x: Array) -> int:
             "For one image without N give x[None], for one channel x[..., None]."
         )
     return x.ndim - 2
+
+
+def _axes_of_space(owner: str, x: Array) -> tuple[int, ...]:
+    axes = tuple(range(1, 1 + _space(owner, x)))
+    if not all(x.shape[axis] for axis in axes):
+        raise ValueError(f"{owner}: expected images of at least one pixel, got shape {x.shape}.")
+    return axes
 
 
 def _windows(

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from operator import call, is_
 from typing import Any
 
+from ...arrays import is_array
+from ...autodiff.operators import ArrayOperators
 from ...nodes import kinds
 from ...types import Array
 from .layouts import format_path
@@ -112,6 +114,13 @@ class Snapshot:
             )
         except (ValueError, RuntimeError):  # a cell that became empty, a dict that another thread changes
             return False
+
+    def restore_arrays(self) -> None:
+        """Put arrays back where a recording has left its own, such as into the buffers of a layer."""
+        for read, value in zip(self._walk.reads, self._walk.values):
+            space = getattr(getattr(read, "func", None), "__self__", None)
+            if type(space) is dict and is_array(value) and isinstance(read(), ArrayOperators):
+                space[read.args[0]] = value  # type: ignore[attr-defined]
 
     def has(self, wanted: set[int]) -> bool:
         """Whether one of some objects, by their ids, was found; or an array that is a view of one."""

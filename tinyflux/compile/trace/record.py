@@ -6,7 +6,7 @@ import contextlib
 import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -39,15 +39,22 @@ class Trace:
         self, trace: Callable[[], tuple[Any, Sequence[Node]]], look: Callable[[], Snapshot], gpu: bool = False,
         limit: float = math.inf,
     ) -> None:  # fmt: skip
-        with _no_draws(look().generators):
-            with Recording(gpu, limit) as first:
-                first_ends = trace()[1]
-            self.surroundings = look()
-            self.contents = Contents(self.surroundings.arrays)
-            with Recording(gpu, limit) as self.recording:
-                self.value, self.ends = trace()
-        _refuse_change(first, first_ends, self.recording, self.ends)
-        _refuse_effects(self.surroundings, self.contents, look())
+        before = look()
+        try:
+            with _no_draws(before.generators):
+                with Recording(gpu, limit) as first:
+                    first_ends = trace()[1]
+                self.surroundings = look()
+                if self.surroundings.traced:
+                    _refuse_effect(self.surroundings.traced)
+                self.contents = Contents(self.surroundings.arrays)
+                with Recording(gpu, limit) as self.recording:
+                    self.value, self.ends = trace()
+            _refuse_change(first, first_ends, self.recording, self.ends)
+            _refuse_effects(self.surroundings, self.contents, look())
+        except BaseException:
+            before.restore_arrays()
+            raise
 
     @property
     def captured(self) -> list[Array]:
@@ -59,11 +66,16 @@ def _refuse_effects(before: Snapshot, contents: Contents, after: Snapshot) -> No
     """NotCompilable where tracing a function has changed what it reads."""
     array = contents.changed(after.arrays) if after.key == before.key else None
     if after.traced or after.key != before.key or array is not None:
-        where = after.traced or (before.difference(after) if array is None else after.path(array))
-        raise NotCompilable(
-            f"the function changes {where}, which it reads: "
-            "run as native code it would not. Return what is new, and take it as an argument."
-        )
+        _refuse_effect(after.traced or (before.difference(after) if array is None else after.path(array)))
+
+
+def _refuse_effect(where: str) -> NoReturn:
+    raise NotCompilable(
+        f"the function changes {where}, which it reads: "
+        "run as native code it would not. Return what is new, and take it as an argument. A layer that changes its "
+        "buffers in training belongs into the model that flux.train or flux.compile_training is given; flux.testmode "
+        "stops it."
+    )
 
 
 def _refuse_change(one: Recording, ends: Sequence[Node], other: Recording, other_ends: Sequence[Node]) -> None:

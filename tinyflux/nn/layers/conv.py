@@ -110,8 +110,12 @@ class Conv(Layer):
         expected = f"(N, {', '.join('HWD'[:d] if d > 1 else 'L')}, {nin})"
         fix = "Reshape the images, or build the layer for them."
         if len(shape) == d + 1:
-            fix = "Add an axis for the channels, x[..., np.newaxis]" if nin == 1 else "Give a batch, x[np.newaxis]"
-            fix += ", if that is what is missing."
+            if shape[-1] == nin:
+                fix = "Give a batch, x[np.newaxis], if that is what is missing."
+            elif nin == 1:
+                fix = "Add an axis for the channels, x[..., np.newaxis], if that is what is missing."
+            elif shape[0] == nin:
+                fix = "Channels come last here, and images in a batch: give np.moveaxis(x, 0, -1)[np.newaxis]."
         elif len(shape) == d + 2 and shape[1] == nin:
             fix = "Channels come last here: give np.moveaxis(x, 1, -1)."
         return f"{as_code(self)}: expected images of shape {expected}, got shape {shape}. {fix}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,8 @@ class _Norm(Layer):
         fix = "Reshape the input, or build the layer for it."
         if len(shape) == 1 and x.ndim > 2 and x.shape[1:2] == shape:
             fix = "Channels come last here: give np.moveaxis(x, 1, -1)."
+        elif space is not None and not fits:
+            fix = f"It takes a batch, with {space[0]} to {space[1]} axes of space."
         raise ValueError(
             f"{as_code(self)}: expected an input of shape ({leading}, {', '.join(map(str, shape))}), got shape "
             f"{x.shape}. {fix}"
@@ -77,7 +80,8 @@ class BatchNorm(_Norm):
         running_mean ← (1 − momentum) · running_mean + momentum · μ
         running_var  ← (1 − momentum) · running_var  + momentum · v · m / (m − 1)
 
-    In inference μ and v are these. See `flux.is_training` for when it is which.
+    In inference μ and v are these. See `flux.is_training` for when it is which. A Conv or Dense right before it takes
+    bias=False: μ takes the bias away again, so that its gradient is nothing but roundings, of which Adam makes steps.
 
     Arguments:
         channels: the length of the last axis.
@@ -150,7 +154,8 @@ class BatchNorm(_Norm):
         if isinstance(new, ArrayOperators) and not isinstance(running, ArrayOperators):
             raise NotCompilable(
                 f"{as_code(self)} is no argument of the function that is being compiled, which would lose its running "
-                "numbers. Take it from the model that the function is called with."
+                "numbers. Take it from the model that flux.train or flux.compile_training is given, or keep to its "
+                "running numbers by flux.testmode."
             )
         return ((1 - self.momentum) * running + self.momentum * new).astype(running.dtype)
 
@@ -240,7 +245,8 @@ class GroupNorm(_Norm):
 
     def __call__(self, x: Array) -> Array:
         self._check(x, (self.channels,), (0, 3))
-        grouped = x.reshape(x.shape[0], -1, self.groups, self.channels // self.groups)
+        pixels = math.prod(x.shape[1:-1])
+        grouped = x.reshape(x.shape[0], pixels, self.groups, self.channels // self.groups)
         y = normalised(grouped, *moments(grouped, (1, 3)), None, None, (1, 3), self.epsilon)
         return self.activation(self._affine(y.reshape(x.shape)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...checks import check_flag, check_integer, shown
+from ...checks import check_flag, check_integer, is_integer, shown
 from ...types import Array
 from ..pooling import (
     adaptive_meanpool,
@@ -15,7 +15,7 @@ from ..pooling import (
     pixel_shuffle,
     upsample,
 )
-from ..windows import for_each_axis
+from ..windows import for_each_axis, margins
 from .show import Layer, as_code
 
 
@@ -27,6 +27,9 @@ class _Pool(Layer):
         _check_sizes(name, "window", window)
         if stride is not None:
             _check_sizes(name, "stride", stride)
+        if isinstance(window, (tuple, list)):
+            steps = for_each_axis(name, "stride", 1 if stride is None else stride, len(window), 1)
+            margins(name, pad, window, window, steps, (1,) * len(window))
         self.window, self.stride, self.pad = window, stride, pad
 
     def _parts(self) -> list[Any]:
@@ -46,7 +49,7 @@ class MaxPool(_Pool):
 
     Returns, called with x (N, *space, C): an array (N, *out, C).
 
-    Errors: ValueError for sizes below 1; called, those of `flux.maxpool`.
+    Errors: ValueError for sizes below 1 and a negative pad; called, those of `flux.maxpool`.
 
     >>> import numpy as np, tinyflux as flux
     >>> layer = flux.MaxPool((2, 2))
@@ -70,7 +73,7 @@ class MeanPool(_Pool):
 
     Returns, called with x (N, *space, C): an array (N, *out, C).
 
-    Errors: ValueError for sizes below 1; called, those of `flux.meanpool`.
+    Errors: ValueError for sizes below 1 and a negative pad; called, those of `flux.meanpool`.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.MeanPool(2, stride=1)(np.array([1.0, 3, 5]).reshape(1, 3, 1)).ravel()
@@ -218,4 +221,9 @@ class PixelShuffle(Layer):
 
 def _check_sizes(owner: str, name: str, x: Any) -> None:
     """ValueError for anything but an integer from 1 on, or a tuple of one to three of them."""
-    for_each_axis(owner, name, x, min(max(len(x), 1), 3) if isinstance(x, (tuple, list)) else 1, 1)
+    sizes = x if isinstance(x, (tuple, list)) else (x,)
+    if not 1 <= len(sizes) <= 3 or not all(is_integer(n) and n >= 1 for n in sizes):
+        raise ValueError(
+            f"{owner}: expected {name} to be an integer, at least 1, or a tuple of one to three of them, got "
+            f"{shown(x)}."
+        )
