@@ -98,6 +98,14 @@ def test_a_function_with_another_value_inside_a_gradient():
         gradcheck(lambda x: x if isinstance(x, np.ndarray) else 2 * x, X)
 
 
+def test_a_layer_is_checked_in_the_mode_that_is_chosen():
+    layer, x = flux.f64(flux.BatchNorm(2)), np.random.default_rng(0).normal(size=(5, 2))
+    with pytest.raises(GradientError, match=r"flux\.trainmode or flux\.testmode"):
+        gradcheck(lambda layer, x: layer(x), layer, x)
+    for mode in (flux.trainmode, flux.testmode):
+        gradcheck(lambda layer, x: layer(x), mode(layer), x)
+
+
 def test_single_precision_is_refused():
     with pytest.raises(TypeError, match=r"expected float64, got argument 0\['a'\] of float32.*flux.f64"):
         gradcheck(lambda p: p["a"], {"a": np.ones(2, np.float32)})

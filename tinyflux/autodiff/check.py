@@ -91,7 +91,10 @@ def _check(
     names, arrays = _arrays(args)
     y, back = recorded_pullback(f, args, Tape())
     if not np.allclose(y, f(*args), rtol=1e-9, atol=1e-9, equal_nan=True):
-        raise GradientError(f"gradcheck: f is {f(*args)} outside a gradient, but {y} while one is being taken.")
+        raise GradientError(
+            f"gradcheck: f is {f(*args)} outside a gradient, but {y} while one is being taken. Where layers do another "
+            "thing in training, choose it by flux.trainmode or flux.testmode."
+        )
     g = _drawn(rng, y)
     inputs = {**dict(zip(names, arrays)), "the result": y}
     copies = {name: np.copy(x) for name, x in inputs.items()}
