@@ -91,6 +91,13 @@ def test_small_loops_are_not_shared():
     assert source(lambda x: np.exp(x), np.ones((1000, 400))).context.threads
 
 
+def test_products_of_matrices_are_shared():
+    x, w = arrays((200, 180), (180, 150), dtype=np.float32)
+    assert source(lambda x, w: x @ w, x, w).context.threads
+    assert not source(lambda x, w: x @ w, x[:20], w).context.threads
+    np.testing.assert_allclose(flux.compile(lambda x, w: x @ w)(x, w), x @ w, rtol=0, atol=1e-4)
+
+
 def test_an_index_that_is_wrong_in_one_piece():
     x, places = arrays((1000, 300), dtype=np.float64)[0], np.arange(300_000) % 1000
     take = flux.compile(lambda x, places: x[:, 1][places] * 2 + 1)

@@ -17,6 +17,7 @@ from .tiling import RowPlan
 
 SMALL = 64  # multiplications; below this, plain loops are as fast
 SHARED = 1 << 22  # multiplications, from which on a contraction is taken where there is one: threads share it
+FOR_BLAS = int(3e8)  # multiplications, from which on BLAS may be faster, which has threads of its own
 BLOCK = 480  # rows that contract.h takes at once
 DEPTH = 160  # terms that it takes at once, or more
 PACKED = 8  # rows from which on a dot product packs its second operand, as matmul.h does
@@ -133,7 +134,8 @@ def find_product(node: Node, stored: set[Node], rows: RowPlan | None) -> Product
     if len(axes) == 1 and (whole or not (a.offset or b.offset)):
         (k,) = axes
         plain = next(_forms(multiply.shape, a, b, out, k, (), row), None)
-        if plain is None or math.prod(plain.size) == multiply.size:
+        one_call = plain is None or math.prod(plain.size) == multiply.size
+        if one_call and (row is not None or not SHARED <= multiply.size < FOR_BLAS):
             return plain
     else:
         plain = None
