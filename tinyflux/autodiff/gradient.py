@@ -325,11 +325,29 @@ def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], keep: bool)
     def take(box: Any) -> Any:
         return found[box.index] if type(box) is Tracked and box.tape is tape else None
 
-    gradients = tuple([tree.map_derivatives(take, box) for box in boxes])
+    try:
+        gradients = tuple([tree.map_derivatives(take, box) for box in boxes])
+    except IndexError:
+        raise TypeError(_replaced(boxes, tape)) from None
     for g in gradients:
         if type(g).__hash__ is object.__hash__ and type(g).__weakrefoffset__:
             _models.add(weakref.ref(g, _models.discard))
     return gradients if len(gradients) > 1 else gradients[0]
+
+
+def _replaced(boxes: list[Any], tape: Tape) -> str:
+    """What to say of an array that f has calculated and put into its argument, in the place of one of its own."""
+    where = next(
+        f"argument {i}{path}"
+        for i, box in enumerate(boxes)
+        for path, x in tree.walk(box)
+        if type(x) is Tracked and x.tape is tape and x.index >= tape.leaf_count
+    )
+    return (
+        f"gradient: the function replaces {where}, which is differentiated, by what it has calculated. An "
+        'array that a layer replaces is state: name it in its class, as in buffers = ("mean",); '
+        "help(flux.is_training) has an example."
+    )
 
 
 _models: set[weakref.ref[Any]] = set()  # gradients of models that are still there

@@ -139,7 +139,8 @@ class BatchNorm(_Norm):
         if training and count < 2:
             raise ValueError(
                 f"{as_code(self)}: expected at least two numbers for each channel in training, got shape {x.shape}. "
-                "Give larger batches, or switch the layer to its running numbers by flux.testmode."
+                "Give larger batches, or switch the layer to its running numbers by flux.testmode. "
+                "DataLoader(…, partial=False) leaves out a smaller last batch."
             )
         axis = tuple(range(x.ndim - 1))
         mean, variance = moments(x, axis)
