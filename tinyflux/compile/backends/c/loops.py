@@ -26,6 +26,7 @@ from . import pipelined, products, sequences, winograd
 from .sharing import reduced_loop
 
 SIMD = "#pragma omp simd"
+NEAR = 4096  # results that stay in the first cache while others are added to
 EXACT = 1024  # float32 sums of more numbers than this are added up in double
 
 
@@ -94,7 +95,9 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
     if result and last in result:  # columns: whole rows are added up
         start = [] if summing else nest(outer, [f"{target} = {neutral_element(function, node.dtype)};"], SIMD)
         lines = [*emitter.lines, combine(function, target, value, node.dtype)]
-        order = [pair for pair in outer if pair[0] != f"i{last}"] + inner + [(f"i{last}", extents[last])]
+        *around, own = outer
+        near = math.prod(x.shape[i] for i in result[1:]) <= NEAR  # then what several results are made of is read once
+        order = [*around[:1], *inner, *around[1:], own] if near else [*around, *inner, own]
         return [*emitter.outside, *start, *nest(order, lines, pragma)]
     kind = "double" if function == "sum" and math.prod(x.shape[i] for i in axes) > EXACT else c_type(node.dtype)
     kind = kind if node.dtype.kind == "f" else c_type(node.dtype)

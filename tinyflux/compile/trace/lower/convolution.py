@@ -7,6 +7,7 @@ channels. Channels of a group, and groups, have axes of their own.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 from ....nn import cudnn
@@ -56,6 +57,18 @@ def _by_groups(x: Node, groups: int, axis: int) -> Node:
     return program.reshape(x, (*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :]))
 
 
+def _filters(w: Node, groups: int) -> Node:
+    """Filters by groups. Those of one channel are copied with groups along the last axis, as images have them."""
+    w = _by_groups(w, groups, 0)
+    if groups == 1 or w.shape[-1] > 1:
+        return w
+    turned = program.view(w, tuple(_axis((k - 1) % w.ndim) for k in range(w.ndim)), (*w.shape[1:], groups))
+    copy = program.reshape(turned, (w.size // groups, groups))
+    lengths = turned.shape[:-1]
+    row: Axis = (0, tuple((1 + k, math.prod(lengths[k + 1 :])) for k in range(len(lengths))))
+    return program.view(copy, (row, _axis(0)), w.shape)
+
+
 def _padded(x: Node, pads: Sequence[tuple[int, int]]) -> Node:
     """Images among zeros, along the axes after the first."""
     if x.op == "gather" and not any(map(any, pads)):
@@ -84,7 +97,7 @@ def _convolve(x: Array, w: Array, how: Geometry) -> Node:
         return winograd.convolve(image, filters, _begin(how), space)
     d = image.ndim - 2
     image = _by_groups(_padded(image, how.pad), how.groups, d + 1)
-    filters = _by_groups(filters, how.groups, 0)
+    filters = _filters(filters, how.groups)
     groups, nout, *window, channels = filters.shape
     shape = (image.shape[0], *space, *window, channels, groups, nout)
     n, k, c, g, o = 0, 1 + d, 1 + 2 * d, 2 + 2 * d, 3 + 2 * d
@@ -108,12 +121,17 @@ def _correlate(x: Array, g: Array, how: Geometry, window: tuple[int, ...]) -> No
     image = _by_groups(_padded(image, how.pad), how.groups, d + 1)
     cotangent = _by_groups(cotangent, how.groups, d + 1)
     *places, groups, nout = cotangent.shape
-    shape = (*places, groups, nout, *window, image.shape[-1])
-    group, k, c = 1 + d, 3 + d, 3 + 2 * d
+    channels = image.shape[-1]
+    shape, group, k = (*places, groups, nout, *window, channels), 1 + d, 3 + d
+    if channels == 1:  # groups lie along the last axis, as in images
+        shape, group, k = (*places, *window, groups, nout, channels), 1 + 2 * d, 1 + d
     steps = enumerate(zip(how.stride, how.dilation))
-    in_image = [_axis(0), *((0, ((1 + i, s), (k + i, t))) for i, (s, t) in steps), _axis(group), _axis(c)]
-    in_cotangent = [_axis(i) for i in range(d + 3)]
+    in_image = [_axis(0), *((0, ((1 + i, s), (k + i, t))) for i, (s, t) in steps), _axis(group), _axis(3 + 2 * d)]
+    in_cotangent = [*map(_axis, range(1 + d)), _axis(group), _axis(group + 1)]
     w = _sum_of_products(shape, image, in_image, cotangent, in_cotangent, range(1 + d))
+    if channels == 1:
+        w = program.reshape(w, (*window, groups, nout))
+        w = program.view(w, tuple(_axis((2 + i) % (2 + d)) for i in range(2 + d)), (groups, nout, *window))
     return program.reshape(w, result)
 
 
@@ -156,7 +174,7 @@ def _spread(g: Array, w: Array, how: Geometry, space: tuple[int, ...]) -> Node:
         x = _sum_of_products(
             shape,
             _by_groups(_padded(cotangent, zeros), groups, d + 1), [_axis(0), *there, _axis(group), _axis(o)],
-            _by_groups(filters, groups, 0),
+            _filters(filters, groups),
             [_axis(group), _axis(o), *((rest[i], ((k + i, stride[i]),)) for i in range(d)), _axis(c)],
             range(k, group),
         )  # fmt: skip
