@@ -39,11 +39,11 @@ def test_products_go_to_cublas_and_kernels_are_those_of_one_step():
 
 
 def test_memory_is_used_again():
-    """More steps calculate in as many arrays; only stacks are longer."""
+    """More steps calculate in no more arrays; only stacks are longer."""
     pieces = [
         len({x.data.ptr for name, x in recurrent(n)._executable._arrays.items() if "_" in name}) for n in (10, 20)
     ]
-    assert pieces[0] == pieces[1] < 10
+    assert pieces[1] <= pieces[0] < 10
 
 
 def test_each_item_is_read():
