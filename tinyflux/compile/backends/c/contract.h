@@ -172,6 +172,13 @@ static __attribute__((noinline, unused)) void TF_N(tf_gather)(int64_t n, int64_t
     }
 }
 
+/* How many vectors a strip of n columns has. */
+TF_INLINE int TF_N(tf_wide)(int64_t n)
+{
+    const int64_t vectors = (n + TF_LANES - 1) / TF_LANES;
+    return vectors <= TF_WIDE ? (int)vectors : vectors % 3 && TF_WIDE == 4 && vectors % 4 != 1 ? 4 : 3;
+}
+
 /* c[c_i[i] + c_j[j]] = (add ? itself : 0) + sum_k a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]] for the columns from `first`
    up to `last` of n. c_j is NULL where columns of c lie side by side; see tf_gather for the last two. Blocks of rows;
    for each the terms in pieces, whose strips of b stay in the first-level cache. The pieces are the same for any stretch
@@ -181,9 +188,7 @@ static __attribute__((noinline, unused)) void TF_N(contract)(
     const TF_T *b, const int64_t *b_k, const int64_t *b_j, TF_T *c, const int64_t *c_i, const int64_t *c_j, int add,
     int64_t along, int64_t down)
 {
-    const int64_t vectors = (last - first + TF_LANES - 1) / TF_LANES;
-    const int wide = vectors <= TF_WIDE ? (int)vectors : vectors % 3 && TF_WIDE == 4 && vectors % 4 != 1 ? 4 : 3;
-    const int narrow = n <= TF_LANES, half = TF_BYTES == 64 && 2 * n <= TF_LANES;
+    const int wide = TF_N(tf_wide)(last - first), narrow = n <= TF_LANES, half = TF_BYTES == 64 && 2 * n <= TF_LANES;
     const int64_t depth = TF_N(tf_depth)(k, narrow ? 1 : TF_WIDE);
     TF_T packed[TF_STRIP / sizeof(TF_T) + TF_LANES] __attribute__((aligned(TF_BYTES)));
     for (int64_t i = 0; i < m; i += TF_BLOCK)

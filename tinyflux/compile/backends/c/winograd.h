@@ -30,13 +30,6 @@ TF_INLINE void TF_N(tf_next)(TF_N(tf_place) * at)
         at->i = 0, at->n++;
 }
 
-/* How many vectors a strip of n columns has. */
-TF_INLINE int TF_N(tf_wide)(int64_t n)
-{
-    const int64_t vectors = (n + TF_LANES - 1) / TF_LANES;
-    return vectors <= TF_WIDE ? (int)vectors : vectors % 3 && TF_WIDE == 4 && vectors % 4 != 1 ? 4 : 3;
-}
-
 /* c = a b for a strip of nv vectors; a lies by rows or by columns. */
 static __attribute__((noinline, unused)) void TF_N(tf_strip_by_rows)(int nv, int64_t m, int64_t k, const TF_T *a, int64_t lda,
                                                                      const TF_T *b, TF_T *c, int64_t ldc)

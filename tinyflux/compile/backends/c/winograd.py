@@ -53,7 +53,7 @@ def emit(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]
     c, o = images.shape[-1], results.shape[-1]
     if part == "convolve":
         tiles = _tiles(node)
-        space = 16 * (tiles * (c + -(-o // LINE) * LINE) + 2 * LINE)
+        space = 16 * (tiles * (c + other.shape[-1]) + 2 * LINE)
         arguments = [first, last, tiles, sizes, *arrays]
     else:
         space = 4 * (SUMMED * (CHANNELS + o) + 2 * LINE)

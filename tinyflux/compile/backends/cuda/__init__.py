@@ -3,5 +3,5 @@
 `kernels` translates a scheduled program to `launches`, with loops over short rows as `row_fusion` puts them together,
 products of matrices as `products` finds them for cuBLAS, other sums of products as `contractions` writes them, and
 loops over sequences as `sequences` unrolls them; cuDNN's convolutions are nodes of the program already. `executable`
-makes them ready and runs them, in what `memory` shares out.
+makes them ready and runs them, in memory that `schedule.buffers` shares out.
 """

@@ -65,10 +65,8 @@ class Executable:
                 if place.array in self._inputs:
                     self._patches.setdefault(place, []).append(patch)
         plans = [call for call in self._calls if isinstance(call[0], cudnn.Plan)]
-        workspace = cupy.empty(
-            max([plan.workspace for plan, _ in plans], default=0), np.uint8
-        )  # one runs after another
-        for _, arrays in plans:
+        workspace = cupy.empty(max([plan.workspace for plan, _ in plans], default=0), np.uint8)
+        for _, arrays in plans:  # one runs after another, so that all calculate in the same memory
             arrays.append(workspace)
 
     def __call__(self, given: Sequence[Array]) -> None:

@@ -123,7 +123,7 @@ def _correlate(x: Array, g: Array, how: Geometry, window: tuple[int, ...]) -> No
     *places, groups, nout = cotangent.shape
     channels = image.shape[-1]
     shape, group, k = (*places, groups, nout, *window, channels), 1 + d, 3 + d
-    if channels == 1:  # groups lie along the last axis, as in images
+    if channels == 1:  # groups and filters come last, as they do in the cotangent
         shape, group, k = (*places, *window, groups, nout, channels), 1 + 2 * d, 1 + d
     steps = enumerate(zip(how.stride, how.dilation))
     in_image = [_axis(0), *((0, ((1 + i, s), (k + i, t))) for i, (s, t) in steps), _axis(group), _axis(3 + 2 * d)]

@@ -9,9 +9,7 @@ from ....nn.convolution import Geometry
 from ...ir import program
 from ...ir.program import Node
 
-CHANNELS = (
-    16  # of images and of results, from which on it takes less time: vectors are filled, and products outweigh sums
-)
+CHANNELS = 16  # of images and of results, from which on it takes less time: sums don't outweigh products
 MULTIPLICATIONS = 1 << 22  # of the convolution as it is defined; below, all that surrounds the products costs as much
 
 
@@ -56,5 +54,5 @@ def correlate(images: Node, results: Node, begin: tuple[int, int]) -> Node:
 
 
 def _whole(n: int) -> int:
-    """Columns with room for whole vectors."""
+    """So many columns, or a few more, that they fill whole vectors on any processor."""
     return -(-n // 16) * 16
