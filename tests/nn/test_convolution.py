@@ -50,6 +50,33 @@ def test_compiled(k):
         same(got, recorded, *xw)
 
 
+@COMPILED
+def test_compiled_for_each_channel_by_itself():
+    """One filter for each channel, or several, with windows that differ from axis to axis."""
+    cases = [
+        (1, 1, {}),
+        (2, 1, {"pad": 1}),
+        (2, 2, {"stride": 2, "pad": 1}),
+        (2, 3, {"dilation": 2}),
+        (3, 2, {"pad": 1}),
+    ]
+    rng = np.random.default_rng(0)
+    given = []
+    for axes, each, how in cases:
+        x, w = rng.normal(size=(2, *[7] * axes, 5)), rng.normal(size=(5 * each, *range(2, 2 + axes), 1))
+        given.append((x, w, rng.normal(size=flux.conv(x, w, groups=5, **how).shape)))
+
+    def all_of(given):
+        found = []
+        for (x, w, g), (_, _, how) in zip(given, cases):
+            y, back = flux.pullback(lambda x, w: flux.conv(x, w, groups=5, **how), x, w)  # noqa: B023
+            found += [y, *back(g)]
+        return found
+
+    for got, expected in zip(flux.compile(all_of)(given), all_of(given), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
 @st.composite
 def geometries(draw):
     """Images, filters, and how windows lie, small, with all options."""
