@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from examples.machine import processor
+from examples.common.machine import processor
 
 from .recurrent import Run, compare, repeated
 from .worker import Worker

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from examples import datasets
+from examples.common import datasets
+from examples.common.machine import processor
 from examples.flux_mnist import grid, training
 from examples.flux_mnist.folder import Folder
-from examples.machine import processor
 from tinyflux.training.iteration import Iteration
 
 VARIANTS = ("stochastic", "minibatch")

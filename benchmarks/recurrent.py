@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from examples.machine import processor
+from examples.common.machine import processor
 
 from .step import take_turns
 from .worker import Worker

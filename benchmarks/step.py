@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from examples.machine import processor
+from examples.common.machine import processor
 
 from .models import BATCHSIZES, MODELS, OPTIMISERS, POOL, Cell, data
 from .peers import PEERS, Before, installed

@@ -25,9 +25,9 @@ if not __package__:  # run as a file: its neighbours, and a tinyflux that was no
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tinyflux as flux
-from examples import machine, models, pictures
-from examples.flux_mnist.folder import write
-from examples.mnist import MOVES, Refused, check_folder, count, device, natural, rate, require
+from examples.common import machine, models, pictures
+from examples.common.command import MOVES, Refused, count, device, exit_code, natural, rate, require
+from examples.common.files import check_folder, write
 from tinyflux.compile.backends.c.build import available
 
 BLOCK = 100  # images that go through the model at once outside of training
@@ -44,15 +44,8 @@ SCHEDULES = {
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    try:
-        run(options)
-    except KeyboardInterrupt:
-        print("cifar10: stopped by Ctrl-C; the same command goes on after the last whole epoch", file=sys.stderr)
-        return 130
-    except (Refused, OSError, ImportError, flux.data.DataError, flux.CheckpointError, flux.NonFiniteLoss) as error:
-        print(f"cifar10: {error}", file=sys.stderr)
-        return 1
-    return 0
+    stopped = "stopped by Ctrl-C; the same command goes on after the last whole epoch"
+    return exit_code("cifar10", stopped, lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:

@@ -10,14 +10,9 @@ The heart of it is `fit`: everything before makes its ingredients, everything af
 """
 
 import argparse
-import contextlib
-import importlib
 import json
 import math
-import os
-import shutil
 import sys
-import tempfile
 import time
 from bisect import bisect
 from pathlib import Path
@@ -29,35 +24,21 @@ if not __package__:  # run as a file: its neighbours, and a tinyflux that was no
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tinyflux as flux
-from examples import datasets, machine, models, pictures
-from tinyflux.installed import pip_install
+from examples.common import datasets, machine, models, pictures
+from examples.common.command import MOVES, Refused, count, device, exit_code, natural, rate, require
+from examples.common.files import all_or_none, check_folder
 
 ITERATIONS = {"batch": 200, "stochastic": 64_000, "minibatch": 4_000}
 RULES = {"Descent": flux.Descent, "ADAM": flux.ADAM}
 ETA = {"Descent": 0.1, "ADAM": 0.01}
 LENET5_ETA = ETA | {"ADAM": 0.003}
-MOVES = {"cpu": flux.cpu, "gpu": flux.gpu}
-UNFINISHED = ".unfinished-"  # begins the names of folders in which results are written
-STALE = 3600.0  # seconds after which such a folder must be that of a dead process
 BLOCK = 500  # test images that go through the model at once: what convolutions make of them stays in the cache
 CURVE_POINTS = 1_000  # that are kept of the loss curve, however long the run
 
 
-class Refused(Exception):
-    """Something the user can set right; the message says what."""
-
-
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    try:
-        run(options)
-    except KeyboardInterrupt as stop:
-        print(f"mnist: {str(stop) or 'stopped by Ctrl-C'}; nothing was written", file=sys.stderr)
-        return 130
-    except (Refused, OSError, ImportError, flux.data.DataError, flux.NonFiniteLoss) as error:
-        print(f"mnist: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("mnist", "stopped by Ctrl-C; nothing was written", lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -134,68 +115,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
-    return int(text)
-
-
-def count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10**12:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 10^12, got {text!r}")
-    return int(text)
-
-
-def rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
-
-
 def describe(options: argparse.Namespace) -> str:
     variant = f"minibatch of {options.batchsize:,}" if options.batchsize else options.variant
     falling = " falling to 0" * (options.model == "lenet5")
     where = ", on the GPU" * (options.device == "gpu")
     return f"{options.model}, {variant}, {options.optimiser}({options.eta:g}{falling}), seed {options.seed}{where}"
-
-
-def device(wanted: str) -> str:
-    """cpu or gpu: where the training is to be."""
-    if wanted == "cpu":
-        return wanted
-    status = flux.gpu_status()
-    usable = status.startswith("The GPU can be used")
-    if wanted == "gpu" and not usable:
-        raise Refused(f"--device gpu: {status}")
-    if wanted == "auto":
-        print(f"--device auto: {'gpu' if usable else 'cpu'}. {status}")
-    return "gpu" if usable else "cpu"
-
-
-def require(*packages: str) -> None:
-    """See before the training, not after it, whether everything is installed."""
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise Refused(f"{package} cannot be imported ({error}); {pip_install('examples')}") from error
-
-
-def check_folder(folder: Path) -> None:
-    """Check before training that the results can be written; remove what killed runs have left."""
-    for left in folder.glob(f"{UNFINISHED}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE:
-                shutil.rmtree(left)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise Refused(f"--output {folder}: cannot be written to ({error.strerror}); name another folder") from error
 
 
 # The training
@@ -219,7 +143,9 @@ def fit(model: Any, opt: Any, data: datasets.Data, options: argparse.Namespace) 
         with np.errstate(all="ignore"):  # an overflow ends in a loss that train refuses
             flux.train(lambda model, x, y: loss(model(x), y), model, batches, opt, epochs, callbacks=[record])
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped by Ctrl-C after {record.iteration:,} iterations") from None
+        raise KeyboardInterrupt(
+            f"stopped by Ctrl-C after {record.iteration:,} iterations; nothing was written"
+        ) from None
     except flux.NonFiniteLoss as error:
         raise Refused(f"stopped after {record.iteration:,} iterations, nothing was written; {error}") from None
     finally:
@@ -297,14 +223,11 @@ def write(model: Any, opt: Any, data: datasets.Data, options: argparse.Namespace
     """Put the model, the figures and the pictures into the folder: all of them, or none."""
     text = summary(model, data, options, record)
     try:
-        with tempfile.TemporaryDirectory(dir=options.output, prefix=UNFINISHED) as name:
-            folder = Path(name)
+        with all_or_none(options.output) as folder:
             flux.save(folder / "model.npz", model, opt)
             (folder / "results.json").write_text(json.dumps(results(model, data, options, record)) + "\n")
             (folder / "summary.txt").write_text(text + "\n", encoding="utf-8")
             draw(folder, model, data, options, record)
-            for file in folder.iterdir():
-                os.replace(file, options.output / file.name)
     except OSError as error:
         raise Refused(f"--output {options.output}: nothing was written ({error.strerror or error})") from error
     print(f"\n{text}")

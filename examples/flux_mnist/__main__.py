@@ -1,15 +1,11 @@
 """The command line of the analysis."""
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
-import numpy as np
-
-import tinyflux as flux
-from examples import datasets, machine
-from examples.mnist import Refused, natural, require
+from examples.common import checks, datasets, machine
+from examples.common.command import Refused, exit_code, natural, require
 
 from . import grid, workers
 from .cluster import cluster
@@ -36,21 +32,16 @@ examples:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    problems: list[str] = []
-    try:
-        require("filelock", "tqdm", "matplotlib", "markdown")
-        if options.preset:
-            problems = train(options)
-        if problems:
-            print("\n  ".join([f"flux_mnist: {len(problems)} runs failed:", *problems]), file=sys.stderr)
-        if options.command != "run":
-            write(options)
-    except KeyboardInterrupt:
-        print("flux_mnist: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except (Refused, OSError, ImportError, flux.CheckpointError, flux.data.DataError) as error:
-        print(f"flux_mnist: {error}", file=sys.stderr)
-        return 1
+    return exit_code("flux_mnist", "stopped; the same command goes on from here", lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    require("filelock", "tqdm", "matplotlib", "markdown")
+    problems = train(options) if options.preset else []
+    if problems:
+        print("\n  ".join([f"flux_mnist: {len(problems)} runs failed:", *problems]), file=sys.stderr)
+    if options.command != "run":
+        write(options)
     return 1 if problems else 0
 
 
@@ -110,8 +101,7 @@ def _count(text: str) -> int:
 def train(options: argparse.Namespace) -> list[str]:
     """Train the runs that are asked for, and don't exist yet; returns what went wrong, a line a run."""
     data = datasets.load(options.dataset)
-    dataset = {"dataset": data.name, "data_sha256": digest(data)}
-    note, images = data.note, len(data.train[0])
+    dataset, note, images = data.identity(), data.note, len(data.train[0])
     del data  # the runs load it for themselves
     if options.batchsize > images:
         raise Refused(f"--batchsize {options.batchsize:,} is more than the {images:,} training images; take fewer")
@@ -143,15 +133,6 @@ def train(options: argparse.Namespace) -> list[str]:
         display.close()
 
 
-def digest(data: datasets.Data) -> str:
-    """SHA-256 of all pixels and labels."""
-    sha = hashlib.sha256()
-    for pixels, labels in (data.train, data.test):
-        sha.update(np.ascontiguousarray(pixels, "<f4"))
-        sha.update(np.ascontiguousarray(labels, "<i8"))
-    return sha.hexdigest()
-
-
 def write(options: argparse.Namespace) -> None:
     """Draw the figures and, unless they alone are wanted, write the report."""
     from . import figures, report
@@ -163,7 +144,7 @@ def write(options: argparse.Namespace) -> None:
         print(f"{len(drawn)} figures, as PNG and SVG, in {folder / 'figures'}")
         return
     for conclusion in report.report(table, folder):
-        print(f"{report.SIGNS[conclusion.verdict]:<16}{conclusion.text}")
+        print(f"{checks.SIGNS[conclusion.verdict]:<16}{conclusion.text}")
     print(f"\nThe report: {folder / 'report.html'}, and the same as report.md; the figures: {folder / 'figures'}")
 
 

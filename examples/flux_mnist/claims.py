@@ -2,37 +2,16 @@
 
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+
+from examples.common.checks import FAILS, HOLDS, NOT_RUN, Check, Conclusion, verdict
 
 from .grid import MODELS, OPTIMISERS, PRESETS, VARIANTS
 from .table import Cell, Claimed, Kind, Table
 
-HOLDS, FAILS, NOT_RUN = "holds", "doesn't hold", "not run"
 STUCK, LEARNT = 20, 80  # percent: a training that never gets above the one fails, one that gets above the other learns
 END = PRESETS["article"].iterations  # how far the articles go
 # The cases of the rescue, with the iterations for which the articles show Descent, and ADAM.
 RESCUED = {("4LS", "batch"): (500, 1_000), ("3LS", "batch"): (500, 1_000), ("2LR", "stochastic"): (2_048_000,) * 2}
-
-
-class Check(NamedTuple):
-    """A statement that our data can confirm or refute."""
-
-    statement: str
-    evidence: str  # the figures that decide it
-    verdict: str  # HOLDS, FAILS or NOT_RUN
-
-
-class Conclusion(NamedTuple):
-    """What the articles conclude, and the checks of it."""
-
-    text: str
-    checks: list[Check]
-
-    @property
-    def verdict(self) -> str:
-        """It holds where all checks hold, and doesn't where one fails."""
-        verdicts = {check.verdict for check in self.checks}
-        return FAILS if FAILS in verdicts else NOT_RUN if NOT_RUN in verdicts else HOLDS
 
 
 def conclusions(table: Table) -> list[Conclusion]:
@@ -112,8 +91,7 @@ def _ranking(table: Table) -> list[Check]:
     ]
     complete = len(best) == len(MODELS) * len(OPTIMISERS)
     return [
-        Check(statement, _ranked(pairs, best), (HOLDS if true else FAILS) if complete else NOT_RUN)
-        for statement, pairs, true in checks
+        Check(statement, _ranked(pairs, best), verdict(true if complete else None)) for statement, pairs, true in checks
     ]
 
 
@@ -165,7 +143,7 @@ def _check(statement: str, points: list[Point | None], true: Callable[..., bool]
         return Check(statement, evidence, NOT_RUN)
     if len(known) == 2:
         evidence += _caution(*known)
-    return Check(statement, evidence, HOLDS if true(*known) else FAILS)
+    return Check(statement, evidence, verdict(true(*known)))
 
 
 def _second_higher(first: Point, second: Point) -> bool:
@@ -203,4 +181,4 @@ def compared(claimed: Claimed, cell: Cell | None) -> tuple[str, str]:
     if claimed.relation == "=":
         return signed(difference), ""
     inside = difference > 0 if claimed.relation == ">" else difference < 0
-    return ("" if inside else signed(difference)), HOLDS if inside else FAILS
+    return ("" if inside else signed(difference)), verdict(inside)

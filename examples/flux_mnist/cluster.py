@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import tinyflux as flux
-from examples import machine
-from examples.mnist import Refused, require
+from examples.common import machine
+from examples.common.command import Refused, require
 from tinyflux.installed import pip_install
 
 from .process import ROOT, Ended, runner

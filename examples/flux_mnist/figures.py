@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from examples import models, pictures
+from examples.common import models, pictures
+from examples.common.files import replaced
 
 from .curve import WINDOW, Curve
-from .folder import replaced
 from .grid import MODELS, OPTIMISERS, VARIANTS
 from .series import Series, farthest, series, shown, single, width
 from .table import KINDS, Cell, Kind, Table

@@ -13,16 +13,14 @@ import contextlib
 import json
 import math
 import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from examples.mnist import Refused
+from examples.common.command import Refused
+from examples.common.files import write
 
 from .grid import Run
 
-STALE = 3600.0  # seconds after which a file that was to replace another must be that of a dead process
 TEXT, COUNT, NUMBER = "a text", "a number from 0 on", "a number"
 ENTRIES: list[dict[str, str | None]] = [  # of metrics: all that one of each kind has, and of what kind that is
     {"event": TEXT, "time": TEXT},
@@ -47,13 +45,6 @@ class Folder:
     def remedy(self) -> str:
         """What helps where something in the folder is damaged."""
         return f"Remove {self.path}, and the run begins anew"
-
-    def lock(self) -> Any:
-        """A lock that one process can hold; it is free again when that process ends, in whatever way."""
-        from filelock import FileLock
-
-        self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / "lock")
 
     def settings(self) -> dict[str, Any] | None:
         """What the run was begun with, or None."""
@@ -130,36 +121,6 @@ class Folder:
         """Remove what a process that was killed has left behind; only for whoever holds the lock."""
         for path in [self._progress, *self.path.glob(".*.*")]:
             path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def replaced(path: Path, lasting: bool = True) -> Iterator[Path]:
-    """A temporary file, to be written, that gets its name in one move: under that stands the old file or the new one.
-
-    Arguments:
-        path: the name.
-        lasting: whether it is to be on the disk before, for the case of a power cut.
-    """
-    for left in path.parent.glob(f".{'?' * 16}.{path.name}"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE:
-                left.unlink()
-    temporary = path.parent / f".{os.urandom(8).hex()}.{path.name}"
-    try:
-        yield temporary
-        if lasting:
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def write(path: Path, text: str, lasting: bool = True) -> None:
-    """Write a text file in one move, as `replaced` does."""
-    with replaced(path, lasting) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,21 +1,20 @@
 """The report: one text in Markdown, and a page of HTML made of it that holds its figures in itself."""
 
-import base64
-import csv
-import importlib.resources
-import io
 import math
-import re
 from pathlib import Path
 from typing import Any
 
+from examples.common import machine, markdown
+from examples.common.checks import FAILS, NOT_RUN, SIGNS, Conclusion, overview
+from examples.common.files import write
+from examples.common.markdown import csv_text, duration
+from examples.common.page import page
+
 from . import claims, figures
-from .claims import FAILS, HOLDS, NOT_RUN, compared, percent
-from .folder import write
+from .claims import compared, percent
 from .grid import ETA, MODELS, OPTIMISERS, PRESETS, VARIANTS
 from .table import KINDS, Cell, Claimed, Table, article
 
-SIGNS = {HOLDS: "✓ holds", FAILS: "✗ doesn't hold", NOT_RUN: "– not run", "": ""}
 VARIANT = {"batch": "Batch gradient descent", "stochastic": "Stochastic gradient descent", "minibatch": "Mini-batches"}
 
 _KEY = """\
@@ -23,7 +22,7 @@ The difference is ours less the articles', where these give a figure; where they
 outside of it, and 0 if it doesn't. The time is that of training alone, the mean over the seeds."""
 
 
-def report(table: Table, folder: Path) -> list[claims.Conclusion]:
+def report(table: Table, folder: Path) -> list[Conclusion]:
     """Write report.html, report.md, accuracies.csv and the figures into a folder.
 
     Returns: the articles' conclusions with the verdicts, as they stand in the report.
@@ -36,7 +35,7 @@ def report(table: Table, folder: Path) -> list[claims.Conclusion]:
             _introduction(table),
             "## The articles' conclusions",
             _verdicts(conclusions),
-            *[_conclusion(conclusion) for conclusion in conclusions],
+            *[conclusion.markdown for conclusion in conclusions],
             "## The articles' figures and ours",
             _beside(table),
             "## Accuracies at the checkpoints",
@@ -52,8 +51,8 @@ def report(table: Table, folder: Path) -> list[claims.Conclusion]:
         ]
     )
     write(folder / "report.md", text + "\n")
-    write(folder / "accuracies.csv", _csv(table))
-    write(folder / "report.html", _page(text, folder))
+    write(folder / "accuracies.csv", csv_text(_rows(table)))
+    write(folder / "report.html", page(text, folder))
     return conclusions
 
 
@@ -78,22 +77,10 @@ def _images(table: Table) -> str:
     return {"mnist": "MNIST", "digits": "**scikit-learn's small digits, not MNIST**"}[table.setting["dataset"]]
 
 
-def _verdicts(conclusions: list[claims.Conclusion]) -> str:
-    rows = [[c.text, _count(c), SIGNS[c.verdict]] for c in conclusions]
+def _verdicts(conclusions: list[Conclusion]) -> str:
     hint = "\n\nWhat is not run needs more iterations, or other trainings: `python -m examples.flux_mnist article`."
     missing = any(c.verdict == NOT_RUN for c in conclusions)
-    return _table(["conclusion", "checks", "verdict"], "lll", rows) + hint * missing
-
-
-def _count(conclusion: claims.Conclusion) -> str:
-    verdicts = [check.verdict for check in conclusion.checks]
-    gap = f", {verdicts.count(NOT_RUN)} not run" if NOT_RUN in verdicts else ""
-    return f"{verdicts.count(HOLDS)} of {len(verdicts)} hold{gap}"
-
-
-def _conclusion(conclusion: claims.Conclusion) -> str:
-    rows = [[c.statement, c.evidence, SIGNS[c.verdict]] for c in conclusion.checks]
-    return f"### {conclusion.text}\n\n" + _table(["check", "from our data", "verdict"], "lll", rows)
+    return overview(conclusions) + hint * missing
 
 
 def _beside(table: Table) -> str:
@@ -107,7 +94,7 @@ def _beside(table: Table) -> str:
             [*claimed.kind, f"{claimed.iterations:,}", _theirs(claimed), ours, seeds, difference, SIGNS[verdict]]
         )
     header = ["model", "variant", "optimiser", "iterations", "article", "ours", "seeds", "difference", "bound"]
-    return _table(header, "lllrrrrrl", rows) + "\n\n" + _summed_up(table)
+    return markdown.table(header, "lllrrrrrl", rows) + "\n\n" + _summed_up(table)
 
 
 def _summed_up(table: Table) -> str:
@@ -159,7 +146,7 @@ def _accuracies(table: Table, variant: str, model: str) -> str:
         rows.append(row)
     columns = ("", " article", " difference", " time")
     header = ["iterations", *[rule + column for rule in OPTIMISERS for column in columns]]
-    return f"{title}\n\n" + _table(header, "r" * len(header), rows)
+    return f"{title}\n\n" + markdown.table(header, "r" * len(header), rows)
 
 
 def _entries(cell: Cell | None, claimed: Claimed | None) -> list[str]:
@@ -168,21 +155,6 @@ def _entries(cell: Cell | None, claimed: Claimed | None) -> list[str]:
         return ["", _theirs(claimed) if claimed else "", "", ""]
     difference = (compared(claimed, cell)[0] or "0") if claimed else ""
     return [percent(cell), _theirs(claimed) if claimed else "", difference, duration(cell.time)]
-
-
-def duration(seconds: float) -> str:
-    """A time in words, with three figures.
-
-    >>> duration(0.0123), duration(4.56), duration(125), duration(4000)
-    ('12.3 ms', '4.56 s', '2 min 5 s', '1 h 7 min')
-    """
-    if seconds < 0.9995:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 59.95:
-        return f"{seconds:.3g} s"
-    if seconds < 3599.5:
-        return f"{round(seconds) // 60} min {round(seconds) % 60} s"
-    return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"
 
 
 def _settings(table: Table) -> str:
@@ -200,7 +172,7 @@ def _settings(table: Table) -> str:
         ["iterations here, at most", _iterations(_furthest(table)), "ours"],
         ["seeds", _seeds(table), "ours; the articles show single runs"],
     ]
-    return _table(["setting", "value", "known or inferred"], "lll", rows)
+    return markdown.table(["setting", "value", "known or inferred"], "lll", rows)
 
 
 def _iterations(numbers: dict[str, int]) -> str:
@@ -229,64 +201,38 @@ def _seeds(table: Table) -> str:
 
 def _made(table: Table) -> str:
     runs = list(table.settings.values())
-    begun = sorted(run["begun"]["time"][:10] for run in runs)
-    days = begun[0] if begun[0] == begun[-1] else f"{begun[0]} to {begun[-1]}"
-    machines = dict.fromkeys(_machine(run) for run in runs)
-    versions = dict.fromkeys(", ".join(f"{k} {v}" for k, v in run["begun"]["versions"].items()) for run in runs)
+    begun = [run["begun"] for run in runs]
+    machines = "; ".join(dict.fromkeys(_machine(run) for run in runs))
     command = f"python -m examples.flux_mnist article --dataset {table.setting['dataset']}"
     spent = duration(sum(table.seconds.values()))
     return (
-        f"Trained {days}, {spent} of training in all, on {'; '.join(machines)}. Versions: {'; '.join(versions)}. The "
-        f"images' SHA-256 is `{table.setting['data_sha256'][:16]}…`. This trains what the articles train, each with "
-        f"three seeds:\n\n```sh\n{command}\n```"
+        f"Trained {machine.days(begun)}, {spent} of training in all, on {machines}. Versions: "
+        f"{machine.software(begun)}. The images' SHA-256 is `{table.setting['data_sha256'][:16]}…`. This trains what "
+        f"the articles train, each with three seeds:\n\n```sh\n{command}\n```"
     )
 
 
 def _machine(run: dict[str, Any]) -> str:
-    machine, threads = run["begun"]["machine"], run["threads"]
-    memory = f", {machine['memory_gib']} GiB of memory" if machine["memory_gib"] else ""
-    held = f", each run as {run['step']} on {threads} thread{'s' * (threads != 1)}"
-    return f"{machine['cores']} cores of {machine['processor']}{memory}, {machine['system']}{held}"
+    held = f"each run as {run['step']} on {run['threads']} thread{'s' * (run['threads'] != 1)}"
+    return f"{machine.hardware(run['begun'])}, {held}"
 
 
-def _table(header: list[str], alignment: str, rows: list[list[str]]) -> str:
-    """A table in Markdown; the alignment of each column is l or r."""
-    rule = [{"l": ":--", "r": "--:"}[letter] for letter in alignment]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
-
-
-def _csv(table: Table) -> str:
+def _rows(table: Table) -> list[dict[str, str | int]]:
     """All checkpoints of all kinds."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    columns = ["model", "variant", "optimiser", "iterations", "seeds", "accuracy_percent", "standard_deviation"]
-    writer.writerow([*columns, "lowest", "highest", "seconds", "mean_loss_of_last_100"])
-    for kind, cells in table.cells.items():
-        for i, cell in cells.items():
-            writer.writerow([*kind, i, *_numbers(cell)])
-    return file.getvalue()
-
-
-def _numbers(cell: Cell) -> list[str]:
-    spread = "" if math.isnan(cell.spread) else f"{cell.spread:.4f}"
-    low, high = min(cell.accuracies), max(cell.accuracies)
-    loss = sum(cell.losses) / len(cell.losses)
     return [
-        f"{len(cell.accuracies)}",
-        *[f"{cell.accuracy:.4f}", spread, f"{low:.2f}", f"{high:.2f}", f"{cell.time:.6g}", f"{loss:.6g}"],
+        dict(zip(("model", "variant", "optimiser"), kind)) | {"iterations": i} | _numbers(cell)
+        for kind, cells in table.cells.items()
+        for i, cell in cells.items()
     ]
 
 
-def _page(text: str, folder: Path) -> str:
-    """The text as a page that needs no other file."""
-    import markdown
-
-    body = markdown.markdown(text, extensions=["tables", "toc", "fenced_code"], output_format="html")
-    body = re.sub(r"<table>(.*?)</table>", r'<div class="wide"><table>\1</table></div>', body, flags=re.DOTALL)
-    body = re.sub(r'src="(figures/[^"]+)"', lambda match: f'src="{_embedded(folder / match[1])}"', body)
-    page = importlib.resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    return page.replace("<!-- body -->", body)
-
-
-def _embedded(picture: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+def _numbers(cell: Cell) -> dict[str, str]:
+    return {
+        "seeds": f"{len(cell.accuracies)}",
+        "accuracy_percent": f"{cell.accuracy:.4f}",
+        "standard_deviation": "" if math.isnan(cell.spread) else f"{cell.spread:.4f}",
+        "lowest": f"{min(cell.accuracies):.2f}",
+        "highest": f"{max(cell.accuracies):.2f}",
+        "seconds": f"{cell.time:.6g}",
+        "mean_loss_of_last_100": f"{sum(cell.losses) / len(cell.losses):.6g}",
+    }

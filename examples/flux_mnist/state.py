@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 import tinyflux as flux
+from examples.common.command import Refused
 
 from .curve import Curve
-from .folder import Folder, Refused
+from .folder import Folder
 from .grid import LONGEST, checkpoints
 
 _FREE = ("begun",)  # settings that tell of the first process, and that no number depends on

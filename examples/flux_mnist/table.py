@@ -7,8 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from examples import models
-from examples.mnist import Refused
+from examples.common import models
+from examples.common.command import Refused
 
 from .curve import Curve
 from .folder import Folder

@@ -4,9 +4,6 @@ The samples of an iteration follow from the seed and the iteration's number alon
 depends on lies in the state that is saved: the parameters, the optimiser's state, the loss curve.
 """
 
-import datetime
-import platform
-import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,25 +11,20 @@ from typing import Any
 import numpy as np
 
 import tinyflux as flux
-from examples import datasets, machine, models
+from examples.common import datasets, models
+from examples.common.command import Refused
+from examples.common.lock import LOOK, Busy, hold
+from examples.common.machine import surroundings
+from examples.common.signals import Stopped
 
-from .folder import Folder, Refused
+from .folder import Folder
 from .grid import ETA, Run, checkpoints, size
 from .state import State
 
 SAVE = 30.0  # seconds of training after which the state is saved between checkpoints
-LOOK = 0.2  # seconds after which it looks whether it is to stop, and tells how far it is
 
 Data = tuple[np.ndarray, np.ndarray]
 Step = Callable[[np.ndarray], np.ndarray]
-
-
-class Stopped(Exception):
-    """The training was asked to stop before its goal; its state is saved."""
-
-
-class Busy(Exception):
-    """Another process is at work on the run."""
 
 
 def train(
@@ -54,26 +46,12 @@ def train(
 
     Errors: Busy, Stopped; Refused where the folder holds another run than that.
     """
-    with hold(folder, stop, wait):
+    with hold(folder.path, str(folder.run), stop, wait):
         settings = folder.check(dataset)
         if settings and settings["threads"] != threads:
             raise Busy(f"another process began {folder.run} with {settings['threads']} threads")
         if not folder.ended(goal):
             _Training(folder, goal, dataset, threads, settings, stop).run()
-
-
-def hold(folder: Folder, stop: Callable[[], bool], wait: bool) -> Any:
-    """Get hold of the run's lock, for as long as the context that is returned lasts."""
-    import filelock
-
-    while True:
-        try:
-            return folder.lock().acquire(timeout=LOOK if wait else 0)
-        except filelock.Timeout:
-            if not wait:
-                raise Busy(f"another process trains {folder.run}") from None
-            if stop():
-                raise Stopped(f"{folder.run} was stopped while another process trains it") from None
 
 
 class _Training:
@@ -229,27 +207,3 @@ def samples(run: Run, images: int, size: int, iteration: int) -> Iterator[np.nda
         order = np.random.default_rng((run.seed, passes)).permutation(images)
         yield order[: len(order) - len(order) % size].reshape(-1, size)[begun:]
         passes, begun = passes + 1, 0
-
-
-def surroundings() -> dict[str, Any]:
-    """When, where and with what a training is run."""
-    memory = machine.memory()
-    return {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {"tinyflux": flux.__version__, **machine.versions("numpy", "scipy")},
-        "machine": {
-            "processor": machine.processor(),
-            "cores": machine.cores(),
-            "memory_gib": memory and round(memory / 2**30),
-            "system": platform.system(),
-        },
-    }
-
-
-def stop_on_signals() -> Callable[[], bool]:
-    """Have Ctrl-C and a request to end raise a flag, unless they are ignored; returns the function that reads it."""
-    raised: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
-            signal.signal(number, lambda number, frame: raised.append(number))
-    return lambda: bool(raised)

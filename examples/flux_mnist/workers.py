@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tinyflux as flux
+from examples.common.command import Refused
+from examples.common.lock import Busy
+from examples.common.signals import Stopped, stop_on_signals
 
 from . import grid, training
-from .folder import Folder, Refused
+from .folder import Folder
 from .grid import Run
 from .process import ROOT, Ended, runner
 from .progress import Display, outcome
@@ -146,7 +149,7 @@ def serve(parent: str, work: Callable[[Callable[[], bool]], None]) -> int:
         parent: the number of the process that started this one.
         work: takes a function that tells whether it is to stop.
     """
-    stopped = training.stop_on_signals()
+    stopped = stop_on_signals()
 
     def stop() -> bool:
         orphaned = os.name != "nt" and os.getppid() != int(parent)  # nobody would see what it does
@@ -154,9 +157,9 @@ def serve(parent: str, work: Callable[[Callable[[], bool]], None]) -> int:
 
     try:
         work(stop)
-    except training.Busy as error:
+    except Busy as error:
         return _say(error, BUSY)
-    except training.Stopped as error:
+    except Stopped as error:
         return _say(error, STOPPED)
     except (Refused, OSError, flux.data.DataError) as error:
         return _say(error, REFUSED)

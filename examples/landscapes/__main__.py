@@ -1,10 +1,7 @@
 """The command line of the landscapes."""
 
 import argparse
-import csv
-import os
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,9 @@ from typing import Any
 import numpy as np
 
 import tinyflux as flux
-from examples.mnist import UNFINISHED, Refused, check_folder, count, rate, require
+from examples.common.command import count, exit_code, rate, require
+from examples.common.files import all_or_none, check_folder
+from examples.common.markdown import csv_text
 
 from . import figures, tutorial
 from .functions import LANDSCAPES
@@ -35,15 +34,7 @@ examples:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    try:
-        run(options)
-    except KeyboardInterrupt:
-        print("landscapes: stopped by Ctrl-C; nothing was written", file=sys.stderr)
-        return 130
-    except (Refused, OSError) as error:
-        print(f"landscapes: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("landscapes", "stopped by Ctrl-C; nothing was written", lambda: run(options))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -93,14 +84,11 @@ def run(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     check_folder(options.output)
-    with tempfile.TemporaryDirectory(dir=options.output, prefix=UNFINISHED) as name:
-        folder = Path(name)
+    with all_or_none(options.output) as folder:
         rows = [row for name in tqdm(options.function, disable=None) for row in show(folder, name, options)]
         print(write_steps(folder, rows, options.tolerance))
         if "ackley" in options.function:
             print(repeat_tutorial(folder))
-        for file in folder.iterdir():
-            os.replace(file, options.output / file.name)
     print(f"Pictures and tables: in {options.output}")
 
 
@@ -131,10 +119,7 @@ def show(folder: Path, name: str, options: argparse.Namespace) -> list[dict[str,
 
 def write_steps(folder: Path, rows: list[dict[str, str]], tolerance: float) -> str:
     """Write the steps to convergence as CSV and as Markdown; returns the latter."""
-    with open(folder / "steps.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    (folder / "steps.csv").write_text(csv_text(rows), encoding="utf-8", newline="")
     text = f"Steps until the distance to a minimum stays within {tolerance:g}; – where it doesn't.\n\n"
     text += markdown(list(rows[0]), [list(row.values()) for row in rows]) + "\n"
     (folder / "steps.md").write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from examples import pictures
+from examples.common import pictures
 
 from .functions import Landscape, Point
 

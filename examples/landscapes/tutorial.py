@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinyflux as flux
-from examples import pictures
+from examples.common import pictures
 
 from .figures import draw_stage, looks
 from .functions import LANDSCAPES, Point, ackley

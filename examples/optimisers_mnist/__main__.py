@@ -5,12 +5,11 @@ import shlex
 import sys
 from pathlib import Path
 
-import tinyflux as flux
-from examples import datasets, machine
+from examples.common import datasets, machine
+from examples.common.command import count, exit_code, require
+from examples.common.files import check_folder
 from examples.flux_mnist import workers
-from examples.flux_mnist.__main__ import digest
 from examples.flux_mnist.progress import Display
-from examples.mnist import Refused, check_folder, count, require
 
 from .contest import CONTESTANTS, ENTRIES, PRESETS
 from .job import Job, Task
@@ -34,20 +33,17 @@ examples:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    try:
-        require("filelock", "tqdm", "matplotlib")
-        check_folder(options.output)
-        jobs = planned(options)
-        problems = train(jobs, options)
-        if problems:
-            print("\n  ".join([f"optimisers_mnist: {len(problems)} rules failed:", *problems]), file=sys.stderr)
-        write(jobs, options)
-    except KeyboardInterrupt:
-        print("optimisers_mnist: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except (Refused, OSError, ImportError, flux.data.DataError) as error:
-        print(f"optimisers_mnist: {error}", file=sys.stderr)
-        return 1
+    return exit_code("optimisers_mnist", "stopped; the same command goes on from here", lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    require("filelock", "tqdm", "matplotlib")
+    check_folder(options.output)
+    jobs = planned(options)
+    problems = train(jobs, options)
+    if problems:
+        print("\n  ".join([f"optimisers_mnist: {len(problems)} rules failed:", *problems]), file=sys.stderr)
+    write(jobs, options)
     return 1 if problems else 0
 
 
@@ -81,7 +77,7 @@ def planned(options: argparse.Namespace) -> list[Job]:
     """The jobs that are asked for, done or not."""
     data = datasets.load(options.dataset)
     images = len(data.train[1]) - len(data.train[1]) // HELD_BACK
-    dataset = {"dataset": data.name, "data_sha256": digest(data)}
+    dataset = data.identity()
     results, threads = str(options.output.resolve()), max(1, machine.cores() // options.workers)
     iterations, choosing, reporting = PRESETS[options.preset]
     jobs = []

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from examples import pictures
+from examples.common import pictures
+from examples.common.files import replaced
 from examples.flux_mnist.figures import GREY, STYLE, Figure
-from examples.flux_mnist.folder import replaced
 
 from .contest import DEFAULTS, POWERS
 from .table import Result, Table, last, spread

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from examples import datasets
-from examples.flux_mnist import training as articles
+from examples.common import datasets
+from examples.common.command import Refused
+from examples.common.lock import hold
+from examples.common.machine import surroundings
 from examples.flux_mnist import workers
-from examples.flux_mnist.folder import Folder, Refused
+from examples.flux_mnist.folder import Folder
 
 from .contest import ENTRIES, Entry
 from .training import BATCHSIZE, MEASURES, Data, split, train
@@ -124,14 +126,14 @@ def score(runs: Runs, value: float, seeds: Iterable[int]) -> float:
 def work(job: Job, stop: Callable[[], bool]) -> None:
     """Train what is left of a job."""
     folder, entry = job.folder, job.entry
-    with articles.hold(folder, stop, job.wait):
+    with hold(folder.path, str(folder.run), stop, job.wait):
         settings = folder.check(job.dataset)
         folder.clear()
         if not job.left():
             return
         if settings is None:
             folder.begin({**folder.run._asdict(), **job.dataset, "threads": job.threads})
-        folder.append({"event": "gone on" if settings else "begun", **articles.surroundings()})
+        folder.append({"event": "gone on" if settings else "begun", **surroundings()})
         data = split(datasets.load(job.dataset["dataset"]))
         while left := job.left():
             value, seed = left[0]

@@ -1,7 +1,5 @@
 """The report: a text in Markdown, whose every sentence on the results is computed from them, and two tables as CSV."""
 
-import csv
-import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from examples.flux_mnist.folder import write
-from examples.flux_mnist.report import duration
+from examples.common import machine, markdown
+from examples.common.files import write
+from examples.common.markdown import csv_text, duration
 
 from . import figures
 from .contest import DEFAULTS, POWERS
@@ -78,8 +77,8 @@ def report(table: Table, times: dict[str, float], folder: Path, command: str) ->
         text += ["## Adam's numbers, one at a time", _adam(table), *shown("adam")]
     text += ["## What the data don't show", LIMITS, "## How it was made", _made(table, command)]
     write(folder / "report.md", "\n\n".join(text) + "\n")
-    write(folder / "optimisers.csv", _csv(_summary(table, times)))
-    write(folder / "runs.csv", _csv(_runs(table)))
+    write(folder / "optimisers.csv", csv_text(_summary(table, times)))
+    write(folder / "runs.csv", csv_text(_runs(table)))
 
 
 def _images(table: Table) -> str:
@@ -189,7 +188,7 @@ def _contest(table: Table, times: dict[str, float]) -> str:
         for r, gap in zip(table.contest, table.behind)
     ]
     header = ["rule", "chosen", "validation", "test", "behind the best"]
-    return _table([*header, "training loss", "test loss", "step", "state"], "ll" + "r" * 7, rows)
+    return markdown.table([*header, "training loss", "test loss", "step", "state"], "ll" + "r" * 7, rows)
 
 
 def _loss(result: Result, part: str) -> str:
@@ -242,37 +241,23 @@ def _adam(table: Table) -> str:
     text = "Accuracy on the validation images in percent. The other numbers are the defaults, η = 0.001, β₁ = 0.9, "
     text += "β₂ = 0.999, ε = 1e-8: what suits them best depends on these.\n\n"
     header = ["varied", "default", "best", "worst", f"within {NEAR:g} points of the best"]
-    return text + _table(header, "lllll", rows)
+    return text + markdown.table(header, "lllll", rows)
 
 
 # Made of, and how
 
 
 def _made(table: Table, command: str) -> str:
-    days = sorted(event["time"][:10] for event in table.events)
-    machines = dict.fromkeys(_machine(event["machine"]) for event in table.events)
-    versions = dict.fromkeys(", ".join(f"{k} {v}" for k, v in event["versions"].items()) for event in table.events)
+    machines = "; ".join(dict.fromkeys(map(machine.hardware, table.events)))
     runs = [run for result in table.results for run in result.runs.values()]
     ways = " and ".join(sorted({run["step"] for run in runs}))
     spent = duration(sum(run["seconds"] for run in runs))
-    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     return (
-        f"Trained {when}: {len(runs):,} runs, {spent} of training in all without the measuring, as {ways}, on "
-        f"{'; '.join(machines)}. Versions: {'; '.join(versions)}. The images' SHA-256 is "
+        f"Trained {machine.days(table.events)}: {len(runs):,} runs, {spent} of training in all without the measuring, "
+        f"as {ways}, on {machines}. Versions: {machine.software(table.events)}. The images' SHA-256 is "
         f"`{table.dataset['data_sha256'][:16]}…`. The figures are here as SVG, too; every run stands in "
         f"[runs.csv](runs.csv), the table in [optimisers.csv](optimisers.csv).\n\n```sh\n{command}\n```"
     )
-
-
-def _machine(machine: dict[str, Any]) -> str:
-    memory = f", {machine['memory_gib']} GiB of memory" if machine["memory_gib"] else ""
-    return f"{machine['cores']} cores of {machine['processor']}{memory}, {machine['system']}"
-
-
-def _table(header: list[str], alignment: str, rows: list[list[str]]) -> str:
-    """A table in Markdown; the alignment of each column is l or r."""
-    rule = [{"l": ":--", "r": "--:"}[letter] for letter in alignment]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
 
 
 def _summary(table: Table, times: dict[str, float]) -> list[dict[str, Any]]:
@@ -313,12 +298,3 @@ def _runs(table: Table) -> list[dict[str, Any]]:
             after = "" if run["diverged"] is None else run["diverged"]
             rows.append({**told, "diverged_after": after, "seconds": f"{run['seconds']:.4g}", **ends})
     return rows
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    file = io.StringIO()
-    columns = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(file, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()

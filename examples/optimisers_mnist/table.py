@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from examples.mnist import Refused
+from examples.common.command import Refused
 
 from .contest import ADAM, CONTESTANTS, PADAM, Entry
 from .job import Job, Runs, choose, finished

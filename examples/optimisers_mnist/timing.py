@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 import tinyflux as flux
-from examples import datasets
+from examples.common import datasets
+from examples.common.command import Refused
+from examples.common.files import write
+from examples.common.signals import Stopped
 from examples.flux_mnist import workers
-from examples.flux_mnist.folder import write
 from examples.flux_mnist.process import ROOT, runner
-from examples.flux_mnist.training import Stopped
-from examples.mnist import Refused
 
 from .contest import ENTRIES
 from .training import build, orders, split, stepper

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinyflux as flux
-from examples import datasets
+from examples.common import datasets
+from examples.common.signals import Stopped
 from examples.flux_mnist import grid
-from examples.flux_mnist.training import Step, Stopped, native, plain, samples
+from examples.flux_mnist.training import Step, native, plain, samples
 
 BATCHSIZE = 128
 HELD_BACK = 6  # one of so many training images is kept for validation: 10,000 of MNIST's

@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples import datasets
+from examples.common import datasets
 from tests.support.flux_mnist import LABELS, NO_COMPILER, PIXELS, TEST_PIXELS
 from tinyflux.compile.backends.c.build import available
 

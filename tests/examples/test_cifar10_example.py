@@ -8,7 +8,8 @@ import pytest
 from scipy.special import log_softmax
 
 import tinyflux as flux
-from examples import cifar10, models
+from examples import cifar10
+from examples.common import models
 from tests.support import device_standin as standin
 from tests.support.cifar10_files import fill, made_up, module, packed
 from tests.support.flux_mnist import NO_COMPILER

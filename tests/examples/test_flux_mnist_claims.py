@@ -6,9 +6,9 @@ import statistics
 import numpy as np
 import pytest
 
+from examples.common.command import Refused
 from examples.flux_mnist import claims, grid
 from examples.flux_mnist.claims import FAILS, HOLDS, NOT_RUN
-from examples.flux_mnist.folder import Refused
 from examples.flux_mnist.table import KINDS, Cell, Table, article
 from tests.support.flux_mnist_results import AGREEING, all_kinds, changed, leave, table
 

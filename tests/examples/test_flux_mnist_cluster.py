@@ -12,9 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from examples.common.command import Refused
 from examples.flux_mnist import cluster
 from examples.flux_mnist.__main__ import main
-from examples.flux_mnist.folder import Folder, Refused
+from examples.flux_mnist.folder import Folder
 from tests.support.flux_mnist import (
     PATIENCE,
     came_to,

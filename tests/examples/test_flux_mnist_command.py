@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from examples import models
+from examples.common import models
 from examples.flux_mnist.__main__ import main
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import LONGEST

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 import tinyflux as flux
-from examples import models
+from examples.common import models
 from examples.flux_mnist import figures
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import MODELS, OPTIMISERS, VARIANTS, Run, grid

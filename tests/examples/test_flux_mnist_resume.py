@@ -6,9 +6,12 @@ import signal
 import pytest
 
 import tinyflux as flux
-from examples import datasets
+from examples.common import datasets
+from examples.common.command import Refused
+from examples.common.lock import Busy, lock
+from examples.common.signals import Stopped, stop_on_signals
 from examples.flux_mnist import grid, training
-from examples.flux_mnist.folder import Folder, Refused
+from examples.flux_mnist.folder import Folder
 from tests.support.flux_mnist import (
     DATASET,
     GOAL,
@@ -46,7 +49,7 @@ def test_stopping_changes_nothing(how, variant, rule, tmp_path):
     whole, parts = Folder(tmp_path / "whole", run), Folder(tmp_path / "parts", run)
     train(whole, GOAL)
     for calls in (1, 4, 6, 3):
-        with pytest.raises(training.Stopped, match=r"2LR .* seed 0 was stopped after [\d,]+ iterations"):
+        with pytest.raises(Stopped, match=r"2LR .* seed 0 was stopped after [\d,]+ iterations"):
             train(parts, GOAL, after(calls))
         assert parts.told() is None
     train(parts, GOAL)
@@ -181,7 +184,7 @@ def test_another_batchsize_than_it_was_begun_with(tmp_path):
 
 def test_a_goal_that_was_passed_is_noted_where_the_run_stands(tmp_path):
     folder = Folder(tmp_path, small())
-    with pytest.raises(training.Stopped):
+    with pytest.raises(Stopped):
         train(folder, 400, stop=after(3))
     stands = count(folder)
     assert 1 < stands < 400
@@ -214,7 +217,7 @@ def test_damaged_settings_are_refused(tmp_path):
 def test_a_process_with_other_threads_than_the_run_was_begun_with_leaves_it(tmp_path):
     folder = Folder(tmp_path, small())
     train(folder, 1, threads=2)
-    with pytest.raises(training.Busy, match="began 2LR stochastic ADAM seed 0 with 2 threads"):
+    with pytest.raises(Busy, match="began 2LR stochastic ADAM seed 0 with 2 threads"):
         train(folder, 2, threads=1)
     assert count(folder) == 1
 
@@ -254,7 +257,7 @@ def test_numpy_is_gone_on_with_by_numpy(tmp_path, monkeypatch):
 
 def test_a_run_that_another_process_holds(tmp_path):
     folder = Folder(tmp_path, small())
-    with folder.lock(), pytest.raises(training.Busy, match="trains 2LR stochastic ADAM"):
+    with lock(folder.path), pytest.raises(Busy, match="trains 2LR stochastic ADAM"):
         train(folder, 1)
     assert folder.settings() is None
     train(folder, 1)
@@ -268,7 +271,7 @@ def test_waiting_for_another_process_can_be_stopped(tmp_path):
         return len(asked) > 1
 
     folder, asked = Folder(tmp_path, small()), []
-    with folder.lock(), pytest.raises(training.Stopped, match="while another process"):
+    with lock(folder.path), pytest.raises(Stopped, match="while another process"):
         training.train(folder, 1, DATASET, 1, stop, wait=True)
     training.train(folder, 1, DATASET, 1, never, wait=True)
     assert came_to(folder, 1)
@@ -306,7 +309,7 @@ def test_children_of_a_command_that_is_killed_end(tmp_path):
     wait_for(lambda: came_to(folder, 500), process)
     os.kill(process.pid, signal.SIGKILL)  # the parent alone
     process.communicate(timeout=PATIENCE)  # until nobody holds the pipes
-    with folder.lock().acquire(timeout=PATIENCE):
+    with lock(folder.path).acquire(timeout=PATIENCE):
         last = count(folder)
     assert 500 <= last < grid.LONGEST
     assert folder.told() is None
@@ -318,7 +321,7 @@ def test_ctrl_c_is_ignored_where_the_command_ignores_it(handler, stopped):
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, handler)  # ignored, as a shell has it for what it runs in the background
     try:
-        stop = training.stop_on_signals()
+        stop = stop_on_signals()
         signal.raise_signal(signal.SIGINT)
         assert stop() is stopped
         signal.raise_signal(signal.SIGTERM)

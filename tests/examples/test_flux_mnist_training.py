@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from examples import models
+from examples.common import models
+from examples.common.signals import Stopped
 from examples.flux_mnist import grid, training
 from examples.flux_mnist.curve import Curve
 from examples.flux_mnist.folder import Folder
@@ -209,7 +210,7 @@ def test_the_iteration_of_a_loss_that_is_not_finite(how, stopped, tmp_path):
     PIXELS[spoilt] = np.nan
     try:
         if stopped:
-            with pytest.raises(training.Stopped):
+            with pytest.raises(Stopped):
                 train(folder, GOAL, after(3))
         assert ended(folder) == {"diverged": "the loss is nan", "at": 29}
     finally:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from examples.common.lock import lock
 from examples.flux_mnist import workers
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import LONGEST
@@ -106,7 +107,7 @@ def test_a_run_that_another_process_holds_is_waited_for(beside, tmp_path, monkey
     monkeypatch.setenv("PYTHONPATH", path)
     held, free = job(tmp_path, small("4LS"), 500), job(tmp_path, small("2LR"), 500)
     with workers.local(1) as submit:
-        with held.folder.lock():
+        with lock(held.folder.path):
             done = beside(train_all, [held, free], submit)
             wait_for(lambda: done.done() or any(given["wait"] for given, _ in starts()))
             assert free.folder.ended(500)  # the other was left for later
@@ -148,7 +149,7 @@ def test_leaving_early_ends_the_processes(tmp_path):
     with pytest.raises(Died):
         leave()
     assert not workers._at_work
-    with begun.lock().acquire(timeout=0):
+    with lock(begun.path).acquire(timeout=0):
         assert 500 <= count(begun) < LONGEST
     assert queued.settings() is None
 

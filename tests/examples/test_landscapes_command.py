@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from examples import pictures
+from examples.common import pictures
 from examples.landscapes import __main__ as command
 from examples.landscapes import figures
 from examples.landscapes.functions import LANDSCAPES

@@ -16,7 +16,8 @@ import pytest
 from scipy.special import expit
 
 import tinyflux as flux
-from examples import mnist, models, pictures
+from examples import mnist
+from examples.common import models, pictures
 from tests.support.device_standin import DeviceArray, cupy_module
 from tests.support.scripts import SCRIPT, environment, result, script, without_the_word_on_compiling
 from tinyflux import device

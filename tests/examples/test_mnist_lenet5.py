@@ -6,7 +6,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import log_softmax
 
 import tinyflux as flux
-from examples import mnist, models
+from examples import mnist
+from examples.common import models
 from tests.support.scripts import result
 
 FILES = {"model.npz", "results.json", "summary.txt", "learning.png", "digits.png"}

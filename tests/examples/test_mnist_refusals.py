@@ -11,7 +11,9 @@ import sys
 import numpy as np
 import pytest
 
-from examples import datasets, mnist, pictures
+from examples import mnist
+from examples.common import datasets, pictures
+from examples.common.files import check_folder
 from tests.support.scripts import SCRIPT, after, environment, refused, result, script, without_the_word_on_compiling
 from tinyflux.installed import pip_install
 
@@ -194,5 +196,5 @@ def test_what_a_killed_run_left_is_removed_after_an_hour(tmp_path):
         (tmp_path / name / "model.npz").write_text("half")
     for name in (".unfinished-stale", "model"):
         os.utime(tmp_path / name, (0, 0))
-    mnist.check_folder(tmp_path)
+    check_folder(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".unfinished-fresh", "model"]

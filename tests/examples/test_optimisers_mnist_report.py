@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 import tinyflux as flux
-from examples.mnist import Refused
+from examples.common.command import Refused
 from examples.optimisers_mnist import figures, timing
 from examples.optimisers_mnist.contest import ADAM, CONTESTANTS, ENTRIES, PADAM
 from examples.optimisers_mnist.job import Job, Task

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from examples import datasets
+from examples.common import datasets
+from examples.common.command import Refused
 from examples.flux_mnist import training
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import Run
-from examples.mnist import Refused
 from tests.faults.fault import Fault, that
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from examples import mnist, models
+from examples import mnist
+from examples.common import models
 from tests.support import kernel_cases, program_cases, scan_cases
 from tinyflux.training import gpu, report
 

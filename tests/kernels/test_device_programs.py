@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 import tinyflux as flux
-from examples import models
+from examples.common import models
 from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray, root
 from tests.support.program_cases import CASES, FUNCTIONS, arrays, compiled

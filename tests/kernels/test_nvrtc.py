@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from examples import models
+from examples.common import models
 from tests.support import contraction_cases, device_standin, layer_cases
 from tests.support.contraction_cases import CONTRACTIONS
 from tests.support.device_standin import DeviceArray

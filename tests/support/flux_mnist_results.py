@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 import tinyflux as flux
-from examples import models
+from examples.common import models
 from examples.flux_mnist import grid
 from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.state import State

@@ -1,5 +1,6 @@
 """The images that the examples learn from: MNIST where it can be had, and small digits elsewhere."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,14 @@ class Data(NamedTuple):
         return self._replace(
             train=(pixels.reshape(-1, 28, 28, 1), labels), test=(test_pixels.reshape(-1, 28, 28, 1), test_labels)
         )
+
+    def identity(self) -> dict[str, str]:
+        """Which images these are, for settings of a run: the name, and SHA-256 of all pixels and labels."""
+        sha = hashlib.sha256()
+        for pixels, labels in (self.train, self.test):
+            sha.update(np.ascontiguousarray(pixels, "<f4"))
+            sha.update(np.ascontiguousarray(labels, "<i8"))
+        return {"dataset": self.name, "data_sha256": sha.hexdigest()}
 
 
 def load(dataset: str) -> Data:

@@ -1,0 +1,59 @@
+"""Statements that data can confirm or refute, their verdicts, and both as text."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .markdown import table
+
+HOLDS, FAILS, NOT_RUN = "holds", "doesn't hold", "not run"
+SIGNS = {HOLDS: "✓ holds", FAILS: "✗ doesn't hold", NOT_RUN: "– not run", "": ""}
+
+
+def verdict(true: bool | None) -> str:
+    """HOLDS or FAILS; NOT_RUN for None."""
+    return NOT_RUN if true is None else HOLDS if true else FAILS
+
+
+class Check(NamedTuple):
+    """A statement that our data can confirm or refute."""
+
+    statement: str
+    evidence: str  # the figures that decide it
+    verdict: str  # HOLDS, FAILS or NOT_RUN
+
+
+class Conclusion(NamedTuple):
+    """What others conclude, and the checks of it."""
+
+    text: str
+    checks: list[Check]
+
+    @property
+    def verdict(self) -> str:
+        """It holds where all checks hold, and doesn't where one fails."""
+        verdicts = {check.verdict for check in self.checks}
+        return FAILS if FAILS in verdicts else NOT_RUN if NOT_RUN in verdicts else HOLDS
+
+    @property
+    def counted(self) -> str:
+        """How many of the checks hold.
+
+        >>> checks = Check("a", "97 %", HOLDS), Check("b", "12 %", FAILS), Check("c", "", NOT_RUN)
+        >>> Conclusion("All is well.", list(checks)).counted
+        '1 of 3 hold, 1 not run'
+        """
+        verdicts = [check.verdict for check in self.checks]
+        gap = f", {verdicts.count(NOT_RUN)} not run" if NOT_RUN in verdicts else ""
+        return f"{verdicts.count(HOLDS)} of {len(verdicts)} hold{gap}"
+
+    @property
+    def markdown(self) -> str:
+        """Under a heading, a table of the checks."""
+        rows = [[check.statement, check.evidence, SIGNS[check.verdict]] for check in self.checks]
+        return f"### {self.text}\n\n" + table(["check", "from our data", "verdict"], "lll", rows)
+
+
+def overview(conclusions: Iterable[Conclusion]) -> str:
+    """A table of the conclusions in Markdown, a verdict on each."""
+    rows = [[conclusion.text, conclusion.counted, SIGNS[conclusion.verdict]] for conclusion in conclusions]
+    return table(["conclusion", "checks", "verdict"], "lll", rows)
