@@ -47,6 +47,26 @@ class Conclusion(NamedTuple):
         return f"{verdicts.count(HOLDS)} of {len(verdicts)} hold{gap}"
 
     @property
+    def in_words(self) -> str:
+        """The same as a sentence.
+
+        >>> checks = Check("a", "97 %", HOLDS), Check("b", "12 %", FAILS), Check("c", "", NOT_RUN)
+        >>> Conclusion("All is well.", list(checks)).in_words
+        "1 of 3 checks holds, 1 doesn't, 1 is not run."
+        """
+        verdicts = [check.verdict for check in self.checks]
+        holds, fails, left = (verdicts.count(v) for v in (HOLDS, FAILS, NOT_RUN))
+        if len(verdicts) == 1:
+            return f"The check {'is ' if left else ''}{verdicts[0]}."
+        if len(verdicts) == holds:
+            return "Both checks hold." if holds == 2 else f"All {holds} checks hold."
+        if len(verdicts) == left:
+            return "Both checks are not run." if left == 2 else f"All {left} checks are not run."
+        words = f"{holds} of {len(verdicts)} checks {'holds' if holds == 1 else 'hold'}"
+        words += (f", {fails} doesn't" if fails == 1 else f", {fails} don't") if fails else ""
+        return words + (f", {left} {'is' if left == 1 else 'are'} not run." if left else ".")
+
+    @property
     def markdown(self) -> str:
         """Under a heading, a table of the checks."""
         rows = [[check.statement, check.evidence, SIGNS[check.verdict]] for check in self.checks]
