@@ -14,6 +14,7 @@ from tinyflux import device
 from tinyflux.training import report
 
 RULES = [flux.Descent(0.1), flux.Adam(0.01)]
+MUON = flux.OptimiserChain(flux.ClipNorm(1.0, over="model"), flux.Muon(0.1, others=flux.Adam(0.01)))
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def small(move=flux.gpu):
     )
 
 
-@pytest.mark.parametrize("rule", RULES, ids=["Descent", "Adam"])
+@pytest.mark.parametrize("rule", [*RULES, flux.Muon(0.1), MUON], ids=["Descent", "Adam", "Muon", "a chain"])
 def test_training_gives_the_same_numbers(rule):
     expected, model, opt = parity.trained(rule, lambda *trees: trees)
     losses, moved, moved_opt = parity.trained(rule, flux.gpu)

@@ -64,6 +64,7 @@ RULES = [
     Chain(flux.ClipNorm(0.1), flux.Momentum(0.1)),
     Chain(flux.AccumGrad(2), flux.Adam(0.1)),
     flux.YellowFin(),
+    flux.Muon(),
     Own(),
 ]
 

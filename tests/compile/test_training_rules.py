@@ -25,12 +25,14 @@ FORMS = [
     flux.AMSGrad(form="optax"),
     flux.Padam(form="code"),
     flux.ASGD(t0=5),
+    flux.Muon(lambda_=0.1, form="match_rms_adamw", others=flux.Momentum()),
 ]
 MODIFIED = [
     Chain(flux.ClipGrad(0.1), flux.WeightDecay(0.01), flux.Adam(0.01)),
     Chain(flux.SignDecay(0.1), flux.Maximize(), flux.Descent(0.01)),
     Chain(flux.ClipNorm(0.1), flux.Adam(0.01)),
     Chain(flux.ClipNorm(0.3, over="model"), flux.Momentum(0.01)),
+    Chain(flux.ClipNorm(0.3, over="model"), flux.Muon(schedules.Cosine(0.1, 20), others=flux.Adam())),
     Chain(flux.WeightDecay(0.1), flux.YellowFin(eta=schedules.Warmup(1.0, 20))),
 ]
 SCHEDULES = [
@@ -208,7 +210,7 @@ def test_a_schedule_that_is_adjusted_is_watched():
 
 
 def test_a_rule_of_ones_own_that_sees_whole_arrays():
-    """It is given arrays in one line, compiled as by update."""
+    """It is given each array in its shape, compiled as by update."""
 
     class Normalised(flux.Descent):
         whole = "array"

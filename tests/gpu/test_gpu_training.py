@@ -50,6 +50,20 @@ def test_updates(rule, dtype):
             np.testing.assert_allclose(x, y, rtol=tolerance, atol=scale)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=lambda dtype: dtype.__name__)
+def test_updates_of_matrices(dtype):
+    rule, results = flux.OptimiserChain(flux.ClipNorm(1.0, over="model"), flux.Muon(0.1)), []
+    for move in (flux.cpu, flux.gpu):
+        rng = np.random.default_rng(0)
+        params = move([rng.normal(size=shape).astype(dtype) for shape in [(5, 9), (40, 8), (16, 3, 3, 4), (7,)]])
+        opt = flux.setup(rule, params)
+        for _ in range(8):
+            flux.update(opt, params, move([rng.normal(size=x.shape).astype(dtype) for x in params]))
+        results.append(flux.cpu(params))
+    for got, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype])
+
+
 # The loader
 
 

@@ -42,6 +42,7 @@ def test_cupy_is_not_imported():
         flux.ClipNorm(),
         flux.AccumGrad(2),
         flux.YellowFin(),
+        flux.Muon(),
         flux.OptimiserChain(flux.ClipNorm(), flux.Adam()),
         flux.OptimiserChain(flux.WeightDecay(), flux.OptimiserChain(flux.ClipNorm())),
         flux.OptimiserChain(),

@@ -94,7 +94,9 @@ def test_a_loss_that_is_not_finite():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("rule", [flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam(0.01)), flux.YellowFin()], ids=repr)
+@pytest.mark.parametrize(
+    "rule", [flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam(0.01)), flux.YellowFin(), flux.Muon()], ids=repr
+)
 def test_rules_without_a_kernel(rule):
     check_trained(lambda: flux.DataLoader(data(), 16), rule=rule)
 

@@ -22,9 +22,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = ["momentum", "adaptive", "adam", "modifiers", "schedules"]
-TESTS = ["test_optimiser_rules", "test_modifiers", "test_schedules", "test_rules_numbers", "test_rules_saved"]
-FIRST = {"modifiers": ["test_modifiers"], "schedules": ["test_schedules"]}  # the tests that see most; else the first
+FILES = ["momentum", "adaptive", "adam", "muon", "modifiers", "schedules"]
+TESTS = [
+    "test_optimiser_rules",
+    "test_modifiers",
+    "test_schedules",
+    "test_rules_numbers",
+    "test_rules_saved",
+    "test_muon",
+]
+FIRST = {
+    "muon": ["test_muon"],
+    "modifiers": ["test_modifiers"],
+    "schedules": ["test_schedules"],
+}  # the tests that see most; else the first
 NAMES = {"Averaging": "Adam", "_tuned": "YellowFin"}  # parts of rules, and whose tests run
 NAMES_OF_FILES = {"modifiers": "modifiers or Chain", "schedules": "schedules or modifiers"}
 PASSED_OVER = {"__repr__", "__post_init__", "accepts", "check_state"}  # texts and messages

@@ -196,10 +196,11 @@ def test_documented_exported_and_tested_are_the_same():
     readme = (Path(flux.__file__).parents[1] / "README.md").read_text()
     table = readme.split("<!-- rules -->")[1].split("<!-- /rules -->")[0]
     assert set(re.findall(r"^\| `(\w+)", table, re.MULTILINE)) == names
-    modules = {f"tinyflux.optimise.{name}" for name in ("momentum", "adaptive", "adam")}
+    modules = {f"tinyflux.optimise.{name}" for name in ("momentum", "adaptive", "adam", "muon")}
     exported = {x.__name__ for x in vars(flux).values() if isinstance(x, type) and x.__module__ in modules}
     assert exported == names
-    assert {expression.split("(")[0] for expression in EXPRESSIONS} - {"OptimiserChain"} == names
+    recorded = [*EXPRESSIONS, *REFERENCE["muon"][0]["paths"]]
+    assert {expression.split("(")[0] for expression in recorded} - {"OptimiserChain"} == names
     assert all(getattr(flux, rule.__name__) is rule for rule in RULES)
     assert len(RULES) == len(names)
 
@@ -209,7 +210,8 @@ def test_hyperparameters_and_defaults(rule):
     """Names, order and values, and that they are given by position as well."""
     known = {name: field.default for name, field in rule.__dataclass_fields__.items()}
     recorded = {
-        name: tuple(x) if isinstance(x, list) else x for name, x in REFERENCE["defaults"][rule.__name__].items()
+        name: tuple(x) if isinstance(x, list) else make(x) if name == "others" else x
+        for name, x in REFERENCE["defaults"][rule.__name__].items()
     }
     assert list(known.items()) == list(recorded.items())
     assert rule(*known.values()) == rule()

@@ -87,6 +87,18 @@ TRANSCRIBED: list[tuple[str, dict]] = [
 ]
 
 
+# Muon, with the same in torch.optim, where matrices have two axes: a kernel has its outputs in rows.
+MUON: list[tuple[dict, dict]] = [
+    ({}, {"lr": 0.02, "weight_decay": 0.0}),
+    ({"eta": 0.1, "rho": 0.6, "lambda_": 0.3}, {"lr": 0.1, "momentum": 0.6, "weight_decay": 0.3}),
+    (
+        {"eta": 0.1, "lambda_": 0.3, "form": "match_rms_adamw"},
+        {"lr": 0.1, "weight_decay": 0.3, "adjust_lr_fn": "match_rms_adamw"},
+    ),
+]
+MUON_SHAPES = {"wide": [2, 5], "tall": [5, 2], "square": [3, 3], "row": [1, 6], "kernel": [4, 3, 1, 2], "zeros": [3, 2]}
+
+
 def expression(rule: str, options: dict) -> str:
     """How the rule is made in tinyflux."""
     return f"{rule}({', '.join(f'{name}={value!r}' for name, value in options.items())})"
@@ -171,6 +183,27 @@ def gradients(size: int, phase: float) -> list[list[float]]:
     return table
 
 
+def muon_cases() -> list[dict]:
+    """Paths of matrices by torch.optim.Muon, in float64 for its bfloat16, checked against the transcription."""
+    import torch
+
+    torch.Tensor.bfloat16 = torch.Tensor.clone  # type: ignore[method-assign]
+    cases = []
+    for number, (name, shape) in enumerate(MUON_SHAPES.items()):
+        size, rows = math.prod(shape), shape[0]
+        start = torch.linspace(-1, 2, size).tolist()
+        table = gradients(size, 0.4 * number) if name != "zeros" else [[0.0] * size] * STEPS
+        matrix = lambda flat, n=size // rows: [flat[i : i + n] for i in range(0, len(flat), n)]  # noqa: E731
+        paths = {}
+        for options, torch_options in MUON:
+            path = path_of_torch(torch.optim.Muon, torch_options, matrix(start), [matrix(g) for g in table])
+            own = list(transcriptions.Muon(matrix(start), [matrix(g) for g in table], FACTORS, **options))
+            torch.testing.assert_close(torch.tensor(own), torch.tensor(path), rtol=1e-10, atol=1e-12)
+            paths[expression("Muon", options)] = [[x for row in step for x in row] for step in path]
+        cases.append({"name": name, "shape": shape, "start": start, "gradients": table, "paths": paths})
+    return cases
+
+
 def path_of_transcription(rule: partial, start: list[float], table: list[list[float]]) -> list[list[float]]:
     """x after every step."""
     if rule.func is transcriptions.YellowFin:
@@ -179,12 +212,12 @@ def path_of_transcription(rule: partial, start: list[float], table: list[list[fl
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def path_of_torch(make: type, options: dict, start: list[float], table: list[list[float]]) -> list[list[float]]:
+def path_of_torch(make: type, options: dict, start: list, table: list[list]) -> list[list]:
     """x after every step, and as many more rows with ASGD's averages."""
     import torch
 
     x = torch.tensor(start, requires_grad=True)
-    optimiser = make([x], foreach=False, **options)
+    optimiser = make([x], **options) if make is torch.optim.Muon else make([x], foreach=False, **options)
     path, averages = [], []
     for g, factor in zip(table, FACTORS, strict=True):
         if "lr" in options:
@@ -221,9 +254,10 @@ def main() -> None:
     record = {
         "torch": torch.__version__,
         "from torch": list(torch_rules),
-        "defaults": {rule: defaults(rule) for rule, _ in TRANSCRIBED},
+        "defaults": {rule: defaults(rule) for rule in [*dict(TRANSCRIBED), "Muon"]},
         "halved": HALVED,
         "cases": cases,
+        "muon": muon_cases(),
     }
     TARGET.write_text(json.dumps(record, indent=0).replace(",\n", ", ").replace("[\n", "[").replace("\n]", "]") + "\n")
 

@@ -1,8 +1,8 @@
 """The optimisers once more, as the formulas of their papers on single numbers: no arrays, and nothing of tinyflux.
 
 Every function bears the name of its rule and has its hyperparameters. It takes a parameter x, a gradient for every step
-t = 1, 2, ... and a factor on η for every step, and yields x after each of them. All but YellowFin treat every number
-of an array on its own.
+t = 1, 2, ... and a factor on η for every step, and yields x after each of them. All but YellowFin and Muon treat every
+number of an array on its own.
 """
 
 import math
@@ -313,4 +313,38 @@ def YellowFin(x, gradients, factors, eta=1.0, beta=0.999, window=20):
             root_mu, alpha = single_step(max(variance, 0.0), distance, h_max, h_min)
         velocity = [root_mu**2 * vi + eta * factor * alpha * gi for vi, gi in zip(velocity, g)]
         x = [xi - vi for xi, vi in zip(x, velocity)]
+        yield x
+
+
+def product(p, q):
+    return [[math.fsum(a * b for a, b in zip(row, column)) for column in zip(*q)] for row in p]
+
+
+def combined(p, x, q, y):
+    """px + qy for matrices x and y."""
+    return [[p * a + q * b for a, b in zip(row, other)] for row, other in zip(x, y)]
+
+
+def orthogonalised(x):
+    """Five steps of the quintic Newton–Schulz iteration; it has the smaller side in rows."""
+    if len(x) > len(x[0]):
+        return [list(row) for row in zip(*orthogonalised([list(row) for row in zip(*x)]))]
+    norm = max(math.sqrt(math.fsum(a * a for row in x for a in row)), 1e-7)
+    x = [[a / norm for a in row] for row in x]
+    for _ in range(5):
+        xxt = product(x, [list(row) for row in zip(*x)])
+        cubic = product(xxt, x)
+        x = combined(1, combined(3.4445, x, -4.7750, cubic), 2.0315, product(xxt, cubic))
+    return x
+
+
+def Muon(x, gradients, factors, eta=0.02, rho=0.95, lambda_=0.0, form="original", others="AdamW()"):
+    """On a list of rows. What `others` steps is no matrix."""
+    rows, columns = len(x), len(x[0])
+    scale = {"original": math.sqrt(max(1, rows / columns)), "match_rms_adamw": 0.2 * math.sqrt(max(rows, columns))}
+    buffer = [[0.0] * columns for _ in x]
+    for g, factor in zip(gradients, factors):
+        buffer = combined(rho, buffer, 1 - rho, g)
+        update = orthogonalised(combined(rho, buffer, 1 - rho, g))
+        x = combined(1 - eta * factor * lambda_, x, -eta * factor * scale[form], update)
         yield x

@@ -1,15 +1,16 @@
 """Gradient-descent rules, what modifies and schedules them, and a rule at work on a model."""
 
 # ruff: noqa: F403, F405  (the names of each part stand there)
-from . import adam, adaptive, modifiers, momentum, schedules, state
+from . import adam, adaptive, modifiers, momentum, muon, schedules, state
 from .adam import *
 from .adaptive import *
 from .modifiers import *
 from .momentum import *
+from .muon import *
 from .state import *
 
 RULES = (
-    *(Descent, Momentum, Nesterov, QHM, AggMo, Lion, ASGD, YellowFin),
+    *(Descent, Momentum, Nesterov, QHM, AggMo, Lion, ASGD, YellowFin, Muon),
     *(RMSProp, AdaGrad, AdaDelta),
     *(Adam, AdamW, AdaMax, NAdam, RAdam, OAdam, AdaBelief, QHAdam, AMSGrad, Padam),
 )
@@ -20,4 +21,5 @@ __all__ += adam.__all__
 __all__ += adaptive.__all__
 __all__ += modifiers.__all__
 __all__ += momentum.__all__
+__all__ += muon.__all__
 __all__ += state.__all__

@@ -28,6 +28,7 @@ class Place:
     array: Any
     container: Any  # None where no other array can be put
     key: Any
+    rule: Any = None  # what steps it
 
 
 def places(node: Any, path: str = "", container: Any = None, key: Any = None) -> Iterator[Place]:
@@ -72,7 +73,12 @@ def refuse_two_devices(found: Sequence[Place]) -> None:
 
 
 def buckets(found: list[Place], fixed: set[int]) -> Iterator[list[Place]]:
-    """Places whose arrays share a dtype, to be laid in one buffer; an array that can't be moved is its own."""
+    """Places whose arrays share a rule and a dtype, to be laid in one buffer; an array that can't be moved is its own.
+
+    Arguments:
+        found: places, with their rules; equal rules are one object.
+        fixed: the ids of the arrays that can't be moved.
+    """
     movable: dict[Any, list[Place]] = {}
     for place in found:
         if id(place.array) in fixed:
@@ -82,12 +88,13 @@ def buckets(found: list[Place], fixed: set[int]) -> Iterator[list[Place]]:
                 raise ValueError(f"setup: the array at {name} is {fault} and can't be moved; put it in a list.")
             yield [place]
         else:
-            movable.setdefault((type(place.array), place.array.dtype), []).append(place)
+            movable.setdefault((id(place.rule), type(place.array), place.array.dtype), []).append(place)
     yield from movable.values()
 
 
-def flatten(rule: Any, bucket: list[Place], fixed: bool) -> Iterator[tuple[Place, Any, Leaf]]:
+def flatten(bucket: list[Place], fixed: bool) -> Iterator[tuple[Place, Any, Leaf]]:
     """Lay the arrays of a bucket into one buffer: for each its place, the view that is to stand there, and its leaf."""
+    rule = bucket[0].rule
     x = bucket[0].array.reshape(-1) if fixed else np.concatenate([place.array.reshape(-1) for place in bucket])
     state = initial(rule, x)
     arrays = tuple(s for s in state if tree.is_array(s))

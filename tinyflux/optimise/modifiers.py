@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..types import Array
-from .rule import Rule, State, applied, check_rule, check_state, initial, inner_rules, kind_of, number, remembered
+from .rule import (
+    Rule,
+    State,
+    applied,
+    check_rule,
+    check_state,
+    initial,
+    inner_rules,
+    kind_of,
+    number,
+    remembered,
+    rule_for,
+)
 from .scheduled import Scheduled, at
 
 __all__ = ["AccumGrad", "ClipGrad", "ClipNorm", "Maximize", "OptimiserChain", "SignDecay", "WeightDecay"]
@@ -24,7 +39,7 @@ class OptimiserChain(Rule):
         rules: the modifiers, then the rule.
 
     Errors: TypeError for anything but rules; ValueError for one that needs each array by itself, as ClipNorm does,
-    beside one that needs the whole model, as YellowFin.
+    beside one that needs the whole model, as YellowFin. (ClipNorm of the model may stand before one for each array.)
 
     >>> import numpy as np, tinyflux as flux
     >>> model = [np.array([1.0, 2.0])]
@@ -40,7 +55,8 @@ class OptimiserChain(Rule):
     def __init__(self, *rules: Any) -> None:
         for rule in rules:
             check_rule("OptimiserChain", rule)
-        if len({rule.whole for rule in rules if getattr(rule, "whole", None)}) > 1:
+        head, tail = map(_scopes, _parted(rules))
+        if len(head | tail) > 1 and (head, tail) != ({"model"}, {"array"}):
             raise ValueError(
                 "OptimiserChain: expected rules that measure each array, or rules that measure the model, got both: "
                 f'{", ".join(map(kind_of, rules))}. Take ClipNorm(…, over="model").'
@@ -55,6 +71,10 @@ class OptimiserChain(Rule):
     def whole(self) -> str | None:  # type: ignore[override]
         scopes = [getattr(rule, "whole", None) for rule in self.rules]
         return next((scope for scope in ("model", "array") if scope in scopes), None)
+
+    def rule_for(self, x: Array) -> Any:
+        rules = [rule_for(rule, x) for rule in self.rules]
+        return self if all(map(operator.is_, rules, self.rules)) else OptimiserChain(*rules)
 
     def init(self, x: Array) -> State:
         states = [initial(rule, x) for rule in self.rules]
@@ -250,8 +270,23 @@ def split(rule: Any) -> tuple[Any, Any]:
         head, tail = split(rule.rule)
         waits = any(isinstance(part, AccumGrad) for part in inner_rules(tail))  # then steps are not those of the head
         return (None, rule) if head is None or waits else (head, Scheduled(tail))
-    parts = rule.rules if isinstance(rule, OptimiserChain) else (rule,)
-    count = max(i for i, part in enumerate(parts, 1) if getattr(part, "whole", None) is not None)
-    if any(size_of_state(at(part, 0)) != (0, 0) for part in parts[:count]):
-        return None, rule
-    return OptimiserChain(*parts[:count]), OptimiserChain(*parts[count:])
+    first, rest = _parted([rule])
+    return (OptimiserChain(*first), OptimiserChain(*rest)) if first else (None, rule)
+
+
+def _parted(rules: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """The rules of a chain, and of chains in it, in two parts: those of a head, and the others; see `split`."""
+    flat = list(_flat(rules))
+    stateless = list(itertools.takewhile(lambda part: size_of_state(at(part, 0)) == (0, 0), flat))
+    count = max([i for i, part in enumerate(stateless, 1) if _scopes([part])], default=0)
+    return flat[:count], flat[count:]
+
+
+def _flat(rules: Sequence[Any]) -> Iterator[Any]:
+    for rule in rules:
+        yield from _flat(rule.rules) if isinstance(rule, OptimiserChain) else [rule]
+
+
+def _scopes(rules: Sequence[Any]) -> set[str]:
+    """What rules measure: "array", "model", or nothing."""
+    return {rule.whole for rule in rules if getattr(rule, "whole", None) is not None}

@@ -6,7 +6,8 @@ x ← x − Δ. Both are pure NumPy expressions. Numbers in the state are Python
 leave a float32 array float32.
 
 `update` calls `apply` on pieces of many parameters that lie side by side. A rule that brings elements together, as a
-norm does, says so: `whole = "array"` has it called on one parameter at a time, `whole = "model"` on all at once.
+norm does, says so: `whole = "array"` has it called on one parameter at a time, in its own shape, `whole = "model"` on
+all at once, in one line.
 """
 
 from __future__ import annotations
@@ -123,6 +124,10 @@ class Rule:
         """The state of a rule that keeps nothing but averages."""
         return tuple([np.zeros_like(x) for _ in range(self.averages)])
 
+    def rule_for(self, x: Array) -> Any:
+        """The rule that steps the parameter x: this one, or another that it leaves x to. `setup` asks for it."""
+        return self
+
     def check_state(self, arrays: State, numbers: State) -> None:
         """Refuse, by ValueError, arrays and numbers that steps can't have left in the state: those of a file, say.
 
@@ -198,6 +203,11 @@ def check_rule(caller: str, rule: Any) -> None:
 def is_ours(rule: Any) -> bool:
     """Whether a rule and all rules in it are the library's: a user's own may do anything, and fail at any time."""
     return type(rule).__module__.partition(".")[0] == "tinyflux" and all(map(is_ours, inner_rules(rule)))
+
+
+def rule_for(rule: Any, x: Array) -> Any:
+    """The rule that steps the parameter x where this one was given; a user's own steps all itself."""
+    return rule.rule_for(x) if isinstance(rule, Rule) else rule
 
 
 def initial(rule: Any, x: Array) -> State:

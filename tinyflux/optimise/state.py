@@ -13,12 +13,12 @@ from typing import Any
 
 from .. import cores, tree
 from ..checks import as_array, is_foreign, shown
-from ..types import Rule, Tree
+from ..types import Array, Rule, Tree
 from . import checks
-from .flat import buckets, flatten, places, refuse_overlaps, refuse_two_devices
+from .flat import Place, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import size_of_state
 from .plan import Layout, Leaf, Plan
-from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, unknown, with_fields
+from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, rule_for, unknown, with_fields
 from .scheduled import Scheduled, at, scheduled
 from .step import step_all
 
@@ -65,21 +65,21 @@ class OptimiserState:
 
     def __repr__(self) -> str:
         """Each rule once, and below it the parameters that it steps."""
-        lines: list[str] = []
-        for rule, leaves in itertools.groupby(self._leaves, key=lambda leaf: repr(leaf.rule)):
-            lines.append(f"  {rule}:")
-            lines += [f"    {leaf.path or 'array'}{' (frozen)' * leaf.frozen}" for leaf in leaves]
-        return "\n".join(["OptimiserState(", *lines, ")"])
+        lines: dict[str, list[str]] = {}
+        for leaf in self._leaves:
+            line = f"    {leaf.path or 'array'}{' (frozen)' * leaf.frozen}"
+            lines.setdefault(f"  {leaf.rule!r}:", []).append(line)
+        return "\n".join(["OptimiserState(", *itertools.chain(*([rule, *below] for rule, below in lines.items())), ")"])
 
 
-def setup(rule: Rule, model: Tree) -> OptimiserState:
+def setup(rule: Rule | Callable[[Array], Rule], model: Tree) -> OptimiserState:
     """Prepare a model for training with a rule.
 
     The model's parameters move into flat arrays: every parameter is replaced, where it stands, by a view of equal
     values. Arrays that were taken out of the model before, `w = model[0].weight`, are no longer part of it.
 
     Arguments:
-        rule: Descent(…), Adam(…) …
+        rule: Descent(…), Adam(…) …; or a function of a parameter of the model that returns its rule.
         model: any tree with parameters; an array that stands in several places is stepped once, by the sum of its
             gradients.
 
@@ -94,20 +94,50 @@ def setup(rule: Rule, model: Tree) -> OptimiserState:
     >>> opt = flux.setup(flux.Adam(0.01), model)
     >>> opt.layers[0].weight
     Leaf(Adam(eta=0.01, beta=(0.9, 0.999), epsilon=1e-08))
+
+    The last layer by another rule:
+
+    >>> last = model[-1].weight
+    >>> opt = flux.setup(lambda x: flux.AdamW(3e-4) if x is last else flux.Muon(0.02), model)
     """
     if is_rule(model) and not is_rule(rule):
         raise TypeError(f"setup: expected the rule first, got {shown(rule)}. Write flux.setup(rule, model).")
-    check_rule("setup", rule)
+    choose: Any = None
+    if not is_rule(rule) and callable(rule) and not isinstance(rule, type) and not dataclasses.is_dataclass(rule):
+        choose = rule
+    else:
+        check_rule("setup", rule)
     check_trainable("setup", model)
+    return _set_up(model, lambda place: _rule_of(place, choose(place.array) if choose else rule))
+
+
+def _rule_of(place: Place, rule: Any) -> Any:
+    """The rule that steps a parameter for which this one was given."""
+    check_rule("setup", rule)
+    try:
+        return rule_for(rule, place.array)
+    except ValueError as error:
+        raise ValueError(f"setup: {place.path or 'array'}: {error}") from error
+
+
+def _set_up(model: Tree, rule_at: Callable[[Place], Any]) -> OptimiserState:
+    """A state for a model, by the rule that a function gives for each place of a parameter."""
     found = list(places(model))
     refuse_two_devices(found)
     refuse_overlaps(found)
     distinct = list({id(place.array): place for place in reversed(found)}.values())[::-1]
+    rules: list[tuple[Any, Any]] = []  # those given, each once, and as they stand in a leaf
+    for place in distinct:
+        given = rule_at(place)
+        place.rule = next((rule for old, rule in rules if old is given or old == given), None)
+        if place.rule is None:
+            place.rule = _prepared(given)
+            rules.append((given, place.rule))
     fixed = {id(place.array) for place in found if place.container is None}
     views: dict[int, Any] = {}
     leaf_of: dict[int, Leaf] = {}
     for bucket in buckets(distinct, fixed):
-        for place, view, leaf in flatten(_prepared(rule), bucket, id(bucket[0].array) in fixed):
+        for place, view, leaf in flatten(bucket, id(bucket[0].array) in fixed):
             views[id(place.array)] = view
             leaf_of[id(place.array)] = leaf
     leaves = [leaf_of[id(place.array)] for place in distinct]
@@ -150,7 +180,8 @@ def copied_state(opt: OptimiserState, model: Tree, move: Callable[[Any], Any]) -
         model: the copy, whose parameters `setup` moves into flat arrays.
         move: brings an array of the state to the device of the copy.
     """
-    new = setup(opt._leaves[0].rule, model)
+    rules = {leaf.path: leaf.rule for leaf in opt._leaves}
+    new = _set_up(model, lambda place: rules[place.path])
     for leaf, old in zip(new._leaves, opt._leaves, strict=True):
         leaf.fill(old.rule, old.numbers, old.frozen, [move(s) for s in old.arrays])
     return new
@@ -245,8 +276,9 @@ def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
     Arguments:
         opt: what `setup` returned, or a part of it.
         values: none; what isn't named is refused.
-        hyperparameters: by the names that the rule has, such as eta; in a chain, every rule that has the name gets the
-            value. A schedule counts its steps from here on, unless one was there before.
+        hyperparameters: by the names that the rule has, such as eta; in a chain, and where parameters have several
+            rules, every one that has the name gets the value. A schedule counts its steps from here on, unless one was
+            there before.
 
     Errors: TypeError for a name that the rule doesn't have, ValueError for a value that it can't have, or that asks
     for another state, as a form does. Nothing is changed then.
@@ -261,7 +293,9 @@ def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
     if values:
         given = ", ".join(map(shown, values))
         raise TypeError(f"adjust: expected hyperparameters by name, got {given}. Write flux.adjust(opt, eta={given}).")
-    changed = [(leaf, _changed(leaf.rule, hyperparameters)) for leaf in _leaves(opt, "adjust")]
+    leaves = _leaves(opt, "adjust")
+    names = {name for leaf in leaves for name in _names(leaf.rule)}
+    changed = [(leaf, _changed(leaf.rule, hyperparameters, names)) for leaf in leaves]
     for leaf, rule in changed:
         leaf.invalidate_plan()
         before, after = isinstance(leaf.rule, Scheduled), isinstance(rule, Scheduled)
@@ -270,12 +304,12 @@ def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
         leaf.rule = rule
 
 
-def _changed(rule: Any, hyperparameters: dict[str, Any]) -> Any:
-    """A leaf's rule with other hyperparameters, or an error."""
+def _changed(rule: Any, hyperparameters: dict[str, Any], names: set[str]) -> Any:
+    """A leaf's rule with other hyperparameters, or an error where no leaf's has one of the name."""
     rule = rule.rule if isinstance(rule, Scheduled) else rule
     known = _names(rule)
     for name in hyperparameters:
-        if name not in known:
+        if name not in names:
             raise TypeError(f"adjust: {unknown(kind_of(rule), name, known)}")
     new = plain(_adjusted(rule, hyperparameters))
     if size_of_state(at(new, 0)) != size_of_state(at(rule, 0)):
