@@ -21,9 +21,9 @@ from typing import Any
 from unittest import mock
 
 from examples.common import datasets
+from examples.common.folder import Folder
 from examples.common.machine import processor
 from examples.flux_mnist import grid, training
-from examples.flux_mnist.folder import Folder
 from tinyflux.training.iteration import Iteration
 
 VARIANTS = ("stochastic", "minibatch")

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from examples.common import pictures
-from examples.common.files import replaced
-from examples.flux_mnist.figures import GREY, STYLE, Figure
+from examples.common.pictures import GREY, Figure
 
 from .claims import grid_cells
 from .table import MEASURES, Comparison, Table
@@ -43,17 +42,8 @@ def draw(table: Table, folder: Path) -> dict[str, Figure]:
 
     Returns: the figures by name: MODEL-MEASURE, MODEL-time, and grid.
     """
-    import matplotlib
-
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = {}
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": "cifar10_optimisers"}):
-        for figure, picture in pictures_of(table):
-            for ending, metadata in {"png": {"Software": None}, "svg": {"Date": None}}.items():
-                with replaced(folder / f"{figure.name}.{ending}", lasting=False) as temporary:
-                    picture.savefig(temporary, dpi=DOTS, metadata=metadata)
-            drawn[figure.name] = figure
-    return drawn
+    drawn = pictures.draw(folder, lambda: pictures_of(table), "cifar10_optimisers", dpi=DOTS)
+    return {figure.name: figure for figure in drawn}
 
 
 def pictures_of(table: Table) -> list[tuple[Figure, Any]]:

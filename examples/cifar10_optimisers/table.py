@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from examples.optimisers_mnist.table import Spread, spread
+from examples.common.spread import Spread, spread
 
 from .results import Result
 

@@ -1,13 +1,40 @@
 """What a training run looks like: learning curves, and test images with what a network says of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .files import replaced
+
 BLUE, ORANGE = "#0072B2", "#D55E00"  # told apart by colour-blind readers, too
+GREY = "#595959"
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+}
+
+
+class Figure(NamedTuple):
+    """A figure that was drawn.
+
+    Attributes:
+        name: of its files, without .png and .svg.
+        title: a few words, without a full stop.
+        caption: what it shows and how to read it, in sentences.
+    """
+
+    name: str
+    title: str
+    caption: str
 
 
 def figure(width: float, height: float, **subplots: Any) -> tuple[Any, Any]:
@@ -18,6 +45,30 @@ def figure(width: float, height: float, **subplots: Any) -> tuple[Any, Any]:
     drawn = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(drawn)
     return drawn, drawn.subplots(**subplots)
+
+
+def draw(folder: Path, make: Callable[[], Sequence[tuple[Figure, Any]]], name: str, dpi: int) -> list[Figure]:
+    """Draw the figures of a report, as <name>.png and <name>.svg, each written in one move.
+
+    Arguments:
+        folder: where the pictures go; it is made.
+        make: makes the figures, each with its picture as matplotlib has it; called with the style of reports set.
+        name: of the experiment: the same one gives the same SVG files.
+        dpi: dots per inch of the PNG files.
+
+    Returns: the figures.
+    """
+    import matplotlib
+
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        for figure, picture in make():
+            for ending, metadata in {"png": {"Software": None}, "svg": {"Date": None}}.items():
+                with replaced(folder / f"{figure.name}.{ending}", lasting=False) as temporary:
+                    picture.savefig(temporary, dpi=dpi, metadata=metadata)
+            drawn.append(figure)
+    return drawn
 
 
 def learning_curve(path: Path, title: str, curve: dict[str, list[float]], checkpoints: list[dict[str, float]]) -> None:

@@ -2,14 +2,16 @@
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 
-from examples.common import checks, datasets, machine
+from examples.common import checks, datasets, machine, workers
 from examples.common.command import Refused, exit_code, natural, require
+from examples.common.progress import Display
 
-from . import grid, workers
+from . import grid
 from .cluster import cluster
-from .progress import Display
+from .job import Job
 from .table import Table
 
 EPILOG = """
@@ -110,7 +112,7 @@ def train(options: argparse.Namespace) -> list[str]:
     threads = 1 if options.scheduler else max(1, machine.cores() // options.workers)
     results = options.output.resolve()
     jobs = [
-        workers.Job(str(results), run, options.iterations or goals[run.variant], dataset, images, threads)
+        Job(str(results), run, options.iterations or goals[run.variant], dataset, images, threads)
         for run in dict.fromkeys(runs)
     ]
     for job in jobs:
@@ -125,12 +127,8 @@ def train(options: argparse.Namespace) -> list[str]:
     print(f"{where}, {threads} thread{'s' * (threads > 1)} each; results in {options.output}", flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
     place = cluster(options.scheduler, results) if options.scheduler else workers.local(options.workers)
-    display = Display(left, len(jobs))
-    try:
-        with place as submit:
-            return workers.train_all(left, submit, display)
-    finally:
-        display.close()
+    with closing(Display(left, len(jobs))) as display, place as submit:
+        return workers.train_all(left, submit, display)
 
 
 def write(options: argparse.Namespace) -> None:

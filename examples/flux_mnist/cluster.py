@@ -12,10 +12,9 @@ from typing import Any
 import tinyflux as flux
 from examples.common import machine
 from examples.common.command import Refused, require
+from examples.common.process import ROOT, Ended, runner
+from examples.common.workers import REFUSED, Submit
 from tinyflux.installed import pip_install
-
-from .process import ROOT, Ended, runner
-from .workers import REFUSED, Submit
 
 PATIENCE = 10.0  # seconds for a scheduler to answer
 PYTHON = platform.python_version()

@@ -2,12 +2,12 @@
 
 import itertools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from examples.common import models, pictures
-from examples.common.files import replaced
+from examples.common.pictures import GREY, Figure
 
 from .curve import WINDOW, Curve
 from .grid import MODELS, OPTIMISERS, VARIANTS
@@ -22,35 +22,9 @@ COLOURS = {
 }
 MARKERS = {"batch": "s", "stochastic": "o", "minibatch": "^"}
 DASHES = {"batch": ":", "stochastic": "--", "minibatch": "-"}
-GREY = "#595959"
 TOP = 90.0  # percent of accuracy: what stays below is no top performer, and its effort misleads
 AVERAGED = 128_000  # iterations whose moving average the articles show
 ITERATION = "iteration (one update of the parameters)"
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "font.size": 10,
-    "grid.alpha": 0.3,
-    "svg.hashsalt": "flux_mnist",
-}
-
-
-class Figure(NamedTuple):
-    """A figure that was drawn.
-
-    Attributes:
-        name: of its files, without .png and .svg.
-        title: a few words, without a full stop.
-        caption: what it shows and how to read it, in sentences.
-    """
-
-    name: str
-    title: str
-    caption: str
 
 
 def draw(table: Table, folder: Path) -> list[Figure]:
@@ -62,16 +36,7 @@ def draw(table: Table, folder: Path) -> list[Figure]:
 
     Returns: the figures that were drawn, in the order of the articles.
     """
-    import matplotlib
-
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = []
-    with matplotlib.rc_context(STYLE):
-        for figure, picture in _drawn(table):
-            _write(picture, folder / f"{figure.name}.png", {"Software": None})
-            _write(picture, folder / f"{figure.name}.svg", {"Date": None})
-            figures.append(figure)
-    return figures
+    return pictures.draw(folder, lambda: _drawn(table), "flux_mnist", dpi=150)
 
 
 def _drawn(table: Table) -> list[tuple[Figure, Any]]:
@@ -84,11 +49,6 @@ def _drawn(table: Table) -> list[tuple[Figure, Any]]:
         _effort(table),
     ]
     return [drawn for drawn in some if drawn is not None]
-
-
-def _write(picture: Any, path: Path, metadata: dict[str, None]) -> None:
-    with replaced(path, lasting=False) as temporary:
-        picture.savefig(temporary, dpi=150, metadata=metadata)
 
 
 def _say(axes: Any, text: str) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 
 import tinyflux as flux
 from examples.common.command import Refused
+from examples.common.folder import Folder
 
 from .curve import Curve
-from .folder import Folder
 from .grid import LONGEST, checkpoints
 
 _FREE = ("begun",)  # settings that tell of the first process, and that no number depends on

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from examples.common import models
 from examples.common.command import Refused
+from examples.common.folder import Folder
 
 from .curve import Curve
-from .folder import Folder
 from .grid import LONGEST, MODELS, OPTIMISERS, VARIANTS, Run
 from .state import State
 

@@ -4,6 +4,7 @@ The samples of an iteration follow from the seed and the iteration's number alon
 depends on lies in the state that is saved: the parameters, the optimiser's state, the loss curve.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,18 +14,16 @@ import numpy as np
 import tinyflux as flux
 from examples.common import datasets, models
 from examples.common.command import Refused
+from examples.common.folder import Folder
+from examples.common.iterations import Step, native, plain, shuffled
 from examples.common.lock import LOOK, Busy, hold
 from examples.common.machine import surroundings
 from examples.common.signals import Stopped
 
-from .folder import Folder
 from .grid import ETA, Run, checkpoints, size
 from .state import State
 
 SAVE = 30.0  # seconds of training after which the state is saved between checkpoints
-
-Data = tuple[np.ndarray, np.ndarray]
-Step = Callable[[np.ndarray], np.ndarray]
 
 
 def train(
@@ -161,49 +160,13 @@ class _Training:
         self.folder.append(entry)
 
 
-def native(loss: Callable[..., Any], model: Any, opt: Any, data: Data, size: int) -> Step:
-    """A function that makes iterations as native code, ready to go; CompilerNotFound where that can't be had.
-
-    It takes the samples of each iteration, `size` of them, and returns the losses. It ends at one that is NaN or
-    infinite, without the update of that iteration.
-    """
-    step = flux.compile_training(lambda m, x, y: loss(m(x), y), model, opt, size)
-    step(data, np.empty(0, np.int64))
-    return lambda order: step.iterate(data, order)
-
-
-def plain(loss: Callable[..., Any], model: Any, opt: Any, data: Data) -> Step:
-    """The same in NumPy."""
-    x, y = data
-
-    def step(order: np.ndarray) -> np.ndarray:
-        losses = []
-        for numbers in order:
-            rows = numbers if len(numbers) < len(x) else slice(None)
-            value, grads = flux.withgradient(lambda m: loss(m(x[rows]), y[rows]), model)  # noqa: B023
-            losses.append(float(value))
-            if not np.isfinite(value):
-                break
-            flux.update(opt, model, grads)
-        return np.array(losses)
-
-    return step
-
-
 def samples(run: Run, images: int, size: int, iteration: int) -> Iterator[np.ndarray]:
     """The images of each iteration from `iteration` on: rows of `size` numbers, as many rows at a time as a pass has.
 
-    Every pass takes the images in an order of its own; the few that fill no mini-batch sit it out.
-
-    >>> passes = samples(Run("4LS", "minibatch", "ADAM", seed=0, batchsize=2), images=5, size=2, iteration=0)
-    >>> next(passes).tolist(), next(passes).tolist()
-    ([[2, 4], [3, 0]], [[1, 4], [3, 0]])
+    >>> passes = samples(Run("4LS", "batch", "ADAM", seed=0, batchsize=None), images=3, size=3, iteration=0)
+    >>> next(passes).tolist()
+    [[0, 1, 2]]
     """
-    passes, begun = divmod(iteration, images // size)
-    while True:
-        if run.variant == "batch":
-            yield np.arange(images)[None]
-            continue
-        order = np.random.default_rng((run.seed, passes)).permutation(images)
-        yield order[: len(order) - len(order) % size].reshape(-1, size)[begun:]
-        passes, begun = passes + 1, 0
+    if run.variant == "batch":
+        return itertools.repeat(np.arange(images)[None])
+    return shuffled(run.seed, images, size, iteration)

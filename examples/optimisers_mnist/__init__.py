@@ -6,5 +6,5 @@
 
 `contest.py` says which rules are tried with which values, `training.py` trains one of them once, `job.py` is a process
 that trains a rule with all its values; `table.py` reads what they left, `figures.py` draws it, `report.py` writes it
-down. Processes, locks, progress and folders are those of `examples/flux_mnist`.
+down.
 """

@@ -3,17 +3,18 @@
 import argparse
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 
-from examples.common import datasets, machine
+from examples.common import datasets, machine, workers
 from examples.common.command import count, exit_code, require
 from examples.common.files import check_folder
-from examples.flux_mnist import workers
-from examples.flux_mnist.progress import Display
+from examples.common.progress import Display
+from examples.common.spread import spread
 
 from .contest import CONTESTANTS, ENTRIES, PRESETS
 from .job import Job, Task
-from .table import Table, spread
+from .table import Table
 from .timing import times
 from .training import HELD_BACK
 
@@ -98,12 +99,8 @@ def train(jobs: list[Job], options: argparse.Namespace) -> list[str]:
     print(f"{len(jobs)} rules, {sum(job.goal for job in jobs):,} runs of which {made:,} are done", flush=True)
     if not left:
         return []
-    display = Display(left, len(jobs))
-    try:
-        with workers.local(options.workers) as submit:
-            return workers.train_all(left, submit, display)
-    finally:
-        display.close()
+    with closing(Display(left, len(jobs))) as display, workers.local(options.workers) as submit:
+        return workers.train_all(left, submit, display)
 
 
 def write(jobs: list[Job], options: argparse.Namespace) -> None:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from examples.common import pictures
-from examples.common.files import replaced
-from examples.flux_mnist.figures import GREY, STYLE, Figure
+from examples.common.pictures import GREY, Figure
+from examples.common.spread import spread
 
 from .contest import DEFAULTS, POWERS
-from .table import Result, Table, last, spread
+from .table import Result, Table, last
 
 LOOKS = {  # of the families of rules: colour-blind readers tell them apart, and so does who has no colours
     "momentum": {"color": pictures.BLUE, "marker": "o"},
@@ -28,17 +28,7 @@ def draw(table: Table, folder: Path) -> list[Figure]:
 
     Returns: the figures that were drawn.
     """
-    import matplotlib
-
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": "optimisers_mnist"}):
-        for figure, picture in pictures_of(table):
-            for ending, metadata in {"png": {"Software": None}, "svg": {"Date": None}}.items():
-                with replaced(folder / f"{figure.name}.{ending}", lasting=False) as temporary:
-                    picture.savefig(temporary, dpi=120, metadata=metadata)
-            drawn.append(figure)
-    return drawn
+    return pictures.draw(folder, lambda: pictures_of(table), "optimisers_mnist", dpi=120)
 
 
 def pictures_of(table: Table) -> list[tuple[Figure, Any]]:

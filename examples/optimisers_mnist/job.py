@@ -1,6 +1,6 @@
 """A process that trains a rule with all its values: what it has made is noted run by run, and is not repeated.
 
-The folder of a rule is one of `examples/flux_mnist`: a run that is done is a line of metrics.jsonl. A run takes
+A run that is done is a line of metrics.jsonl. A run takes
 seconds, so that one which was begun when the process was killed begins anew, and needs no state to be saved.
 """
 
@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from examples.common import datasets
+from examples.common import datasets, workers
 from examples.common.command import Refused
+from examples.common.folder import Folder
 from examples.common.lock import hold
 from examples.common.machine import surroundings
-from examples.flux_mnist import workers
-from examples.flux_mnist.folder import Folder
 
 from .contest import ENTRIES, Entry
 from .training import BATCHSIZE, MEASURES, Data, split, train
@@ -77,9 +76,6 @@ class Job(workers.Job):
 
     def reached(self) -> int:
         return min(len(finished(self.folder)), self.goal)
-
-    def cost(self, iterations: int) -> float:
-        return iterations
 
     def outcome(self) -> str:
         runs, values = finished(self.folder), self.entry.values

@@ -10,10 +10,11 @@ import numpy as np
 from examples.common import machine, markdown
 from examples.common.files import write
 from examples.common.markdown import csv_text, duration
+from examples.common.spread import spread
 
 from . import figures
 from .contest import DEFAULTS, POWERS
-from .table import SURE, Behind, Result, Table, last, spread
+from .table import SURE, Behind, Result, Table, last
 from .timing import ITERATIONS, ROUNDS
 from .training import BATCHSIZE, MEASURED
 

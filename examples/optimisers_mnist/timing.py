@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 import tinyflux as flux
-from examples.common import datasets
+from examples.common import datasets, workers
 from examples.common.command import Refused
 from examples.common.files import write
+from examples.common.process import ROOT, runner
 from examples.common.signals import Stopped
-from examples.flux_mnist import workers
-from examples.flux_mnist.process import ROOT, runner
 
 from .contest import ENTRIES
 from .training import build, orders, split, stepper

@@ -10,9 +10,8 @@ import numpy as np
 
 import tinyflux as flux
 from examples.common import datasets
+from examples.common.iterations import Step, native, plain, shuffled
 from examples.common.signals import Stopped
-from examples.flux_mnist import grid
-from examples.flux_mnist.training import Step, native, plain, samples
 
 BATCHSIZE = 128
 HELD_BACK = 6  # one of so many training images is kept for validation: 10,000 of MNIST's
@@ -60,9 +59,8 @@ def checkpoints(iterations: int) -> list[int]:
 
 def orders(seed: int, images: int, iterations: int) -> np.ndarray:
     """The images of each iteration: shuffled passes over all of them, as in the analysis of the articles."""
-    passes = samples(grid.Run("2LR", "minibatch", "", seed, BATCHSIZE), images, BATCHSIZE, 0)
     count = math.ceil(iterations / (images // BATCHSIZE))
-    return np.concatenate(list(itertools.islice(passes, count)))[:iterations]
+    return np.concatenate(list(itertools.islice(shuffled(seed, images, BATCHSIZE), count)))[:iterations]
 
 
 def train(rule: Any, seed: int, iterations: int, data: Data, stop: Callable[[], bool]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from matplotlib.text import Text
 
 from examples.cifar10_optimisers import figures
 from examples.cifar10_optimisers.table import Table
+from examples.common.pictures import STYLE
 from tests.support.cifar10_results import TUTORIAL, epoch, grid, learning, padam, preset, result, tutorial
 
 
 def pictures(results, text="tutorial"):
     """The figures and their axes, by name."""
-    with matplotlib.rc_context(figures.STYLE):
+    with matplotlib.rc_context(STYLE):
         return {f.name: (f, p.axes[0]) for f, p in figures.pictures_of(Table(preset(text), results))}
 
 
@@ -105,9 +106,7 @@ def test_optimisers_of_a_contest_are_told_apart():
 
 def test_letters_are_large_enough_on_a_phone():
     picture = pictures(tutorial(3))["resnet20-time"][1].get_figure()
-    assert (
-        figures.STYLE["font.size"] * 358 / (72 * picture.get_size_inches()[0]) > 9
-    )  # pixels, where a figure is 358 wide
+    assert STYLE["font.size"] * 358 / (72 * picture.get_size_inches()[0]) > 9  # pixels, where a figure is 358 wide
 
 
 def test_a_run_that_is_behind_is_told():

@@ -9,7 +9,7 @@ import pytest
 
 from examples.common.command import Refused
 from examples.common.files import replaced
-from examples.flux_mnist.folder import Folder
+from examples.common.folder import Folder
 from examples.flux_mnist.table import Table
 from tests.support.flux_mnist import NO_COMPILER, came_to, small, train
 

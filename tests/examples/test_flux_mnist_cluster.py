@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from examples.common.command import Refused
+from examples.common.folder import Folder
 from examples.flux_mnist import cluster
 from examples.flux_mnist.__main__ import main
-from examples.flux_mnist.folder import Folder
 from tests.support.flux_mnist import (
     PATIENCE,
     came_to,
@@ -131,7 +131,7 @@ def at_work(cluster):
     """The worker whose child trains a run."""
     for each in cluster.started:
         for child in psutil.Process(each.pid).children(recursive=True):
-            if "examples.flux_mnist.workers" in child.cmdline():
+            if "examples.flux_mnist.job" in child.cmdline():
                 return child.parent()
     return None
 

@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from examples.common import models
+from examples.common.folder import Folder
 from examples.flux_mnist.__main__ import main
-from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import LONGEST
 from examples.flux_mnist.state import State
 from tests.support.flux_mnist import (

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tinyflux as flux
+from examples.common import iterations
 from examples.flux_mnist import curve as module
 from examples.flux_mnist import grid, training
 from examples.flux_mnist.curve import EARLY, WINDOW, Curve
@@ -32,7 +33,7 @@ def bits(curve):
     return [(array.dtype, array.tobytes()) for array in flux.leaves(curve)]
 
 
-@pytest.mark.parametrize("module", [module, grid, training])
+@pytest.mark.parametrize("module", [module, grid, training, iterations])
 def test_the_examples_in_docstrings(module):
     done = doctest.testmod(module)
     assert done.attempted > 0

@@ -13,8 +13,9 @@ from matplotlib.colors import to_rgb
 
 import tinyflux as flux
 from examples.common import models
+from examples.common.folder import Folder
+from examples.common.pictures import STYLE
 from examples.flux_mnist import figures
-from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import MODELS, OPTIMISERS, VARIANTS, Run, grid
 from examples.flux_mnist.state import State
 from examples.flux_mnist.table import Table
@@ -58,7 +59,7 @@ def loss_of(kind):
 
 @functools.cache
 def pictures(table):
-    with matplotlib.rc_context(figures.STYLE):
+    with matplotlib.rc_context(STYLE):
         return {figure.name: picture for figure, picture in figures._drawn(table)}
 
 

@@ -8,10 +8,10 @@ import pytest
 import tinyflux as flux
 from examples.common import datasets
 from examples.common.command import Refused
+from examples.common.folder import Folder
 from examples.common.lock import Busy, lock
 from examples.common.signals import Stopped, stop_on_signals
 from examples.flux_mnist import grid, training
-from examples.flux_mnist.folder import Folder
 from tests.support.flux_mnist import (
     DATASET,
     GOAL,

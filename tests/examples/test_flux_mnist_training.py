@@ -8,11 +8,11 @@ import pytest
 
 import tinyflux as flux
 from examples.common import models
+from examples.common.folder import Folder
 from examples.common.signals import Stopped
 from examples.flux_mnist import grid, training
 from examples.flux_mnist.curve import Curve
-from examples.flux_mnist.folder import Folder
-from examples.flux_mnist.progress import outcome
+from examples.flux_mnist.job import outcome
 from tests.support.flux_mnist import (
     DATASET,
     GOAL,

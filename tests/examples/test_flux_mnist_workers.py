@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from examples.common import workers
+from examples.common.folder import Folder
 from examples.common.lock import lock
-from examples.flux_mnist import workers
-from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import LONGEST
 from tests.support.flux_mnist import (
     PATIENCE,

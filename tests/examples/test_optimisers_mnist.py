@@ -11,10 +11,9 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 import tinyflux as flux
-from examples.common import datasets
+from examples.common import datasets, workers
 from examples.common.command import Refused
 from examples.common.signals import Stopped
-from examples.flux_mnist import workers
 from examples.optimisers_mnist import contest, job, timing, training
 from examples.optimisers_mnist.__main__ import main
 from examples.optimisers_mnist.contest import ADAM, CONTESTANTS, ENTRIES, PADAM

@@ -13,12 +13,14 @@ import pytest
 from scipy import stats
 
 import tinyflux as flux
+from examples.common import pictures
 from examples.common.command import Refused
+from examples.common.spread import spread
 from examples.optimisers_mnist import figures, timing
 from examples.optimisers_mnist.contest import ADAM, CONTESTANTS, ENTRIES, PADAM
 from examples.optimisers_mnist.job import Job, Task
 from examples.optimisers_mnist.report import report
-from examples.optimisers_mnist.table import Table, spread
+from examples.optimisers_mnist.table import Table
 from tests.support.flux_mnist import NO_COMPILER
 
 DATASET = {"dataset": "digits", "data_sha256": "0123456789abcdef0123"}
@@ -69,7 +71,7 @@ def _table(tmp_path_factory):
 @pytest.fixture(scope="module", name="drawn")
 def _drawn(table):
     """The figures, drawn once."""
-    with matplotlib.rc_context(figures.STYLE):
+    with matplotlib.rc_context(pictures.STYLE):
         return figures.pictures_of(table)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from examples.common import datasets
 from examples.common.command import Refused
+from examples.common.folder import Folder
 from examples.flux_mnist import training
-from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.grid import Run
 from tests.faults.fault import Fault, that
 

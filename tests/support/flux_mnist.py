@@ -11,10 +11,12 @@ import time
 import numpy as np
 import pytest
 
-from examples.flux_mnist import training, workers
-from examples.flux_mnist.folder import Folder
+from examples.common import workers
+from examples.common.folder import Folder
+from examples.common.progress import Display
+from examples.flux_mnist import training
 from examples.flux_mnist.grid import Run
-from examples.flux_mnist.progress import Display
+from examples.flux_mnist.job import Job
 from tests.support.scripts import ROOT, environment
 from tinyflux.compile.backends.c.build import available
 
@@ -88,7 +90,7 @@ def events(folder):
 
 
 def job(results, run, goal, threads=1):
-    return workers.Job(str(results), run, goal, DATASET, 1_437, threads)
+    return Job(str(results), run, goal, DATASET, 1_437, threads)
 
 
 def train_all(jobs, submit):

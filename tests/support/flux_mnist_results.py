@@ -7,8 +7,8 @@ import numpy as np
 
 import tinyflux as flux
 from examples.common import models
+from examples.common.folder import Folder
 from examples.flux_mnist import grid
-from examples.flux_mnist.folder import Folder
 from examples.flux_mnist.state import State
 from examples.flux_mnist.table import Table
 

@@ -85,13 +85,3 @@ class Display:
     def close(self) -> None:
         for bar in [*self._bars.values(), self._bar]:
             bar.close()
-
-
-def outcome(folder: Any) -> str:
-    """What came of a run, in words."""
-    metrics = folder.metrics()
-    diverged = next((entry for entry in metrics if "diverged" in entry), None)
-    if diverged:
-        return f"ended after {diverged['at']:,} iterations: {diverged['diverged']}"
-    last = max(folder.checkpoints(), key=lambda entry: entry["iteration"])
-    return f"{last['accuracy']:.2%} right after {last['iteration']:,} iterations, {last['seconds']:.1f} s of training"

@@ -9,18 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import tinyflux as flux
-from examples.common.command import Refused
-from examples.common.lock import Busy
-from examples.common.signals import Stopped, stop_on_signals
 
-from . import grid, training
+from .command import Refused
 from .folder import Folder
-from .grid import Run
+from .lock import Busy
 from .process import ROOT, Ended, runner
-from .progress import Display, outcome
+from .progress import Display
+from .signals import Stopped, stop_on_signals
 
 TRIES = 3  # of a run whose process dies
 DONE, FAILED, REFUSED, BUSY, STOPPED = 0, 1, 2, 75, 130  # how a process ends
@@ -30,11 +28,12 @@ _leaving = threading.Event()  # set when they are to end
 
 @dataclasses.dataclass
 class Job:
-    """What a process needs to know to train a run.
+    """What a process needs to know to train a run; the module that holds a class of jobs is what it runs.
 
     Attributes:
         results: the folder of all results.
-        goal: the iteration to train to.
+        run: as a tuple, when it has come to the process.
+        goal: how far to train.
         dataset: the images' name and hash.
         images: how many there are to train with.
         threads: how many its arithmetic may use.
@@ -43,7 +42,7 @@ class Job:
     """
 
     results: str
-    run: Run
+    run: Any
     goal: int
     dataset: dict[str, str]
     images: int
@@ -55,26 +54,27 @@ class Job:
 
     @property
     def folder(self) -> Folder:
-        return Folder(Path(self.results), Run(*self.run))
+        """The run's folder."""
+        raise NotImplementedError
 
     def call(self) -> tuple[str, str, str, int]:
-        """The arguments with which `process.runner` does this: it runs the module that holds the class."""
+        """The arguments with which `process.runner` does this."""
         settings = self.folder.settings()
         threads = settings["threads"] if settings else self.threads  # the roundings of large sums depend on it
         argument = json.dumps({**dataclasses.asdict(self), "threads": threads})
         return str(ROOT), type(self).__module__, argument, threads
 
     def reached(self) -> int:
-        """The last iteration that was noted."""
-        return max([entry["iteration"] for entry in self.folder.checkpoints()], default=0)
+        """How far the run has come, by what was noted."""
+        raise NotImplementedError
 
-    def cost(self, iterations: int) -> float:
-        """About how long so many iterations take, in the unit of `grid.cost`."""
-        return grid.cost(self.run, iterations, self.images)
+    def cost(self, made: int) -> float:
+        """About how long it takes to come so far, in a unit of its own."""
+        return made
 
     def outcome(self) -> str:
         """What came of the run, in words."""
-        return outcome(self.folder)
+        raise NotImplementedError
 
 
 Submit = Callable[[Job], "Future[Ended]"]  # has a worker train a run
@@ -136,12 +136,6 @@ def _known(process: "subprocess.Popen[str]") -> Iterator[None]:
         _at_work.discard(process)
 
 
-def main(parent: str, argument: str) -> int:
-    """The process of a run."""
-    job = Job(**json.loads(argument))
-    return serve(parent, lambda stop: training.train(job.folder, job.goal, job.dataset, job.threads, stop, job.wait))
-
-
 def serve(parent: str, work: Callable[[Callable[[], bool]], None]) -> int:
     """Do the work of a process; returns the code with which it is to end.
 
@@ -184,7 +178,3 @@ def local(workers: int) -> Iterator[Submit]:
             process.terminate()
         executor.shutdown()
         _leaving.clear()
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -2,7 +2,7 @@
 
     settings.json   what the run depends on, and what it was begun with
     metrics.jsonl   a line for each checkpoint, and one for each time that the training was begun or gone on with
-    state.npz       the model, the optimiser's state, the loss curve, and a mark of the run: written by `state.State`
+    state.npz       what the rest of a training depends on, where it is saved between checkpoints
     progress.json   how far it is, while it is trained
     lock            held by the process that trains it
 
@@ -16,10 +16,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from examples.common.command import Refused
-from examples.common.files import write
-
-from .grid import Run
+from .command import Refused
+from .files import write
 
 TEXT, COUNT, NUMBER = "a text", "a number from 0 on", "a number"
 ENTRIES: list[dict[str, str | None]] = [  # of metrics: all that one of each kind has, and of what kind that is
@@ -31,9 +29,14 @@ ENTRIES: list[dict[str, str | None]] = [  # of metrics: all that one of each kin
 
 
 class Folder:
-    """The folder of one run, under the folder of all results."""
+    """The folder of one run, under the folder of all results.
 
-    def __init__(self, results: Path, run: Run) -> None:
+    Arguments:
+        results: the folder of all results.
+        run: has a `name`, that of its folder, and `settings()`, what has to be the same where the run is gone on with.
+    """
+
+    def __init__(self, results: Path, run: Any) -> None:
         self.path = results / run.name
         self.run = run
         self.state = self.path / "state.npz"
