@@ -4,18 +4,16 @@
     python examples/cifar10.py --model lenet5 --epochs 5        # some minutes
     python examples/cifar10.py --model wide_resnet-16-4 --augment cutout --schedule cosine --device gpu
 
-A run that was stopped goes on after its last whole epoch when the same command is given again: see `Run`.
+A run that was stopped goes on after its last whole epoch when the same command is given again.
 
 Of the 50,000 training images the last 5,000 are held back. After every epoch the model is tried on these; the 10,000
 test images are looked at once, in the end.
 """
 
 import argparse
-import functools
 import json
 import math
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,14 +23,13 @@ if not __package__:  # run as a file: its neighbours, and a tinyflux that was no
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tinyflux as flux
-from examples.common import machine, models, pictures
+from examples.common import machine, models, photographs, pictures
 from examples.common.command import MOVES, Refused, count, device, exit_code, natural, rate, require
+from examples.common.epochs import Training
 from examples.common.files import check_folder, write
-from tinyflux.compile.backends.c.build import available
+from examples.common.photographs import Part, Predictor, judged
 
-BLOCK = 100  # images that go through the model at once outside of training
 PARTS = 20  # of an epoch: the mean loss of each is noted
-MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of the training images' channels
 ETA = {"nesterov": 0.1, "momentum": 0.1, "adam": 0.003, "adamw": 0.003}
 SCHEDULES = {
     "constant": lambda eta, steps: flux.schedules.Constant(eta),
@@ -52,11 +49,12 @@ def run(options: argparse.Namespace) -> None:
     require("matplotlib", "tqdm")
     check_folder(options.output)
     options.device = device(options.device)
-    training = Run(options, load())
+    data = load()
+    training = prepared(options, data)
     text = f"{options.model}: {flux.parameter_count(training.model):,} parameters"
     print(f"{text}; {training.epoch} of {options.epochs} epochs are made", flush=True)
-    training.fit()
-    show(training, options)
+    training.fit(options.epochs)
+    show(training, data, options)
 
 
 # The command line
@@ -109,9 +107,9 @@ def rule(options: argparse.Namespace, steps: int) -> Any:
 class Data(NamedTuple):
     """Images (N, 32, 32, 3) as bytes, and labels (N,)."""
 
-    train: tuple[np.ndarray, np.ndarray]
-    held_back: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
+    train: Part
+    held_back: Part
+    test: Part
 
 
 def load() -> Data:
@@ -121,151 +119,52 @@ def load() -> Data:
     return Data((images[:n], labels[:n]), (images[n:], labels[n:]), flux.data.cifar10("test"))
 
 
-def augment(batch: Any, rng: np.random.Generator, how: str) -> Any:
-    """What becomes of a batch of training images: the loader's `transform`."""
-    images, labels = batch
-    if how != "none":
-        images = flux.data.random_flip(flux.data.random_crop(images, rng, padding=4), rng)
-    images = flux.data.normalise(images, MEAN, STD)
-    return (flux.data.cutout(images, rng, size=16) if how == "cutout" else images), labels
-
-
-def predict(model: Any, images: Any) -> Any:
-    """The scores (N, 10) of images that lie where the model does, as a NumPy array."""
-    blocks = [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]
-    return np.concatenate([flux.cpu(model(flux.data.normalise(block, MEAN, STD))) for block in blocks])
-
-
 # The training
 
 
-class Run:
-    """A training in a folder, and the callback of `flux.train` that notes its epochs there.
+def prepared(options: argparse.Namespace, data: Data) -> Training:
+    """The training, as far as its folder has it."""
+    loader = photographs.loader(data.train, options.batchsize, options.seed, options.augment)
+    flux.seed(options.seed)
+    try:
+        model = models.build_convolutional(options.model)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    opt = flux.setup(rule(options, options.epochs * len(loader)), model)
+    images, labels = data.held_back
+    model, opt, loader, images = MOVES[options.device](model, opt, loader, images)
+    predict = Predictor(options.device)
 
-    After each epoch model and optimiser are saved in epoch-N.npz, and what else the rest of the training depends on,
-    with what was measured so far, in run.json. This names the former, so that the two belong together whenever the
-    process ends.
-    """
-
-    def __init__(self, options: argparse.Namespace, data: Data) -> None:
-        self.data, self.folder, self.epochs = data, options.output, options.epochs
-        self.settings = {name: x for name, x in vars(options).items() if name != "output"}
-        self.history: list[dict[str, Any]] = []
-        self.losses: list[float] = []
-        move = MOVES[options.device]
-        self.loader, self.held_back = move(make_loader(options, data.train), data.held_back[0])
-        flux.seed(options.seed)
-        try:
-            self.model = move(models.build_convolutional(options.model))
-        except ValueError as error:
-            raise Refused(str(error)) from error
-        self.opt = flux.setup(rule(options, self.epochs * len(self.loader)), self.model)
-        self.resume()
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    def resume(self) -> None:
-        """Go on after the last epoch that the folder holds, if any."""
-        path = self.folder / "run.json"
-        if not path.exists():
-            return
-        remedy = "name another folder by --output, or remove that file to begin anew"
-        try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
-            settings, self.history = dict(saved["settings"]), list(saved["history"])
-            self.loader.rng.bit_generator.state = saved["generator"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refused(f"{path} is damaged; {remedy}") from error
-        if settings != self.settings:
-            names = [name for name, x in self.settings.items() if settings.get(name) != x]
-            was = " ".join(f"--{name} {settings.get(name)}" for name in names)
-            raise Refused(f"{path} is of a run with {was}; {remedy}")
-        flux.load(self.folder / f"epoch-{self.epoch}.npz", self.model, self.opt)
-
-    def save(self) -> None:
-        """Keep all that the rest of the training depends on."""
-        kept = self.folder / f"epoch-{self.epoch}.npz"
-        flux.save(kept, self.model, self.opt)
-        state = self.loader.rng.bit_generator.state
-        saved = {"settings": self.settings, "history": self.history, "generator": state}
-        write(self.folder / "run.json", json.dumps(saved) + "\n")
-        for path in self.folder.glob("epoch-*.npz"):
-            if path != kept:
-                path.unlink()
-
-    def fit(self) -> None:
-        """Make the epochs that are left."""
-        if self.epoch == self.epochs:
-            return
-        from tqdm import tqdm
-
-        # Not "auto", which leaves a training to NumPy that is short: the rest of one that was stopped, say.
-        compiled = available() if self.settings["device"] == "cpu" else "auto"
-        total, made = (n * len(self.loader) for n in (self.epochs, self.epoch))
-        self.bar = tqdm(total=total, initial=made, unit="it", disable=None)  # None: not where stderr is no terminal
-        self.start = time.perf_counter()
-        with np.errstate(all="ignore"):  # an overflow ends in a loss that train refuses
-            flux.train(loss, self.model, self.loader, self.opt, self.epochs - self.epoch, [self], compiled)
-
-    def close(self) -> None:
-        self.bar.close()
-
-    def __call__(self, progress: flux.Progress) -> None:
-        self.losses += progress.losses
-        if self.bar.update(len(progress.losses)):
-            self.bar.set_postfix(loss=f"{np.mean(self.losses[-50:]):.4f}", refresh=False)
-        if progress.epoch_ended:
-            self.note()
-
-    def note(self) -> None:
-        """Try the model on the images held back, and keep both."""
-        seconds = time.perf_counter() - self.start
-        scores, labels = predict(self.model, self.held_back), self.data.held_back[1]
-        entry = {
-            "loss": math.fsum(self.losses) / len(self.losses),
-            "losses": [float(np.mean(part)) for part in np.array_split(self.losses, PARTS) if part.size],
-            "held_back_loss": float(flux.logitcrossentropy(scores, flux.onehotbatch(labels, range(10)))),
-            "held_back_accuracy": float(np.mean(scores.argmax(axis=1) == labels)),
-            "seconds": seconds,
+    def measure(losses: list[float]) -> dict[str, Any]:
+        held_back_loss, held_back_accuracy = judged(predict(model, images), labels)
+        return {
+            "loss": math.fsum(losses) / len(losses),
+            "losses": [float(np.mean(part)) for part in np.array_split(losses, PARTS) if part.size],
+            "held_back_loss": held_back_loss,
+            "held_back_accuracy": held_back_accuracy,
         }
-        self.history.append(entry)
-        self.losses = []
-        self.save()
-        text = (
-            f"epoch {self.epoch:>3}: loss {entry['loss']:.4f}; images held back: loss {entry['held_back_loss']:.4f}, "
-        )
-        self.bar.write(f"{text}accuracy {entry['held_back_accuracy']:.2%}; {seconds:.0f} s")
-        sys.stdout.flush()
-        self.start = time.perf_counter()
 
-
-def make_loader(options: argparse.Namespace, train: tuple[np.ndarray, np.ndarray]) -> flux.DataLoader[Any]:
-    images, labels = train
-    if options.batchsize > len(images):
-        raise Refused(f"--batchsize {options.batchsize:,} is more than the {len(images):,} training images; take fewer")
-    return flux.DataLoader(
-        (images, flux.onehotbatch(labels, range(10))),
-        options.batchsize,
-        shuffle=True,
-        partial=False,
-        transform=functools.partial(augment, how=options.augment),
-        rng=np.random.default_rng(options.seed),
-    )
+    settings = {name: x for name, x in vars(options).items() if name != "output"}
+    return Training(options.output, settings, model, opt, loader, loss, measure, words)
 
 
 def loss(model: Any, x: Any, y: Any) -> Any:
     return flux.logitcrossentropy(model(x), y)
 
 
+def words(noted: dict[str, Any]) -> str:
+    """What was noted after an epoch, in a line."""
+    text = f"loss {noted['loss']:.4f}; images held back: loss {noted['held_back_loss']:.4f}, "
+    return text + f"accuracy {noted['held_back_accuracy']:.2%}"
+
+
 # The results
 
 
-def show(training: Run, options: argparse.Namespace) -> None:
+def show(training: Training, data: Data, options: argparse.Namespace) -> None:
     """Try the trained model on the test images, and put figures and pictures into the folder."""
-    model, (images, labels) = flux.cpu(training.model), training.data.test
-    scores = predict(model, images)
+    model, (images, labels) = flux.cpu(training.model), data.test
+    scores = Predictor("cpu")(model, images)
     guesses = scores.argmax(axis=1)
     confusion = np.zeros((10, 10), int)
     np.add.at(confusion, (labels, guesses), 1)

@@ -1,4 +1,1 @@
-"""The optimisers of two texts on CIFAR-10: trained, compared, and held against what the texts conclude.
-
-python -m examples.cifar10_optimisers quick
-"""
+"""Optimisers on CIFAR-10: a tutorial's seven on a ResNet, and the reproduction of Padam."""

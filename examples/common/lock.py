@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .command import Refused
 from .signals import Stopped
 
 LOOK = 0.2  # seconds after which one that waits looks whether it is to stop
 
 
-class Busy(Exception):
+class Busy(Refused):
     """Another process is at work in the folder."""
 
 

@@ -7,6 +7,7 @@ LOSSES = {"4LS": flux.mse, "3LS": flux.mse, "2LR": flux.crossentropy, "lenet5": 
 CONVOLUTIONAL = {
     "lenet5": lambda: flux.models.lenet5(10, shape=(32, 32, 3)),
     "resnet20": lambda: flux.models.resnet20(10),
+    "resnet20-narrow": lambda: flux.models.resnet20(10, channels=8),
     "resnet56": lambda: flux.models.resnet56(10),
     "resnet18": lambda: flux.models.resnet18(10, size=32),
     "resnet34": lambda: flux.models.resnet34(10, size=32),

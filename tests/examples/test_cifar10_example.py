@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 import tinyflux as flux
 from examples import cifar10
-from examples.common import models
+from examples.common import models, photographs
 from tests.support import device_standin as standin
 from tests.support.cifar10_files import fill, made_up, module, packed
 from tests.support.flux_mnist import NO_COMPILER
@@ -152,7 +152,7 @@ def test_augmentation():
     plain = (images - MEAN) / STD
     made = {}
     for how in ("none", "standard", "cutout"):
-        made[how], kept = cifar10.augment((images, labels), np.random.default_rng(1), how)
+        made[how], kept = photographs.augment((images, labels), np.random.default_rng(1), how)
         assert made[how].dtype == np.float32
         np.testing.assert_array_equal(kept, labels)
     np.testing.assert_allclose(made["none"], plain, rtol=1e-6)
@@ -169,9 +169,10 @@ def test_augmentation():
     assert all(8 * 8 <= n <= 16 * 16 for n in cut.sum((1, 2)))
 
 
-def test_every_image_is_predicted():
-    images = np.random.default_rng(0).integers(0, 256, (2 * cifar10.BLOCK + 7, 2, 2, 3), np.uint8)
-    scores = cifar10.predict(lambda x: x.mean((1, 2)), images)
+@pytest.mark.parametrize("device_name", ["cpu", "gpu"])
+def test_every_image_is_predicted(device_name):
+    images = np.random.default_rng(0).integers(0, 256, (2 * photographs.BLOCK + 7, 2, 2, 3), np.uint8)
+    scores = photographs.Predictor(device_name)(lambda x: x.mean((1, 2)), images)
     np.testing.assert_allclose(scores, ((images - MEAN) / STD).mean((1, 2)), atol=1e-5)
 
 
@@ -222,10 +223,16 @@ def test_the_folder_of_another_run(tmp_path, capsys):
     before = (tmp_path / "out" / "run.json").read_bytes()
     assert command(tmp_path, "--epochs 2 --seed 1") == 1
     message = capsys.readouterr().err
-    assert "run.json is of a run with --epochs 1 --seed 0; name another folder by --output" in message
+    assert (
+        "run.json is of a run with epochs 1, seed 0, not epochs 2, seed 1; name another folder by --output" in message
+    )
     assert (tmp_path / "out" / "run.json").read_bytes() == before
     saved = json.loads(before)
-    for text in ("{", "[]", *(json.dumps(saved | {name: 1}) for name in ("settings", "history", "generator"))):
+    for text in (
+        "{",
+        "[]",
+        *(json.dumps(saved | {name: "x"}) for name in ("settings", "history", "events", "diverged", "generator")),
+    ):
         (tmp_path / "out" / "run.json").write_text(text)
         assert command(tmp_path, "--epochs 1") == 1
         assert "run.json is damaged; name another folder by --output" in capsys.readouterr().err

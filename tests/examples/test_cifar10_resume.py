@@ -18,25 +18,25 @@ OPTIONS = ["--epochs", "3", "--batchsize", "36", "--augment", "cutout", "--optim
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 MOMENTS = {
     "within the second epoch": f"""
-def call(run, progress, call=cifar10.Run.__call__):
-    call(run, progress)
-    if run.epoch == 1 and run.losses:
+def call(training, progress, call=epochs.Training.__call__):
+    call(training, progress)
+    if training.epoch == 1 and progress.losses and not progress.epoch_ended:
         {KILL}
-cifar10.Run.__call__ = call
+epochs.Training.__call__ = call
 """,
     "between the files of the second epoch": f"""
-def write(path, text, write=cifar10.write):
+def write(path, text, write=epochs.write):
     if len(json.loads(text)["history"]) == 2:
         {KILL}
     write(path, text)
-cifar10.write = write
+epochs.write = write
 """,
     "after the second epoch": f"""
-def write(path, text, write=cifar10.write):
+def write(path, text, write=epochs.write):
     write(path, text)
     if len(json.loads(text)["history"]) == 2:
         {KILL}
-cifar10.write = write
+epochs.write = write
 """,
 }
 MADE = dict(zip(MOMENTS, (1, 1, 2), strict=True))  # how many epochs are kept then
@@ -58,7 +58,7 @@ def run(folder, model):
 
 def kill(folder, model, files, moment):
     """Run the command in a process that ends itself by SIGKILL, in this environment: NumPy's roundings depend on it."""
-    head = "import importlib, json, os, signal; from examples import cifar10"
+    head = "import importlib, json, os, signal; from examples import cifar10; from examples.common import epochs"
     known = f"importlib.import_module('tinyflux.data.cifar10').CIFAR10.sha256 = {digests(files)!r}"
     arguments = [*OPTIONS, "--model", model, "--output", str(folder)]
     code = f"{head}\n{known}\n{moment}\ncifar10.main({arguments!r})"
@@ -80,7 +80,7 @@ def outcome(folder):
 @pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path, files, capsys, monkeypatch):
     """With running statistics, the optimiser's averages, a learning rate that changes, and augmentation."""
-    monkeypatch.setattr(cifar10, "show", lambda training, options: None)
+    monkeypatch.setattr(cifar10, "show", lambda training, data, options: None)
     run(tmp_path / "whole", "wide_resnet-10-1")
     for moment, code in MOMENTS.items():
         folder = tmp_path / moment
@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on(tmp_path, files, capsys, monkeypatch):
 
 def test_a_killed_run_goes_on_without_a_compiler(tmp_path, files, capsys, monkeypatch):
     monkeypatch.setenv("CC", NO_COMPILER)
-    monkeypatch.setattr(cifar10, "show", lambda training, options: None)
+    monkeypatch.setattr(cifar10, "show", lambda training, data, options: None)
     kill(tmp_path / "killed", "lenet5", files, MOMENTS["within the second epoch"])
     for name in ("killed", "whole"):
         run(tmp_path / name, "lenet5")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import check_integer
 from ..nn import BatchNorm, Chain, Dense, GlobalMeanPool, MaxPool, Parallel, SkipConnection, flatten, relu
 from ..types import Array
 from .parts import add_relu, check_arguments, conv
@@ -61,22 +62,24 @@ def resnet34(classes: int = 1000, *, size: int = 224, rng: Generator = None) -> 
     return _for_imagenet("resnet34", (3, 4, 6, 3), classes, size, rng)
 
 
-def resnet20(classes: int = 10, *, size: int = 32, rng: Generator = None) -> Chain:
+def resnet20(classes: int = 10, *, size: int = 32, channels: int = 16, rng: Generator = None) -> Chain:
     """ResNet-20 for CIFAR's images of 32×32 pixels: nine blocks of two convolutions, with 16 to 64 channels.
 
     Where a block doubles the channels, every second pixel goes past it, with zeros for the new channels (option A, the
     paper's choice for CIFAR): a shortcut without parameters.
 
-    Arguments, returns and errors: as for `resnet18`. With size=224 the entry is that of ResNet-18, with 16 channels.
+    Arguments, returns and errors: as for `resnet18`, and
+        size: 224 for the entry of ResNet-18, with as many channels as the first blocks.
+        channels: of the first blocks; the others have twice and four times as many. Fewer make it faster.
 
     >>> import tinyflux as flux
     >>> flux.parameter_count(flux.models.resnet20())
     269722
     """
-    return _for_cifar("resnet20", 3, classes, size, rng)
+    return _for_cifar("resnet20", 3, classes, size, channels, rng)
 
 
-def resnet56(classes: int = 10, *, size: int = 32, rng: Generator = None) -> Chain:
+def resnet56(classes: int = 10, *, size: int = 32, channels: int = 16, rng: Generator = None) -> Chain:
     """ResNet-56 for CIFAR's images: 27 blocks of two convolutions, with 16 to 64 channels.
 
     Arguments, returns and errors: as for `resnet20`.
@@ -85,7 +88,7 @@ def resnet56(classes: int = 10, *, size: int = 32, rng: Generator = None) -> Cha
     >>> flux.parameter_count(flux.models.resnet56())
     853018
     """
-    return _for_cifar("resnet56", 9, classes, size, rng)
+    return _for_cifar("resnet56", 9, classes, size, channels, rng)
 
 
 def _for_imagenet(name: str, blocks: Sequence[int], classes: int, size: int, rng: Generator) -> Chain:
@@ -95,11 +98,12 @@ def _for_imagenet(name: str, blocks: Sequence[int], classes: int, size: int, rng
     return Chain(*entry, *stages, GlobalMeanPool(), flatten, Dense(512, classes, rng=rng))
 
 
-def _for_cifar(name: str, blocks: int, classes: int, size: int, rng: Generator) -> Chain:
+def _for_cifar(name: str, blocks: int, classes: int, size: int, channels: int, rng: Generator) -> Chain:
     check_arguments(name, classes, rng, size)
-    entry = _entry(16, size, rng)
-    stages = _stages((16, 32, 64), [blocks] * 3, _subsampling, rng)
-    return Chain(*entry, *stages, GlobalMeanPool(), flatten, Dense(64, classes, rng=rng))
+    check_integer(name, "channels", channels, 1)
+    entry = _entry(channels, size, rng)
+    stages = _stages((channels, 2 * channels, 4 * channels), [blocks] * 3, _subsampling, rng)
+    return Chain(*entry, *stages, GlobalMeanPool(), flatten, Dense(4 * channels, classes, rng=rng))
 
 
 def _entry(channels: int, size: int, rng: Generator) -> list[Callable[..., Any]]:
