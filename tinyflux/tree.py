@@ -161,13 +161,19 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Any, buffers: bool = True) -> 
         raise
 
 
-def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, list[tuple[Any, Any]]]:
-    """A tree with `f(x)` in the place of all that is differentiated; and the layers with buffers, each with its copy.
+Stateful = list[tuple[Any, Any, Any, dict[Any, Any]]]
 
-    Those are the arrays except buffers, and floats in lists, tuples and dicts. An object's floats, and those in what it
-    holds, are its configuration.
+
+def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, Stateful]:
+    """A tree with `f(x)` in the place of all that is differentiated, and what may change in it.
+
+    What is differentiated are the arrays except buffers, and floats in lists, tuples and dicts. An object's floats, and
+    those in what it holds, are its configuration.
+
+    Returns: the tree; and for each object, and each dict that was copied, (node, inside, own, before): the node, its
+    attributes or itself, those of its copy (the same ones if nothing in it is differentiated), and all that is in them.
     """
-    stateful: list[tuple[Any, Any]] = []
+    stateful: Stateful = []
     try:
         return _map_one(f, tree, stateful, FLOATS), stateful
     except (RecursionError, _Closed):
@@ -192,11 +198,11 @@ def map_derivatives(f: Callable[[Any], Any], tree: Tree) -> Any:
 def _map_one(
     f: Callable[[Any], Any],
     node: Tree,
-    stateful: list[tuple[Any, Any]] | None,
+    stateful: Stateful | None,
     numbers: tuple[type, ...] = (),
     inner: tuple[type, ...] = (),
 ) -> Any:
-    """`map` over one tree; given a list, it skips buffers, and appends each object that has some, with its copy.
+    """`map` over one tree; given a list, it skips buffers, and appends what may change: see `map_differentiated`.
 
     Every gradient walks its model here, so the loops avoid calls.
 
@@ -231,8 +237,13 @@ def _map_one(
                     changed = dict(inside)
                 changed[name] = new
         whole = node if changed is None else rebuild(node, changed)
-        if skip and kind == OBJECT and stateful is not None:
-            stateful.append((node, whole))
+        if stateful is not None and (kind == OBJECT or changed is not None):
+            if changed is None:
+                stateful.append((node, inside, inside, dict(inside)))
+            elif kind == OBJECT:
+                stateful.append((node, inside, whole.__dict__ if cls not in slots_of else attributes(whole), changed))
+            else:
+                stateful.append((node, inside, whole, dict(whole)))
         return whole
     if kind == SEQUENCE:
         if cls is not tuple and cls is not list:

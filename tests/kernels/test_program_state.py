@@ -9,7 +9,7 @@ import tinyflux as flux
 from tests.support import cuda_shim
 from tests.support.interruptions import interrupted, state_of
 from tests.support.program_cases import compiled, data
-from tests.support.state_cases import MODELS, Running, check, loss, normalised, running
+from tests.support.state_cases import MODELS, Growing, Running, check, counting, loss, normalised, running, trained
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -156,17 +156,6 @@ def test_an_array_that_is_no_longer_shared():
     check(make, callbacks=[changing])
 
 
-class Growing:
-    buffers = ("seen",)
-
-    def __init__(self, f):
-        self.seen, self.f = np.zeros(6, np.float32), f
-
-    def __call__(self, x):
-        self.seen = self.f(self.seen)
-        return x
-
-
 REFUSED = {
     "another shape": (lambda: Growing(lambda s: np.concatenate([s, s])), "no array, or an array's shape or dtype"),
     "another dtype": (lambda: Growing(lambda s: s.astype(np.float64)), "no array, or an array's shape or dtype"),
@@ -179,6 +168,30 @@ def test_what_is_refused(name):
     model = flux.gpu(flux.Chain(make(), flux.Dense(6, 3)))
     with pytest.raises(flux.NotCompilable, match=reason):
         flux.train(loss, model, [flux.gpu(data())], flux.setup(flux.Descent(0.1), model), compile=True)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_is_left_to_cupy(name, capsys):
+    make, _ = REFUSED[name]
+    batches = lambda move: [move(data(10)) for _ in range(3)]  # noqa: E731
+    made = lambda: flux.Chain(make(), flux.Dense(6, 3))  # noqa: E731
+    for option in (False, "auto"):
+        _, model = trained(made, flux.gpu, option, batches, epochs=1)
+        _, expected = trained(made, lambda x: x, False, batches, epochs=1)
+        assert (model[0].seen.shape, model[0].seen.dtype) == (expected[0].seen.shape, expected[0].seen.dtype)
+    assert "model.layers[0].seen changes from an array of float32 of shape (6,)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["auto", False])
+@pytest.mark.parametrize("parameters", [True, False])
+def test_a_counter(parameters, option):
+    batches = lambda move: [move(data(10)) for _ in range(3)]  # noqa: E731
+    losses, model = trained(lambda: counting(0, parameters), flux.gpu, option, batches)
+    expected, here = trained(lambda: counting(0, parameters), lambda x: x, False, batches)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert model[0].n == here[0].n == 6
+    with pytest.raises(flux.NotCompilable, match=r"model\.layers\[0\]\.n changes from 0 to 1"):
+        trained(lambda: counting(0, parameters), flux.gpu, True, batches)
 
 
 def test_an_array_in_two_layers_that_becomes_two_is_refused():

@@ -24,6 +24,33 @@ class Running:
         return x - (old if self.before else self.mean) + self.first
 
 
+class Counter:
+    """Counts its calls by a number of Python's, and multiplies by it."""
+
+    def __init__(self, start, parameters):
+        self.n, self.weight = start, np.ones(6, np.float32) if parameters else None
+
+    def __call__(self, x):
+        self.n += 1
+        return self.scaled(x, 1 if self.weight is None else self.weight, self.n)
+
+    def scaled(self, x, weight, n):
+        return x * weight * n
+
+
+class Growing:
+    """Gives its buffer another value in each call, perhaps of another form."""
+
+    buffers = ("seen",)
+
+    def __init__(self, f):
+        self.seen, self.f = np.zeros(6, np.float32), f
+
+    def __call__(self, x):
+        self.seen = self.f(self.seen)
+        return x
+
+
 class Swapped:
     """Two arrays that take each other's place."""
 
@@ -39,6 +66,10 @@ class Swapped:
 
 def running():
     return flux.Chain(Running(True), flux.Dense(6, 6, flux.tanh), Running(False), flux.Dense(6, 3))
+
+
+def counting(start, parameters):
+    return flux.Chain(Counter(start, parameters), flux.Dense(6, 3))
 
 
 def normalised():

@@ -67,14 +67,13 @@ def _of_one_state(f: Callable[..., Any]) -> Callable[..., Any]:
     """`f`, after which the layers among its arguments are as they were."""
 
     def evaluated(*args: Any) -> Any:
-        layers = [layer for layer, _ in tree.map_differentiated(lambda x: x, args)[1]]
-        before = [(tree.attributes(layer), dict(tree.attributes(layer))) for layer in layers]
+        _, stateful = tree.map_differentiated(lambda x: x, args)
         try:
             return f(*args)
         finally:
-            for attributes, values in before:
-                attributes.clear()
-                attributes.update(values)
+            for _, inside, _, before in stateful:
+                inside.clear()
+                inside.update(before)
 
     return evaluated
 

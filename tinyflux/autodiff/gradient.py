@@ -46,7 +46,7 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
 
 def recorded_pullback(f: Callable[..., Any], args: tuple[Any, ...], tape: Tape) -> tuple[Any, Callable[[Any], Any]]:
     """`pullback` without copies of the arguments, which must not change."""
-    return _recorded("pullback", f, args, tape, _with_way_back, [])
+    return _recorded("pullback", f, args, tape, _with_way_back, None)
 
 
 def _with_way_back(tape: Tape, boxes: list[Any], y: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -80,14 +80,14 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     >>> flux.withgradient(lambda x: (np.sum(x ** 2), x + 1), np.array([3.0]))
     ((np.float64(9.0), array([4.])), array([6.]))
     """
-    return evaluated(f, args, [])
+    return evaluated(f, args, None)
 
 
-def evaluated(f: Callable[..., Any], args: tuple[Any, ...], undo: list[tuple[Any, ...]]) -> tuple[Any, Any]:
+def evaluated(f: Callable[..., Any], args: tuple[Any, ...], undo: Undo) -> tuple[Any, Any]:
     """`withgradient(f, *args)`, which also notes how to put the state of layers back.
 
     Arguments:
-        undo: an empty list. Before f is called it is filled with calls for `interrupts.commit`.
+        undo: an empty list, or None. Before f is called it is filled with calls for `interrupts.commit`.
     """
     return _recorded("gradient", f, args, Tape(), _with_gradient, undo)
 
@@ -127,6 +127,8 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     that f does not depend on has None in its place; so have integers, booleans and buffers. A float in a list, tuple or
     dict is a leaf like an array; a float of an object, or of what it holds, is configuration, such as the p of a
     Dropout: f gets it as it is, and in the gradient stands None. Functions, strings, and an object's integers stay.
+    What f puts into an attribute is kept as Python keeps it, a counter, say: only arrays that are differentiated aren't
+    replaced.
     The gradient of a model prints as the model, with the norm of each layer's part.
 
     Complex numbers and arrays of other classes than NumPy's own (masked arrays, np.matrix) are an error wherever they
@@ -166,7 +168,7 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     return withgradient(f, *args)[1]
 
 
-Stateful = list[tuple[Any, Any, dict[str, Any]]]  # layers with buffers, their copies that hold boxes, what buffers were
+Undo = list[tuple[Any, ...]] | None  # calls for `interrupts.commit` that put things back
 _ABSENT = object()
 _unlock = operator.methodcaller("setflags", write=True)
 READ_ONLY = (
@@ -181,7 +183,7 @@ def _recorded(
     args: tuple[Any, ...],
     tape: Tape,
     finish: Callable[[Tape, list[Any], Any], Any],
-    undo: list[tuple[Any, ...]],
+    undo: Undo,
 ) -> Any:
     """Evaluate f at the arguments in boxes, and `finish` with what it returned.
 
@@ -190,9 +192,11 @@ def _recorded(
     within, thread.busy = thread.busy, True
     try:
         boxes, stateful = _boxed(args, tape)
-        for layer, _, before in stateful:
-            undo += [_putting_back(tree.attributes(layer), *item) for item in before.items()]
-        y = _called(caller, f, boxes, tape, stateful)
+        if undo is not None:
+            for _, inside, own, before in stateful:
+                if own is inside:
+                    undo += [(inside.clear,), (inside.update, before)]
+        y = _called(caller, f, boxes, tape, stateful, undo)
         return finish(tape, boxes, y)
     finally:
         thread.busy = within
@@ -201,26 +205,28 @@ def _recorded(
             list(map(_unlock, locked.values()))
 
 
-def _boxed(args: tuple[Any, ...], tape: Tape) -> tuple[list[Any], Stateful]:
-    """The arguments with boxes in the place of what is differentiated, and the layers with buffers."""
+def _boxed(args: tuple[Any, ...], tape: Tape) -> tuple[list[Any], tree.Stateful]:
+    """The arguments with boxes in the place of what is differentiated, and what f may change in them."""
     boxes = []
-    stateful: Stateful = []
+    stateful: tree.Stateful = []
     for i, x in enumerate(args):
         before = len(tape)
         try:
-            box, layers = tree.map_differentiated(tape.leaf, x)
+            box, nodes = tree.map_differentiated(tape.leaf, x)
         except NotReal as error:
             path = next(path for path, array in tree.walk(x) if array is error.args[0])
             raise TypeError(_undifferentiable(f"argument {i}{path}", error.args[0])) from None
         boxes.append(box)
-        stateful += [(layer, copy, _buffers(copy)) for layer, copy in layers]
+        stateful += nodes
         if len(tape) == before:
             raise TypeError(_undifferentiable(f"argument {i}", x))
     tape.leaf_count = len(tape)
     return boxes, stateful
 
 
-def _called(caller: str, f: Callable[..., Any], boxes: list[Any], tape: Tape, stateful: Stateful) -> Any:
+def _called(
+    caller: str, f: Callable[..., Any], boxes: list[Any], tape: Tape, stateful: tree.Stateful, undo: Undo
+) -> Any:
     """`f(*boxes)`; where arrays of two devices meet in it, the error names the parameter."""
     depth = thread.depth
     try:
@@ -240,7 +246,7 @@ def _called(caller: str, f: Callable[..., Any], boxes: list[Any], tape: Tape, st
     finally:
         thread.depth = depth
         tape.ended = True
-        forked = _keep_state(stateful, tape)
+        forked = _keep_state(stateful, tape, undo)
     if forked:
         raise ValueError(f"{caller}: {forked}")
     return y
@@ -252,34 +258,48 @@ _ELEMENT = (
 )
 
 
-def _buffers(layer: Any) -> dict[str, Any]:
-    inside = tree.attributes(layer)
-    return {name: inside.get(name, _ABSENT) for name in type(layer).buffers}
+def _keep_state(stateful: tree.Stateful, tape: Tape, undo: Undo) -> str:
+    """Give layers what f has put into their copies in the model of boxes, except what is differentiated.
 
-
-def _putting_back(attributes: Any, name: str, value: Any) -> tuple[Any, ...]:
-    return (attributes.pop, name, None) if value is _ABSENT else (operator.setitem, attributes, name, value)
-
-
-def _keep_state(stateful: Stateful, tape: Tape) -> str:
-    """Give layers the buffers that their copies in the model of boxes have replaced.
-
-    Returns: an error message where several copies of one layer did so, else "".
+    Returns: an error message where several copies of one layer were given something, else "".
     """
     changed: set[tuple[int, str]] = set()
     forked = ""
-    for layer, copy, before in stateful:
-        for name, now in _buffers(copy).items():
-            if now is before[name] or now is _ABSENT:
+    for node, inside, own, before in stateful:
+        for name in before:
+            if own.get(name, _ABSENT) is not before[name]:
+                break
+        else:
+            if len(own) == len(before):
                 continue
-            if (id(layer), name) in changed and layer is not copy:
+        buffers = getattr(type(node), "buffers", ())
+        for name in {**before, **own}:
+            now, old = own.get(name, _ABSENT), before.get(name, _ABSENT)
+            if now is old or (name not in buffers and (own is inside or _holds_boxes([now, old], tape))):
+                continue
+            if (id(node), name) in changed and own is not inside:
                 forked = forked or (
-                    f"a {type(layer).__name__} stands in several places of the model, and its {name} would become "
-                    "several arrays. Make a layer for each place, or take its parameters out of it."
+                    f"a {type(node).__name__} stands in several places of the model, and its {name} would become "
+                    "several. Make a layer for each place, or take its parameters out of it."
                 )
-            changed.add((id(layer), name))
-            tree.attributes(copy)[name] = tree.attributes(layer)[name] = _opened(now, tape)
+            value = _opened(now, tape)
+            if isinstance(value, np.generic) and is_array(old):
+                value = np.asarray(value)  # of an array without axes NumPy makes a number
+            if undo is not None and (id(node), name) not in changed:
+                undo.append(_setting(inside, name, inside.get(name, _ABSENT)))
+            for attributes in (own, inside):
+                function, *args = _setting(attributes, name, value)
+                function(*args)
+            changed.add((id(node), name))
     return forked
+
+
+def _setting(attributes: Any, name: str, value: Any) -> tuple[Any, ...]:
+    return (attributes.pop, name, None) if value is _ABSENT else (operator.setitem, attributes, name, value)
+
+
+def _holds_boxes(x: Any, tape: Tape) -> bool:
+    return any(type(leaf) is Tracked and leaf.tape is tape for leaf in tree.leaves(x))
 
 
 def _meeting(arrays: Sequence[Any], args: Sequence[Any]) -> str:

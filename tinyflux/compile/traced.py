@@ -17,7 +17,7 @@ from .. import nodes, tree
 from ..autodiff import pullback, rule
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
-from ..checks import was_setting_an_element
+from ..checks import shown, was_setting_an_element
 from ..errors import NotCompilable
 from ..types import Array, Tree
 from .backends.c.library import Library, address, contiguous, pointers
@@ -226,8 +226,12 @@ def _call_with(f: Callable[..., Any], args: Arguments, leaves: Sequence[Array]) 
     rest = iter(leaves)
     given = [_substitute(x, rest) for x in args[0]]
     named = {name: _substitute(x, rest) for name, x in args[1].items()}
-    before = tree.leaves([given, named])
+    look = lambda: {**dict(constants(given, "args")), **dict(constants(named, "kwargs"))}  # noqa: E731
+    before, form = tree.leaves([given, named]), look()
     result = f(*given, **named)
+    change = first_change(form, look())
+    if change:
+        raise NotCompilable(f"the function changes its arguments, which would be lost: {change}. Return what changes.")
     if list(map(id, tree.leaves([given, named]))) != list(map(id, before)):
         raise NotCompilable(
             "the function puts other arrays into its arguments, as an active Dropout does, which would be lost: return "
@@ -264,6 +268,34 @@ def signature(x: Tree, leaves: list[Array], others: list[Any], inside: bool = Fa
         return (kind, *[(step, signature(child, leaves, others, True)) for step, child in children])
     others.append(x)
     return len(others)
+
+
+def constants(x: Tree, path: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """What stands in a tree, place by place: (path, (what a compiled program depends on there, the node or leaf))."""
+    below = tree.children(x)
+    others: list[Any] = []
+    form = type(x) if below else signature(x, [], others, True)
+    yield path, ((form, *map(id, others)), x)
+    for step, child in below:
+        yield from constants(child, path + step)
+
+
+def first_change(before: dict[str, tuple[Any, Any]], after: dict[str, tuple[Any, Any]]) -> str:
+    """What the first change between two of `constants` is, "" if there is none besides the values of arrays."""
+    for path in {**before, **after}:
+        (old, was), (new, now) = (found.get(path, (None, _NOTHING)) for found in (before, after))
+        if old != new:
+            return f"{path} changes from {_shown(was)} to {_shown(now)}"
+    return ""
+
+
+_NOTHING = object()
+
+
+def _shown(x: Any) -> str:
+    if tree.is_array(x):
+        return f"an array of {x.dtype} of shape {x.shape}"
+    return "nothing" if x is _NOTHING else shown(x)
 
 
 class _Differentiable(Program):

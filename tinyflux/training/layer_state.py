@@ -17,17 +17,12 @@ from ..errors import NotCompilable
 from ..types import Array, Tree
 
 
-def find_changed(after: Sequence[Array] | None, before: Sequence[Symbolic]) -> list[Result]:
+def find_changed(after: Sequence[Array], before: Sequence[Symbolic]) -> list[Result]:
     """Results for the arrays of a model that the loss has changed.
 
     Arguments:
-        after, before: the model's arrays, leaf by leaf; None where the loss has changed something else in the model.
+        after, before: the model's arrays, leaf by leaf.
     """
-    if after is None:
-        raise NotCompilable(
-            "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't "
-            "be compiled. Hold what changes in an array."
-        )
     results: dict[Node, Result] = {}
     for now, old in zip(after, before):
         result = overwriting(old.node, node_of(plain(now)))

@@ -88,6 +88,9 @@ def train(
             compiled, and to report once on stderr which path is used; True to raise an error otherwise (see
             `compile_training`); False for plain NumPy. The results are the same up to roundings. The loss is then
             called to be recorded, not for every item: what it does besides calculating happens no more than that.
+            What layers change in themselves is kept on either path. A program changes arrays that keep shape and dtype,
+            as those in a class's `buffers` (see `is_training`); a layer that counts by a number of Python's, or whose
+            buffer grows, can't be compiled.
             "auto" leaves a program to NumPy that would take longer to compile than it saves, as a Python loop over
             hundreds of steps does: one of more than 16,000 operations, or of 2,000 in trainings of less than 300
             updates. `flux.scan` keeps such a loop one loop.

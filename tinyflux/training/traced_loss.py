@@ -13,7 +13,7 @@ from ..checks import check_loss
 from ..compile.ir.program import Node
 from ..compile.trace.record import Trace
 from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
-from ..compile.traced import signature
+from ..compile.traced import constants, first_change
 from ..errors import NotCompilable
 from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
 from ..types import Array, Loss, Tree
@@ -25,13 +25,13 @@ class TracedLoss(NamedTuple):
     Attributes:
         symbols: the inputs that stand for the model's arrays, by the ids of these.
         value, grads: the loss, and the gradient as a tree of the model's shape.
-        after: the model's arrays as the loss has left them, leaf by leaf; None where it has changed something else.
+        after: the model's arrays as the loss has left them, leaf by leaf.
     """
 
     symbols: dict[int, Symbolic]
     value: Node
     grads: Tree
-    after: list[Array] | None
+    after: list[Array]
 
 
 def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], Tree]) -> TracedLoss:
@@ -39,24 +39,30 @@ def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], Tr
 
     Arguments:
         make_batch: makes the symbolic batch, whose inputs come after those of the model.
+
+    Errors: NotCompilable where the loss changes something in the model that is no array.
     """
     symbols: dict[int, Symbolic] = {}
     for a in tree.leaves(model):
         if id(a) not in symbols:
             symbols[id(a)] = symbolic_input(a)
     network = with_arrays(model, symbols, {})
-    constants: list[Array] = []
-    before = signature(network, [], constants, True)
+    before = dict(constants(network, "model"))
     items = arguments(make_batch())
     value, grads = withgradient(lambda m: loss(m, *items), network)
     check_loss(value)
     total = node_of(value)
     if total.dtype.kind != "f":
         raise TypeError(f"{caller}: expected the loss to be a floating-point number, got {total.dtype}.")
-    after: list[Array] = []
-    now: list[Array] = []
-    same = signature(network, after, now, True) == before and list(map(id, now)) == list(map(id, constants))
-    return TracedLoss(symbols, total, grads, after if same else None)
+    after = dict(constants(network, "model"))
+    change = first_change(before, after)
+    if change:
+        raise NotCompilable(
+            "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't be "
+            f"compiled: {change}. Hold what changes in an array of one shape and dtype that the layer's class names in "
+            'buffers, as in buffers = ("n",) and self.n = np.zeros(1).'
+        )
+    return TracedLoss(symbols, total, grads, [after[path][1] for path, (_, x) in before.items() if tree.is_array(x)])
 
 
 def arguments(batch: Tree) -> tuple[Tree, ...]:
