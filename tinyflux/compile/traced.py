@@ -229,14 +229,14 @@ def _call_with(f: Callable[..., Any], args: Arguments, leaves: Sequence[Array]) 
     look = lambda: {**dict(constants(given, "args")), **dict(constants(named, "kwargs"))}  # noqa: E731
     before, form = tree.leaves([given, named]), look()
     result = f(*given, **named)
-    change = first_change(form, look())
-    if change:
-        raise NotCompilable(f"the function changes its arguments, which would be lost: {change}. Return what changes.")
     if list(map(id, tree.leaves([given, named]))) != list(map(id, before)):
         raise NotCompilable(
             "the function puts other arrays into its arguments, as an active Dropout does, which would be lost: return "
             "them, or compile the whole step by flux.compile_training."
         )
+    change = first_change(form, look())
+    if change:
+        raise NotCompilable(f"the function changes its arguments, which would be lost: {change}. Return what changes.")
     return result
 
 
