@@ -176,8 +176,8 @@ def _behind(c: Comparison) -> Conclusion:
     linear = [
         _check(
             c,
-            f"{name} improves linearly: the second half of the epochs adds at least half as much training accuracy as "
-            "the first",
+            f"{name} improves linearly, that is, the second half of the epochs adds at least half as much training "
+            "accuracy as the first",
             [name],
             lambda name=name: _halves(c, name),
             HALVES,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from examples.common import machine
-from examples.common.checks import SIGNS, Conclusion
+from examples.common.checks import FAILS, SIGNS, Conclusion
 from examples.common.files import write
 from examples.common.markdown import csv_text, duration, table
 from examples.common.page import page
@@ -29,14 +29,14 @@ NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 PROTOCOL = """\
 Every optimiser trains the same network from the same first weights, with the same mini-batches of {batchsize} images,
-by cross-entropy. Training images are mirrored at random and shifted by up to four pixels. Learning rates and all other
-numbers are those of {text}: nothing was tuned here. Training accuracy and training loss are means over the mini-batches
-of an epoch, measured while it trains. After each epoch the {test_images:,} test images are tried twice: as they are,
-and *augmented*, mirrored and shifted like the training images{slip}."""
+by cross-entropy. Training images are mirrored at random and shifted by up to four pixels. Learning rates and other
+numbers are those of {text} where it gives them; nothing was tuned here. Training accuracy and training loss are means
+over the mini-batches of an epoch, measured while it trains. After each epoch the {test_images:,} test images are tried
+twice: as they are, and *augmented*, mirrored and shifted like the training images{slip}."""
 
 KEY = """\
 Accuracies in percent, the best of each column in bold, sorted by test accuracy.{deviation} *time*: the median epoch of
-training, without tests. *state*: what the optimiser keeps beside the {parameters:,} parameters."""
+training, without tests. *state*: what the optimiser keeps beside the {parameters:,} parameters ({size})."""
 
 
 def report(preset: Preset, results: Sequence[Result], folder: Path, command: str) -> list[Conclusion]:
@@ -59,10 +59,12 @@ def report(preset: Preset, results: Sequence[Result], folder: Path, command: str
             _scale(found, text),
             *_state(found),
             f"## What {text.name} concludes, and what our data say",
-            *[listed(conclusion) for conclusion in conclusions],
+            "\n".join(map(answer, conclusions)),
             *[part for c in found.contests if c.epoch for part in _results(c, drawn)],
             *(_grid(found.grid, drawn) if found.grid is not None and found.grid.epoch else []),
             *(_published(found) if preset.text == "padam" else []),
+            "## The checks, one by one",
+            *[listed(conclusion) for conclusion in conclusions],
             "## Protocol",
             *_protocol(found, text),
             "## How it was made",
@@ -75,11 +77,22 @@ def report(preset: Preset, results: Sequence[Result], folder: Path, command: str
     return conclusions
 
 
+def answer(conclusion: Conclusion) -> str:
+    """A conclusion as an item of a list: how many of its checks hold, and why others don't."""
+    refuted = [f"{check.statement} ({check.evidence})" for check in conclusion.checks if check.verdict == FAILS]
+    why = f" Refuted: {'; '.join(refuted)}." if refuted else ""
+    return unbroken(f"- **{conclusion.text}** {conclusion.in_words}{why}")
+
+
 def listed(conclusion: Conclusion) -> str:
-    """A conclusion under a heading: how many of its checks hold, then each with the figures that decide it."""
-    checks = [f"- **{SIGNS[check.verdict]}**: {check.statement}. *{check.evidence}.*" for check in conclusion.checks]
-    words = "\n\n".join([f"### {conclusion.text}", conclusion.in_words, "\n".join(checks)])
-    return words.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}").replace(" %", "\N{NO-BREAK SPACE}%")
+    """A conclusion under a heading: each check with the figures that decide it."""
+    checks = [f"- **{SIGNS[check.verdict]}**: {check.statement}: *{check.evidence}.*" for check in conclusion.checks]
+    return unbroken(f"### {conclusion.text}\n\n" + "\n".join(checks))
+
+
+def unbroken(text: str) -> str:
+    """No line ends before a percent sign, or at a ±."""
+    return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}").replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 # What was run
@@ -95,8 +108,7 @@ def _scale(found: Table, text: published.Text) -> str:
     words = _far(contests[0], text, f"{text.name}'s") if len(contests) == 1 else words
     seeds = {len(c.seeds) for c in contests}
     chance = (
-        " With one seed nobody knows what chance makes: a small difference, which another seed might turn round, can't "
-        "be told from none."
+        " One seed doesn't show how much chance matters: another one might turn a small difference round."
         if seeds == {1}
         else " ± is the standard deviation over the seeds: what is nearer than that can't be told apart."
     )
@@ -209,7 +221,8 @@ def _bold(text: str, best: bool) -> str:
 
 def _key(c: Comparison) -> str:
     deviation = f" ± is the standard deviation over {number(len(c.seeds))} seeds." if len(c.seeds) > 1 else ""
-    return KEY.format(deviation=deviation, parameters=c.results[0].parameters)
+    parameters = c.results[0].parameters
+    return KEY.format(deviation=deviation, parameters=parameters, size=size(4 * parameters))
 
 
 def size(count: int) -> str:
