@@ -119,6 +119,11 @@ def test_a_line_gains_in_its_second_half_at_least_half_of_what_it_gained_in_the_
         assert check.evidence.startswith("+2.40 points from epoch 1 to 25")
 
 
+def test_a_line_is_told_from_a_curve_after_ten_epochs():
+    assert verdicts(tutorial(9))[3][2:] == [NOT_RUN] * 2
+    assert verdicts(tutorial(10))[3][2:] == [HOLDS] * 2
+
+
 def test_late_losses_are_those_of_ten_epochs():
     dip = changed("SGD", test_loss=lambda e: 1.0 if e <= 40 else 1.09 if e < 50 else 0.0)  # their mean is 0.981
     check = checks(tutorial(50, SGD=dip))[4][1]
@@ -141,6 +146,7 @@ def test_seeds_are_averaged_and_overlaps_named():
     sgd = 98 - 88 * math.exp(-SPEEDS["SGD"] * 50**0.6) - 0.2
     assert evidence.startswith(f"SGD {sgd:.2f} ± {0.4 / math.sqrt(2):.2f} %, AdamW ")
     assert "overlap" not in evidence
+    assert "overlap" not in checks(results)[0][1].evidence  # nor do the losses, of which the lowest is the first
     near = changed("AdamW", train_accuracy=lambda e: 0.9695)
     results = [r._replace(history=near) if r.entry == "AdamW" and r.seed == 1 else r for r in results]
     assert checks(results)[0][2].evidence.endswith(" (the seeds of the first two overlap)")
