@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from examples.common import machine
-from examples.common.checks import FAILS, SIGNS, Conclusion
+from examples.common.checks import FAILS, NOT_RUN, SIGNS, Conclusion
 from examples.common.files import write
 from examples.common.markdown import csv_text, duration, table
 from examples.common.page import page
@@ -30,7 +30,7 @@ NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 PROTOCOL = """\
 Every optimiser trains the same network from the same first weights, with the same mini-batches of {batchsize} images,
 by cross-entropy. Training images are mirrored at random and shifted by up to four pixels. Learning rates and other
-numbers are those of {text} where it gives them; nothing was tuned here. Training accuracy and training loss are means
+numbers are those of {whose} where it gives them; nothing was tuned here. Training accuracy and training loss are means
 over the mini-batches of an epoch, measured while it trains. After each epoch the {test_images:,} test images are tried
 twice: as they are, and *augmented*, mirrored and shifted like the training images{slip}."""
 
@@ -60,6 +60,7 @@ def report(preset: Preset, results: Sequence[Result], folder: Path, command: str
             *_state(found),
             f"## What {text.name} concludes, and what our data say",
             "\n".join(map(answer, conclusions)),
+            *_more(found, text, conclusions),
             *[part for c in found.contests if c.epoch for part in _results(c, drawn)],
             *(_grid(found.grid, drawn) if found.grid is not None and found.grid.epoch else []),
             *(_published(found) if preset.text == "padam" else []),
@@ -82,6 +83,19 @@ def answer(conclusion: Conclusion) -> str:
     refuted = [f"{check.statement} ({check.evidence})" for check in conclusion.checks if check.verdict == FAILS]
     why = f" Refuted: {'; '.join(refuted)}." if refuted else ""
     return unbroken(f"- **{conclusion.text}** {conclusion.in_words}{why}")
+
+
+def _more(found: Table, text: published.Text, conclusions: Sequence[Conclusion]) -> list[str]:
+    """What helps where checks are not run."""
+    verdicts = [check.verdict for conclusion in conclusions for check in conclusion.checks]
+    if NOT_RUN not in verdicts or min(c.epoch for c in found.contests) >= text.epochs:
+        return []
+    count = verdicts.count(NOT_RUN)
+    missing = ", or optimisers that haven't begun" if any(c.missing for c in found.contests) else ""
+    return [
+        f"{count} of the {len(verdicts)} checks {'is' if count == 1 else 'are'} not run: they need a longer training, of "
+        f"up to {text.epochs} epochs{missing}. The same command with `--epochs {text.epochs}` goes on from here."
+    ]
 
 
 def listed(conclusion: Conclusion) -> str:
@@ -167,9 +181,9 @@ def _protocol(found: Table, text: published.Text) -> list[str]:
     if not found.results:
         return []
     settings = found.results[0].settings
-    told = PROTOCOL.format(
-        text=text.name, slip=", which is what the tutorial did" * (text is published.TUTORIAL), **settings
-    )
+    whose = "Padam's paper, with a rate that falls in steps," if settings.get("decay") == "step" else text.name
+    slip = ", which is what the tutorial did with them" if text is published.TUTORIAL else ""
+    told = PROTOCOL.format(whose=whose, slip=slip, **settings)
     rules = {r.entry: f"`{r.settings['rule']}`" for r in found.results if "rule" in r.settings}
     return [told, *([table(["optimiser", "as it was made"], "ll", rules.items())] if rules else [])]
 

@@ -61,7 +61,7 @@ class Conclusion(NamedTuple):
         if len(verdicts) == holds:
             return "Both checks hold." if holds == 2 else f"All {holds} checks hold."
         if len(verdicts) == left:
-            return "Both checks are not run." if left == 2 else f"All {left} checks are not run."
+            return "Neither check is run." if left == 2 else f"None of the {left} checks is run."
         words = f"{holds} of {len(verdicts)} checks {'holds' if holds == 1 else 'hold'}"
         words += (f", {fails} doesn't" if fails == 1 else f", {fails} don't") if fails else ""
         return words + (f", {left} {'is' if left == 1 else 'are'} not run." if left else ".")
