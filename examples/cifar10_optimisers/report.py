@@ -93,8 +93,8 @@ def _more(found: Table, text: published.Text, conclusions: Sequence[Conclusion])
     count = verdicts.count(NOT_RUN)
     missing = ", or optimisers that haven't begun" if any(c.missing for c in found.contests) else ""
     return [
-        f"{count} of the {len(verdicts)} checks {'is' if count == 1 else 'are'} not run: they need a longer training, of "
-        f"up to {text.epochs} epochs{missing}. The same command with `--epochs {text.epochs}` goes on from here."
+        f"{count} of the {len(verdicts)} checks {'is' if count == 1 else 'are'} not run: they need a longer training, "
+        f"of up to {text.epochs} epochs{missing}. The same command with `--epochs {text.epochs}` goes on from here."
     ]
 
 
