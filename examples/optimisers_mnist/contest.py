@@ -66,6 +66,7 @@ CONTESTANTS = [
     _entry("momentum", flux.AggMo, 0.01),
     _entry("momentum", flux.Lion, 0.001),
     _entry("momentum", flux.YellowFin, 0.3),
+    _entry("momentum", flux.Muon, 0.03),
     _entry("adaptive", flux.RMSProp, 0.003),
     Entry("RMSProp centred", "adaptive", lambda eta, n: flux.RMSProp(eta, centred=True), around(0.003)),
     _entry("adaptive", flux.AdaGrad, 0.03),

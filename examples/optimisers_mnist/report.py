@@ -41,7 +41,8 @@ of about three apart, and nothing but the rate was tuned: a finer grid, or other
 move it by as much as many of these rules differ. ± is the standard deviation over seeds, of weights and order alone;
 another split or other images would add to it. The best rule was picked by the same test accuracies that the
 others are compared with, which makes it look a little better than it is. ASGD is measured by its parameters, not by
-their average, which by its default begins after 10⁶ steps."""
+their average, which by its default begins after 10⁶ steps. Muon steps the weights; the biases are AdamW's, with its
+defaults."""
 
 
 def report(table: Table, times: dict[str, float], folder: Path, command: str) -> None:
@@ -171,7 +172,7 @@ chosen; all else: of the runs with other seeds. *behind the best*: mean differen
 its standard error; \\* where it is sure (a paired t-test, {RISK} after Bonferroni's correction). *losses*:
 crossentropy at the end, on {MEASURED:,} training images at most, and on the test images. *step*: gradient and update of
 a mini-batch on one core, the rules by turns, the fastest of {ROUNDS} times {ITERATIONS}. *state*: bytes that the rule
-keeps for a float32 parameter."""
+keeps for a float32 weight."""
 
 
 def _contest(table: Table, times: dict[str, float]) -> str:
