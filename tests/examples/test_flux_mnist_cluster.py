@@ -163,7 +163,7 @@ def test_a_run_that_is_refused(two_workers, tmp_path, capsys):
 def test_an_error_in_a_worker_is_no_death(two_workers, tmp_path, monkeypatch, capsys):
     def runner():
         def run(root, module, *arguments):
-            if module.endswith("workers"):
+            if module.endswith("job"):
                 raise ValueError("something is wrong here")
             return 0, ""
 
