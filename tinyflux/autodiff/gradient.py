@@ -285,7 +285,7 @@ def _keep_state(stateful: tree.Stateful, tape: Tape, undo: Undo) -> str:
             value = _opened(now, tape)
             if isinstance(value, np.generic) and is_array(old):
                 value = np.asarray(value)  # of an array without axes NumPy makes a number
-            if undo is not None and (id(node), name) not in changed:
+            if undo is not None and own is not inside and (id(node), name) not in changed:
                 undo.append(_setting(inside, name, inside.get(name, _ABSENT)))
             for attributes in (own, inside):
                 function, *args = _setting(attributes, name, value)

@@ -65,13 +65,13 @@ class PlainEngine:
     def _update(self, item: Tree, budget: Callable[[], int]) -> list[float]:
         """Make the update for an item: parameters, the state of the optimiser and of layers change, or none of them."""
         undo: list[Change] = []
-        putting_back, made = calls(undo), (undo.clear,)
+        putting_back = calls(undo)
         try:
             value, grads = self._gradient(item, undo)
             if not self.started:
                 refuse_nothing("train", self.opt, grads)
                 self.started = True
-            losses = self._step(value, grads, budget, made)
+            losses = self._step(value, grads, budget, undo)
         finally:
             exhaust(putting_back)
         if self.notice:
@@ -86,11 +86,11 @@ class PlainEngine:
         check_loss(found[0])
         return found
 
-    def _step(self, value: Array, grads: Tree, budget: Callable[[], int], made: Change) -> list[float]:
-        """Make the update of a gradient, and `made` with it; returns the losses that have become known."""
+    def _step(self, value: Array, grads: Tree, budget: Callable[[], int], undo: list[Change]) -> list[float]:
+        """Make the update of a gradient, after which `undo` is empty; returns the losses that have become known."""
         loss = float(value)
         if math.isfinite(loss):
-            step_all(*planned(self.opt, self.model, grads), self.native, [made])
+            step_all(*planned(self.opt, self.model, grads), self.native, [(undo.clear,)])
         return [loss]
 
 

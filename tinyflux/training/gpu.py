@@ -121,10 +121,10 @@ class GpuEngine(PlainEngine):
         program.bind(self.model)
         return program
 
-    def _step(self, value: Array, grads: Tree, budget: Callable[[], int], made: Change) -> list[float]:
+    def _step(self, value: Array, grads: Tree, budget: Callable[[], int], undo: list[Change]) -> list[float]:
         if not on_gpu(value):
-            return super()._step(value, grads, budget, made)
-        return self._guard.step(value, grads, budget(), [made], self._state)
+            return super()._step(value, grads, budget, undo)
+        return self._guard.step(value, grads, budget(), undo, self._state)
 
 
 def _takeable(x: Array) -> bool:

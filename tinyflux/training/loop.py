@@ -102,6 +102,9 @@ def train(
 
     Returns: the mean loss of each epoch.
 
+    After any error, of the loss, the data or a callback, the updates before it stand, and nothing is left of one that
+    was not finished: parameters, the optimiser's state and that of layers are as after the last whole update.
+
     Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: the updates before it
     stand, its own is not applied. ValueError for data without items, or an item without samples. TypeError for
     arguments that can't be meant, and for a loss that returns further results. Under compile=True, NotCompilable with

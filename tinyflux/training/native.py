@@ -79,12 +79,8 @@ class NativeEngine:
         self._iterations.release()
 
     def _pass(self, loader: DataLoader[Any], budget: Callable[[], int]) -> Updates:
-        """One pass over a DataLoader, batches of one size together. Everything is compiled before it begins."""
+        """One pass over a DataLoader, batches of one size together."""
         program: Iteration | None = None
-        for size in (loader.taken % loader.batchsize, loader.batchsize):
-            program = self._program(loader.data, size) if size else None
-            if size and program is None:
-                return loader
         stretches = list(_stretches(loader))
         for i, order in enumerate(stretches):
             at = 0

@@ -36,8 +36,11 @@ class FiniteLossGuard:
         self._loss: Any = None  # of the last update: the same array again where compiled code writes loss and gradient
         self._plan: Any = None
         self._calls: list[Any] = []  # the kernels of the last update, each with its table of gradients
+        self._undo: list[list[Change]] = []  # for each unread loss, what puts back what was changed with it
 
-    def step(self, loss: Any, grads: Tree, most: int, also: Sequence[Change] = (), state: Any = None) -> list[float]:
+    def step(
+        self, loss: Any, grads: Tree, most: int, undo: list[Change] | None = None, state: Any = None
+    ) -> list[float]:
         """Make the update that belongs to a loss and its gradient.
 
         Nothing is waited for if kernels do all of the update; otherwise the loss is read first.
@@ -46,7 +49,8 @@ class FiniteLossGuard:
             loss: a scalar on the GPU.
             grads: as for `update`.
             most: how many losses may be left unread, this one with them.
-            also: what else is to change with the parameters, as for `step_all`.
+            undo: what puts the state of layers back as it was before the loss was calculated, to be called if the
+                update isn't made. It is taken out of this list if the update is made, or is to be made on the device.
             state: the memory of the layers' state, and of what it is to become; None if layers change nothing.
 
         Returns: the losses that have become known, in their order; none, often. If the last one is NaN or infinite, its
@@ -54,10 +58,11 @@ class FiniteLossGuard:
 
         Errors: as for `update`.
         """
+        undo = [] if undo is None else undo
         if loss is not self._loss or self._plan is not self._opt._layout.current:
             plan, gradients = planned(self._opt, self._model, grads)
             if not self._watchable(plan, loss):
-                return self._step_after_reading(plan, gradients, loss, [*also, *_becoming(state, None)])
+                return self._step_after_reading(plan, gradients, loss, undo, _becoming(state, None))
             fitting = [g.kernel.fitting([gradients[i] for i in g.indices]) for g in plan.groups]
             self._calls = [(g.kernel, g.kernel.table(arrays)) for g, arrays in zip(plan.groups, fitting)]
             tied = len(self._opt._leaves) < len(self._opt._paths)  # then these gradients are sums, made for this update
@@ -68,23 +73,29 @@ class FiniteLossGuard:
         watch = (loss, self._losses, np.int32(self._unread), self._stopped)
         changes = [call for kernel, table in self._calls for call in kernel.calls(table, watch)]
         changes += _becoming(state, self._stopped)
-        commit([*changes, (setattr, self, "_unread", self._unread + 1), *also])
+        taken = (self._undo.append, [*undo]), (undo.clear,)
+        commit([*changes, (setattr, self, "_unread", self._unread + 1), *taken])
         overdue = time.monotonic() - self._since > SECONDS
         return self.read() if overdue or self._unread >= min(most, ROOM) else []
 
-    def _step_after_reading(self, plan: Plan, gradients: Any, loss: Any, also: Sequence[Change]) -> list[float]:
+    def _step_after_reading(
+        self, plan: Plan, gradients: Any, loss: Any, undo: list[Change], changes: Sequence[Change]
+    ) -> list[float]:
+        self._undo.append(undo)  # what is put back last was changed first
         known = self.read()
         if not known or math.isfinite(known[-1]):
             known.append(float(loss))
             if math.isfinite(known[-1]):
-                step_all(plan, gradients, self._opt.native, also)
+                step_all(plan, gradients, self._opt.native, [*changes, (undo.clear,)])
         return known
 
     def read(self) -> list[float]:
         """The losses that were not read yet, up to the first that is not finite; this waits for the device."""
         values = self._losses[: self._unread].tolist() if self._unread else []
-        self._unread = 0
         failed = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
+        undone = [] if failed is None else self._undo[failed:][::-1]
+        back = [change for undo in undone for change in [*undo, (undo.clear,)]]
+        commit([*back, (self._undo.clear,), (setattr, self, "_unread", 0)])
         if failed is not None:
             self._opt._layout.fetch_numbers()  # the host has counted steps that were not made
         return values if failed is None else values[: failed + 1]
