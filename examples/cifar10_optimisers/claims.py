@@ -53,7 +53,8 @@ def _check(
         return Check(statement, f"not begun: {', '.join(missing)}", NOT_RUN)
     evidence, true = judge()
     if c.epoch < needed:
-        return Check(statement, f"needs {needed} epochs, {c.epoch} were run; so far: {evidence}", NOT_RUN)
+        run = f"{c.epoch} {'was' if c.epoch == 1 else 'were'} run"
+        return Check(statement, f"needs {needed} epochs, {run}; so far: {evidence}", NOT_RUN)
     return Check(statement, evidence, verdict(true))
 
 
@@ -164,12 +165,14 @@ def _apart(c: Comparison, measure: str) -> Judgement:
 
 
 def _behind(c: Comparison) -> Conclusion:
+    after = f"after {c.epoch} epochs ({TUTORIAL.epochs} there)"
     behind = [
         _check(
             c,
-            f"{name} has a lower test accuracy than each of {', '.join(AHEAD)}",
+            f"{after} {name} has a lower test accuracy than each of {', '.join(AHEAD)}",
             [*AHEAD, name],
             lambda name=name: _below(c, name),
+            FIRST,
         )
         for name in BEHIND
     ]

@@ -127,7 +127,7 @@ def _draw(axes: Any, c: Comparison, measure: str, lines: Sequence[_Line]) -> Non
     for line in lines:
         colour, mark, dashes = LOOKS.get(line.name, OTHER)
         marked = list(range(len(line.x) - 1, -1, -max(1, len(line.x) // MARKED)))
-        look = {"color": colour, "marker": mark, "markevery": marked, "markersize": 5.5, "markeredgecolor": "white"}
+        look = {"color": colour, "marker": mark, "markevery": marked, "markersize": 6.5, "markeredgecolor": "white"}
         look |= {"linewidth": 1.6, "linestyle": dashes, "markeredgewidth": 0.5}
         axes.plot(line.x, line.mean, **look)
         if len(line.runs) > 1:

@@ -35,8 +35,8 @@ over the mini-batches of an epoch, measured while it trains. After each epoch th
 twice: as they are, and *augmented*, mirrored and shifted like the training images{slip}."""
 
 KEY = """\
-Accuracies in percent, the best of each column in bold, sorted by test accuracy.{deviation} *time*: the median epoch of
-training, without tests. *state*: what the optimiser keeps beside the {parameters:,} parameters ({size})."""
+Accuracies in percent, the best of each column in bold, sorted by test accuracy.{deviation} *time an epoch*: the median,
+of training without tests. *state*: what the optimiser keeps beside the {parameters:,} parameters ({size})."""
 
 
 def report(preset: Preset, results: Sequence[Result], folder: Path, command: str) -> list[Conclusion]:
@@ -211,7 +211,7 @@ def _made(found: Table, command: str) -> str:
 
 def _results(c: Comparison, drawn: dict[str, figures.Figure]) -> list[str]:
     names = [f"{c.model}-{part}" for part in [*(measure.replace("_", "-") for measure in figures.CURVES), "time"]]
-    return [f"## {c.title} after {_epochs_of(c)}", _table(c), _key(c), *_figures(names, drawn)]
+    return [f"## {c.title[0].upper()}{c.title[1:]} after {_epochs_of(c)}", _table(c), _key(c), *_figures(names, drawn)]
 
 
 def _epochs_of(c: Comparison) -> str:
@@ -225,7 +225,7 @@ def _table(c: Comparison) -> str:
     for name in c.ranked("test_accuracy"):
         cells = [_bold(c.text(name, measure), best[measure] == name) for measure in MEASURES]
         rows.append([name, *cells, duration(c.seconds(name)), size(c.compared(name)[0].state)])
-    header = ["optimiser", *MEASURES.values(), "time", "state"]
+    header = ["optimiser", *MEASURES.values(), "time an epoch", "state"]
     return table(header, "l" + "r" * (len(header) - 1), rows)
 
 
