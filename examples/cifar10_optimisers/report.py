@@ -36,7 +36,8 @@ twice: as they are, and *augmented*, mirrored and shifted like the training imag
 
 KEY = """\
 Accuracies in percent, the best of each column in bold, sorted by test accuracy.{deviation} *time an epoch*: the median,
-of training without tests. *state*: what the optimiser keeps beside the {parameters:,} parameters ({size})."""
+of training without tests; other work on the machine lengthens it. *state*: what the optimiser keeps beside the
+{parameters:,} parameters ({size})."""
 
 
 def report(preset: Preset, results: Sequence[Result], folder: Path, command: str) -> list[Conclusion]:
