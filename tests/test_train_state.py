@@ -106,7 +106,16 @@ class Noting(Counter):
         return super().__call__(x)
 
 
+class Described(flux.Dense):
+    def __call__(self, x):
+        self.came = x.shape
+        return super().__call__(x)
+
+
 def test_attributes_that_come_and_go():
+    layer = flux.f64(Described(6, 3))
+    flux.gradient(lambda m: np.sum(m(X)), layer)
+    assert layer.came == (50, 6)
     layer = Slots(0, True)
     flux.gradient(lambda m: np.sum(m(X)), layer)
     assert layer.n == 1
