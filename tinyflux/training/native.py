@@ -80,7 +80,10 @@ class NativeEngine:
 
     def _pass(self, loader: DataLoader[Any], budget: Callable[[], int]) -> Updates:
         """One pass over a DataLoader, batches of one size together."""
-        program: Iteration | None = None
+        size = min(loader.taken, loader.batchsize)
+        program = self._program(loader.data, size) if size else None
+        if size and program is None:  # before an order is drawn, which may lie on the GPU with the data
+            return loader
         stretches = list(_stretches(loader))
         for i, order in enumerate(stretches):
             at = 0
