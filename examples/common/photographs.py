@@ -32,10 +32,14 @@ def augment(batch: Any, rng: np.random.Generator, how: str, scaling: Scaling = S
     """What becomes of a batch of training images: a loader's `transform`.
 
     Arguments:
-        how: "none", "standard" for `shifted`, or "cutout" for that and a square of 16 × 16 pixels blanked.
+        how: "none", "standard" for `shifted`, "cutout" for that and a square of 16 × 16 pixels blanked, or "slight" for
+            a shift by up to 2 pixels, whose frame mirrors the image.
     """
     images, labels = batch
-    if how != "none":
+    if how == "slight":
+        framed = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+        images = flux.data.random_crop(framed, rng, padding=2)[:, 2:-2, 2:-2]
+    elif how != "none":
         images = shifted(images, rng)
     images = flux.data.normalise(images, *scaling)
     return (flux.data.cutout(images, rng, size=16) if how == "cutout" else images), labels

@@ -153,34 +153,41 @@ def epochs(path: Path, title: str, history: list[dict[str, Any]], rates: list[fl
     Arguments:
         path: the PNG file to write.
         title: a line above the picture.
-        history: for each epoch "losses" (means over equal parts of it), "held_back_loss", "held_back_accuracy".
+        history: for each epoch "losses" (means over equal parts of it), and "held_back_loss" and "held_back_accuracy"
+            if any images were held back.
         rates: the learning rate at equal distances from the first step to the last.
         accuracy: on the test images, in the end, from 0 to 1.
     """
-    drawn, (above, middle, below) = figure(8, 8, nrows=3, sharex=True, gridspec_kw={"height_ratios": (3, 3, 1)})
+    tried = "held_back_loss" in history[0]
+    title += "" if tried else f"\n{accuracy:.2%} of the test images right in the end"
+    ratios = (3, 3, 1) if tried else (3, 1)
+    drawn, axes = figure(8, sum(ratios) + 1, nrows=len(ratios), sharex=True, gridspec_kw={"height_ratios": ratios})
     drawn.suptitle(title, fontsize=10)
+    above, below = axes[0], axes[-1]
     ends = range(1, len(history) + 1)
     parts = [(i + (k + 0.5) / len(e["losses"]), x) for i, e in enumerate(history) for k, x in enumerate(e["losses"])]
     above.plot(*zip(*parts), color=BLUE, alpha=0.7, label="training images, augmented, while training")
-    above.plot(ends, [e["held_back_loss"] for e in history], "o-", color=ORANGE, label="images held back")
+    if tried:
+        above.plot(ends, [e["held_back_loss"] for e in history], "o-", color=ORANGE, label="images held back")
+        _draw_held_back(axes[1], ends, [100 * e["held_back_accuracy"] for e in history], 100 * accuracy)
     above.set_ylabel("loss (cross-entropy)")
     above.set_ylim(bottom=0)
     above.legend()
-    percent = [100 * e["held_back_accuracy"] for e in history]
-    middle.plot(ends, percent, "o-", color=ORANGE, label=f"images held back: {percent[-1]:.2f} % in the end")
-    middle.axhline(
-        100 * accuracy, color="black", linestyle=":", label=f"test images, in the end: {100 * accuracy:.2f} %"
-    )
-    middle.set_ylabel("accuracy in %")
-    middle.legend(loc="lower right")
     below.plot(np.linspace(0, len(history), len(rates)), rates, color=BLUE)
     below.set_ylabel("learning rate")
     below.set_ylim(bottom=0)
     below.set_xlabel("epoch")
     below.xaxis.get_major_locator().set_params(integer=True)
-    for axes in (above, middle, below):
-        axes.grid(alpha=0.3)
+    for each in axes:
+        each.grid(alpha=0.3)
     drawn.savefig(path, dpi=120)
+
+
+def _draw_held_back(axes: Any, ends: Sequence[int], percent: list[float], test: float) -> None:
+    axes.plot(ends, percent, "o-", color=ORANGE, label=f"images held back: {percent[-1]:.2f} % in the end")
+    axes.axhline(test, color="black", linestyle=":", label=f"test images, in the end: {test:.2f} %")
+    axes.set_ylabel("accuracy in %")
+    axes.legend(loc="lower right")
 
 
 def confusion(path: Path, title: str, counts: np.ndarray, names: Sequence[str]) -> None:
