@@ -62,8 +62,11 @@ class Comparison:
         self.missing = [name for name in begun if name not in self.runs]
         self.goal = max((r.epochs for r in self.results), default=0)
         self.epoch = 0 if first is None else _reached(self.runs, first)
-        self.seeds = [s for s in seeds if all(s in some for some in self.runs.values())]
-        self.seeds = [s for s in self.seeds if _reached(self.runs, s) >= self.epoch]
+        self.seeds = [s for s in seeds if all(s in some and self._compares(some[s]) for some in self.runs.values())]
+
+    def _compares(self, r: Result) -> bool:
+        """Whether a run has come to the common epoch, or to its end."""
+        return r.diverged is not None or len(r.history) >= self.epoch
 
     @property
     def title(self) -> str:
