@@ -128,7 +128,7 @@ def write(results: list[Result], options: argparse.Namespace) -> None:
         raise Refused("no run has made an epoch yet, so that there is nothing to report")
     folder = options.report or options.output / "report"
     for conclusion in report(PRESETS[options.preset], results, folder, command(options)):
-        print(f"{conclusion.counted:<24}{conclusion.text}")
+        print(f"{conclusion.text} {conclusion.in_words}")
     print(f"\nThe report: {folder / 'report.html'}, and the same as report.md")
 
 

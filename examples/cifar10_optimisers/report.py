@@ -1,12 +1,10 @@
 """The report: one text in Markdown, every sentence on the results computed from them, and a page made of it."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from examples.common import machine
 from examples.common.checks import FAILS, NOT_RUN, SIGNS, Conclusion
@@ -16,11 +14,9 @@ from examples.common.page import page
 
 from . import claims, figures, published
 from .claims import grid_cells, shown
+from .contest import Preset
 from .results import Result
 from .table import MEASURES, Comparison, Table, title
-
-if TYPE_CHECKING:
-    from .contest import Preset
 
 TITLES = {"tutorial": "The tutorial's optimisers on CIFAR-10", "padam": "Padam on CIFAR-10, after its reproduction"}
 TEXTS = {"tutorial": published.TUTORIAL, "padam": published.REPRODUCTION}
@@ -182,11 +178,12 @@ def _protocol(found: Table, text: published.Text) -> list[str]:
     if not found.results:
         return []
     settings = found.results[0].settings
-    whose = "Padam's paper, with a rate that falls in steps," if settings.get("decay") == "step" else text.name
+    rules = {r.entry: r.settings["rule"] for r in found.results}
+    falls = any("MultiStep" in rule for rule in rules.values())
+    whose = "Padam's paper, with a rate that falls in steps," if falls else text.name
     slip = ", which is what the tutorial did with them" if text is published.TUTORIAL else ""
     told = PROTOCOL.format(whose=whose, slip=slip, **settings)
-    rules = {r.entry: f"`{r.settings['rule']}`" for r in found.results if "rule" in r.settings}
-    return [told, *([table(["optimiser", "as it was made"], "ll", rules.items())] if rules else [])]
+    return [told, table(["optimiser", "as it was made"], "ll", [[name, f"`{rule}`"] for name, rule in rules.items()])]
 
 
 def _made(found: Table, command: str) -> str:

@@ -1,20 +1,15 @@
 """The runs side by side: the optimisers of one model, at the last epoch that all of them have reached."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from examples.common.spread import Spread, spread
 
+from .contest import Preset
 from .results import Result
-
-if TYPE_CHECKING:
-    from .contest import Preset
 
 MODELS = {
     "resnet20-narrow": "narrow ResNet20",

@@ -269,7 +269,7 @@ def test_it_says_how_it_was_made(tmp_path):
 def test_whose_numbers_they_are(tmp_path):
     found = written(tmp_path, padam(2), "padam")
     assert "numbers are those of the reproduction of Padam where" in found
-    falling = [r._replace(settings={**r.settings, "decay": "step"}) for r in padam(2)]
+    falling = [r._replace(settings={**r.settings, "rule": "Adam(eta=MultiStep(0.1, …))"}) for r in padam(2)]
     assert "numbers are those of Padam's paper, with a rate that falls" in written(tmp_path, falling, "padam")
 
 

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-from examples.cifar10_optimisers.claims import conclusions
+from examples.cifar10_optimisers.claims import FALLING, conclusions
+from examples.cifar10_optimisers.contest import PRESETS
+from examples.cifar10_optimisers.published import REPRODUCTION
 from examples.cifar10_optimisers.table import Table
 from examples.common.checks import FAILS, HOLDS, NOT_RUN
 from tests.support.cifar10_results import (
@@ -39,6 +41,17 @@ def changed(entry, n=50, **measures):
     for i, measured in enumerate(history, 1):
         measured.update({name: x(i) if callable(x) else x for name, x in measures.items()})
     return history
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_presets_have_what_the_conclusions_are_about(name):
+    cells = {model: {entry.name for entry in entries} for model, entries in PRESETS[name].cells}
+    if PRESETS[name].text == "tutorial":
+        assert next(iter(cells.values())) >= set(TUTORIAL)
+    else:
+        assert set(cells) == set(REPRODUCTION.models)
+        assert all(names >= set(PADAM) for names in cells.values())
+        assert cells["vgg16"] == {*PADAM, *GRID, FALLING}
 
 
 # The tutorial

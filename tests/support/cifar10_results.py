@@ -1,8 +1,9 @@
 """Results of examples/cifar10_optimisers made up for tests: what runs would have left, without a training."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
+from examples.cifar10_optimisers.contest import PRESETS, Entry, Preset
 from examples.cifar10_optimisers.published import WIDE_RESNET
 from examples.cifar10_optimisers.results import Result
 
@@ -19,22 +20,14 @@ EVENT = {
 SPEEDS = {"AdaMax": 0.50, "SGD": 0.45, "Adam": 0.36, "AdamW": 0.37, "ASGD": 0.20, "AdaGrad": 0.0, "AdaDelta": 0.0}
 
 
-class Entry(NamedTuple):
-    name: str
-
-
-class Preset(NamedTuple):
-    text: str
-    cells: tuple[tuple[str, tuple[Entry, ...]], ...]
-    epochs: int
-
-
-def preset(text: str = "tutorial", epochs: int = 50, **models: tuple[str, ...]) -> Any:
-    """A preset of models, each with the names of its optimisers."""
-    cells = {"resnet20": TUTORIAL} if text == "tutorial" else {}
-    if text == "padam":
-        cells = {"wide_resnet-16-4": PADAM, "vgg16": (*PADAM, *GRID, "Padam falling"), "resnet18": PADAM}
-    return Preset(text, tuple((m, tuple(map(Entry, names))) for m, names in (models or cells).items()), epochs)
+def preset(text: str = "tutorial", **models: tuple[str, ...]) -> Preset:
+    """That of a night on two cores, or of the reproduction; or one of other models, with their optimisers' names."""
+    made = PRESETS["cpu" if text == "tutorial" else "padam"]
+    entries = {
+        name: made.entries.get(name, Entry(name, lambda length: None)) for some in models.values() for name in some
+    }
+    cells = tuple((model, tuple(entries[name] for name in names)) for model, names in models.items())
+    return made._replace(cells=cells or made.cells)
 
 
 def epoch(train: float, test: float, train_loss: float, test_loss: float, seconds: float = 10.0) -> dict[str, float]:
