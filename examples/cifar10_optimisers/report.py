@@ -222,7 +222,9 @@ def _table(c: Comparison) -> str:
     rows = []
     for name in c.ranked("test_accuracy"):
         cells = [_bold(c.text(name, measure), best[measure] == name) for measure in MEASURES]
-        rows.append([name, *cells, duration(c.seconds(name)), size(c.compared(name)[0].state)])
+        seconds = c.seconds(name)
+        time = "–" if math.isnan(seconds) else duration(seconds)
+        rows.append([name, *cells, time, size(c.compared(name)[0].state)])
     header = ["optimiser", *MEASURES.values(), "time an epoch", "state"]
     return table(header, "l" + "r" * (len(header) - 1), rows)
 

@@ -117,7 +117,7 @@ class Comparison:
         return [r for r in self.compared(name) if r.diverged is not None]
 
     def seconds(self, name: str) -> float:
-        """The median time of an epoch."""
+        """The median time of an epoch; NaN where it diverged before the end of the first."""
         return float(np.median([e["seconds"] for r in self.compared(name) for e in r.history] or [math.nan]))
 
 

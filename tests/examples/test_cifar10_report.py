@@ -179,6 +179,12 @@ def test_time_is_that_of_the_median_epoch(tmp_path):
     assert rows(text)["SGD"][6] == "5 s"
 
 
+def test_a_run_that_diverged_at_once_has_a_row(tmp_path):
+    results = [r._replace(history=[], diverged=1) if r.entry == "SGD" else r for r in tutorial(3)]
+    text = section(written(tmp_path, results), "## ResNet20 after 3 epochs")
+    assert rows(text)["SGD"] == [*["diverged"] * 6, "–", "1.04 MiB"]
+
+
 def test_published_figures_stand_beside_ours(tmp_path):
     results = [r for r in padam(50) if r.entry != "AMSGrad"]
     text = written(tmp_path, [*results, *[r for r in wide(50, AMSGrad={25: 80.0}) if r.entry == "AMSGrad"]], "padam")
