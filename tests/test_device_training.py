@@ -15,6 +15,7 @@ from tinyflux.training import report
 
 RULES = [flux.Descent(0.1), flux.Adam(0.01)]
 MUON = flux.OptimiserChain(flux.ClipNorm(1.0, over="model"), flux.Muon(0.1, others=flux.Adam(0.01)))
+AVERAGED = flux.OptimiserChain(flux.Muon(0.1), flux.Lookahead(3), flux.EMA(0.9))
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,9 @@ def small(move=flux.gpu):
     )
 
 
-@pytest.mark.parametrize("rule", [*RULES, flux.Muon(0.1), MUON], ids=["Descent", "Adam", "Muon", "a chain"])
+@pytest.mark.parametrize(
+    "rule", [*RULES, flux.Muon(0.1), MUON, AVERAGED], ids=["Descent", "Adam", "Muon", "a chain", "averages"]
+)
 def test_training_gives_the_same_numbers(rule):
     expected, model, opt = parity.trained(rule, lambda *trees: trees)
     losses, moved, moved_opt = parity.trained(rule, flux.gpu)

@@ -65,6 +65,7 @@ RULES = [
     Chain(flux.AccumGrad(2), flux.Adam(0.1)),
     flux.YellowFin(),
     flux.Muon(),
+    Chain(flux.Adam(0.1), flux.Lookahead(2), flux.EMA(0.9)),
     Own(),
 ]
 

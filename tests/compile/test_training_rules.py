@@ -33,6 +33,8 @@ MODIFIED = [
     Chain(flux.ClipNorm(0.1), flux.Adam(0.01)),
     Chain(flux.ClipNorm(0.3, over="model"), flux.Momentum(0.01)),
     Chain(flux.ClipNorm(0.3, over="model"), flux.Muon(schedules.Cosine(0.1, 20), others=flux.Adam())),
+    Chain(flux.Adam(schedules.Cosine(0.1, 20)), flux.Lookahead(4, 0.25), flux.EMA(0.9)),
+    Chain(flux.ClipNorm(0.1), flux.Muon(), flux.Lookahead(k=3), flux.EMA(schedules.Exponential(0.9, 0.99))),
     Chain(flux.WeightDecay(0.1), flux.YellowFin(eta=schedules.Warmup(1.0, 20))),
 ]
 SCHEDULES = [

@@ -52,6 +52,11 @@ FAULTS = [
     (flux.AggMo(), "aggmo.cu", "beta[i] * v[i]", "beta[0] * v[i]"),
     (flux.ASGD(t0=4), "asgd.cu", "n[0] - r[3] > 1 ?", "n[0] - r[3] > 3 ?"),
     (flux.ASGD(lambda_=0.1), "asgd.cu", "n[0] += 1;", ""),
+    (CHAINS[3], "ema.cu", "rest * (x - g)", "rest * x"),
+    (CHAINS[3], "ema.cu", "return g", "return x"),
+    (CHAINS[3], "lookahead.cu", "due(n[0] + 1 >= r[0])", "due(n[0] >= r[0])"),
+    (CHAINS[3], "lookahead.cu", "(x - g - s[0])", "(x - s[0])"),
+    (CHAINS[3], "lookahead.cu", "? 0 : n[0] + 1", "? 1 : n[0] + 1"),
     # the chain: whose arrays, hyperparameters and numbers are whose
     (CHAINS[0], "clipgrad.cu", "minimum(maximum(g, -delta), delta)", "minimum(g, delta)"),
     (CHAINS[0], "weightdecay.cu", "g + lambda * x", "g - lambda * x"),

@@ -22,22 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = ["momentum", "adaptive", "adam", "muon", "modifiers", "schedules"]
-TESTS = [
-    "test_optimiser_rules",
-    "test_modifiers",
-    "test_schedules",
-    "test_rules_numbers",
-    "test_rules_saved",
-    "test_muon",
-]
+FILES = ["momentum", "adaptive", "adam", "muon", "averages", "modifiers", "schedules"]
+TESTS = ["test_optimiser_rules", "test_modifiers", "test_schedules", "test_rules_numbers", "test_rules_saved"]
+TESTS += ["test_muon", "test_averages"]
 FIRST = {
-    "muon": ["test_muon"],
-    "modifiers": ["test_modifiers"],
-    "schedules": ["test_schedules"],
+    name: [f"test_{name}"] for name in ("muon", "averages", "modifiers", "schedules")
 }  # the tests that see most; else the first
 NAMES = {"Averaging": "Adam", "_tuned": "YellowFin"}  # parts of rules, and whose tests run
-NAMES_OF_FILES = {"modifiers": "modifiers or Chain", "schedules": "schedules or modifiers"}
+NAMES_OF_FILES = {
+    "muon": "muon",
+    "averages": "averages",
+    "modifiers": "modifiers or Chain",
+    "schedules": "schedules or modifiers",
+}
 PASSED_OVER = {"__repr__", "__post_init__", "accepts", "check_state"}  # texts and messages
 BINARY = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
 BINARY |= {ast.FloorDiv: ast.Div, ast.Mod: ast.FloorDiv, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}

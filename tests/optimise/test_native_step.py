@@ -20,6 +20,8 @@ RULED = [
     flux.NAdam(psi=4e-3),
     Chain(flux.ClipGrad(0.5), flux.WeightDecay(0.1), flux.SignDecay(), flux.Maximize(), flux.Adam(0.01)),
     flux.Adam(schedules.Cosine(0.1, 5)),
+    Chain(flux.Adam(0.1), flux.Lookahead(k=2), flux.EMA(0.9)),
+    Chain(flux.Adam(schedules.Cosine(0.1, 5)), flux.Lookahead(k=3, alpha=0.8)),
     pytest.param(
         flux.Momentum(eta=lambda t: 0.1 if t < 2 else 0.01, rho=schedules.Demon(0.9, 10)), id="Momentum, scheduled"
     ),

@@ -18,6 +18,8 @@ CHAINS = [
     "OptimiserChain(AccumGrad(3), Adam())",
     "OptimiserChain(AccumGrad(2), OptimiserChain(AccumGrad(2), YellowFin()), Momentum(rho=schedules.Demon(0.9, 20)))",
     "OptimiserChain(Maximize(), AggMo())",
+    "OptimiserChain(ClipNorm(1.0, over='model'), Muon(schedules.Cosine(0.1, 9), others=Adam()))",
+    "OptimiserChain(Adam(schedules.Cosine(0.1, 9)), Lookahead(3), EMA(0.9))",
 ]
 SCHEDULES = [
     "Constant(0.1)",

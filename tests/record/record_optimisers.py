@@ -96,7 +96,15 @@ MUON: list[tuple[dict, dict]] = [
         {"lr": 0.1, "weight_decay": 0.3, "adjust_lr_fn": "match_rms_adamw"},
     ),
 ]
-MUON_SHAPES = {"wide": [2, 5], "tall": [5, 2], "square": [3, 3], "row": [1, 6], "kernel": [4, 3, 1, 2], "zeros": [3, 2]}
+MUON_SHAPES = {
+    "wide": [2, 5],
+    "tall": [5, 2],
+    "square": [3, 3],
+    "row": [1, 6],
+    "column": [6, 1],
+    "kernel": [4, 3, 1, 2],
+    "zeros": [3, 2],
+}
 
 
 def expression(rule: str, options: dict) -> str:

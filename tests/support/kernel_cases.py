@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray
-from tinyflux.optimise import adam, adaptive, modifiers, momentum
+from tinyflux.optimise import adam, adaptive, averages, modifiers, momentum
 from tinyflux.optimise.kernels import kernel_step, source
 
 RULES = [
@@ -44,6 +44,7 @@ CHAINS = [
     modifiers.OptimiserChain(modifiers.ClipGrad(1.5), modifiers.WeightDecay(0.1), adam.Adam(0.01)),
     modifiers.OptimiserChain(modifiers.SignDecay(0.1), modifiers.Maximize(), adam.AMSGrad(0.01, form="torch")),
     modifiers.OptimiserChain(adam.AdaMax(), adaptive.AdaGrad(), modifiers.OptimiserChain(adam.QHAdam())),
+    modifiers.OptimiserChain(averages.Lookahead(4, 0.3), averages.EMA(0.9)),
 ]
 STEPS = 12
 CANARY = 0.75  # around the group: a number that a step would change

@@ -1,9 +1,10 @@
 """Gradient-descent rules, what modifies and schedules them, and a rule at work on a model."""
 
 # ruff: noqa: F403, F405  (the names of each part stand there)
-from . import adam, adaptive, modifiers, momentum, muon, schedules, state
+from . import adam, adaptive, averages, modifiers, momentum, muon, schedules, state
 from .adam import *
 from .adaptive import *
+from .averages import *
 from .modifiers import *
 from .momentum import *
 from .muon import *
@@ -14,11 +15,12 @@ RULES = (
     *(RMSProp, AdaGrad, AdaDelta),
     *(Adam, AdamW, AdaMax, NAdam, RAdam, OAdam, AdaBelief, QHAdam, AMSGrad, Padam),
 )
-MODIFIERS = (OptimiserChain, WeightDecay, SignDecay, ClipGrad, ClipNorm, AccumGrad, Maximize)
+MODIFIERS = (OptimiserChain, WeightDecay, SignDecay, ClipGrad, ClipNorm, AccumGrad, Maximize, Lookahead, EMA)
 
 __all__ = ["schedules"]
 __all__ += adam.__all__
 __all__ += adaptive.__all__
+__all__ += averages.__all__
 __all__ += modifiers.__all__
 __all__ += momentum.__all__
 __all__ += muon.__all__

@@ -16,6 +16,7 @@ from .rule import (
     Rule,
     State,
     applied,
+    average_of,
     check_rule,
     check_state,
     initial,
@@ -36,10 +37,11 @@ class OptimiserChain(Rule):
     """Rules one after another: the step of each is the gradient of the next.
 
     Arguments:
-        rules: the modifiers, then the rule.
+        rules: the modifiers, then the rule; after it Lookahead or EMA.
 
     Errors: TypeError for anything but rules; ValueError for one that needs each array by itself, as ClipNorm does,
-    beside one that needs the whole model, as YellowFin. (ClipNorm of the model may stand before one for each array.)
+    beside one that needs the whole model, as YellowFin (ClipNorm of the model may stand before one for each array),
+    or for Lookahead or EMA before the rule.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = [np.array([1.0, 2.0])]
@@ -61,6 +63,12 @@ class OptimiserChain(Rule):
                 "OptimiserChain: expected rules that measure each array, or rules that measure the model, got both: "
                 f'{", ".join(map(kind_of, rules))}. Take ClipNorm(…, over="model").'
             )
+        for rule, after in itertools.pairwise(_flat(rules)):
+            if getattr(rule, "last", False) and not getattr(after, "last", False):
+                raise ValueError(
+                    f"OptimiserChain: {kind_of(rule)} averages what a step leads to, and can't stand before "
+                    f"{kind_of(after)}. Put it last."
+                )
         object.__setattr__(self, "rules", rules)
         object.__setattr__(self, "_counts", [size_of_state(at(rule, 0)) for rule in rules])
 
@@ -82,15 +90,23 @@ class OptimiserChain(Rule):
         return (*arrays, *[s for state, (count, _) in zip(states, self._counts) for s in state[count:]])
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
-        arrays, numbers = iter(state), iter(state[sum(count for count, _ in self._counts) :])
         after: tuple[list[Any], list[Any]] = [], []
-        for rule, (count, more) in zip(self.rules, self._counts):
-            own = (*[next(arrays) for _ in range(count)], *[next(numbers) for _ in range(more)])
+        for rule, (count, _), own in zip(self.rules, self._counts, self._states(state)):
             if g is not None:
                 own, g = applied(rule, own, x, g)
             after[0].extend(own[:count])
             after[1].extend(own[count:])
         return (*after[0], *after[1]), g
+
+    def average(self, state: State, x: Array) -> Array | None:
+        found = [average_of(rule, own, x) for rule, own in zip(self.rules, self._states(state))]
+        return next((a for a in reversed(found) if a is not None), None)
+
+    def _states(self, state: State) -> Iterator[State]:
+        """The state of each rule."""
+        arrays, numbers = iter(state), iter(state[sum(count for count, _ in self._counts) :])
+        for count, more in self._counts:
+            yield (*[next(arrays) for _ in range(count)], *[next(numbers) for _ in range(more)])
 
     def check_state(self, arrays: State, numbers: State) -> None:
         for rule, (count, more) in zip(self.rules, self._counts):

@@ -206,7 +206,7 @@ class ASGD(Rule):
         alpha: the power α with which the rate falls.
         t0: the step t₀ from which on the parameters are averaged; until then the average is the parameter.
 
-    The average a is the first entry of a leaf's state: `opt.layers[0].weight.state[0]`.
+    `averaged` makes a model of the averages a.
 
     Polyak & Juditsky, "Acceleration of stochastic approximation by averaging", 1992; as torch.optim.ASGD has it.
 
@@ -215,8 +215,8 @@ class ASGD(Rule):
     >>> opt = flux.setup(flux.ASGD(eta=0.5, lambda_=0.0, t0=0), model)
     >>> for _ in range(3):
     ...     flux.update(opt, model, [np.array([1.0])])
-    >>> model[0], opt[0].state[0]  # after 0.5, 0.0, -0.5: the average of the last two
-    (array([-0.5]), array([-0.25]))
+    >>> model, flux.averaged(model, opt)  # after 0.5, 0.0, -0.5: the average of the last two
+    ([array([-0.5])], [array([-0.25])])
     """
 
     eta: float = 0.01
@@ -229,6 +229,9 @@ class ASGD(Rule):
 
     def accepts(self, given: State) -> bool:
         return is_rate(given[2])
+
+    def average(self, state: State, x: Array) -> Array:
+        return x if state[1] == 0 else state[0]
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         average, t, eta, mu = state

@@ -50,7 +50,7 @@ KINDS = {
 _LEAST = {
     **dict.fromkeys(("eta", "lambda_", "epsilon", "delta", "omega", "p", "alpha", "t0", "psi", "initial"), 0),
     **dict.fromkeys(("gamma", "decay", "power"), 0),
-    **dict.fromkeys(("n", "window", "over", "every", "factor"), 1),
+    **dict.fromkeys(("n", "k", "window", "over", "every", "factor"), 1),
 }
 _MOST = 1 << 53  # steps: up to there a float counts, too
 
@@ -82,6 +82,11 @@ def _is(wanted: str, x: Any, least: float) -> bool:
     return is_number(x) and x >= least and (wanted != KINDS["int"] or is_integer(number(x)))
 
 
+def first_value(x: Any) -> Any:
+    """A hyperparameter, or what its schedule gives for step 0; None if it fails."""
+    return _first_value(x)[0] if callable(x) else x
+
+
 def _first_value(schedule: Any) -> tuple[Any, str]:
     """What a function of the step gives for step 0, and how a message shows that."""
     if isinstance(schedule, type):
@@ -98,6 +103,7 @@ class Rule:
     """The rules of the library: a keyword that a rule doesn't have is refused by name, a value by what was expected."""
 
     whole: str | None = None
+    last: ClassVar[bool] = False  # whether it looks at the step, and so stands after all that changes it
     averages: ClassVar[int] = 0  # how many arrays its state begins with, all of them zeros at first
     squares: ClassVar[tuple[int, ...]] = ()  # which of the arrays in its state are never below 0
     form: str
@@ -127,6 +133,10 @@ class Rule:
     def rule_for(self, x: Array) -> Any:
         """The rule that steps the parameter x: this one, or another that it leaves x to. `setup` asks for it."""
         return self
+
+    def average(self, state: State, x: Array) -> Array | None:
+        """The average of the parameter x that the state holds; None where it holds none."""
+        return None
 
     def check_state(self, arrays: State, numbers: State) -> None:
         """Refuse, by ValueError, arrays and numbers that steps can't have left in the state: those of a file, say.
@@ -210,6 +220,11 @@ def rule_for(rule: Any, x: Array) -> Any:
     return rule.rule_for(x) if isinstance(rule, Rule) else rule
 
 
+def average_of(rule: Any, state: State, x: Array) -> Array | None:
+    """The average of the parameter x that a rule's state holds, or None."""
+    return rule.average(state, x) if isinstance(rule, Rule) else None
+
+
 def initial(rule: Any, x: Array) -> State:
     """`rule.init(x)`, or a TypeError that names the rule if that is no tuple."""
     state = rule.init(x)
@@ -273,7 +288,7 @@ def check_rates(rule: Any, name: str, below: float = 1) -> None:
     kind = next(str(field.type) for field in dataclasses.fields(rule) if field.name == name)
     rates = given if kind.startswith("tuple") else (given,)
     fits = isinstance(rates, (tuple, list)) and len(rates) > 0 and (kind != _PAIR or len(rates) == 2)
-    rates = [_first_value(rate)[0] if callable(rate) else rate for rate in rates] if fits else []
+    rates = [first_value(rate) for rate in rates] if fits else []
     if not fits or not all(is_number(rate) and 0 <= rate < below for rate in rates):
         wanted = "two numbers" if kind == _PAIR else "numbers" if kind.startswith("tuple") else "a number"
         where = "in [0, 1)" if below == 1 else "of at least 0"

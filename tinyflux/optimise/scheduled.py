@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..types import Array
-from .rule import Rule, State, applied, check_number, check_state, fields, initial, is_rule, number, with_fields
+from .rule import (
+    Rule,
+    State,
+    applied,
+    average_of,
+    check_number,
+    check_state,
+    fields,
+    initial,
+    is_rule,
+    number,
+    with_fields,
+)
 from .schedules import Schedule
 
 
@@ -30,6 +42,9 @@ class Scheduled(Rule):
 
     def init(self, x: Array) -> State:
         return (*initial(at(self.rule, 0), x), 0)  # the steps made
+
+    def average(self, state: State, x: Array) -> Array | None:
+        return average_of(self.rule, state[:-1], x)
 
     def check_state(self, arrays: State, numbers: State) -> None:
         *own, t = numbers

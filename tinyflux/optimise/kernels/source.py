@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import adam, adaptive, modifiers, momentum
+from .. import adam, adaptive, averages, modifiers, momentum
 from ..rule import fields
 
 FOLDER = Path(__file__).parent
@@ -18,7 +18,7 @@ TYPES = {"float32": "float", "float64": "double"}  # by the name of NumPy's dtyp
 # The rules that have a kernel, and the file it is in; the struct there has the name of the rule.
 FILES: dict[type, str] = {
     kind: name.lower()
-    for module in (adam, adaptive, modifiers, momentum)
+    for module in (adam, adaptive, averages, modifiers, momentum)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and (FOLDER / f"{name.lower()}.cu").exists()
 }
