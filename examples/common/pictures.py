@@ -159,7 +159,7 @@ def epochs(path: Path, title: str, history: list[dict[str, Any]], rates: list[fl
         accuracy: on the test images, in the end, from 0 to 1.
     """
     tried = "held_back_loss" in history[0]
-    title += "" if tried else f"\n{accuracy:.2%} of the test images right in the end"
+    title += "" if tried else f"\n{100 * accuracy:.2f} % of the test images right in the end"
     ratios = (3, 3, 1) if tried else (3, 1)
     drawn, axes = figure(8, sum(ratios) + 1, nrows=len(ratios), sharex=True, gridspec_kw={"height_ratios": ratios})
     drawn.suptitle(title, fontsize=10)
