@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import tinyflux as flux
+from examples.common import epochs
 from examples.common.command import MOVES, Refused, count, device, exit_code, natural, require
 from examples.common.files import check_folder
 from examples.common.lock import hold
@@ -15,7 +16,7 @@ from examples.common.photographs import Part
 
 from .contest import PRESETS, Preset
 from .results import Result, Run, planned, read
-from .training import train
+from .training import described, train
 
 EPILOG = """
 presets:
@@ -41,7 +42,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m examples.cifar10_optimisers",
         description="Compare optimisers on CIFAR-10: a tutorial's seven on a ResNet, and the reproduction of Padam.",
-        epilog=EPILOG.format(presets="\n".join(f"  {name:<10}{described(p)}" for name, p in PRESETS.items())),
+        epilog=EPILOG.format(presets="\n".join(f"  {name:<10}{in_words(p)}" for name, p in PRESETS.items())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -71,11 +72,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error(f"argument --rules: {options.preset} has no {', '.join(missing)}")
     options.output = options.output or Path("results", "cifar10_optimisers", options.preset)
     options.epochs = options.epochs or preset.epochs
+    options.rules = list(dict.fromkeys(options.rules or ()))
     options.seeds = tuple(dict.fromkeys(options.seeds or preset.seeds))
     return options
 
 
-def described(preset: Preset) -> str:
+def in_words(preset: Preset) -> str:
     networks = ", ".join(model for model, _ in preset.cells)
     seeds = f"{len(preset.seeds)} seed{'s' * (len(preset.seeds) > 1)}"
     return f"{networks}; {preset.epochs} epochs, {seeds}, mini-batches of {preset.batchsize}: {preset.length}"
@@ -84,9 +86,11 @@ def described(preset: Preset) -> str:
 def run(options: argparse.Namespace) -> None:
     require("matplotlib", "tqdm", "filelock", "markdown")
     check_folder(options.output)
+    if options.report:
+        check_folder(options.report, "--report")
     options.device = device(options.device)
     preset = PRESETS[options.preset]
-    runs = planned(preset, options.seeds, tuple(options.rules or ()))
+    runs = planned(preset, options.seeds, tuple(options.rules))
     with hold(options.output, str(options.output), lambda: False):
         fit(runs, options, load(preset))
     results = read(options.output, runs, options.epochs)
@@ -106,8 +110,12 @@ def fit(runs: list[Run], options: argparse.Namespace, data: tuple[Part, Part]) -
     """Train what is left of the runs, in the time there is: those first that are behind, so that all come as far."""
     end = time.perf_counter() + 60 * options.minutes if options.minutes else math.inf
     found = {result.run: result for result in read(options.output, runs, options.epochs)}
-    left = [run for run in runs if run not in found or found[run].left]
-    print(f"{len(runs)} runs of {options.epochs} epochs, of which {len(runs) - len(left)} are done", flush=True)
+    done = [run for run in runs if run in found and not found[run].left]
+    for run in done:  # that of the others looks at it itself
+        path, (_, settings) = run.folder(options.output) / "run.json", described(run, options, data)
+        epochs.check_settings(path, found[run].settings, settings)
+    left = [run for run in runs if run not in done]
+    print(f"{len(runs)} runs of {options.epochs} epochs, of which {len(done)} are done", flush=True)
     if options.minutes:
         left.sort(key=lambda run: len(found[run].history) if run in found else 0)
     for i, run in enumerate(left):

@@ -100,9 +100,9 @@ def _over_time(c: Comparison) -> tuple[Figure, Any]:
 
 
 def _curves(c: Comparison, measure: str) -> dict[str, np.ndarray]:
-    """The runs by optimiser, without those that diverged in their first epoch."""
+    """The runs by optimiser, without those that have no number: they diverged in their first epoch."""
     curves = {name: c.curve(name, measure) for name in c.runs}
-    return {name: runs for name, runs in curves.items() if runs.size}
+    return {name: runs for name, runs in curves.items() if not np.isnan(runs.mean(axis=0)).all()}
 
 
 def _capital(text: str) -> str:
@@ -135,7 +135,7 @@ def _draw(axes: Any, c: Comparison, measure: str, lines: Sequence[_Line]) -> Non
             axes.fill_between(line.x, line.runs.min(axis=0), line.runs.max(axis=0), **band)
     axes.set_title(_capital(MEASURES[measure]) + (" in %" if measure.endswith("accuracy") else ""))
     if not measure.endswith("accuracy"):
-        highest = max((line.mean.max() for line in lines), default=1.0)
+        highest = max((np.nanmax(line.mean) for line in lines), default=1.0)
         axes.set_ylim(0, min(1.05 * highest, HIGHEST))
     _name(axes, c, lines)
 
@@ -147,7 +147,7 @@ def _name(axes: Any, c: Comparison, lines: Sequence[_Line]) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     height = axes.get_window_extent().height * 72 / picture.dpi  # in points
-    ends = {line.name: (line.x[-1], float(np.clip(line.mean[-1], low, high))) for line in lines}
+    ends = {line.name: _end(line, low, high) for line in lines}
     wanted = [(y - low) / (high - low) * height for _, y in ends.values()]
     for (name, end), place in zip(ends.items(), spread_out(wanted, GAP, height)):
         colour = LOOKS.get(name, OTHER)[0]
@@ -162,6 +162,12 @@ def _name(axes: Any, c: Comparison, lines: Sequence[_Line]) -> None:
             arrowprops={**leader, "relpos": (0, 0.5)},
             annotation_clip=False,
         )
+
+
+def _end(line: _Line, low: float, high: float) -> tuple[float, float]:
+    """The last point of a line, brought between two heights; an epoch in which a test came to NaN has none."""
+    last = np.flatnonzero(~np.isnan(line.mean))[-1]
+    return float(line.x[last]), float(np.clip(line.mean[last], low, high))
 
 
 def _ink(colour: str) -> tuple[float, ...]:

@@ -7,6 +7,12 @@ from examples.common import epochs
 
 from .contest import Preset
 
+SETTINGS = {
+    **dict.fromkeys(("rule", "device"), (str,)),
+    **dict.fromkeys(("batchsize", "images", "test_images", "parameters", "state"), (int,)),
+}
+NOTED = [f"{of}_{what}" for of in ("train", "test", "augmented") for what in ("loss", "accuracy")]
+
 
 class Run(NamedTuple):
     """A network, what trains it, and the seed of its first weights and of the order and augmentation of the images."""
@@ -76,7 +82,7 @@ def read(output: Path, runs: list[Run], goal: int) -> list[Result]:
     """The runs that were begun. Refused where a file is damaged."""
     results = []
     for run in runs:
-        saved = epochs.read(run.folder(output) / "run.json")
+        saved = epochs.read(run.folder(output) / "run.json", SETTINGS, NOTED)
         if saved is not None:
             settings = saved["settings"]
             fixed = settings["parameters"], settings["state"], saved["diverged"], settings

@@ -55,27 +55,34 @@ def train(run: Run, options: argparse.Namespace, data: tuple[Part, Part], stop: 
         print(f"{error} The run ends here.", flush=True)
 
 
-def prepared(run: Run, options: argparse.Namespace, data: tuple[Part, Part]) -> Training:
-    """The training of a run, as far as its folder has it."""
+def described(run: Run, options: argparse.Namespace, data: tuple[Part, Part]) -> tuple[Any, dict[str, Any]]:
+    """The rule of a run, and what its results depend on wherever it is trained."""
     preset = PRESETS[options.preset]
     train, test = data
-    scaling, move = Scaling(preset.images.mean, preset.images.std), MOVES[options.device]
-    loader = photographs.loader(train, preset.batchsize, run.seed, "standard", scaling)
-    length = Length(len(loader), preset.epochs, options.original)
+    length = Length(len(train[1]) // preset.batchsize, preset.epochs, options.original)
     rule = preset.entries[run.entry].rule(length)
-    flux.seed(run.seed)
-    model = Counting(models.build_convolutional(run.model))
-    opt = flux.setup(rule, model)
     settings = {
         **run._asdict(),
         "rule": repr(rule),
         "batchsize": preset.batchsize,
         "images": len(train[1]),
         "test_images": len(test[1]),
-        "device": options.device,
-        "parameters": flux.parameter_count(model),
-        "state": state_bytes(rule, model),
     }
+    return rule, settings
+
+
+def prepared(run: Run, options: argparse.Namespace, data: tuple[Part, Part]) -> Training:
+    """The training of a run, as far as its folder has it."""
+    preset = PRESETS[options.preset]
+    train, test = data
+    scaling, move = Scaling(preset.images.mean, preset.images.std), MOVES[options.device]
+    loader = photographs.loader(train, preset.batchsize, run.seed, "standard", scaling)
+    rule, settings = described(run, options, data)
+    flux.seed(run.seed)
+    model = Counting(models.build_convolutional(run.model))
+    opt = flux.setup(rule, model)
+    parameters, state = flux.parameter_count(model), state_bytes(rule, model)
+    settings |= {"device": options.device, "parameters": parameters, "state": state}
     model, opt, loader = move(model, opt, loader)
     measure = Measure(model, preset.batchsize, move(test[0]), test[1], Predictor(options.device, scaling))
     folder = run.folder(options.output)

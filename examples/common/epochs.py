@@ -9,7 +9,7 @@ run.json is written last and tells N, so that the two belong together whenever t
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +76,20 @@ class Training:
         saved = read(path)
         if saved is None:
             return
-        settings = saved["settings"]
-        if settings != self.settings:
-            names = [name for name, x in self.settings.items() if settings.get(name) != x]
-            was, wanted = (", ".join(f"{name} {of.get(name)}" for name in names) for of in (settings, self.settings))
-            raise Refused(f"{path} is of a run with {was}, not {wanted}; {REMEDY}")
+        check_settings(path, saved["settings"], self.settings)
         self.history, self.events, self.diverged = saved["history"], saved["events"], saved["diverged"]
         try:
             self._rng.state = saved["generator"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refused(f"{path} is damaged; {REMEDY}") from error
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise Refused(f"{path} is damaged; {REMEDY}: its generator has no such state ({error})") from error
         if self.epoch:
-            flux.load(self.folder / f"epoch-{self.epoch}.npz", self.model, self.opt)
+            kept = self.folder / f"epoch-{self.epoch}.npz"
+            try:
+                flux.load(kept, self.model, self.opt)
+            except FileNotFoundError as error:
+                raise Refused(f"{path} tells of {self.epoch} epochs, but {kept} is missing; {REMEDY}") from error
+            except flux.CheckpointError as error:
+                raise Refused(f"{path} can't be gone on with; {REMEDY}: {error}") from error
 
     def _save(self) -> None:
         """Keep all that the rest of the training depends on."""
@@ -150,18 +152,50 @@ class Training:
         return self._stop()
 
 
-REMEDY = "name another folder by --output, or remove that file to begin anew"
-KINDS = {"settings": dict, "history": list, "events": list, "diverged": (int, type(None)), "generator": dict}
+REMEDY = "name another folder by --output, or remove run.json to begin anew"
+Kinds = dict[str, tuple[type, ...]]
+NUMBER = (int, float)
+KINDS: Kinds = {"settings": (dict,), "history": (list,), "events": (list,), "generator": (dict,)}
+KINDS["diverged"] = (int, type(None))
+EVENT: Kinds = {"at": (int,), "time": (str,), "versions": (dict,), "machine": (dict,)}
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """What run.json holds, or None where there is none; Refused if it is damaged."""
-    if not path.exists():
-        return None
+def read(path: Path, settings: Kinds | None = None, noted: Iterable[str] = ()) -> dict[str, Any] | None:
+    """What run.json holds, or None where there is none; Refused if it is damaged.
+
+    Arguments:
+        settings: those that it has to tell, each with its types.
+        noted: the numbers that it has to tell of every epoch.
+    """
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        if saved.keys() != KINDS.keys() or not all(isinstance(saved[name], kind) for name, kind in KINDS.items()):
-            raise ValueError("something is missing")
-    except (ValueError, AttributeError) as error:
-        raise Refused(f"{path} is damaged; {REMEDY}") from error
-    return saved
+        _check("the file", saved, KINDS)
+        _check("settings", saved["settings"], settings or {})
+        for entry in saved["history"]:
+            _check("an epoch", entry, dict.fromkeys([*noted, "seconds"], NUMBER))
+        for event in saved["events"]:
+            _check("an event", event, EVENT)
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{path} is damaged; {REMEDY}: {error}") from error
+    return dict(saved)
+
+
+def _check(what: str, x: Any, kinds: Kinds) -> None:
+    """Refuse, by ValueError, what is no dict, or has something of another type."""
+    if not isinstance(x, dict):
+        raise ValueError(f"{what} is {x!r:.40}")
+    for name, kind in kinds.items():
+        if name not in x:
+            raise ValueError(f"{what}: there is no {name}")
+        if not isinstance(x[name], kind) or isinstance(x[name], bool):
+            raise ValueError(f"{what}: {name} is {x[name]!r:.40}")
+
+
+def check_settings(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse a run that was made with other settings than those that are wanted."""
+    names = [name for name, x in wanted.items() if name not in found or found[name] != x]
+    if names:
+        was, now = (", ".join(f"{name} {of.get(name)}" for name in names) for of in (found, wanted))
+        raise Refused(f"{path} is of a run with {was}, not {now}; {REMEDY}")

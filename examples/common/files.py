@@ -53,8 +53,12 @@ def all_or_none(folder: Path) -> Iterator[Path]:
             os.replace(file, folder / file.name)
 
 
-def check_folder(folder: Path) -> None:
-    """Check before training that the results can be written; remove what killed runs have left."""
+def check_folder(folder: Path, option: str = "--output") -> None:
+    """Check before training that the results can be written; remove what killed runs have left.
+
+    Arguments:
+        option: by which the folder is named.
+    """
     for left in folder.glob(f"{UNFINISHED}*"):
         if _is_stale(left):
             shutil.rmtree(left, ignore_errors=True)
@@ -62,7 +66,7 @@ def check_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise Refused(f"--output {folder}: cannot be written to ({error.strerror}); name another folder") from error
+        raise Refused(f"{option} {folder}: cannot be written to ({error.strerror}); name another folder") from error
 
 
 def _is_stale(path: Path) -> bool:

@@ -316,3 +316,69 @@ def test_a_folder_with_other_settings(tmp_path, capsys, monkeypatch):
     assert run(tmp_path, "--rules SGD --epochs 2") == 1
     message = capsys.readouterr().err
     assert "is of a run with batchsize 64, not batchsize 32; name another folder by --output" in message
+
+
+def test_a_run_that_is_done_with_other_numbers(tmp_path, capsys, monkeypatch):
+    """It isn't reported as if it had those that are asked for."""
+    assert run(tmp_path, "--rules SGD --epochs 1") == 0
+    before = (tmp_path / "report" / "report.md").read_bytes()
+    faster = contest.Entry("SGD", lambda length: flux.Momentum(0.02))
+    monkeypatch.setitem(PRESETS, "quick", QUICK._replace(cells=(("resnet20-narrow", (faster,)),)))
+    assert run(tmp_path, "--rules SGD --epochs 1") == 1
+    assert "run.json is of a run with rule Momentum(eta=0.01" in capsys.readouterr().err
+    assert (tmp_path / "report" / "report.md").read_bytes() == before
+
+
+def altered(saved, **changes):
+    return json.dumps(saved | changes)
+
+
+def test_damaged_files(tmp_path, capsys):
+    """Each is named, with what is wrong and what to do, before anything is trained or written."""
+    assert run(tmp_path, "--rules SGD --epochs 1") == 0
+    path = Run("resnet20-narrow", "SGD", 0).folder(tmp_path) / "run.json"
+    whole = path.read_text(encoding="utf-8")
+    good = json.loads(whole)
+    settings, (entry,) = good["settings"], good["history"]
+    without_rule = {name: x for name, x in settings.items() if name != "rule"}
+    huge = {**good["generator"], "state": {"state": 2**200, "inc": 1}}
+    damages = {
+        "settings: there is no rule": altered(good, settings=without_rule),
+        "settings: state is 'x'": altered(good, settings={**settings, "state": "x"}),
+        "an epoch: there is no seconds": altered(good, history=[{k: x for k, x in entry.items() if k != "seconds"}]),
+        "an epoch: test_loss is None": altered(good, history=[{**entry, "test_loss": None}]),
+        "an epoch is 3": altered(good, history=[3]),
+        "an event: there is no at": altered(good, events=[{}]),
+        "the file: diverged is True": altered(good, diverged=True),
+        "its generator has no such state": altered(good, generator=huge),
+        "maximum recursion depth": "[" * 100_000,
+    }
+    for words, text in damages.items():
+        path.write_text(text, encoding="utf-8")
+        assert run(tmp_path, "--rules SGD --epochs 2") == 1
+        message = capsys.readouterr().err
+        assert f"{path} is damaged; name another folder by --output, or remove run.json to begin anew" in message
+        assert words in message
+        assert path.read_text(encoding="utf-8") == text
+    path.write_text(whole, encoding="utf-8")
+    kept = path.with_name("epoch-1.npz")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert run(tmp_path, "--rules SGD --epochs 2") == 1
+    assert "run.json can't be gone on with; name another folder by --output" in capsys.readouterr().err
+    kept.unlink()
+    assert run(tmp_path, "--rules SGD --epochs 2") == 1
+    assert f"tells of 1 epochs, but {kept} is missing; name another folder" in capsys.readouterr().err
+    path.unlink()
+    assert run(tmp_path, "--rules SGD --epochs 1") == 0
+
+
+def test_a_report_that_cannot_be_written(tmp_path, capsys):
+    """It is said before the training."""
+    (tmp_path / "file").touch()
+    assert run(tmp_path / "out", f"--rules SGD --epochs 1 --report {tmp_path / 'file'}") == 1
+    assert f"--report {tmp_path / 'file'}: cannot be written to" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*/run.json"))
+
+
+def test_a_rule_that_is_named_twice():
+    assert command.parse(["quick", "--rules", "SGD", "sgd", "Adam"]).rules == ["SGD", "Adam"]

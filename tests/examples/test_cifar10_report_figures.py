@@ -173,3 +173,18 @@ def test_names_are_spread_out_in_their_order(wanted):
 )
 def test_names_move_as_little_as_they_can(wanted, places):
     assert figures.spread_out(wanted, 10, 100) == pytest.approx(places)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_test_loss_that_is_not_finite(value):
+    """The last update of an epoch can be the one that is too large: the training has not met it yet."""
+    history = learning("Adam", 4)
+    history[-1] = {**history[-1], "test_loss": value, "augmented_loss": value}
+    lost = [{**noted, "test_loss": value} for noted in learning("SGD", 4)]
+    found = pictures(tutorial(4, Adam=history, SGD=lost))
+    _, axes = found["resnet20-test-loss"]
+    assert np.isfinite(axes.get_ylim()).all()
+    np.testing.assert_array_equal(line(axes, "Adam")[1], [noted["test_loss"] for noted in history])
+    assert "Adam" in labels(axes)
+    assert ("SGD" in labels(axes)) == (value == np.inf)
+    assert "SGD" in labels(found["resnet20-test-accuracy"][1])
