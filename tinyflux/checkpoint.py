@@ -225,7 +225,8 @@ def _rules(archive: _Archive, about: dict[str, Any], opt: OptimiserState) -> lis
         kind, known = description.get("kind"), kind_of(leaf.rule)
         if kind != known:
             named = f"{kind}, the given one {known}"
-            raise CheckpointError(f"load: the optimiser state in {path} is of {named}; use setup with the saved rule.")
+            fix = f"use setup with the saved rule at {leaf.path or 'the root'}"
+            raise CheckpointError(f"load: the optimiser state in {path} is of {named}; {fix}.")
         wrong = archive.unfit(_named_state(i, leaf))
         if description.get("path") != leaf.path:
             wrong.insert(0, f"it is that of {description.get('path')}")

@@ -102,6 +102,8 @@ def test_a_rule_for_each_parameter():
     flux.update(opt, model, gradients(model))
     with pytest.raises(TypeError, match=r"setup: expected a rule such as flux.Adam\(0.001\), got None"):
         flux.setup(lambda x: None, model)
+    with pytest.raises(TypeError, match=r"got 3\. The function gave it for \.layers\[3\]\.weight\.$"):
+        flux.setup(lambda x: 3 if x.shape == (5, 16) else flux.Adam(), model)
     with pytest.raises(TypeError, match=r"got the class Adam\. Make one"):
         flux.setup(lambda x: flux.Adam, model)
 
@@ -159,6 +161,9 @@ def test_adjust_reaches_the_rules_that_have_the_name():
         flux.adjust(opt, window=3)
     with pytest.raises(TypeError, match="adjust: Adam has no rho"):
         flux.adjust(opt[1], rho=0.5)
+    with pytest.raises(ValueError, match="adjust: expected hyperparameters, got a rule in Muon; call setup"):
+        flux.adjust(opt, others=flux.Descent())
+    assert opt[0].rule == flux.Muon(0.25, 0.5, others=None)
 
 
 @pytest.mark.parametrize("rule", [flux.Muon(), Chain(flux.WeightDecay(), flux.Muon(flux.schedules.Cosine(0.1, 9)))])
@@ -216,3 +221,27 @@ def test_a_rule_of_ones_own_for_each_array_sees_its_shape():
         np.testing.assert_allclose(model[0], g.mean(axis=1, keepdims=True) - g)
         for leaf in opt:
             assert all(a.shape == leaf.view.shape for a in leaf.arrays)
+
+
+def test_saved_with_another_assignment(tmp_path):
+    """The first parameter whose rule isn't that of the file is named, and nothing is changed."""
+    model = network()
+    flux.save(tmp_path / "run.npz", model, flux.setup(flux.Muon(), model))
+    last, before = model[-1].weight, [x.copy() for x in flux.leaves(model)]
+    opt = flux.setup(lambda x: flux.AdamW() if x is last else flux.Muon(), model)
+    with pytest.raises(flux.CheckpointError, match=r"is of Muon, the given one AdamW; .* at \.layers\[4\]\.weight"):
+        flux.load(tmp_path / "run.npz", model, opt)
+    for x, y in zip(flux.leaves(model), before, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.float16, 6e4), (np.float32, 3e38), (np.float64, 1e308)])
+def test_gradients_near_the_largest_number(dtype, largest):
+    """Their norm is beyond it: the step is that of a gradient of a common size."""
+    g = np.random.default_rng(0).normal(size=(60, 80))
+    g /= np.abs(g).max()
+    rule, x = flux.Muon(1.0), np.zeros(g.shape, dtype)
+    steps = [rule.apply(rule.init(x), x, (size * g).astype(dtype))[1] for size in (1.0, largest)]
+    np.testing.assert_allclose(steps[1], steps[0], atol=2e-2 if dtype == np.float16 else 1e-5)
+    assert np.abs(steps[1]).max() > 0.1
+    assert steps[1].dtype == dtype

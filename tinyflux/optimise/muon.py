@@ -95,8 +95,8 @@ def _orthogonal(u: Array) -> Array:
     """A matrix with the singular vectors of u, and singular values near 1."""
     a, b, c = COEFFICIENTS
     x = u if u.shape[0] <= u.shape[1] else u.T
-    norm = np.sqrt(np.sum(x.astype(np.float64) ** 2))
-    x = x / np.maximum(norm, LEAST_NORM).astype(x.dtype)
+    x = x / np.maximum(np.max(np.abs(x), initial=0), LEAST_NORM)  # whose squares are no infinity
+    x = x / np.maximum(np.sqrt(np.sum(x.astype(np.float64) ** 2)), 1).astype(x.dtype)  # in all u/max(‖u‖, 1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x

@@ -113,7 +113,10 @@ def setup(rule: Rule | Callable[[Array], Rule], model: Tree) -> OptimiserState:
 
 def _rule_of(place: Place, rule: Any) -> Any:
     """The rule that steps a parameter for which this one was given."""
-    check_rule("setup", rule)
+    try:
+        check_rule("setup", rule)
+    except TypeError as error:
+        raise TypeError(f"{error} The function gave it for {place.path or 'the array'}.") from None
     try:
         return rule_for(rule, place.array)
     except ValueError as error:
@@ -352,6 +355,8 @@ def _changed(rule: Any, hyperparameters: dict[str, Any], names: set[str]) -> Any
         if name not in names:
             raise TypeError(f"adjust: {unknown(kind_of(rule), name, known)}")
     new = plain(_adjusted(rule, hyperparameters))
+    if kind_of(new) != kind_of(rule):  # another rule for others, which have theirs
+        raise ValueError(f"adjust: expected hyperparameters, got a rule in {kind_of(rule)}; call setup with it.")
     if size_of_state(at(new, 0)) != size_of_state(at(rule, 0)):
         raise ValueError(f"adjust: {new!r} has another state than {rule!r}; call setup with the new rule.")
     return _prepared(new)
