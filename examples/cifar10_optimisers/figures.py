@@ -40,7 +40,7 @@ UNITS = {"hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 def draw(table: Table, folder: Path) -> dict[str, Figure]:
     """Draw every figure that there is data for, as <name>.png and <name>.svg, each written in one move.
 
-    Returns: the figures by name: MODEL-MEASURE, MODEL-time, and grid.
+    Returns: the figures by name: MODEL-MEASURE, MODEL-time where times tell something, and grid.
     """
     drawn = pictures.draw(folder, lambda: pictures_of(table), "cifar10_optimisers", dpi=DOTS)
     return {figure.name: figure for figure in drawn}
@@ -49,7 +49,8 @@ def draw(table: Table, folder: Path) -> dict[str, Figure]:
 def pictures_of(table: Table) -> list[tuple[Figure, Any]]:
     """Each figure, and its picture as matplotlib has it."""
     contests = [c for c in table.contests if c.epoch]
-    some = [drawn for c in contests for drawn in (*[_over_epochs(c, measure) for measure in CURVES], _over_time(c))]
+    some = [drawn for c in contests for drawn in [_over_epochs(c, measure) for measure in CURVES]]
+    some += [_over_time(c) for c in contests if c.timed]
     return [*some, _grid(table.grid)] if table.grid is not None and table.grid.epoch else some
 
 

@@ -31,9 +31,12 @@ over the mini-batches of an epoch, measured while it trains. After each epoch th
 twice: as they are, and *augmented*, mirrored and shifted like the training images{slip}."""
 
 KEY = """\
-Accuracies in percent, the best of each column in bold, sorted by test accuracy.{deviation} *time an epoch*: the median,
-of training without tests; other work on the machine lengthens it. *state*: what the optimiser keeps beside the
-{parameters:,} parameters ({size})."""
+Accuracies in percent, the best of each column in bold, sorted by test accuracy.{deviation} *state*: what the optimiser
+keeps beside the {parameters:,} parameters ({size}). {time}"""
+TIME = "*time an epoch*: the median, of training without tests."
+NO_TIME = """\
+Times are left out: one epoch took {times:.1f} times as long as another of the same run, which is the same work, so that
+the machine was busy with something else, too."""
 
 
 def report(preset: Preset, results: Sequence[Result], folder: Path, command: str) -> list[Conclusion]:
@@ -224,8 +227,8 @@ def _table(c: Comparison) -> str:
         cells = [_bold(c.text(name, measure), best[measure] == name) for measure in MEASURES]
         seconds = c.seconds(name)
         time = "–" if math.isnan(seconds) else duration(seconds)
-        rows.append([name, *cells, time, size(c.compared(name)[0].state)])
-    header = ["optimiser", *MEASURES.values(), "time an epoch", "state"]
+        rows.append([name, *cells, *[time] * c.timed, size(c.compared(name)[0].state)])
+    header = ["optimiser", *MEASURES.values(), *["time an epoch"] * c.timed, "state"]
     return table(header, "l" + "r" * (len(header) - 1), rows)
 
 
@@ -236,7 +239,8 @@ def _bold(text: str, best: bool) -> str:
 def _key(c: Comparison) -> str:
     deviation = f" ± is the standard deviation over {number(len(c.seeds))} seeds." if len(c.seeds) > 1 else ""
     parameters = c.results[0].parameters
-    return KEY.format(deviation=deviation, parameters=parameters, size=size(4 * parameters))
+    time = TIME if c.timed else NO_TIME.format(times=c.unevenness)
+    return KEY.format(deviation=deviation, parameters=parameters, size=size(4 * parameters), time=time)
 
 
 def size(count: int) -> str:

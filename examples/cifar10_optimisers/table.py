@@ -27,6 +27,8 @@ MEASURES = {  # of an epoch, in the order of the tutorial's table
     "augmented_loss": "test loss, augmented",
 }
 
+UNEVEN = 1.3  # times are left out from this `Comparison.unevenness` on
+
 
 def title(model: str) -> str:
     """What a model is called in sentences."""
@@ -119,6 +121,17 @@ class Comparison:
     def seconds(self, name: str) -> float:
         """The median time of an epoch; NaN where it diverged before the end of the first."""
         return float(np.median([e["seconds"] for r in self.compared(name) for e in r.history] or [math.nan]))
+
+    @property
+    def unevenness(self) -> float:
+        """How many times as long as another of the same run an epoch took; the first, which compiles, is left out."""
+        runs = [[e["seconds"] for e in r.history[1:]] or [1.0] for r in self.results]
+        return max(max(seconds) / min(seconds) for seconds in runs)
+
+    @property
+    def timed(self) -> bool:
+        """Whether times tell something: not where the machine had other work, so that the same work took longer."""
+        return self.unevenness < UNEVEN
 
 
 def _reached(runs: dict[str, dict[int, Result]], seed: int) -> int:

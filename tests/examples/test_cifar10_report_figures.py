@@ -69,12 +69,18 @@ def test_bands_and_their_caption_are_there_with_several_seeds(three):
 
 
 def test_time_is_summed_up():
-    history = [epoch(50, 50 + e, 1.0, 1.0, seconds) for e, seconds in enumerate((100, 20, 60))]
+    history = [epoch(50, 50 + e, 1.0, 1.0, seconds) for e, seconds in enumerate((100, 20, 24))]
     axes = pictures(tutorial(3, SGD=history))["resnet20-time"][1]
     assert axes.get_xlabel() == "minutes of training, without tests"
     minutes, percent = line(axes, "SGD")
-    np.testing.assert_allclose(minutes, [100 / 60, 2, 3])
+    np.testing.assert_allclose(minutes, [100 / 60, 2, 2.4])
     np.testing.assert_allclose(percent, [50, 51, 52])
+
+
+def test_times_of_a_busy_machine_are_not_drawn():
+    for seconds, drawn in (((6, 15, 12), True), ((6, 15, 5), False)):
+        results = tutorial(3, SGD=[epoch(50, 50, 1.0, 1.0, s) for s in seconds])
+        assert ("resnet20-time" in pictures(results)) == drawn
 
 
 def test_every_line_has_its_name_beside_it(three):
