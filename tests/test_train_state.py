@@ -138,6 +138,42 @@ def test_a_counter_in_two_places_is_refused():
     assert free.n == 2
 
 
+def test_what_is_no_count_in_two_places():
+    """Every place puts the same into the layer: it is kept. Two shapes are refused."""
+    for first in ({}, {"came": None}, {"came": (3, 6)}):
+        layer = flux.f64(Described(6, 6))
+        vars(layer).update(first)
+        flux.gradient(lambda m: np.sum(m(X)), flux.Chain(layer, layer))
+        assert layer.came == (50, 6)
+    with pytest.raises(ValueError, match="a Described stands in several places of the model, and its came would"):
+        flux.gradient(lambda m: np.sum(m[1](X[:9])) + np.sum(m[0](X)), [layer, layer])
+
+
+class Logging(flux.Dense):
+    """Writes into a list and a dict of its own, without arrays."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.log, self.seen = [], {}
+
+    def __call__(self, x):
+        self.log.append(len(x))
+        self.seen[len(self.log)] = x.shape
+        return super().__call__(x)
+
+
+@pytest.mark.parametrize("last", ["a loss", "an error"])
+def test_lists_and_dicts_after_an_update_that_failed(last):
+    """They tell of the updates that were made."""
+    model = flux.f64(Logging(6, 3))
+    items = [*BATCHES[:2], (np.full_like(X, np.nan), Y) if last == "a loss" else (X, Y[:7])]
+    with pytest.raises((flux.NonFiniteLoss, ValueError)):
+        flux.train(mse, model, items, flux.setup(flux.Descent(0.01), model), compile=False)
+    assert (model.log, model.seen) == ([10, 10], {1: (10, 6), 2: (10, 6)})
+    flux.gradcheck(lambda m: np.sum(m(X)), model)
+    assert model.log == [10, 10]
+
+
 @pytest.mark.parametrize("parameters", [True, False])
 @pytest.mark.parametrize("option", [False, pytest.param("auto", marks=needs_compiler)])
 def test_a_counter_and_a_loss_that_is_not_finite(option, parameters):

@@ -161,7 +161,7 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Any, buffers: bool = True) -> 
         raise
 
 
-Stateful = list[tuple[Any, Any, Any, dict[Any, Any]]]
+Stateful = list[tuple[Any, Any, Any, Any]]
 
 
 def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, Stateful]:
@@ -170,8 +170,9 @@ def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, Statef
     What is differentiated are the arrays except buffers, and floats in lists, tuples and dicts. An object's floats, and
     those in what it holds, are its configuration.
 
-    Returns: the tree; and for each object, and each dict that was copied, (node, inside, own, before): the node, its
-    attributes or itself, those of its copy (the same ones if nothing in it is differentiated), and all that is in them.
+    Returns: the tree; and for each object and dict, and each list that wasn't copied, (node, inside, own, before): the
+    node, its attributes or itself, those of its copy (the same ones if nothing in it is differentiated), and all that
+    is in them.
     """
     stateful: Stateful = []
     try:
@@ -179,6 +180,17 @@ def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, Statef
     except (RecursionError, _Closed):
         _refuse(tree)
         raise
+
+
+def filler(inside: Any) -> Callable[[Any], None]:
+    """What puts all that was in a list, a dict or attributes into them again."""
+    return inside.extend if isinstance(inside, list) else inside.update
+
+
+def same(x: Any, y: Any) -> bool:
+    """Whether two things are one, or equal words, numbers or tuples without arrays: shapes, say."""
+    constant = type(x) is type(y) and type(x) in (str, int, bool, float, tuple)
+    return x is y or (constant and not leaves(x) and bool(x == y))
 
 
 def map_numbers(f: Callable[[Any], Any], tree: Tree) -> Any:
@@ -237,7 +249,7 @@ def _map_one(
                     changed = dict(inside)
                 changed[name] = new
         whole = node if changed is None else rebuild(node, changed)
-        if stateful is not None and (kind == OBJECT or changed is not None):
+        if stateful is not None:
             if changed is None:
                 stateful.append((node, inside, inside, dict(inside)))
             elif kind == OBJECT:
@@ -252,6 +264,8 @@ def _map_one(
         for new, old in zip(items, node):
             if new is not old:
                 return rebuild(node, items)
+        if stateful is not None and cls is not tuple and isinstance(node, list):
+            stateful.append((node, node, node, list(node)))
         return node
     if kind == CLOSED:
         _look_into(node)

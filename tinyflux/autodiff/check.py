@@ -73,7 +73,7 @@ def _of_one_state(f: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             for _, inside, _, before in stateful:
                 inside.clear()
-                inside.update(before)
+                tree.filler(inside)(before)
 
     return evaluated
 
