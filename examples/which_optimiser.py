@@ -2,17 +2,19 @@
 
     python -m examples.which_optimiser
 
-It reads what `examples.flux_mnist`, `examples.optimisers_mnist` and `examples.cifar10_optimisers` have left in their
-folders `results`, and writes `examples/results/which-optimiser.md`. Every number in it is one of theirs.
+It reads what `examples.flux_mnist`, `examples.optimisers_mnist`, `examples.cifar10_optimisers` and
+`examples/cifar10.py` have left in their folders of results, and writes `examples/results/which-optimiser.md`. Every
+number in it is one of theirs.
 """
 
 import csv
+import json
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from examples.common.files import write
-from examples.common.markdown import table
+from examples.common.markdown import duration, table
 
 HERE = Path(__file__).parent
 PAGE = HERE / "results" / "which-optimiser.md"
@@ -20,11 +22,13 @@ Row = dict[str, str]
 
 
 class Results(NamedTuple):
-    """The tables of the three experiments: a row for each training that was measured, and when."""
+    """The tables of three experiments, a row for each training that was measured, and when; and two trainings."""
 
     articles: list[Row]  # ADAM and Descent on three networks: the articles "Flux.jl on MNIST"
     contest: list[Row]  # every rule on one network, tuned
     cifar: list[Row]  # seven rules on a ResNet, with the defaults of PyTorch
+    resnet20: dict[str, Any]  # a training by momentum, and one by Muon
+    fast: dict[str, Any]
 
 
 def read() -> Results:
@@ -33,7 +37,9 @@ def read() -> Results:
         HERE / "optimisers_mnist" / "results" / "optimisers.csv",
         HERE / "cifar10_optimisers" / "results" / "epochs.csv",
     )
-    return Results(*[list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in paths])
+    tables = [list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in paths]
+    trainings = [HERE / "results" / name / "results.json" for name in ("cifar10-resnet20", "cifar10-fast")]
+    return Results(*tables, *[json.loads(path.read_text(encoding="utf-8")) for path in trainings])
 
 
 def page(results: Results) -> str:
@@ -45,6 +51,8 @@ def page(results: Results) -> str:
         _untuned(results.cifar),
         "## If you tune the learning rate",
         _tuned(results.contest),
+        "## If you train convolutions, and time is dear",
+        _muon(results.resnet20, results.fast),
         "## If the gradient almost vanishes",
         _vanishing(results.articles),
         "## If you train for very long",
@@ -67,11 +75,11 @@ chosen on images held back), and [seven rules on CIFAR-10](../cifar10_optimisers
 with the defaults of PyTorch). Accuracies are those of test images, in percent."""
 
 LIMITS = """\
-The networks are small, and the trainings short beside those of research. No rule had a learning rate that falls, but
-for the two Demons. On CIFAR-10 each rule had one learning
-rate, that of its defaults, and few epochs: a rule that is behind there may lack nothing but a larger rate. If the
-choice matters to you, run the comparison with your own network: `examples/optimisers_mnist/contest.py` is the place
-for a rule, `training.py` beside it that for a network."""
+The networks are small, and the trainings short beside those of research. In the three comparisons no rule had a
+learning rate that falls, but for the two Demons. On CIFAR-10 each rule had one learning rate, that of its defaults, and
+few epochs: a rule that is behind there may lack nothing but a larger rate. If the choice matters to you, run the
+comparison with your own network: `examples/optimisers_mnist/contest.py` is the place for a rule, `training.py` beside
+it that for a network."""
 
 
 def _untuned(rows: list[Row]) -> str:
@@ -107,6 +115,22 @@ def _tuned(rows: list[Row]) -> str:
         f"points. {first['rule']} is ahead, {_percent(first)}; the {first['seeds']} seeds don't tell it from "
         f"{', '.join(near)}. **Take momentum, let it fall, and spend your time on the learning rate**, by factors of "
         "three.\n\n" + table(["rule", "chosen", "test accuracy"], "llr", best)
+    )
+
+
+def _muon(resnet20: dict[str, Any], fast: dict[str, Any]) -> str:
+    rows = []
+    for name, result in (("ResNet20", resnet20), ("the recipe's", fast)):
+        settings, seconds = result["settings"], sum(epoch["seconds"] for epoch in result["history"])
+        rule = f"{settings['optimiser']}, η = {settings['eta']:g}, {settings['schedule']}"
+        accuracy = f"{100 * result['test_accuracy']:.2f}"
+        rows.append([name, rule, str(settings["epochs"]), duration(seconds), accuracy])
+    header = ["network", "rule", "epochs", "training", "test accuracy"]
+    return (
+        "**Muon** is what the fastest recipes for CIFAR-10 train with. Ours, "
+        "[`--recipe fast`](../common/fast.py), beside a ResNet20 by Nesterov's momentum, both on two cores that had "
+        "other work, too. Network, augmentation and labels differ as well, so that these two don't say how much of it "
+        "is Muon's.\n\n" + table(header, "llrrr", rows)
     )
 
 

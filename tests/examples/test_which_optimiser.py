@@ -47,6 +47,15 @@ def test_who_ends_higher():
     assert "| 3LS | minibatch | 97.37 | 99.00 |" in part(better, "If you train for very long")
 
 
+def test_the_two_trainings():
+    results = read()
+    history = [{"seconds": 50.0}] * 3
+    changed_run = {**results.fast, "test_accuracy": 0.5, "history": history}
+    text = part(results._replace(fast=changed_run), "If you train convolutions, and time is dear")
+    assert "| the recipe's | muon, η = 0.24, linear | 8 | 2 min 30 s | 50.00 |" in text
+    assert "| ResNet20 | nesterov, η = 0.1, onecycle | 16 | " in text
+
+
 def test_memory_and_time():
     results = read()
     contest = changed(results.contest, "state_bytes_per_parameter", "16", rule="Lion")
