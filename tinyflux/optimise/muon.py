@@ -93,9 +93,11 @@ class Muon(Rule):
 
 def _orthogonal(u: Array) -> Array:
     """A matrix with the singular vectors of u, and singular values near 1."""
+    if not u.size:
+        return u
     a, b, c = COEFFICIENTS
     x = u if u.shape[0] <= u.shape[1] else u.T
-    x = x / np.maximum(np.max(np.abs(x), initial=0), LEAST_NORM)  # whose squares are no infinity
+    x = x / np.maximum(np.max(np.abs(x)), LEAST_NORM)  # whose squares are no infinity
     x = x / np.maximum(np.sqrt(np.sum(x.astype(np.float64) ** 2)), 1).astype(x.dtype)  # in all u/max(‖u‖, 1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.T
