@@ -124,8 +124,14 @@ class Comparison:
 
     @property
     def unevenness(self) -> float:
-        """How many times as long as another of the same run an epoch took; the first, which compiles, is left out."""
-        runs = [[e["seconds"] for e in r.history[1:]] or [1.0] for r in self.results]
+        """How many times as long as another of the same run an epoch took.
+
+        Those with which a run was begun or gone on are left out: the program is made in them.
+        """
+        runs = []
+        for r in self.results:
+            made = {0, *[event.get("at", 0) for event in r.events]}
+            runs.append([e["seconds"] for i, e in enumerate(r.history) if i not in made] or [1.0])
         return max(max(seconds) / min(seconds) for seconds in runs)
 
     @property

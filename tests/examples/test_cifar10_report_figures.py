@@ -83,6 +83,12 @@ def test_times_of_a_busy_machine_are_not_drawn():
         assert ("resnet20-time" in pictures(results)) == drawn
 
 
+def test_the_epoch_with_which_a_run_goes_on_may_take_longer():
+    results = tutorial(3, SGD=[epoch(50, 50, 1.0, 1.0, s) for s in (6, 15, 5)])
+    gone_on = [r._replace(events=[{**r.events[0], "at": at} for at in (0, 1)]) for r in results]
+    assert "resnet20-time" in pictures(gone_on)
+
+
 def test_every_line_has_its_name_beside_it(three):
     for figure, axes in three.values():
         texts = labels(axes)
