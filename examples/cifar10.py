@@ -178,7 +178,7 @@ def by_options(options: argparse.Namespace, train: Part) -> tuple[Any, Any, Any]
 def by_recipe(options: argparse.Namespace, train: Part) -> tuple[Any, Any, Any]:
     """Loader, model and optimiser of the recipe."""
     loader = fast.loader(train, options.batchsize, options.seed)
-    model = fast.network(flux.data.normalise(train[0][:5000], photographs.MEAN, photographs.STD))
+    model = fast.network(flux.data.normalise(train[0][:5000], *photographs.STANDARD))
     return loader, model, fast.setup(model, options.batchsize, len(loader), options.epochs)
 
 

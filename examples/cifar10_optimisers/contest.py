@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tinyflux as flux
+from examples.common.photographs import STANDARD, Scaling
 
 
 class Entry(NamedTuple):
@@ -42,10 +43,9 @@ class Length(NamedTuple):
 
 
 class Images(NamedTuple):
-    """What becomes of the images: mean and standard deviation of their channels, and how many are taken, or None."""
+    """How the images are scaled, and how many are taken, or None."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    scaling: Scaling
     train: int | None = None
     test: int | None = None
 
@@ -116,8 +116,8 @@ def _cell(power: str, eta: float) -> Entry:
 GRID = tuple([_cell(power, eta) for power in POWERS for eta in RATES])
 FALLING = Entry("Padam falling", _falling)
 
-_TUTORIAL_IMAGES = Images((129.3, 124.1, 112.4), (68.2, 65.4, 70.4))
-_PADAM_IMAGES = Images((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
+_TUTORIAL_IMAGES = Images(Scaling((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)))  # as the tutorial has it
+_PADAM_IMAGES = Images(STANDARD)
 
 PRESETS = {
     "quick": Preset(

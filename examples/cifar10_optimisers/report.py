@@ -35,8 +35,8 @@ Accuracies in percent, the best of each column in bold, sorted by test accuracy.
 keeps beside the {parameters:,} parameters ({size}). {time}"""
 TIME = "*time an epoch*: the median, of training without tests."
 NO_TIME = """\
-Times are left out: one epoch took {times:.1f} times as long as another of the same run, which is the same work, so that
-the machine was busy with something else, too."""
+Times are left out: one epoch took {times:.1f} times as long as another of the same run. They are the same work, so the
+machine must have been busy with something else."""
 
 
 def report(preset: Preset, results: Sequence[Result], folder: Path, command: str) -> list[Conclusion]:

@@ -11,7 +11,7 @@ import tinyflux as flux
 from examples.common import models, photographs
 from examples.common.command import MOVES
 from examples.common.epochs import Training
-from examples.common.photographs import Part, Predictor, Scaling, judged, shifted
+from examples.common.photographs import Part, Predictor, judged, shifted
 
 from .contest import PRESETS, Length
 from .results import Run
@@ -75,7 +75,7 @@ def prepared(run: Run, options: argparse.Namespace, data: tuple[Part, Part]) -> 
     """The training of a run, as far as its folder has it."""
     preset = PRESETS[options.preset]
     train, test = data
-    scaling, move = Scaling(preset.images.mean, preset.images.std), MOVES[options.device]
+    scaling, move = preset.images.scaling, MOVES[options.device]
     loader = photographs.loader(train, preset.batchsize, run.seed, "standard", scaling)
     rule, settings = described(run, options, data)
     flux.seed(run.seed)

@@ -22,6 +22,8 @@ from .command import Refused
 from .files import write
 from .machine import surroundings
 
+FRAME = 0.1  # seconds between two looks at the bar
+
 
 class Training:
     """A training in a folder, and the callback of `flux.train` that notes its epochs there.
@@ -124,7 +126,7 @@ class Training:
         self.events.append({"at": self.epoch, **surroundings()})
         self._bar = tqdm(total=total, initial=made, unit="it", disable=None)  # None: not where stderr is no terminal
         self._stop, self._losses = stop, []
-        self._start = time.perf_counter()
+        self._begun = self._start = time.perf_counter()
         with np.errstate(all="ignore"):  # an overflow ends in a loss that train refuses
             flux.train(self.loss, self.model, self.loader, self.opt, epochs - self.epoch, [self], compiled)
 
@@ -135,6 +137,10 @@ class Training:
 
     def close(self) -> None:
         self._bar.close()
+
+    def due(self, iteration: int) -> int:
+        """So many iterations later as are made between two looks at the bar: on a GPU, a call waits for the device."""
+        return iteration + int(iteration * FRAME / (time.perf_counter() - self._begun + FRAME))
 
     def __call__(self, progress: flux.Progress) -> bool:
         self._losses += progress.losses

@@ -11,7 +11,6 @@ from tinyflux.compile.backends.c.build import available
 from .command import Refused
 
 BLOCK = 100  # images that go through a model at once outside of training
-MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of the training images' channels
 
 Part = tuple[np.ndarray, np.ndarray]  # images (N, 32, 32, 3) as bytes, and labels (N,)
 
@@ -19,8 +18,11 @@ Part = tuple[np.ndarray, np.ndarray]  # images (N, 32, 32, 3) as bytes, and labe
 class Scaling(NamedTuple):
     """What is subtracted from the numbers of each channel, and what they are divided by then."""
 
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+STANDARD = Scaling((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))  # of the training images
 
 
 def shifted(images: Any, rng: np.random.Generator) -> Any:
@@ -28,7 +30,7 @@ def shifted(images: Any, rng: np.random.Generator) -> Any:
     return flux.data.random_flip(flux.data.random_crop(images, rng, padding=4), rng)
 
 
-def augment(batch: Any, rng: np.random.Generator, how: str, scaling: Scaling = Scaling()) -> Any:  # noqa: B008
+def augment(batch: Any, rng: np.random.Generator, how: str, scaling: Scaling = STANDARD) -> Any:
     """What becomes of a batch of training images: a loader's `transform`.
 
     Arguments:
@@ -45,7 +47,7 @@ def augment(batch: Any, rng: np.random.Generator, how: str, scaling: Scaling = S
     return (flux.data.cutout(images, rng, size=16) if how == "cutout" else images), labels
 
 
-def loader(train: Part, batchsize: int, seed: int, how: str, scaling: Scaling = Scaling()) -> Any:  # noqa: B008
+def loader(train: Part, batchsize: int, seed: int, how: str, scaling: Scaling = STANDARD) -> Any:
     """Mini-batches of augmented images and rows of ten for their labels, in a new order every epoch."""
     images, labels = train
     if batchsize > len(images):
@@ -66,7 +68,7 @@ class Predictor:
     It runs native code where there is a C compiler, and the model isn't on a GPU.
     """
 
-    def __init__(self, device: str, scaling: Scaling = Scaling()) -> None:  # noqa: B008
+    def __init__(self, device: str, scaling: Scaling = STANDARD) -> None:
         self._scaling = scaling
         self._scores = flux.compile(_scores) if device == "cpu" and available() else _scores
 

@@ -11,9 +11,8 @@ import tinyflux as flux
 from examples import cifar10
 from examples.common import models, photographs
 from tests.support import device_standin as standin
-from tests.support.cifar10_files import fill, made_up, module, packed
+from tests.support.cifar10_files import install, made_up, module
 from tests.support.flux_mnist import NO_COMPILER
-from tests.support.mnist_files import digests
 from tinyflux import device
 
 FILES = {"run.json", "results.json", "learning.png", "confusion.png", "filters.png", "mistakes.png"}
@@ -23,10 +22,7 @@ IMAGES = made_up(24)  # 120 to train with, of which 12 are held back, and 24 to 
 
 @pytest.fixture(autouse=True)
 def _few_images(tmp_path, monkeypatch):
-    files = packed(IMAGES)
-    fill(tmp_path / "data", files)
-    monkeypatch.setattr(module.CIFAR10, "sha256", digests(files))
-    monkeypatch.setenv("TINYFLUX_DATA", str(tmp_path / "data"))
+    install(tmp_path / "data", IMAGES, monkeypatch)
     monkeypatch.setenv("CC", NO_COMPILER)
 
 

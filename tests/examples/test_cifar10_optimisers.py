@@ -17,7 +17,7 @@ from examples.cifar10_optimisers.contest import PRESETS, Length
 from examples.cifar10_optimisers.results import Run, planned, read
 from examples.common import lock, models, photographs
 from tests.support import device_standin as standin
-from tests.support.cifar10_files import fill, made_up, module, packed
+from tests.support.cifar10_files import install, made_up, module, outcome
 from tests.support.flux_mnist import NO_COMPILER, needs_compiler
 from tests.support.mnist_files import digests
 from tests.support.scripts import ROOT
@@ -29,12 +29,8 @@ QUICK = PRESETS["quick"]
 
 @pytest.fixture(name="files", autouse=True)
 def _files(tmp_path, monkeypatch):
-    files = packed(IMAGES)
-    fill(tmp_path / "data", files)
-    monkeypatch.setattr(module.CIFAR10, "sha256", digests(files))
-    monkeypatch.setenv("TINYFLUX_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CC", NO_COMPILER)
-    return files
+    return install(tmp_path / "data", IMAGES, monkeypatch)
 
 
 def run(folder, arguments, preset="quick"):
@@ -133,7 +129,7 @@ def test_what_is_measured(tmp_path):
     assert run(tmp_path, "--rules sgd --epochs 1 --seeds 5") == 0
     (entry,) = saved(tmp_path, "SGD", seed=5)["history"]
     images, labels = arrays(module.CIFAR10.splits["train"])
-    scaling = photographs.Scaling(QUICK.images.mean, QUICK.images.std)
+    scaling = QUICK.images.scaling
     flux.seed(5)
     model = flux.models.resnet20(10, channels=8)
     velocities = [np.zeros_like(p) for p in flux.parameters(model)]
@@ -219,16 +215,9 @@ epochs.write = write
 OPTIONS = "--rules SGD AdaMax --epochs 2"
 
 
-def outcome(folder):
-    """All that was calculated, but for the time."""
-    found = {}
-    for path in sorted(folder.glob("*/run.json")):
-        history = json.loads(path.read_text(encoding="utf-8"))["history"]
-        (file,) = path.parent.glob("*.npz")
-        with np.load(file) as kept:
-            numbers = [{k: v for k, v in entry.items() if k != "seconds"} for entry in history]
-            found[path.parent.name] = numbers, {name: kept[name].tobytes() for name in kept}
-    return found
+def outcomes(folder):
+    """All that was calculated, run by run."""
+    return {path.parent.name: outcome(path.parent) for path in sorted(folder.glob("*/run.json"))}
 
 
 @needs_compiler
@@ -246,8 +235,8 @@ def test_a_killed_command_goes_on(tmp_path, files, monkeypatch):
         ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL, timeout=300)
         assert ended.returncode == -signal.SIGKILL
         assert run(folder, OPTIONS) == 0
-        assert outcome(folder) == outcome(tmp_path / "whole")
-        assert len(outcome(folder)) == 2
+        assert outcomes(folder) == outcomes(tmp_path / "whole")
+        assert len(outcomes(folder)) == 2
 
 
 def test_more_epochs_later_are_the_same_training(tmp_path):
@@ -255,7 +244,7 @@ def test_more_epochs_later_are_the_same_training(tmp_path):
     for epochs in (1, 2):
         assert run(tmp_path / "later", f"--rules SGD --epochs {epochs}") == 0
     assert run(tmp_path / "once", "--rules SGD --epochs 2") == 0
-    assert outcome(tmp_path / "later") == outcome(tmp_path / "once")
+    assert outcomes(tmp_path / "later") == outcomes(tmp_path / "once")
 
 
 def test_minutes_are_shared(tmp_path, monkeypatch):

@@ -12,9 +12,8 @@ from examples import cifar10
 from examples.common import fast, photographs
 from examples.common.epochs import Training
 from tests.support import device_standin as standin
-from tests.support.cifar10_files import fill, made_up, module, packed
+from tests.support.cifar10_files import install, made_up, outcome
 from tests.support.flux_mnist import NO_COMPILER
-from tests.support.mnist_files import digests
 from tinyflux import device
 
 IMAGES = made_up(24)  # 120 to train with, and 24 to test with
@@ -161,7 +160,8 @@ def test_slight_shifts():
         index = {shift: np.abs(np.arange(32) + shift) for shift in range(-2, 3)}
         index = {shift: np.where(i > 31, 62 - i, i) for shift, i in index.items()}
         windows = {(a, b): image[i][:, j] for a, i in index.items() for b, j in index.items()}
-        plain = {at: (w - np.float32(photographs.MEAN)) / np.float32(photographs.STD) for at, w in windows.items()}
+        mean, std = map(np.float32, photographs.STANDARD)
+        plain = {at: (w - mean) / std for at, w in windows.items()}
         (found,) = [at for at, w in plain.items() if np.allclose(x, w, atol=1e-5)]
         places.add(found)
     assert {a for a, _ in places} == {b for _, b in places} == set(range(-2, 3))
@@ -190,25 +190,12 @@ def test_an_answer_is_the_mean_of_six():
 
 @pytest.fixture(name="few")
 def _few(tmp_path, monkeypatch, narrow):
-    files = packed(IMAGES)
-    fill(tmp_path / "data", files)
-    monkeypatch.setattr(module.CIFAR10, "sha256", digests(files))
-    monkeypatch.setenv("TINYFLUX_DATA", str(tmp_path / "data"))
+    install(tmp_path / "data", IMAGES, monkeypatch)
     monkeypatch.setenv("CC", NO_COMPILER)
 
 
 def command(folder, arguments=""):
     return cifar10.main(["--recipe", "fast", "--batchsize", "36", *arguments.split(), "--output", str(folder)])
-
-
-def outcome(folder):
-    """All that was calculated: what was measured, and the bytes of the model's and the optimiser's arrays."""
-    history = json.loads((folder / "run.json").read_text(encoding="utf-8"))["history"]
-    for entry in history:
-        del entry["seconds"]
-    (file,) = folder.glob("*.npz")
-    with np.load(file) as arrays:
-        return history, {name: arrays[name].tobytes() for name in arrays}
 
 
 def test_a_run(few, tmp_path, capsys):

@@ -1,15 +1,14 @@
 """Runs of examples/cifar10.py that are killed go on when the command is given again, to the same numbers."""
 
-import json
 import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from examples import cifar10
-from tests.support.cifar10_files import fill, made_up, module, packed
+from examples.common import epochs
+from tests.support.cifar10_files import install, made_up, outcome
 from tests.support.flux_mnist import NO_COMPILER, needs_compiler
 from tests.support.mnist_files import digests
 from tests.support.scripts import ROOT
@@ -45,11 +44,7 @@ MADE = dict(zip(MOMENTS, (1, 1, 2), strict=True))  # how many epochs are kept th
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """Small files in the place of the data set's, in the folder `data`."""
-    made = packed(made_up(24))
-    fill(tmp_path / "data", made)
-    monkeypatch.setattr(module.CIFAR10, "sha256", digests(made))
-    monkeypatch.setenv("TINYFLUX_DATA", str(tmp_path / "data"))
-    return made
+    return install(tmp_path / "data", made_up(24), monkeypatch)
 
 
 def run(folder, model):
@@ -66,14 +61,11 @@ def kill(folder, model, files, moment):
     assert ended.returncode == -signal.SIGKILL
 
 
-def outcome(folder):
-    """All that was calculated: what was measured, and the bytes of the model's and the optimiser's arrays."""
-    history = json.loads((folder / "run.json").read_text(encoding="utf-8"))["history"]
-    for entry in history:
-        del entry["seconds"]
-    (file,) = folder.glob("*.npz")
-    with np.load(file) as arrays:
-        return history, {name: arrays[name].tobytes() for name in arrays}
+def test_a_training_is_looked_at_ten_times_a_second(monkeypatch):
+    training = object.__new__(epochs.Training)
+    training._begun = 5.0
+    monkeypatch.setattr(epochs.time, "perf_counter", lambda: 7.0)
+    assert [training.due(made) for made in (0, 10, 1000)] == [0, 10, 1047]
 
 
 @needs_compiler

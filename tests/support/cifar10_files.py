@@ -1,9 +1,12 @@
 """Small files in the place of CIFAR-10's, for the tests."""
 
 import importlib
+import json
 import lzma
 
 import numpy as np
+
+from tests.support.mnist_files import digests
 
 module = importlib.import_module("tinyflux.data.cifar10")  # the package's attribute of this name is the function
 
@@ -31,3 +34,22 @@ def fill(folder, files, suffix=""):
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / (name + suffix)).write_bytes(lzma.compress(content) if suffix else content)
+
+
+def install(folder, images, monkeypatch):
+    """Have the data set read such images in the place of its own; returns the files' bytes, by name."""
+    files = packed(images)
+    fill(folder, files)
+    monkeypatch.setattr(module.CIFAR10, "sha256", digests(files))
+    monkeypatch.setenv("TINYFLUX_DATA", str(folder))
+    return files
+
+
+def outcome(folder):
+    """All that a training has calculated: what was measured, and the bytes of the model's and optimiser's arrays."""
+    history = json.loads((folder / "run.json").read_text(encoding="utf-8"))["history"]
+    for entry in history:
+        del entry["seconds"]
+    (file,) = folder.glob("*.npz")
+    with np.load(file) as arrays:
+        return history, {name: arrays[name].tobytes() for name in arrays}

@@ -38,6 +38,19 @@ class Counter:
         return x * weight * n
 
 
+class Hits:
+    """Counts the rows whose largest number is the first."""
+
+    buffers = ("hits",)
+
+    def __init__(self):
+        self.hits = np.zeros(1)
+
+    def __call__(self, x):
+        self.hits = self.hits + np.sum(np.argmax(x, axis=1) == 0)
+        return x
+
+
 class Growing:
     """Gives its buffer another value in each call, perhaps of another form."""
 
@@ -80,6 +93,10 @@ def swapped():
     return flux.Chain(Swapped(), flux.Dense(6, 3))
 
 
+def hits():
+    return flux.Chain(flux.Dense(6, 3), Hits())
+
+
 def in_testmode():
     model = normalised()
     model.layers[1].running_mean = np.arange(6, dtype=np.float32)
@@ -93,7 +110,7 @@ def images():
     )  # fmt: skip
 
 
-MODELS = [running, normalised, swapped, in_testmode, images]
+MODELS = [running, normalised, swapped, hits, in_testmode, images]
 
 
 def loss(model, x, y):

@@ -127,8 +127,8 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     that f does not depend on has None in its place; so have integers, booleans and buffers. A float in a list, tuple or
     dict is a leaf like an array; a float of an object, or of what it holds, is configuration, such as the p of a
     Dropout: f gets it as it is, and in the gradient stands None. Functions, strings, and an object's integers stay.
-    What f puts into an attribute is kept as Python keeps it, a counter, say: only arrays that are differentiated aren't
-    replaced.
+    What f puts into an attribute, such as a counter, stays there as it does in Python; only an array that is
+    differentiated is not replaced.
     The gradient of a model prints as the model, with the norm of each layer's part.
 
     Complex numbers and arrays of other classes than NumPy's own (masked arrays, np.matrix) are an error wherever they

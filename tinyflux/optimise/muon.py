@@ -37,7 +37,7 @@ class Muon(Rule):
         lambda_: the decay λ of the parameters, decoupled from the gradient as in AdamW.
         form: the factor s of a matrix (m, n): "original" is √max(1, m/n); "match_rms_adamw" is 0.2·√max(m, n), with
             which steps are as large as AdamW's, and so is a good η.
-        others: the rule for parameters of less than two axes, such as biases; None refuses them in `setup`.
+        others: the rule for parameters of fewer than two axes, such as biases; None refuses them in `setup`.
 
     `setup` gives each parameter its rule. Where more is to be left to Adam, as the last layer by custom, give `setup` a
     function of the parameter; see there.
