@@ -1,0 +1,33 @@
+"""The documentation is true: the code of every page runs, and prints what the page says."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import blocks, perform
+
+ROOT = Path(__file__).parents[1]
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if any(blocks(path.read_text(encoding="utf-8")))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    perform(page)
+
+
+def test_a_wrong_answer_is_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\n```\n\n```python\n>>> x + 1\n3\n```\n")
+    with pytest.raises(AssertionError, match=r"Got:\n +2"):
+        perform(page)
+
+
+def test_an_error_names_page_and_line(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("words\n\n```python\n1 / 0\n```\n")
+    with pytest.raises(ZeroDivisionError) as caught:
+        perform(page)
+    assert caught.traceback[-1].path == page
+    assert caught.traceback[-1].lineno == 3
