@@ -2,7 +2,7 @@
 
 The same cells, checks and rounds as in `benchmarks.step`, all contenders on one GPU: tinyflux with the steps that
 `train` makes, by kernels made for them, and eager, by CuPy's operations; PyTorch eager and as a CUDA graph, and JAX's
-lax.scan. It prints a table for the README, with the day and the GPU's name.
+lax.scan. It prints a table for docs/speed.md, with the day and the GPU's name.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.2, help="the length of a stretch")
     parser.add_argument("--patience", type=float, default=0, help="seconds in which to repeat disturbed stretches")
-    parser.add_argument("--markdown", action="store_true", help="print the table as the README has it")
+    parser.add_argument("--markdown", action="store_true", help="print the table as docs/speed.md has it")
     options = parser.parse_args(arguments)
 
     chosen = PEERS if options.peers is None else options.peers
