@@ -217,6 +217,22 @@ def test_a_rule_of_ones_own():
         flux.setup(Wrong(), model)
 
 
+def test_a_state_of_another_shape_is_refused():
+    class Wrong(flux.Momentum):
+        def init(self, x):
+            return (np.zeros(3),)
+
+    with pytest.raises(ValueError, match=r"Wrong\.init must give arrays of the shape of x, which is \(6,\) here"):
+        flux.setup(Wrong(), [np.ones(2), np.ones((2, 2))])
+
+
+@pytest.mark.parametrize(("there", "missing"), [("apply", r"init\(self, x\)"), ("init", r"apply\(self, state, x, g\)")])
+def test_a_rule_without_one_of_its_methods(there, missing):
+    half = type("Half", (), {there: lambda self, *args: ()})()
+    with pytest.raises(TypeError, match=rf"got a Half\. A rule has two methods, init and apply; write {missing}"):
+        flux.setup(half, [np.ones(2)])
+
+
 # freeze, thaw, adjust
 
 

@@ -101,6 +101,12 @@ def flatten(bucket: list[Place], fixed: bool) -> Iterator[tuple[Place, Any, Leaf
     numbers = state[len(arrays) :]
     if any(tree.is_array(s) for s in numbers):
         raise TypeError(f"setup: {type(rule).__name__}.init must give arrays first, then numbers; got {state!r}.")
+    shape = next((s.shape for s in arrays if s.shape != x.shape), None)
+    if shape is not None:
+        raise ValueError(
+            f"setup: {type(rule).__name__}.init must give arrays of the shape of x, which is {x.shape} here, as "
+            f"np.zeros_like(x) does; got shape {shape}."
+        )
     buffer = Buffer(x, arrays)
     start = 0
     for place in bucket:

@@ -207,6 +207,9 @@ def check_rule(caller: str, rule: Any) -> None:
         fix = " Chain them: flux.OptimiserChain(*rules)."
     elif callable(rule) and dataclasses.is_dataclass(rule):
         fix = " A schedule stands in a rule: flux.Adam(eta=schedule)."
+    elif hasattr(rule, "apply") != hasattr(rule, "init"):
+        missing = "init(self, x)" if hasattr(rule, "apply") else "apply(self, state, x, g)"
+        fix = f" A rule has two methods, init and apply; write {missing} as well."
     raise TypeError(f"{caller}: expected a rule such as flux.Adam(0.001), got {shown(rule)}.{fix}")
 
 
