@@ -202,10 +202,8 @@ def show(training: Training, data: Data, options: argparse.Namespace) -> None:
     model, (images, labels) = flux.cpu(training.model), data.test
     predict = Predictor("cpu")
     scores = fast.predict(predict, model, images) if options.recipe else predict(model, images)
-    guesses = scores.argmax(axis=1)
-    confusion = np.zeros((10, 10), int)
-    np.add.at(confusion, (labels, guesses), 1)
-    accuracy = float(np.mean(guesses == labels))
+    confusion = flux.metrics.confusion_matrix(scores, labels)
+    accuracy = flux.accuracy(scores, labels)
     results = {
         "settings": training.settings,
         "parameters": flux.parameter_count(model),
@@ -217,7 +215,7 @@ def show(training: Training, data: Data, options: argparse.Namespace) -> None:
     }
     write(options.output / "results.json", json.dumps(results) + "\n")
     title, names = "\n".join(describe(options)), flux.data.CIFAR10_CLASSES
-    right = f"{100 * accuracy:.2f} % right: {np.sum(guesses == labels):,} of {len(labels):,} test images"
+    right = f"{100 * accuracy:.2f} % right: {confusion.trace():,} of {len(labels):,} test images"
     steps = len(training.loader)
     eta = schedule(options, options.epochs * steps)
     rates = [eta(t) for t in np.linspace(0, options.epochs * steps - 1, 200)]

@@ -200,9 +200,8 @@ class Record:
     def _check(self, model: Any) -> None:
         before = time.perf_counter()
         pixels, labels = self._test
-        blocks = [slice(i, i + BLOCK) for i in range(0, len(labels), BLOCK)]
-        right = sum(int(np.sum(flux.onecold(model(pixels[block])) == labels[block])) for block in blocks)
-        accuracy = right / len(labels)
+        scores = [model(pixels[i : i + BLOCK]) for i in range(0, len(labels), BLOCK)]
+        accuracy = flux.accuracy(np.concatenate(scores), labels)
         point = {"iteration": self.iteration, "mean": self._mean(), "accuracy": accuracy}
         self.checkpoints.append({**point, "seconds": before - self._start})
         self.bar.write(f"iteration {self.iteration:>9,}: loss {self._mean():.4f}, test accuracy {accuracy:.2%}")

@@ -12,7 +12,7 @@ ORDER = [
     "arrays nodes interrupts cores installed files",
     "checks tree",
     "autodiff",
-    "nn data summary",
+    "nn data metrics summary",
     "models",
     "optimise",
     "compile.ir compile.guards",

@@ -19,6 +19,7 @@ identity sigmoid tanh relu leakyrelu elu gelu swish softplus softmax logsoftmax
 mse mae huber crossentropy logitcrossentropy binarycrossentropy logitbinarycrossentropy
 glorot_uniform glorot_normal kaiming_uniform kaiming_normal zeros ones
 DataLoader onehot onehotbatch onecold
+accuracy
 leaves destructure f32 f64 parameter_count summary
 Descent Adam ADAM setup update freeze thaw adjust train early_stopping progress_bar save load seed
 gpu cpu gpu_status

@@ -4,13 +4,14 @@
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from . import autodiff, data, interop, models, nn, optimise, tree
+from . import autodiff, data, interop, metrics, models, nn, optimise, tree
 from .arrays import MixedDevices, default_rng, seed
 from .autodiff import *
 from .checkpoint import CheckpointError, load, save
 from .data import DataLoader, onecold, onehot, onehotbatch
 from .device import GPUNotAvailable, cpu, gpu, gpu_status
 from .errors import CompilationFailed, CompilerNotFound, NonFiniteLoss, NotCompilable
+from .metrics import accuracy
 from .nn import *
 from .optimise import *
 from .optimise.kernels.native import use_compiler as _use_compiler
@@ -35,6 +36,7 @@ __all__ = [
     "NonFiniteLoss",
     "NotCompilable",
     "Progress",
+    "accuracy",
     "compile",
     "compile_training",
     "cpu",
@@ -49,6 +51,7 @@ __all__ = [
     "interop",
     "leaves",
     "load",
+    "metrics",
     "models",
     "onecold",
     "onehot",

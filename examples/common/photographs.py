@@ -85,4 +85,4 @@ def _scores(model: Any, x: Any) -> Any:
 def judged(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """The cross-entropy of scores, and the share of labels that have the highest score."""
     loss = float(flux.logitcrossentropy(scores, flux.onehotbatch(labels, range(10))))
-    return loss, float(np.mean(scores.argmax(axis=1) == labels))
+    return loss, flux.accuracy(scores, labels)

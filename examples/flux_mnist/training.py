@@ -154,7 +154,7 @@ class _Training:
 
     def _test(self) -> None:
         pixels, labels = self.test
-        accuracy = float(np.mean(flux.onecold(self.model(pixels)) == labels))
+        accuracy = flux.accuracy(self.model(pixels), labels)
         losses = {"loss": self.state.curve.last, "mean_loss": self.state.curve.recent_mean}
         entry = {"iteration": self.iteration, "accuracy": accuracy, **losses, "seconds": float(self.state.seconds)}
         self.folder.append(entry)

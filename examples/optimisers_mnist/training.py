@@ -117,5 +117,5 @@ def measure(model: Any, data: Data) -> dict[str, float]:
         logits = model(pixels)
         loss = float(flux.logitcrossentropy(logits, flux.onehotbatch(labels, range(10))))
         measured[f"{name} loss"] = float(f"{loss:.6g}")
-        measured[f"{name} accuracy"] = float(np.mean(flux.onecold(logits) == labels))
+        measured[f"{name} accuracy"] = flux.accuracy(logits, labels)
     return measured
