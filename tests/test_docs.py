@@ -31,3 +31,11 @@ def test_an_error_names_page_and_line(tmp_path):
         perform(page)
     assert caught.traceback[-1].path == page
     assert caught.traceback[-1].lineno == 3
+
+
+def test_two_blocks_that_are_not_run_hide_none_between_them(tmp_path):
+    unrun = "<!-- not run: needs a GPU -->\n```python\n1 / 0\n```\n\n"
+    page = tmp_path / "page.md"
+    page.write_text(f"{unrun}```python\nassert False, 'run'\n```\n\n{unrun}")
+    with pytest.raises(AssertionError, match="run"):
+        perform(page)
