@@ -16,6 +16,7 @@ extensions = [
     "docstrings",
     "mathml",
     "myst_parser",
+    "reference",
     "sphinx.ext.autodoc",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
@@ -30,7 +31,8 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say what arguments are, with shapes
-python_use_unqualified_type_names = True
+autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = "tinyflux"

@@ -35,6 +35,8 @@ from .nn.layers import (  # fmt: skip
 )
 from .types import Array, Tree
 
+__all__ = ["load_safetensors", "load_state_dict", "save_safetensors", "state_dict", "torchvision_names"]
+
 IGNORED = "num_batches_tracked"  # PyTorch's counter in a BatchNorm, which no forward pass needs
 
 

@@ -36,6 +36,8 @@ from .nodes import (  # fmt: skip
 )
 from .types import Array, Tree
 
+__all__ = ["destructure", "f32", "f64", "leaves", "map", "parameter_count", "parameters", "walk"]
+
 
 def is_parameter(x: Array) -> bool:
     """Whether the array `x` can be differentiated: its dtype is real floating point."""

@@ -1,31 +1,101 @@
 """tinyflux' docstrings, plain text with sections, as the reStructuredText that Sphinx reads."""
 
+import inspect
 import re
+from types import ModuleType
 from typing import Any
 
 import tinyflux as flux
 
 SECTION = re.compile(r"(Arguments|Attributes|Returns|Errors|Warnings)\b([^:`]*):(?: |$)(.*)")
-ITEM = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)")
+ITEM = re.compile(r" {4}(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)")
+BULLET = re.compile(r"\* {3}(.*)")
+BOLD = re.compile(r"\*\*([^*]+)\*\*(.*)")
 SPECIAL = re.compile(r"([\\*|_])")
-NAMES = set(flux.__all__)
+ATTRIBUTES = re.compile(r"; (?:and )?(?=(?:the buffers )?`)")
+OWNER = re.compile(r", (?:\*, )?owner='\w+'(?=\))")
+
+# What has no docstring of ours.
+WRITTEN_HERE = {
+    "ADAM": "The same as `Adam`, under the name that it had in Flux.",
+    "sigmoid": """\
+        1 / (1 + e⁻ˣ), elementwise: from 0 to 1. It is SciPy's `expit`.
+
+        >>> import numpy as np, tinyflux as flux
+        >>> flux.sigmoid(np.array([-2.0, 0.0, 2.0])).round(4)
+        array([0.1192, 0.5   , 0.8808])
+    """,
+    "tanh": """\
+        (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ), elementwise: from −1 to 1. It is NumPy's `tanh`.
+
+        >>> import numpy as np, tinyflux as flux
+        >>> flux.tanh(np.array([-2.0, 0.0, 2.0])).round(4)
+        array([-0.964,  0.   ,  0.964])
+    """,
+    "data.CIFAR10_CLASSES": "What the labels 0 to 9 of `cifar10` stand for: a tuple of ten words.",
+    "data.FASHION_MNIST_CLASSES": "What the labels 0 to 9 of `fashion_mnist` stand for: a tuple of ten words.",
+}
 
 
 def setup(app: Any) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
-    app.connect("autodoc-process-docstring", _process)
+    app.connect("autodoc-process-docstring", _documentation)
+    app.connect("autodoc-process-signature", _signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def _process(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = to_rst(lines)
+def documentation(name: str, thing: Any) -> str:
+    """The docstring of the thing that tinyflux has under a name."""
+    text = WRITTEN_HERE.get(name) or getattr(thing, "compile", thing).__doc__ or ""
+    return inspect.cleandoc(text)
 
 
-def to_rst(lines: list[str]) -> list[str]:
+def first_sentence(name: str, thing: Any) -> str:
+    paragraph = documentation(name, thing).partition("\n\n")[0].replace("\n", " ")
+    return _inline(re.split(r"(?<=\.) (?=[A-Z`])", paragraph)[0], _links(name, thing))
+
+
+def _documentation(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    name = name.removeprefix("tinyflux.")
+    lines[:] = to_rst(documentation(name, thing).splitlines(), _links(name, thing))
+
+
+def _signature(app: Any, what: str, name: str, thing: Any, options: Any, given: str, returned: str) -> Any:
+    """A signature as readers need it: without what one layer tells another, and none for what nobody calls."""
+    if given is None:
+        return None
+    if what == "exception" or (what == "class" and name.count(".") > 2):
+        return "", ""
+    return ("(x)" if name.removeprefix("tinyflux.") in WRITTEN_HERE else OWNER.sub("", given)), ""
+
+
+def _links(name: str, thing: Any) -> dict[str, str]:
+    """What is public, by each name that a docstring may have for it; its own name and arguments are no links."""
+    module = name.rpartition(".")[0]
+    links = {}
+    for owner in ("schedules", "data", "models", "interop", "metrics"):
+        for word in getattr(flux, owner).__all__:
+            links[f"{owner}.{word}"] = links[f"flux.{owner}.{word}"] = f"{owner}.{word}"
+            if owner == module:
+                links[word] = f"{owner}.{word}"
+    for word in flux.__all__:
+        links[f"flux.{word}"] = word
+        if not isinstance(getattr(flux, word), ModuleType) or word == "compile":
+            links.setdefault(word, word)
+    try:
+        own = list(inspect.signature(thing).parameters)
+    except (TypeError, ValueError):
+        own = []
+    for word in (*own, name.rpartition(".")[2]):
+        links.pop(word, None)
+    return links
+
+
+def to_rst(lines: list[str], links: dict[str, str]) -> list[str]:
     """Paragraphs, formulas, sections with items, and examples, each a block between empty lines."""
     made: list[str] = []
     for block in _blocks(lines):
-        made += [*_block(block), ""]
+        made += [*_block(block, links), ""]
     return made
 
 
@@ -39,41 +109,58 @@ def _blocks(lines: list[str]) -> list[list[str]]:
     return [block for block in blocks if block]
 
 
-def _block(lines: list[str]) -> list[str]:
-    if lines[0].lstrip().startswith(">>>"):
+def _block(lines: list[str], links: dict[str, str]) -> list[str]:
+    if lines[0].startswith(">>>"):
         return lines
+    if lines[0].startswith("    "):  # a formula
+        return [".. code-block:: text", "   :class: formula", "", *lines]
     section = SECTION.match(lines[0])
     if section:
-        return _section(f"{section[1]}{section[2]}", section[3], lines[1:])
-    if lines[0].startswith("    "):  # a formula
-        return [".. code-block:: text", "", *("    " + line for line in lines)]
-    return [_inline(line) for line in lines]
+        return _section(section[1], section[2], [section[3], *lines[1:]], links)
+    if BULLET.match(lines[0]):
+        return _bullets(lines, links)
+    bold = BOLD.match(lines[0])
+    if bold:
+        return [f"**{_escape(bold[1])}**{_inline(bold[2], links)}", *(_inline(line, links) for line in lines[1:])]
+    return [_inline(line, links) for line in lines]
 
 
-def _section(head: str, first: str, lines: list[str]) -> list[str]:
-    """A head in bold with the text after it, and a list of the indented items."""
-    text = [f"**{head}:** {_inline(first)}".rstrip()]
+def _section(kind: str, rest: str, lines: list[str], links: dict[str, str]) -> list[str]:
+    """A field with the text that follows its head, and a list of the indented items."""
+    text: list[str] = []
     items: list[str] = []
     for line in lines:
-        item = ITEM.match(line.strip())
-        if item and line.startswith("    ") and not line.startswith("     "):
-            items.append(f"* **{_escape(item[1])}**: {_inline(item[2])}")
+        item = ITEM.fullmatch(line)
+        if item:
+            items.append(f"* **{_escape(item[1])}** – {_inline(item[2], links)}")
         elif items:
-            items.append(f"  {_inline(line.strip())}")
-        else:
-            text.append(_inline(line.strip()))
-    return [*text, "", *items]
+            items.append(f"  {_inline(line.strip(), links)}")
+        elif line.strip():
+            text.append(line.strip())
+    if kind == "Attributes" and text:
+        attributes = ATTRIBUTES.split(" ".join(text))
+        body = [f"* {_inline(attribute.rstrip('.;'), links)}" for attribute in attributes]
+    else:
+        body = [_inline(line, links) for line in text]
+    return [f":{kind}{_escape(rest)}:", *(f"    {line}".rstrip() for line in [*body, "", *items])]
 
 
-def _inline(text: str) -> str:
+def _bullets(lines: list[str], links: dict[str, str]) -> list[str]:
+    made = []
+    for line in lines:
+        bullet = BULLET.match(line)
+        made.append(f"* {_inline(bullet[1], links)}" if bullet else f"  {_inline(line.strip(), links)}")
+    return made
+
+
+def _inline(text: str, links: dict[str, str]) -> str:
     """Code between backticks as code, and as a link where it names something public."""
     parts = text.split("`")
-    return "".join(_code(part) if number % 2 else _escape(part) for number, part in enumerate(parts))
+    return "".join(_code(part, links) if number % 2 else _escape(part) for number, part in enumerate(parts))
 
 
-def _code(text: str) -> str:
-    name = text.removeprefix("flux.")
-    return f":py:obj:`{text} <tinyflux.{name}>`" if name in NAMES else f"``{text}``"
+def _code(text: str, links: dict[str, str]) -> str:
+    return f":py:obj:`{text} <tinyflux.{links[text]}>`" if text in links else f"``{text}``"
 
 
 def _escape(text: str) -> str:
