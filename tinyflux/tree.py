@@ -172,9 +172,8 @@ def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, Statef
     What is differentiated are the arrays except buffers, and floats in lists, tuples and dicts. An object's floats, and
     those in what it holds, are its configuration.
 
-    Returns: the tree; and for each object and dict, and each list that wasn't copied, (node, inside, own, before): the
-    node, its attributes or itself, those of its copy (the same ones if nothing in it is differentiated), and all that
-    is in them.
+    Returns: the tree; and for each object, dict and list (node, inside, own, before): the node, its attributes or
+    itself, those of its copy (the same ones if nothing in it is differentiated), and all that is in them.
     """
     stateful: Stateful = []
     try:
@@ -265,10 +264,13 @@ def _map_one(
         items = [_map_one(f, child, stateful, numbers, inner) for child in node]
         for new, old in zip(items, node):
             if new is not old:
-                return rebuild(node, items)
+                whole = rebuild(node, items)
+                break
+        else:
+            whole = node
         if stateful is not None and cls is not tuple and isinstance(node, list):
-            stateful.append((node, node, node, list(node)))
-        return node
+            stateful.append((node, node, whole, list(whole)))
+        return whole
     if kind == CLOSED:
         _look_into(node)
     return f(node) if kind == LEAF or isinstance(node, numbers) else node

@@ -160,3 +160,62 @@ def test_gradcheck_evaluates_one_state():
     flux.gradcheck(lambda layers, x: np.sin(layers[1](layers[0](x)) + layers[1].seen), layers, A)
     same(layers[0].mean, np.ones(3))
     same(layers[1].seen, np.zeros(3))
+
+
+class Listed:
+    """Parameters, a counter and a note in one list."""
+
+    def __init__(self):
+        self.parts = [np.ones(3), 0, None]
+
+    def __call__(self, x):
+        self.parts[1] += 1
+        self.parts[2] = "seen"
+        return self.parts[0] * x
+
+
+def test_numbers_beside_parameters_in_a_list_stay():
+    model = [Listed(), [np.ones(3), 5]]
+
+    def loss(m):
+        m[1][1] -= 2
+        return np.sum(m[0](m[0](X) * m[1][0]))
+
+    grads = flux.gradient(loss, model)
+    assert (model[0].parts[1:], model[1][1]) == ([2, "seen"], 3)
+    same(grads[0].parts[0], 2 * X)
+    same(model[0].parts[0], np.ones(3))
+
+
+def test_a_list_of_parameters_keeps_its_length():
+    for change in (lambda x: x.append(np.ones(3)), lambda x: x.pop(), lambda x: x.insert(0, 1.0)):
+        model = [np.ones(3), 5]
+
+        def loss(m, change=change):
+            value = np.sum(m[0])
+            change(m)
+            return value
+
+        with pytest.raises(ValueError, match=r"makes [13] items of a list of 2 .* call setup again"):
+            flux.gradient(loss, model)
+        assert len(model) == 2
+
+
+def test_a_list_in_two_places_that_counts():
+    shared = [np.ones(3), 0]
+
+    def loss(m):
+        m[0][1] += 1
+        m[1][1] += 1
+        return np.sum(m[0][0] * m[1][0])
+
+    with pytest.raises(ValueError, match="a list stands in several places of the model, and its item 1 would become"):
+        flux.gradient(loss, [shared, shared])
+
+
+def test_an_update_that_fails_puts_a_list_back():
+    model = Listed()
+    opt = flux.setup(flux.Descent(0.1), model)
+    with pytest.raises(flux.NonFiniteLoss):
+        flux.train(lambda m, x: np.sum(m(x)) * np.nan, model, [X], opt)
+    assert model.parts[1:] == [0, None]

@@ -13,6 +13,7 @@ from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
 from ..checks import shown, was_setting_an_element
 from .operands import REAL, foreign, is_foreign, thread
+from .state import Undo, keep_state, opened
 from .tape import NotReal, Tape, Tracked, plain, sweep
 
 
@@ -50,7 +51,7 @@ def recorded_pullback(f: Callable[..., Any], args: tuple[Any, ...], tape: Tape) 
 
 
 def _with_way_back(tape: Tape, boxes: list[Any], y: Any) -> tuple[Any, Callable[[Any], Any]]:
-    value = _opened(y, tape)
+    value = opened(y, tape)
     if not is_array(value) and not isinstance(value, (np.generic, float, complex)):
         raise TypeError(f"pullback: expected f to return an array, got {type(value).__name__}.")
     _refuse_complex("pullback: f returned", value)
@@ -93,7 +94,7 @@ def evaluated(f: Callable[..., Any], args: tuple[Any, ...], undo: Undo) -> tuple
 
 
 def _with_gradient(tape: Tape, boxes: list[Any], result: Any) -> tuple[Any, Any]:
-    value = _opened(result, tape)
+    value = opened(result, tape)
     loss, scalar = (result[0], value[0]) if type(result) is tuple else (result, value)
     other = isinstance(loss, (list, tuple, dict, str, type(None)))
     shape = () if other else scalar.shape if hasattr(scalar, "shape") else np.shape(scalar)
@@ -168,8 +169,6 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     return withgradient(f, *args)[1]
 
 
-Undo = list[tuple[Any, ...]] | None  # calls for `interrupts.commit` that put things back
-_ABSENT = object()
 _unlock = operator.methodcaller("setflags", write=True)
 READ_ONLY = (
     "While a gradient is being taken, large arrays that the function has calculated with are read-only: the way back "
@@ -246,9 +245,9 @@ def _called(
     finally:
         thread.depth = depth
         tape.ended = True
-        forked = _keep_state(stateful, tape, undo)
-    if forked:
-        raise ValueError(f"{caller}: {forked}")
+        refused = keep_state(stateful, tape, undo)
+    if refused:
+        raise ValueError(f"{caller}: {refused}")
     return y
 
 
@@ -256,50 +255,6 @@ _ELEMENT = (
     "a number that is being differentiated was written into a plain array, z[0] = x[0], in which the gradient would be "
     "lost. Build the array of its elements: np.stack([x[0], …]), np.concatenate or np.where."
 )
-
-
-def _keep_state(stateful: tree.Stateful, tape: Tape, undo: Undo) -> str:
-    """Give layers what f has put into their copies in the model of boxes, except what is differentiated.
-
-    Returns: an error message where several copies of one layer were given something, else "".
-    """
-    changed: set[tuple[int, str]] = set()
-    forked = ""
-    for node, inside, own, before in stateful:
-        buffers = getattr(type(node), "buffers", ())
-        if own is inside and not buffers:
-            continue
-        if own.keys() == before.keys() and all(map(operator.is_, own.values(), before.values())):
-            continue
-        for name in {**before, **own}:
-            now, old = own.get(name, _ABSENT), before.get(name, _ABSENT)
-            if now is old or (name not in buffers and (own is inside or _holds_boxes([now, old], tape))):
-                continue
-            again = (id(node), name) in changed and own is not inside
-            counts = isinstance(old, (int, float))  # both copies come to 1 where there should be a 2
-            if again and (counts or not tree.same(now, inside.get(name, _ABSENT))):
-                forked = forked or (
-                    f"a {type(node).__name__} stands in several places of the model, and its {name} would become "
-                    "several. Make a layer for each place, or take its parameters out of it."
-                )
-            value = _opened(now, tape)
-            if isinstance(value, np.generic) and is_array(old):
-                value = np.asarray(value)  # of an array without axes NumPy makes a number
-            if undo is not None and own is not inside and (id(node), name) not in changed:
-                undo.append(_setting(inside, name, inside.get(name, _ABSENT)))
-            for attributes in (own, inside):
-                function, *args = _setting(attributes, name, value)
-                function(*args)
-            changed.add((id(node), name))
-    return forked
-
-
-def _setting(attributes: Any, name: str, value: Any) -> tuple[Any, ...]:
-    return (attributes.pop, name, None) if value is _ABSENT else (operator.setitem, attributes, name, value)
-
-
-def _holds_boxes(x: Any, tape: Tape) -> bool:
-    return any(type(leaf) is Tracked and leaf.tape is tape for leaf in tree.leaves(x))
 
 
 def _meeting(arrays: Sequence[Any], args: Sequence[Any]) -> str:
@@ -324,15 +279,6 @@ def _undifferentiable(which: str, x: Any) -> str:
         kind = getattr(x, "dtype", type(x).__name__)
         return f"gradient: {which} is of {kind}; only real floating-point numbers can be differentiated. {remedy}"
     return f"gradient: {which}, a {type(x).__name__}, holds no floating-point array to differentiate. {remedy}"
-
-
-def _opened(y: Any, tape: Tape) -> Any:
-    """The result of f without this tape's boxes."""
-    if type(y) is Tracked:
-        return y.value if y.tape is tape else y
-    if isinstance(y, (tuple, list, dict)):
-        return tree.map(lambda x: _opened(x, tape) if type(x) is Tracked else x, y)
-    return y
 
 
 def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], keep: bool) -> Any:

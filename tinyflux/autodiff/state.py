@@ -1,0 +1,84 @@
+"""The state of layers: what a function puts into its arguments while its gradient is taken, and the layers keep."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import MutableMapping
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..arrays import is_array
+from .tape import Tape, Tracked
+
+Undo = list[tuple[Any, ...]] | None  # calls for `interrupts.commit` that put things back
+_ABSENT = object()
+
+
+def keep_state(stateful: tree.Stateful, tape: Tape, undo: Undo) -> str:
+    """Give layers what f has put into their copies in the model of boxes, except what is differentiated.
+
+    Returns: an error message where several copies of one layer were given something, or a list another length; else "".
+    """
+    changed: set[tuple[int, Any]] = set()
+    refused = ""
+    for node, inside, own, before in stateful:
+        buffers = getattr(type(node), "buffers", ())
+        if own is inside and not buffers:
+            continue
+        if isinstance(own, list):
+            if len(own) != len(before):
+                refused = refused or _LENGTH.format(len(own), len(before))
+                continue
+            own_items, old_items = dict(enumerate(own)), dict(enumerate(before))
+        else:
+            own_items, old_items = own, before
+        if own_items.keys() == old_items.keys() and all(map(operator.is_, own_items.values(), old_items.values())):
+            continue
+        for name in {**old_items, **own_items}:
+            now, old = own_items.get(name, _ABSENT), old_items.get(name, _ABSENT)
+            if now is old or (name not in buffers and (own is inside or _holds_boxes([now, old], tape))):
+                continue
+            again = (id(node), name) in changed and own is not inside
+            counts = isinstance(old, (int, float))  # both copies come to 1 where there should be a 2
+            there = inside.get(name, _ABSENT) if own is own_items else inside[name]
+            if again and (counts or not tree.same(now, there)):
+                refused = refused or _SEVERAL.format(type(node).__name__, name if own is own_items else f"item {name}")
+            value = opened(now, tape)
+            if isinstance(value, np.generic) and is_array(old):
+                value = np.asarray(value)  # of an array without axes NumPy makes a number
+            if undo is not None and own is not inside and (id(node), name) not in changed:
+                undo.append(_setting(inside, name, there))
+            for attributes in (own, inside):
+                function, *args = _setting(attributes, name, value)
+                function(*args)
+            changed.add((id(node), name))
+    return refused
+
+
+_SEVERAL = (
+    "a {} stands in several places of the model, and its {} would become several. Make a layer for each place, or take "
+    "its parameters out of it."
+)
+_LENGTH = (
+    "the function makes {} items of a list of {} that holds parameters. Put layers and arrays into a model outside of "
+    "the function, and call setup again."
+)
+
+
+def opened(y: Any, tape: Tape) -> Any:
+    """The result of f without this tape's boxes."""
+    if type(y) is Tracked:
+        return y.value if y.tape is tape else y
+    if isinstance(y, (tuple, list, dict)):
+        return tree.map(lambda x: opened(x, tape) if type(x) is Tracked else x, y)
+    return y
+
+
+def _setting(attributes: MutableMapping[Any, Any] | list[Any], name: Any, value: Any) -> tuple[Any, ...]:
+    return (attributes.pop, name, None) if value is _ABSENT else (operator.setitem, attributes, name, value)
+
+
+def _holds_boxes(x: Any, tape: Tape) -> bool:
+    return any(type(leaf) is Tracked and leaf.tape is tape for leaf in tree.leaves(x))
