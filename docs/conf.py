@@ -17,6 +17,7 @@ extensions = [
     "mathml",
     "myst_parser",
     "reference",
+    "reports",
     "sphinx.ext.autodoc",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",

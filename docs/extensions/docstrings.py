@@ -73,11 +73,13 @@ def _links(name: str, thing: Any) -> dict[str, str]:
     """What is public, by each name that a docstring may have for it; its own name and arguments are no links."""
     module = name.rpartition(".")[0]
     links = {}
-    for owner in ("schedules", "data", "models", "interop", "metrics"):
+    for owner in ("schedules", "data", "metrics", "models", "interop", "tree"):
         for word in getattr(flux, owner).__all__:
-            links[f"{owner}.{word}"] = links[f"flux.{owner}.{word}"] = f"{owner}.{word}"
+            also = getattr(flux, word, None) is getattr(getattr(flux, owner), word)  # flux.data.onehot is flux.onehot
+            target = word if also else f"{owner}.{word}"
+            links[f"{owner}.{word}"] = links[f"flux.{owner}.{word}"] = target
             if owner == module:
-                links[word] = f"{owner}.{word}"
+                links[word] = target
     for word in flux.__all__:
         links[f"flux.{word}"] = word
         if not isinstance(getattr(flux, word), ModuleType) or word == "compile":
