@@ -8,6 +8,7 @@
 A name is looked for in tinyflux, where users find it as flux.gradient; names after a colon are members to be shown.
 """
 
+import re
 from importlib import import_module
 from operator import attrgetter
 from typing import Any
@@ -17,9 +18,12 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
+BACK = re.compile(r'<a class="viewcode-back".*?</a>')
+
 
 def setup(app: Any) -> dict[str, bool]:
     app.add_directive("names", Names)
+    app.connect("html-page-context", without_links_back)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -79,3 +83,9 @@ def as_imported(prefix: nodes.Element) -> None:
         prefix.parent.remove(prefix)
     else:
         prefix.children = [addnodes.desc_sig_name("", f"flux.{module}")]
+
+
+def without_links_back(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Pages of source code have no links back: Sphinx gives all of a file one prefix, ours are flux and flux.data."""
+    if page.startswith("_modules/"):
+        context["body"] = BACK.sub("", context["body"])

@@ -1,4 +1,4 @@
-"""Reports of `examples/`, included in pages of `docs/experiments/`: their links lead where they lead in the repository."""
+"""Reports of `examples/` in pages of `docs/experiments/`: their links lead where they do in the repository."""
 
 import re
 from os.path import relpath
