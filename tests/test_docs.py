@@ -39,3 +39,9 @@ def test_two_blocks_that_are_not_run_hide_none_between_them(tmp_path):
     page.write_text(f"{unrun}```python\nassert False, 'run'\n```\n\n{unrun}")
     with pytest.raises(AssertionError, match="run"):
         perform(page)
+
+
+def test_what_changes_at_a_prompt_changes_for_earlier_functions(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\ndef f():\n    return x\n```\n\n```python\n>>> x = 2\n>>> f()\n2\n```\n")
+    perform(page)

@@ -29,8 +29,8 @@ def perform(path: Path):
 def _converse(path, line, code, names):
     examples = doctest.DocTestParser().get_examples(code)
     test = doctest.DocTest(examples, names, path.name, str(path), line, code)
+    test.globs = names  # not its copy: functions of earlier blocks are to see what is changed here
     said = []
     runner = doctest.DocTestRunner(verbose=False, optionflags=OPTIONS)
     failures, _ = runner.run(test, out=said.append, clear_globs=False)
-    names.update(test.globs)
     assert not failures, "".join(said)
