@@ -61,10 +61,13 @@ def by_name(signature: inspect.Signature, args: Sequence[Any], kwargs: dict[str,
 
 
 def unknown_option(function: Any, name: str, option: Any, known: Sequence[str]) -> TypeError:
-    shown = "…" if getattr(option, "ndim", 0) else repr(option)
+    is_array, owner = bool(getattr(option, "ndim", 0)), name_of(function)
+    fix = "Write the option out in other NumPy functions."
+    if is_array and not owner.startswith(("np.", "scipy.")):
+        fix = "Give flux.rule a pullback for each array argument, or None where no gradient flows."
     return TypeError(
-        f"{name_of(function)}: its gradient does not know the option {name}={shown} "
-        f"(it knows: {', '.join(sorted(known)) or 'none'}). Write the option out in other NumPy functions."
+        f"{owner}: its gradient does not know the option {name}={'…' if is_array else repr(option)} "
+        f"(it knows: {', '.join(sorted(known)) or 'none'}). {fix}"
     )
 
 
