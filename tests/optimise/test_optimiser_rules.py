@@ -193,9 +193,9 @@ def test_identities(rule, other):
 
 def test_documented_exported_and_tested_are_the_same():
     names = {rule.__name__ for rule in RULES}
-    readme = (Path(flux.__file__).parents[1] / "README.md").read_text()
-    table = readme.split("<!-- rules -->")[1].split("<!-- /rules -->")[0]
-    assert set(re.findall(r"^\| `(\w+)", table, re.MULTILINE)) == names
+    page = (Path(flux.__file__).parents[1] / "docs/understand/optimisers.md").read_text(encoding="utf-8")
+    table = page.split("<!-- rules -->")[1].split("<!-- /rules -->")[0]
+    assert set(re.findall(r"^\| \[`(\w+)", table, re.MULTILINE)) == names
     modules = {f"tinyflux.optimise.{name}" for name in ("momentum", "adaptive", "adam", "muon")}
     exported = {x.__name__ for x in vars(flux).values() if isinstance(x, type) and x.__module__ in modules}
     assert exported == names
