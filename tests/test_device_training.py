@@ -214,3 +214,27 @@ def test_parameters_that_overlap_there():
     x = flux.gpu(np.ones(9))
     with pytest.raises(ValueError, match="share memory"):  # the last one begins where the first does, and is told last
         flux.setup(RULES[0], [x[:1], x[5:6], x[8::-2]])
+
+
+@pytest.mark.parametrize("batchsize", [2, 4])
+def test_validation_there(batchsize):
+    """The numbers of NumPy; each batch's loss is read, and the metrics once an epoch."""
+    histories, reads = [], []
+    for move in (flux.gpu, lambda *trees: trees):
+        model, batch = small(move)
+        held = flux.DataLoader((batch[0] + 1, batch[1]), batchsize)
+        labelled = {"mae": lambda scores, y: np.mean(np.abs(scores - y))}
+        options = {"compile": False, "validation": held, "metrics": labelled}
+        opt = flux.setup(RULES[1], model)
+        history, count = counted(lambda: flux.train(loss, model, [batch] * 3, opt, 2, **options))  # noqa: B023
+        histories.append([history, *history.validation.values()])
+        reads.append(count)
+    np.testing.assert_allclose(*histories, rtol=1e-5)
+    assert reads == [(1 + 1) + 2 * (3 + 4 // batchsize + 1), 0]
+
+
+def test_validation_data_that_lies_elsewhere():
+    model, batch = small()
+    opt = flux.setup(RULES[0], model)
+    with pytest.raises(flux.MixedDevices, match="validation data and model lie on different devices"):
+        flux.train(loss, model, [batch], opt, validation=flux.cpu(batch))

@@ -78,7 +78,7 @@ def train(loss=loss, model=MODEL, data=None, opt=OPT, **options):
     (
         lambda: train(callbacks=[flux.early_stopping]),
         TypeError,
-        "callbacks[0] takes metric, patience, but is called with a",
+        "callbacks[0] takes metric, patience, best, but is called with a",
     ),
     (lambda: train(callbacks=stop(lambda p: 1.0, 2)), TypeError, "the metric takes p, but is called with no argument"),
     (lambda: train(callbacks=stop(0.5, 2)), TypeError, "expected metric to be a function without arguments, got 0.5."),

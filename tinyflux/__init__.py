@@ -16,7 +16,9 @@ from .nn import *
 from .optimise import *
 from .optimise.kernels.native import use_compiler as _use_compiler
 from .summary import summary
-from .training.loop import Progress, early_stopping, progress_bar, train
+from .training.callbacks import Progress, early_stopping, progress_bar
+from .training.history import History
+from .training.loop import train
 from .tree import destructure, f32, f64, leaves, parameter_count, parameters
 
 if _TYPE_CHECKING:
@@ -32,6 +34,7 @@ __all__ = [
     "CompilerNotFound",
     "DataLoader",
     "GPUNotAvailable",
+    "History",
     "MixedDevices",
     "NonFiniteLoss",
     "NotCompilable",

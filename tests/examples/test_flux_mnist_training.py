@@ -162,7 +162,7 @@ def test_testing_and_saving_take_none_of_the_time(tmp_path, monkeypatch):
 
         return slowed
 
-    monkeypatch.setattr(flux, "onecold", slow(flux.onecold))
+    monkeypatch.setattr(flux, "accuracy", slow(flux.accuracy))
     monkeypatch.setattr(flux, "save", slow(flux.save))
     folder = Folder(tmp_path, small())
     train(folder, GOAL)

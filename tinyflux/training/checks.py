@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..arrays import is_array
 from ..checks import as_array, check_call, check_function, check_integer, is_foreign, shown
 from ..data.loader import is_plain_loader
 from ..types import Loss, Tree
+from .callbacks import EarlyStopping
 
 _BATCHES = " Give [(x, y)] for one batch of all samples, or flux.DataLoader((x, y), batchsize=32)."
 
@@ -25,7 +26,47 @@ def check_training(loss: Loss, model: Tree, data: Any, epochs: Any, callbacks: A
         check_function("train", f"callbacks[{i}]", callback, "a function of a Progress")
         check_call("train", f"callbacks[{i}]", callback, "a Progress", "", None)
     if is_plain_loader(data):
-        _check_arguments(loss, model, data.data)
+        check_arguments(loss, model, data.data)
+
+
+def checked_metrics(metrics: Any, validation: Any, callbacks: Sequence[Any]) -> dict[str, Callable[..., Any]]:
+    """The metrics by their names; validation data, metrics, and what callbacks want of them are looked at."""
+    _check_validation(validation)
+    if callable(metrics) or isinstance(metrics, str) or not isinstance(metrics, (list, tuple, dict)):
+        fix = " Write metrics=[f]." if callable(metrics) else ""
+        raise TypeError(f"train: expected metrics to be a list of functions, or a dict, got {shown(metrics)}.{fix}")
+    if metrics and validation is None:
+        raise ValueError("train: metrics are taken of validation data, but there is none. Give validation=(x, labels).")
+    found: dict[str, Callable[..., Any]] = {}
+    for i, metric in enumerate(metrics):
+        name = metric if isinstance(metrics, dict) else getattr(metric, "__name__", "")
+        f = metrics[metric] if isinstance(metrics, dict) else metric
+        check_function("train", f"metrics[{i if metric is f else repr(name)}]", f, "a function of scores and labels")
+        if not isinstance(name, str) or not name or name == "<lambda>" or name == "loss" or name in found:
+            fix = 'Give a dict: metrics={"top 3": lambda scores, labels: …}.'
+            raise ValueError(f"train: expected metrics of different names, and none 'loss', got {name!r}. {fix}")
+        check_call("train", f"the metric {name!r}", f, "scores and labels", "", None, None)
+        found[name] = f
+    _check_watched(callbacks, [] if validation is None else ["loss", *found])
+    return found
+
+
+def _check_validation(validation: Any) -> None:
+    if isinstance(validation, Iterator):
+        raise TypeError(
+            f"train: expected validation data that can be gone through after every epoch, got {shown(validation)}, "
+            "which lasts for one pass. Give arrays, (x, y), a DataLoader, or a list of items."
+        )
+
+
+def _check_watched(callbacks: Sequence[Any], names: list[str]) -> None:
+    """Refuse a callback that stops by a validation value which there won't be."""
+    for callback in callbacks:
+        name = getattr(callback, "watches", None)
+        if isinstance(callback, EarlyStopping) and name is not None and name not in names:
+            got = f"only {', '.join(map(repr, names))}" if names else "no validation data"
+            fix = " Add it to metrics." if names else " Give validation=(x, y)."
+            raise ValueError(f"train: early_stopping looks at the validation value {name!r}, but there is {got}.{fix}")
 
 
 def checked_items(loss: Loss, model: Tree, data: Any) -> Iterator[Tree]:
@@ -39,7 +80,7 @@ def checked_items(loss: Loss, model: Tree, data: Any) -> Iterator[Tree]:
         if arrays and not any(x.size for x in arrays):
             raise ValueError(f"train: item {i} of the data holds no samples: {', '.join(map(shown, arrays))}.")
         if i == 0:
-            _check_arguments(loss, model, item)
+            check_arguments(loss, model, item)
         yield item
 
 
@@ -53,7 +94,7 @@ def _check_data(data: Any) -> None:
         raise TypeError(f"train: expected data to iterate over, got {shown(data)}.{fix}")
 
 
-def _check_arguments(loss: Loss, model: Tree, item: Tree) -> None:
+def check_arguments(loss: Loss, model: Tree, item: Tree) -> None:
     """Refuse items that the loss can't take."""
     parts = item if type(item) is tuple else (item,)
     if type(item) is tuple:

@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import math
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
 
-from ..checks import check_call, check_function, check_integer
+from ..checks import check_flag
 from ..data.loader import is_plain_loader
 from ..errors import NonFiniteLoss
-from ..installed import pip_install
 from ..nn import trainmode
 from ..optimise.checks import check_known, check_state
 from ..optimise.state import OptimiserState, check_trainable
 from ..types import Loss, Tree
-from .checks import check_training, checked_items
-from .engines import Engine, choose_engines
-
-
-@dataclasses.dataclass
-class Progress:
-    """What a callback is told.
-
-    Attributes:
-        epoch: the number of the pass over the data, from 1.
-        iteration: the number of updates so far, over all passes.
-        loss: the loss before the last update.
-        losses: the losses of all updates since the last call.
-        epoch_ended: True in the call after the last item of a pass, False in the calls before.
-        model, opt: what is being trained.
-        total: how many updates are to come over all passes, where the data has a length; else None.
-
-    >>> import tinyflux as flux
-    >>> def report(progress):
-    ...     if progress.epoch_ended:
-    ...         print(f"epoch {progress.epoch}: {progress.loss}")
-    >>> report(flux.Progress(None, None, epoch=2, loss=0.5, epoch_ended=True))
-    epoch 2: 0.5
-    """
-
-    model: Tree
-    opt: OptimiserState
-    epoch: int = 1
-    iteration: int = 0
-    loss: float = math.nan
-    epoch_ended: bool = False
-    losses: list[float] = dataclasses.field(default_factory=list)
-    total: int | None = None
-
-
-Callback = Callable[[Progress], Any]
+from .callbacks import Callback, EpochLines, Progress
+from .checks import check_training, checked_items, checked_metrics
+from .engines import Engine, PlainEngine, choose_engines
+from .history import History
 
 
 def train(
@@ -66,7 +29,11 @@ def train(
     epochs: int = 1,
     callbacks: Sequence[Callback] = (),
     compile: bool | str = "auto",  # noqa: A002
-) -> list[float]:
+    *,
+    verbose: bool = False,
+    validation: Any = None,
+    metrics: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] = (),
+) -> History:
     """Train a model: for every item of the data a gradient of the loss and an update.
 
     The model's layers are set to the automatic mode: in training mode while a gradient is taken, and in inference
@@ -95,12 +62,24 @@ def train(
             hundreds of steps does: one of more than 16,000 operations, or of 2,000 in trainings of less than 300
             updates. `flux.scan` keeps such a loop one loop.
             For a model on the GPU the same holds, of CUDA kernels in the place of C, and CuPy in that of NumPy.
+        verbose: whether to print a line for each epoch on stderr, with its mean loss and the validation's values. On a
+            terminal and in a notebook there is a bar while the epoch lasts, if tqdm is installed.
+        validation: data that is not trained with, of which loss and metrics are taken at the end of every epoch: arrays
+            as for a DataLoader, such as (x, y), or a DataLoader or a list of items.
+        metrics: functions of (scores, labels), such as `flux.accuracy`, for validation items that are (x, labels); the
+            scores are model(x). Or a dict of them, with the names they are to have.
+
+    **Validation** leaves no trace in training: with it and without it, a training makes the same updates, bit for bit.
+    Layers are in inference mode, and generators of random numbers are put back. Arrays are taken in batches of up to
+    256 samples; of batches, the loss is the mean of their losses, each weighted by its samples: for a loss that is a
+    mean over samples, that of all of them. Metrics are taken once, of the scores of all batches together. It runs as
+    native code where training does.
 
     On the GPU nothing waits for a loss until a callback is due, or a second has passed: the kernels that make the
     updates look at it, so that the promise of NonFiniteLoss holds there as well, although the loss of some more items
     may have been calculated in vain. Where they don't make all of an update (ClipNorm), each loss is read before it.
 
-    Returns: the mean loss of each epoch.
+    Returns: a History: a list of the mean loss of each epoch, whose `validation` has the lists of what validation gave.
 
     After any error, of the loss, the data or a callback, the updates before it stand, and nothing is left of one that
     was not finished: parameters, the optimiser's state and that of layers are as after the last whole update.
@@ -115,16 +94,28 @@ def train(
     >>> x = np.linspace(-1, 1, 64, dtype=np.float32).reshape(-1, 1); y = 3 * x + 1
     >>> model = flux.Dense(1, 1); opt = flux.setup(flux.Descent(0.1), model)
     >>> data = flux.DataLoader((x, y), batchsize=16, shuffle=True)
-    >>> losses = flux.train(lambda m, x, y: flux.mse(m(x), y), model, data, opt, epochs=50)
+    >>> history = flux.train(lambda m, x, y: flux.mse(m(x), y), model, data, opt, epochs=50)
     >>> model.weight.round(2).item(), model.bias.round(2).item()
     (3.0, 1.0)
+
+    With validation:
+
+    >>> held_back = x + 0.01, y + 0.03
+    >>> more = flux.train(lambda m, x, y: flux.mse(m(x), y), model, data, opt, epochs=2, validation=held_back)
+    >>> len(more), len(more.validation["loss"])
+    (2, 2)
     """
     check_state("train", opt)
     check_trainable("train", model)
     check_training(loss, model, data, epochs, callbacks)
     check_known("train", opt, model)
-    progress = Progress(model, opt, total=epochs * len(data) if isinstance(data, Sized) else None)
-    means: list[float] = []
+    check_flag("train", "verbose", verbose)
+    measure = _validation(loss, model, validation, checked_metrics(metrics, validation, callbacks))
+    length = len(data) if isinstance(data, Sized) else None
+    if verbose:
+        callbacks = [*callbacks, EpochLines(epochs, length)]
+    progress = Progress(model, opt, total=None if length is None else epochs * length)
+    history = History()
     trainmode(model, "auto")
     engines = choose_engines(loss, model, data, opt, compile, progress.total)
     due = _due(callbacks, 0)
@@ -151,7 +142,9 @@ def train(
             if not count:
                 fix = "An iterator lasts for one pass: give a list, or a DataLoader." if progress.epoch > 1 else ""
                 raise ValueError(f"train: the data gave no item in epoch {progress.epoch}. {fix}".rstrip())
-            means.append(total / count)
+            if measure is not None:
+                progress.validation = measure(native=not isinstance(engines[0], PlainEngine))
+            history.add(total / count, progress.validation)
             progress.epoch_ended = True
             stop = _call(callbacks, progress) or stop
             progress.epoch_ended = False
@@ -162,7 +155,18 @@ def train(
         for callback in callbacks:
             if hasattr(callback, "close"):
                 callback.close()
-    return means
+    return history
+
+
+def _validation(loss: Loss, model: Tree, data: Any, metrics: Mapping[str, Callable[..., Any]]) -> Any:
+    """What evaluates the model on validation data, after a first try; None without any."""
+    if data is None:
+        return None
+    from .validation import Validation  # and the compiler
+
+    measure = Validation(loss, model, data, metrics)
+    measure.try_out()
+    return measure
 
 
 def _updates(engines: list[Engine], data: Any, budget: Callable[[], int]) -> Iterator[list[float]]:
@@ -194,87 +198,3 @@ def _call(callbacks: Sequence[Callback], progress: Progress) -> bool:
     answers = [callback(progress) for callback in callbacks]
     progress.losses = []
     return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
-
-
-def early_stopping(metric: Callable[[], float], patience: int) -> Callback:
-    """A callback that stops training when a metric has not become smaller for `patience` epochs in a row.
-
-    Arguments:
-        metric: called at the end of every epoch; less is better: a loss on data held back, or 1 − accuracy.
-        patience: how many epochs in a row may pass without a new best, at least 1.
-
-    >>> import tinyflux as flux
-    >>> values = iter([0.5, 0.4, 0.4, 0.45, 0.1])
-    >>> stop = flux.early_stopping(lambda: next(values), patience=2)
-    >>> [stop(flux.Progress(None, None, epoch_ended=True)) for _ in range(4)]
-    [False, False, False, True]
-    """
-    check_function("early_stopping", "metric", metric, "a function without arguments")
-    check_call("early_stopping", "the metric", metric, "no argument", "")
-    check_integer("early_stopping", "patience", patience, 1)
-    best, failures = math.inf, 0
-
-    def callback(progress: Progress) -> bool:
-        nonlocal best, failures
-        if not progress.epoch_ended:
-            return False
-        value = float(metric())
-        failures = 0 if value < best else failures + 1
-        best = min(best, value)
-        return failures >= patience
-
-    callback.due = lambda iteration: math.inf  # type: ignore[attr-defined]  # the end of an epoch is enough
-    return callback
-
-
-_FRAME = 0.05  # seconds
-
-
-class _ProgressBar:
-    def __init__(self, total: int | None) -> None:
-        try:
-            from tqdm import tqdm
-        except ImportError as error:
-            raise ImportError(f"progress_bar: expected tqdm, got none; {pip_install('examples')}") from error
-        self._bar = tqdm(total=total, unit="it", disable=sys.stderr is None)
-        self._start = time.perf_counter()
-
-    def due(self, iteration: int) -> int:
-        """So many iterations later as are made between two frames."""
-        return iteration + int(iteration * _FRAME / (time.perf_counter() - self._start + _FRAME))
-
-    def __call__(self, progress: Progress) -> None:
-        with contextlib.suppress(OSError, ValueError):  # nobody can see it: no reason not to train
-            self._draw(progress)
-
-    def _draw(self, progress: Progress) -> None:
-        if self._bar.total is None:
-            self._bar.total = progress.total
-        drawn = self._bar.update(len(progress.losses))  # True when it is time to draw
-        if progress.epoch_ended:
-            self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}")
-        elif drawn:
-            self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}", refresh=False)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._bar.close()
-
-
-def progress_bar(total: int | None = None) -> Callback:
-    """A callback that shows a bar with the loss, on stderr (needs tqdm: the extra `examples`).
-
-    Arguments:
-        total: the number of updates that are to come, for the time left; by default what `train` tells, which is
-            epochs * len(data) for data that has a length.
-
-    Errors: TypeError for a total that is no integer, ValueError for a negative one; ImportError without tqdm.
-
-    >>> import numpy as np, tinyflux as flux
-    >>> model = flux.Dense(2, 1); opt = flux.setup(flux.Descent(), model); x = np.ones((8, 2), np.float32)
-    >>> loss = lambda m, x: np.mean(m(x) ** 2)
-    >>> losses = flux.train(loss, model, [x], opt, epochs=3, callbacks=[flux.progress_bar()])
-    """
-    if total is not None:
-        check_integer("progress_bar", "total", total, 0)
-    return _ProgressBar(total)

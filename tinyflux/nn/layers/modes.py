@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from ... import tree
@@ -78,7 +79,8 @@ def trainmode(model: Model, mode: bool | str | None = True) -> Model:
     """
     if not (mode is None or isinstance(mode, bool) or (isinstance(mode, str) and mode == "auto")):
         raise ValueError(f"trainmode: expected a mode True, False, None or 'auto', got {shown(mode)}.")
-    _switch(model, None if mode == "auto" else mode)
+    for attributes in switches(model):
+        attributes["active"] = None if mode == "auto" else mode
     return model
 
 
@@ -97,9 +99,10 @@ def testmode(model: Model, mode: bool | str | None = True) -> Model:  # noqa: PT
 testmode.__test__ = False  # type: ignore[attr-defined]  # pytest takes the name for a test
 
 
-def _switch(node: Any, active: Any) -> None:
+def switches(node: Any) -> Iterator[Any]:
+    """The attributes of every layer that has a mode: `attributes["active"]` is that."""
     inside, _ = tree.entries(node)
     if inside is not None and not isinstance(node, (list, dict)) and "active" in inside:
-        inside["active"] = active
+        yield inside
     for _, child in tree.children(node):
-        _switch(child, active)
+        yield from switches(child)

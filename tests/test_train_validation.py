@@ -1,0 +1,384 @@
+"""Validation: its numbers, that training goes on as without it, and what is refused."""
+
+import functools
+import pickle
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tests.test_messages import TENSOR, check, table
+from tinyflux.autodiff.tape import is_recording
+from tinyflux.training import report, validation
+
+RNG = np.random.default_rng(7)
+X, LABELS = RNG.normal(size=(40, 6)).astype(np.float32), RNG.integers(3, size=40)
+Y = flux.onehotbatch(LABELS, range(3))
+HELD_X, HELD_LABELS = RNG.normal(size=(23, 6)).astype(np.float32), RNG.integers(3, size=23)
+HELD_Y = flux.onehotbatch(HELD_LABELS, range(3))
+HELD = HELD_X, HELD_Y
+HOW = pytest.mark.parametrize("how", [False, "auto"], ids=["NumPy", "native"])
+
+
+def loss(model, x, y):
+    return flux.logitcrossentropy(model(x), y)
+
+
+def network():
+    """Layers that draw random numbers, and that keep running means."""
+    flux.seed(3)
+    return flux.Chain(flux.Dense(6, 8), flux.BatchNorm(8), flux.relu, flux.Dropout(0.4), flux.Dense(8, 3))
+
+
+def trained(epochs=3, model=None, **options):
+    model = network() if model is None else model
+    opt = flux.setup(flux.Adam(0.03), model)
+    data = flux.DataLoader((X, Y), batchsize=8, shuffle=True)
+    return flux.train(loss, model, data, opt, epochs, **options), model, opt
+
+
+def by_hand(model, x=HELD_X, labels=HELD_LABELS):
+    """The cross-entropy and the accuracy in float64, from the parameters."""
+    first, norm, _, _, last = flux.f64(model)
+    h = x.astype(float) @ first.weight.T + first.bias
+    h = norm.weight * (h - norm.running_mean) / np.sqrt(norm.running_var + norm.epsilon) + norm.bias
+    scores = np.maximum(h, 0) @ last.weight.T + last.bias
+    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    return -np.mean(np.log(shares[np.arange(len(x)), labels])), np.mean(scores.argmax(axis=1) == labels)
+
+
+@HOW
+def test_the_numbers_of_each_epoch(how):
+    expected = []
+    see = [lambda p: expected.append(by_hand(p.model)) if p.epoch_ended else None]
+    history, *_ = trained(callbacks=see, compile=how, validation=HELD, metrics=[flux.accuracy])
+    assert list(history.validation) == ["loss", "accuracy"]
+    np.testing.assert_allclose(history.validation["loss"], [a for a, _ in expected], rtol=1e-5)
+    np.testing.assert_allclose(history.validation["accuracy"], [b for _, b in expected], rtol=1e-12)
+    assert all(type(value) is float for values in history.validation.values() for value in values)
+
+
+@HOW
+@pytest.mark.parametrize(
+    "data",
+    [
+        flux.DataLoader(HELD, batchsize=5),  # the last batch has three
+        flux.DataLoader(HELD, batchsize=10, shuffle=True),
+        [(HELD_X[:1], HELD_Y[:1]), (HELD_X[1:20], HELD_Y[1:20]), (HELD_X[20:], HELD_Y[20:])],
+        list(HELD),
+    ],
+    ids=["loader", "shuffled", "items", "arrays in a list"],
+)
+def test_batches_of_any_size_give_the_mean_over_samples(data, how, monkeypatch):
+    monkeypatch.setattr(validation, "BATCH", 7)
+    if type(data) is list and len(data) == 2:
+        data = tuple(data)
+    metrics = {"right": flux.accuracy, "f1": flux.metrics.f1}
+    history, model, _ = trained(1, compile=how, validation=data, metrics=metrics)
+    loss, accuracy = by_hand(model)
+    assert history.validation["loss"] == [pytest.approx(loss, rel=1e-5)]
+    assert history.validation["right"] == [pytest.approx(accuracy, rel=1e-12)]
+    assert history.validation["f1"] == [flux.metrics.f1(model(HELD_X), HELD_LABELS)]  # no mean of batches is that
+
+
+def test_labels_as_numbers():
+    def loss(model, x, labels):
+        return flux.logitcrossentropy(model(x), np.eye(3, dtype=np.float32)[labels])
+
+    model = network()
+    opt = flux.setup(flux.Descent(), model)
+    held = (HELD_X, HELD_LABELS)
+    history = flux.train(loss, model, [(X, LABELS)], opt, validation=held, metrics=[flux.accuracy])
+    assert history.validation["accuracy"] == [by_hand(model)[1]]
+
+
+def test_without_metrics_items_are_what_the_loss_takes():
+    model = {"w": np.ones(3)}
+    opt = flux.setup(flux.Descent(0.0), model)
+    for data in (X[:, :3], {"x": X[:, :3]}):
+        f = lambda m, batch: np.mean((batch["x"] if isinstance(batch, dict) else batch) * m["w"])  # noqa: E731
+        history = flux.train(f, model, flux.DataLoader(data, 8), opt, validation=data)
+        assert history.validation["loss"] == [pytest.approx(X[:, :3].mean(), rel=1e-5)]
+
+
+def state_of(model, opt):
+    return [np.asarray(x).tobytes() for x in flux.leaves(model)] + [repr(leaf.numbers) for leaf in opt._leaves]
+
+
+@HOW
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_training_is_the_same_bit_for_bit(how, shuffle):
+    """Both loaders draw from the generator that flux.seed restarts."""
+    held = flux.DataLoader(HELD, 4, shuffle=shuffle, transform=lambda batch, rng: (batch[0] + rng.normal(), batch[1]))
+    plain, model, opt = trained(compile=how)
+    drawn = flux.default_rng().integers(2**60)
+    history, other, other_opt = trained(compile=how, validation=held, metrics=[flux.accuracy])
+    assert flux.default_rng().integers(2**60) == drawn
+    assert history == plain
+    assert state_of(other, other_opt) == state_of(model, opt)
+    assert plain.validation == {}
+
+
+def test_the_loaders_own_generator_is_put_back():
+    rng = np.random.default_rng(0)
+    held = flux.DataLoader(
+        HELD, 4, shuffle=True, transform=lambda batch, rng: (batch[0] + rng.normal(), batch[1]), rng=rng
+    )
+    before = rng.bit_generator.state
+    history, *_ = trained(validation=held)
+    assert rng.bit_generator.state == before
+    assert len(set(history.validation["loss"])) == 3
+
+
+def test_modes_are_restored_after_it():
+    """A callback has frozen the statistics of a norm, and another layer is to drop always."""
+    seen = []
+
+    class Spy:
+        def __init__(self):
+            self.active = None
+
+        def __call__(self, x):
+            seen.append((flux.is_training(self), x.shape[0]))
+            return x
+
+    model = flux.Chain(flux.Dense(6, 3), Spy(), flux.Dropout(0.5))
+
+    def switch(progress):
+        flux.trainmode(progress.model[1])
+
+    modes = []
+    note = lambda p: modes.append([layer.active for layer in p.model[1:]]) if p.epoch_ended else None  # noqa: E731
+    opt = flux.setup(flux.Descent(), model)
+    flux.train(loss, model, [(X, Y)], opt, 2, [note, switch], compile=False, validation=HELD)
+    assert modes == [[True, None]] * 2
+    assert [active for active, samples in seen if samples == len(HELD_X)] == [False] * 3  # one before the training
+    assert {active for active, samples in seen if samples == len(X)} == {True}
+
+
+def test_modes_are_restored_after_an_error():
+    calls = []
+
+    def failing(scores, labels):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("failed")
+        return 0.5
+
+    model = network()
+    seen = []
+    with pytest.raises(RuntimeError, match="failed"):
+        trained(model=model, callbacks=[lambda p: seen.append(p.epoch_ended)], validation=HELD, metrics=[failing])
+    assert model[3].active is None
+    assert not any(seen)
+
+
+@pytest.mark.parametrize(("how", "count"), [("auto", 6), (False, 0)])
+def test_it_is_compiled_where_training_is(how, count, monkeypatch):
+    """Once, for the shape of all batches but the last one, which is left to NumPy."""
+    ran = []
+
+    def noted(f):
+        program = flux.compile(f)
+        return lambda model, x, y: (ran.append(x.shape), program(model, x, y))[1]
+
+    monkeypatch.setattr(validation, "compiled", noted)
+    trained(3, compile=how, validation=flux.DataLoader(HELD, 10), metrics=[flux.accuracy])
+    assert ran == [(10, 6)] * count
+
+
+def test_what_cannot_be_compiled_is_left_to_numpy(capsys):
+    """A forward pass that is other code outside of a gradient."""
+    report.report_once.cache_clear()
+    model = flux.Chain(flux.Dense(6, 3), lambda x: x if is_recording() else x[x[:, 0] < np.inf])
+    opt = flux.setup(flux.Descent(), model)
+    data = flux.DataLoader((X, Y), 8)
+    history = flux.train(lambda m, x, y: flux.mse(m(x), y), model, data, opt, 3, validation=HELD)
+    expected = np.mean((model(HELD_X) - HELD_Y) ** 2)
+    assert history.validation["loss"][-1] == pytest.approx(expected, rel=1e-5)
+    shown = capsys.readouterr().err
+    assert shown.count("tinyflux: validation runs as plain NumPy: ") == 1
+    assert "training runs as native code" in shown
+
+
+def test_callbacks_see_it():
+    seen = []
+    see = [lambda p: seen.append((p.epoch_ended, dict(p.validation)))]
+    history, *_ = trained(2, callbacks=see, compile=False, validation=HELD, metrics=[flux.accuracy])
+    first, second = ({name: xs[i] for name, xs in history.validation.items()} for i in (0, 1))
+    assert seen == [(False, {})] * 5 + [(True, first)] + [(False, first)] * 5 + [(True, second)]
+
+
+# Early stopping
+
+
+def stops_at(values, **options):
+    given = iter([0.0, *values])  # the first one is that of the first try
+    model = network()
+    opt = flux.setup(flux.Descent(), model)
+    metrics = {"value": lambda scores, labels: next(given)}
+    stop = flux.early_stopping("value", **options)
+    return len(flux.train(loss, model, [(X, Y)], opt, 9, [stop], compile=False, validation=HELD, metrics=metrics))
+
+
+def test_early_stopping_by_name():
+    assert stops_at([5, 6, 4, 6, 7, 1, 1, 1, 1], patience=2, best=min) == 5
+    assert stops_at([5, 4, 6, 4, 6, 7, 1, 1, 1], patience=2, best=max) == 5
+    assert stops_at([1, 2, 3, 4, 5, 6, 7, 8, 9], patience=1, best=max) == 9
+
+
+def test_early_stopping_by_the_loss():
+    model = {"x": np.array([4.0])}
+    opt = flux.setup(flux.Descent(0.5), model)
+    f = lambda m, target: np.sum((m["x"] - target) ** 2)  # noqa: E731
+    # Training goes to 0 at once, away from 3: the validation loss is 9 from the first epoch on.
+    history = flux.train(f, model, [0.0], opt, 9, [flux.early_stopping("loss", 2)], validation=[3.0])
+    assert history.validation["loss"] == [9.0] * 3
+
+
+# What is refused
+
+
+def train(validation=HELD, callbacks=(), model=None, **options):
+    model = flux.Dense(6, 3) if model is None else model
+    return flux.train(
+        loss, model, [(X, Y)], flux.setup(flux.Descent(), model), 1, callbacks, validation=validation, **options
+    )
+
+
+def stop(name, **options):
+    return [flux.early_stopping(name, 2, **options)]
+
+
+@table(
+    (
+        lambda: train(metrics=flux.accuracy),
+        TypeError,
+        "expected metrics to be a list of functions, or a dict, got a func",
+    ),
+    (lambda: train(metrics=flux.accuracy), TypeError, "Write metrics=[f]."),
+    (
+        lambda: train(metrics="accuracy"),
+        TypeError,
+        "expected metrics to be a list of functions, or a dict, got 'accuracy",
+    ),
+    (
+        lambda: train(metrics=["accuracy"]),
+        TypeError,
+        "metrics[0] to be a function of scores and labels, got 'accuracy'.",
+    ),
+    (
+        lambda: train(metrics={"a": 0.5}),
+        TypeError,
+        "expected metrics['a'] to be a function of scores and labels, got 0.5",
+    ),
+    (
+        lambda: train(metrics=[lambda s, y: 0.0]),
+        ValueError,
+        "metrics of different names, and none 'loss', got '<lambda>'",
+    ),
+    (
+        lambda: train(metrics=[lambda s, y: 0.0]),
+        ValueError,
+        'Give a dict: metrics={"top 3": lambda scores, labels: …}.',
+    ),
+    (lambda: train(metrics=[functools.partial(flux.metrics.topk_accuracy, k=2)]), ValueError, "got ''. Give a dict"),
+    (lambda: train(metrics={"loss": flux.mse}), ValueError, "metrics of different names, and none 'loss', got 'loss'."),
+    (
+        lambda: train(metrics=[flux.mse, flux.mse]),
+        ValueError,
+        "metrics of different names, and none 'loss', got 'mse'.",
+    ),
+    (
+        lambda: train(metrics=[flux.softmax, len]),
+        TypeError,
+        "the metric 'len' takes obj, but is called with scores and la",
+    ),
+    (lambda: train(None, metrics=[flux.accuracy]), ValueError, "but there is none. Give validation=(x, labels)."),
+    (
+        lambda: train(metrics=[flux.metrics.confusion_matrix]),
+        TypeError,
+        "the metric 'confusion_matrix' to return a number",
+    ),
+    (
+        lambda: train(iter([HELD])),
+        TypeError,
+        "got a list_iterator, which lasts for one pass. Give arrays, (x, y), a Data",
+    ),
+    (
+        lambda: train((HELD_X, HELD_Y[:5])),
+        ValueError,
+        "train: validation: DataLoader: expected first axes of one length",
+    ),
+    (
+        lambda: train((TENSOR, TENSOR)),
+        TypeError,
+        "train: validation: DataLoader: expected data[0] to be an array, or a",
+    ),
+    (lambda: train(0.1), TypeError, "train: validation: DataLoader: expected data to be an array"),
+    (lambda: train([]), ValueError, "train: the validation data gave no item."),
+    (
+        lambda: train(HELD_X),
+        TypeError,
+        "the loss takes model, x, y, but is called with the model and an array of shape (",
+    ),
+    (
+        lambda: train([HELD_X], metrics=[flux.accuracy]),
+        TypeError,
+        "the loss takes model, x, y, but is called with the mod",
+    ),
+    (lambda: trained(validation=[(*HELD, 1)], metrics=[flux.accuracy]), TypeError, "the loss takes model, x, y, but"),
+    (lambda: train((HELD_X[:, :2], HELD_Y)), ValueError, "Dense(6, 3): expected"),
+    (
+        lambda: train((HELD_X, HELD_LABELS)),
+        ValueError,
+        "expected prediction and target of one shape, got (23, 3) and (23,",
+    ),
+    (
+        lambda: train(None, stop("loss")),
+        ValueError,
+        "the validation value 'loss', but there is no validation data. Give v",
+    ),
+    (
+        lambda: train(HELD, stop("f1", best=max)),
+        ValueError,
+        "validation value 'f1', but there is only 'loss'. Add it to m",
+    ),
+    (
+        lambda: stop("accuracy"),
+        ValueError,
+        "early_stopping: is more or less of 'accuracy' better? Give best=max or best=m",
+    ),
+    (lambda: stop("loss", best="max"), ValueError, "early_stopping: expected best to be min or max, got 'max'."),
+    (lambda: train(verbose=1), TypeError, "train: expected verbose to be True or False, got 1."),
+)
+def test_refused(typed, error, said):
+    check(typed, error, said)
+
+
+def test_metrics_want_pairs():
+    model = flux.Dense(6, 3)
+    opt = flux.setup(flux.Descent(), model)
+    f = lambda m, *batch: np.sum(m(batch[0]))  # noqa: E731
+    with pytest.raises(TypeError, match=r"expected validation items \(x, labels\) for the metrics, got an array"):
+        flux.train(f, model, [X], opt, validation=X, metrics=[flux.accuracy])
+
+
+@pytest.mark.parametrize(
+    "options", [{"validation": (HELD_X[:, :2], HELD_Y)}, {"metrics": [flux.metrics.confusion_matrix]}]
+)
+def test_a_mistake_shows_itself_before_the_training(options):
+    model = flux.Dense(6, 3)
+    before = model.weight.copy()
+    with pytest.raises((ValueError, TypeError)) as raised:
+        train(model=model, **options)
+    assert "when train tried the first batch of the validation data, before it began" in raised.value.__notes__[0]
+    np.testing.assert_array_equal(model.weight, before)
+
+
+def test_a_history_can_be_pickled():
+    history, *_ = trained(2, validation=HELD)
+    again = pickle.loads(pickle.dumps(history))
+    assert type(again) is flux.History
+    assert again == history
+    assert again.validation == history.validation

@@ -1,0 +1,249 @@
+"""What can be hung into `train`: functions of a Progress."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..checks import check_call, check_function, check_integer, shown
+from ..installed import pip_install
+from ..optimise.state import OptimiserState
+from ..types import Tree
+from .history import number
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a callback is told.
+
+    Attributes:
+        epoch: the number of the pass over the data, from 1.
+        iteration: the number of updates so far, over all passes.
+        loss: the loss before the last update.
+        losses: the losses of all updates since the last call.
+        epoch_ended: True in the call after the last item of a pass, False in the calls before.
+        model, opt: what is being trained.
+        total: how many updates are to come over all passes, where the data has a length; else None.
+        validation: what the last epoch's validation gave, a dict of numbers by name: "loss", and those of the metrics.
+            Empty before the first epoch has ended, and without validation data.
+
+    >>> import tinyflux as flux
+    >>> def report(progress):
+    ...     if progress.epoch_ended:
+    ...         print(f"epoch {progress.epoch}: {progress.loss}")
+    >>> report(flux.Progress(None, None, epoch=2, loss=0.5, epoch_ended=True))
+    epoch 2: 0.5
+    """
+
+    model: Tree = dataclasses.field(repr=False)
+    opt: OptimiserState = dataclasses.field(repr=False)
+    epoch: int = 1
+    iteration: int = 0
+    loss: float = math.nan
+    epoch_ended: bool = False
+    losses: list[float] = dataclasses.field(default_factory=list, repr=False)
+    total: int | None = None
+    validation: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+Callback = Callable[[Progress], Any]
+
+
+class EarlyStopping:
+    """What `early_stopping` returns.
+
+    Attributes:
+        watches: the name of the validation value that it looks at; None where it calls a function.
+    """
+
+    def __init__(self, metric: str | Callable[[], float], patience: int, sign: int) -> None:
+        self.watches = metric if isinstance(metric, str) else None
+        self._metric, self._patience, self._sign = metric, patience, sign
+        self._best, self._failures = math.inf, 0
+
+    def due(self, iteration: int) -> float:
+        """The end of an epoch is enough."""
+        return math.inf
+
+    def __call__(self, progress: Progress) -> bool:
+        if not progress.epoch_ended:
+            return False
+        metric = self._metric
+        value = self._sign * float(progress.validation[metric] if isinstance(metric, str) else metric())
+        self._failures = 0 if value < self._best else self._failures + 1
+        self._best = min(self._best, value)
+        return self._failures >= self._patience
+
+
+def early_stopping(
+    metric: str | Callable[[], float], patience: int, best: Callable[..., float] | None = None
+) -> EarlyStopping:
+    """A callback that stops training when a metric has not become better for `patience` epochs in a row.
+
+    Arguments:
+        metric: the name of a value of `train`'s validation: "loss", or that of one of its metrics. Or a function
+            without arguments, which is called at the end of every epoch.
+        patience: how many epochs in a row may pass without a new best, at least 1.
+        best: min where less is better, as it is for "loss" and for functions if nothing is said; max where more is,
+            as for an accuracy. For another name say which.
+
+    Errors: TypeError or ValueError for arguments that can't be meant; from `train`, before it begins, for a name that
+    its validation doesn't have.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.seed(0)
+    >>> x = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    >>> y = flux.onehotbatch(x[:, 0] > 0, [False, True])
+    >>> model = flux.Dense(4, 2); opt = flux.setup(flux.Descent(10.0), model)
+    >>> loss = lambda m, x, y: flux.logitcrossentropy(m(x), y)
+    >>> stop = flux.early_stopping("accuracy", patience=3, best=max)
+    >>> history = flux.train(loss, model, [(x[:80], y[:80])], opt, epochs=500, callbacks=[stop],
+    ...     validation=(x[80:], y[80:]), metrics=[flux.accuracy])
+    >>> len(history) < 500, history.validation["accuracy"][-4] == max(history.validation["accuracy"])
+    (True, True)
+    """
+    owner = "early_stopping"
+    if not isinstance(metric, str):
+        check_function(owner, "metric", metric, "a function without arguments")
+        check_call(owner, "the metric", metric, "no argument", "")
+    check_integer(owner, "patience", patience, 1)
+    if best is None and isinstance(metric, str) and metric != "loss":
+        raise ValueError(f"{owner}: is more or less of {metric!r} better? Give best=max or best=min.")
+    if best not in (None, min, max):
+        raise ValueError(f"{owner}: expected best to be min or max, got {shown(best)}.")
+    return EarlyStopping(metric, patience, -1 if best is max else 1)
+
+
+FRAME = 0.05  # seconds
+
+
+def next_frame(iteration: int, start: float) -> int:
+    """So many iterations later as are made between two frames, if `iteration` of them were made since `start`."""
+    return iteration + int(iteration * FRAME / (time.perf_counter() - start + FRAME))
+
+
+class ProgressBar:
+    """What `progress_bar` returns."""
+
+    def __init__(self, total: int | None) -> None:
+        try:
+            from tqdm import tqdm
+        except ImportError as error:
+            raise ImportError(f"progress_bar: expected tqdm, got none; {pip_install('examples')}") from error
+        self._bar = tqdm(total=total, unit="it", disable=sys.stderr is None)
+        self._start = time.perf_counter()
+
+    def due(self, iteration: int) -> int:
+        return next_frame(iteration, self._start)
+
+    def __call__(self, progress: Progress) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody can see it: no reason not to train
+            self._draw(progress)
+
+    def _draw(self, progress: Progress) -> None:
+        if self._bar.total is None:
+            self._bar.total = progress.total
+        drawn = self._bar.update(len(progress.losses))  # True when it is time to draw
+        if progress.epoch_ended:
+            self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}")
+        elif drawn:
+            self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}", refresh=False)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._bar.close()
+
+
+def progress_bar(total: int | None = None) -> ProgressBar:
+    """A callback that shows a bar for the whole training, with the loss, on stderr (needs tqdm: the extra `examples`).
+
+    `train(…, verbose=True)` shows a line for each epoch, and needs nothing.
+
+    Arguments:
+        total: the number of updates that are to come, for the time left; by default what `train` tells, which is
+            epochs * len(data) for data that has a length.
+
+    Errors: TypeError for a total that is no integer, ValueError for a negative one; ImportError without tqdm.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> model = flux.Dense(2, 1); opt = flux.setup(flux.Descent(), model); x = np.ones((8, 2), np.float32)
+    >>> loss = lambda m, x: np.mean(m(x) ** 2)
+    >>> losses = flux.train(loss, model, [x], opt, epochs=3, callbacks=[flux.progress_bar()])
+    """
+    if total is not None:
+        check_integer("progress_bar", "total", total, 0)
+    return ProgressBar(total)
+
+
+class EpochLines:
+    """What `train(…, verbose=True)` shows on stderr: a line for each epoch, and a bar while the epoch lasts.
+
+    The bar is for those who can watch it, on a terminal or in a notebook, where tqdm is installed.
+
+    Arguments:
+        epochs: how many there will be.
+        items: how many updates an epoch makes; None where that isn't known.
+    """
+
+    def __init__(self, epochs: int, items: int | None) -> None:
+        self._epochs, self._items = epochs, items
+        self._tqdm = _tqdm() if _is_watched(sys.stderr) else None
+        self._bar: Any = None
+        self._sum, self._count = 0.0, 0
+        self._start = self._begun = time.perf_counter()  # of the training, and of the epoch
+
+    def due(self, iteration: int) -> float:
+        return math.inf if self._tqdm is None else next_frame(iteration, self._start)
+
+    def __call__(self, progress: Progress) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody can see it: no reason not to train
+            self._show(progress)
+
+    def _show(self, progress: Progress) -> None:
+        self._sum += sum(progress.losses)
+        self._count += len(progress.losses)
+        title = f"epoch {progress.epoch:>{len(str(self._epochs))}}/{self._epochs}"
+        loss = f"loss {number(self._sum / max(self._count, 1))}"
+        if progress.epoch_ended:
+            self.close()
+            seconds = time.perf_counter() - self._begun
+            if sys.stderr is not None:
+                text = f"{title}: {loss}{_validated(progress.validation)}; {seconds:.1f} s"
+                print(text, file=sys.stderr, flush=True)
+            self._sum, self._count, self._begun = 0.0, 0, time.perf_counter()
+        elif self._tqdm is not None:
+            if self._bar is None:
+                self._bar = self._tqdm(total=self._items, desc=title, unit="it", leave=False, dynamic_ncols=True)
+                self._bar.start_t -= time.perf_counter() - self._begun
+            self._bar.set_postfix_str(loss, refresh=False)
+            self._bar.update(len(progress.losses))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if self._bar is not None:
+                self._bar.close()
+        self._bar = None
+
+
+def _validated(values: Mapping[str, float]) -> str:
+    """What validation gave, as a part of a line."""
+    return f"; validation: {', '.join([f'{name} {number(x)}' for name, x in values.items()])}" if values else ""
+
+
+def _is_watched(stream: Any) -> bool:
+    """Whether what is written there can be overwritten: a terminal, or a notebook's cell."""
+    return stream is not None and (stream.isatty() or type(stream).__module__.startswith("ipykernel."))
+
+
+def _tqdm() -> Any:
+    """The class of bars, None where it isn't installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm

@@ -1,0 +1,146 @@
+"""Validation: loss and metrics of data that isn't trained with, at the end of each epoch; training isn't disturbed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..arrays import MOVE, MixedDevices, default_rng, differ, is_array
+from ..checks import is_value, shown
+from ..compile import compile as compiled
+from ..data import DataLoader
+from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
+from ..nn.layers.modes import switches
+from ..types import Array, Loss, Tree
+from .checks import check_arguments
+from .report import reason, report_once
+
+BATCH = 256  # samples at once, where no DataLoader says how many
+
+Metrics = Mapping[str, Callable[..., Any]]
+
+
+class Validation:
+    """Evaluates loss and metrics of a model, in inference mode.
+
+    Arguments:
+        loss: called as in training.
+        model: the model that is trained.
+        data: a DataLoader, items to iterate over, or arrays.
+        metrics: functions of (scores, labels) by name.
+    """
+
+    def __init__(self, loss: Loss, model: Tree, data: Any, metrics: Metrics) -> None:
+        self._loss, self._model, self._metrics = loss, model, metrics
+        self._items = data if isinstance(data, (DataLoader, list)) else in_batches(data)
+
+        def evaluate(model: Tree, *item: Any) -> list[Any]:
+            return [loss(model, *item), model(item[0])] if metrics else [loss(model, *item)]
+
+        self._evaluate = evaluate
+        self._compiled: Any = compiled(evaluate)
+        self._shapes: Any = None  # of the items for which there is a program
+
+    def try_out(self) -> None:
+        """Evaluate the first batch, so that a mistake shows itself before the training."""
+        item: Any = None
+        try:
+            with self._undisturbed():
+                for item in self._items:
+                    self._check(item)
+                    self._values([item], False)
+                    return
+            raise ValueError("train: the validation data gave no item.")
+        except Exception as error:
+            if differ([*tree.leaves(self._model), *tree.leaves(item)]) and not isinstance(error, MixedDevices):
+                raise MixedDevices(f"train: validation data and model lie on different devices. {MOVE}") from error
+            error.add_note("This happened when train tried the first batch of the validation data, before it began.")
+            raise
+
+    def _check(self, item: Any) -> None:
+        check_arguments(self._loss, self._model, item)
+        if self._metrics and (type(item) is not tuple or len(item) != 2):
+            raise TypeError(f"train: expected validation items (x, labels) for the metrics, got {shown(item)}.")
+
+    def __call__(self, native: bool) -> dict[str, float]:
+        """The loss, and the metrics, by name.
+
+        Arguments:
+            native: whether to evaluate by native code where that can be done.
+        """
+        with self._undisturbed():
+            return self._values(self._items, native)
+
+    def _values(self, items: Any, native: bool) -> dict[str, float]:
+        total, samples = 0.0, 0
+        found: list[tuple[Array, Array]] = []
+        for item in items:
+            parts = item if type(item) is tuple else (item,)
+            value, *scores = self._evaluated(parts, native)
+            weight = next((len(x) for x in tree.leaves(parts) if x.ndim), 1)
+            total += weight * float(value)
+            samples += weight
+            if scores:
+                found.append((_checked_scores(scores[0]), parts[1]))
+        values = {"loss": total / samples}
+        if found:
+            whole = [np.concatenate(xs) if len(xs) > 1 else xs[0] for xs in zip(*found)]
+            values |= {name: _number(name, metric(*whole)) for name, metric in self._metrics.items()}
+        return values
+
+    def _evaluated(self, parts: tuple[Any, ...], native: bool) -> list[Any]:
+        """The loss of a batch, and the scores if there are metrics. Batches of one shape share a program."""
+        if native and self._compiled is not None:
+            shapes = [x.shape for x in tree.leaves(parts)]
+            self._shapes = self._shapes or shapes
+            if shapes == self._shapes:
+                try:
+                    return list(self._compiled(self._model, *parts))
+                except (NotCompilable, CompilerNotFound, CompilationFailed) as error:
+                    self._compiled = None
+                    report_once(f"tinyflux: validation runs as plain NumPy: {reason(error)}")
+        return self._evaluate(self._model, *parts)
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """All layers in inference mode; afterwards these and the generators of random numbers are as they were."""
+        own = self._items.rng if isinstance(self._items, DataLoader) else None
+        generators = [rng.bit_generator for rng in (default_rng(), own) if rng is not None]
+        states = [generator.state for generator in generators]
+        layers = list(switches(self._model))
+        modes = [inside["active"] for inside in layers]
+        try:
+            for inside in layers:
+                inside["active"] = False
+            yield
+        finally:
+            for inside, mode in zip(layers, modes):
+                inside["active"] = mode
+            for generator, state in zip(generators, states):
+                generator.state = state
+
+
+def in_batches(data: Any) -> DataLoader[Any]:
+    """Arrays in batches of at most BATCH samples, as even as can be: all but the last one share a program."""
+    try:
+        samples = DataLoader(data).taken
+        count = -(-samples // BATCH)
+        return DataLoader(data, -(-samples // count))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"train: validation: {error}") from None
+
+
+def _checked_scores(scores: Any) -> Array:
+    if not is_array(scores) or not scores.shape:
+        raise TypeError(f"train: expected model(x) to return an array of scores for the metrics, got {shown(scores)}.")
+    return scores
+
+
+def _number(name: str, value: Any) -> float:
+    if not is_value(value) or getattr(value, "shape", ()) != ():
+        raise TypeError(f"train: expected the metric {name!r} to return a number, got {shown(value)}.")
+    return float(value)
