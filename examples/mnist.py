@@ -154,7 +154,10 @@ def fit(model: Any, opt: Any, data: datasets.Data, options: argparse.Namespace) 
 
 
 class Record:
-    """A callback of `flux.train`: it thins the loss curve, tests at checkpoints, shows the progress, and stops."""
+    """A callback of `flux.train`: it thins the loss curve, tests at checkpoints, shows the progress, and stops.
+
+    Checkpoints are each tenth of the run, and 500, 1,000, 2,000 … iterations, doubling.
+    """
 
     def __init__(self, test: tuple[Any, Any], iterations: int) -> None:
         from tqdm import tqdm
@@ -167,17 +170,18 @@ class Record:
         self._test = test
         self._total = 0.0  # the sum of all losses so far
         self._totals: list[float] = []  # and what it was at the points of the curve
-        # The points lie evenly on a logarithmic axis; the next one is the last of the list.
-        self._points = sorted({round(i) for i in np.geomspace(1, iterations, CURVE_POINTS)}, reverse=True)
-        self._tests = {iterations, *(500 * 2**k for k in range(32) if 500 * 2**k < iterations)}
-        self._lines = max(iterations // 10, 1)
+        # The points lie evenly; the next one is the last of the list.
+        self._points = sorted({round(i) for i in np.linspace(1, iterations, CURVE_POINTS)}, reverse=True)
+        doubling = (500 * 2**k for k in range(32) if 500 * 2**k < iterations)
+        tenths = range(iterations // 10, iterations, iterations // 10) if iterations >= 10 else ()
+        self._tests = {iterations, *doubling, *tenths}
         self._start = time.perf_counter()  # moved on by the time that tests take
 
     def due(self, iteration: int) -> int:
         """The next iteration at which there is something to do; the bar wants to be drawn now and then."""
         events = [*self._points[-1:], *(i for i in self._tests if i > iteration)]
         frame = int(iteration * 0.05 / (time.perf_counter() - self._start + 0.05))
-        return min([*events, iteration + max(frame, 1), (iteration // self._lines + 1) * self._lines])
+        return min([*events, iteration + max(frame, 1)])
 
     def __call__(self, progress: flux.Progress) -> bool:
         self.iteration = i = progress.iteration
@@ -188,8 +192,6 @@ class Record:
             self._keep(self._points.pop(), progress.loss)
         if i in self._tests and progress.losses:
             self._check(progress.model)
-        elif self.bar.disable and i % self._lines == 0 and progress.losses:
-            print(f"iteration {i:>9,}: loss {self._mean():.4f}", flush=True)
         return i == self._iterations
 
     def _keep(self, iteration: int, loss: float) -> None:
@@ -209,7 +211,7 @@ class Record:
         self._start += time.perf_counter() - before
 
     def _mean(self) -> float:
-        """The mean loss of the last fifth of the iterations so far: as smooth early as late on a logarithmic axis."""
+        """The mean loss of the last fifth of the iterations so far: it follows early, and is smooth late."""
         k = bisect(self.curve["iteration"], 0.8 * self.iteration)
         start, total = (self.curve["iteration"][k - 1], self._totals[k - 1]) if k else (0, 0.0)
         return (self._total - total) / (self.iteration - start)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.common import machine
-from examples.common.checks import FAILS, NOT_RUN, SIGNS, Conclusion
+from examples.common.checks import NOT_RUN, SIGNS, Conclusion
 from examples.common.files import write
 from examples.common.markdown import csv_text, duration, table
 from examples.common.page import page
@@ -80,8 +80,7 @@ def report(preset: Preset, results: Sequence[Result], folder: Path, command: str
 
 def answer(conclusion: Conclusion) -> str:
     """A conclusion as an item of a list: how many of its checks hold, and why others don't."""
-    refuted = [f"{check.statement} ({check.evidence})" for check in conclusion.checks if check.verdict == FAILS]
-    why = f" Refuted: {'; '.join(refuted)}." if refuted else ""
+    why = f" Refuted: {conclusion.against}." if conclusion.against else ""
     return unbroken(f"- **{conclusion.text}** {conclusion.in_words}{why}")
 
 

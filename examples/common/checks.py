@@ -7,6 +7,7 @@ from .markdown import table
 
 HOLDS, FAILS, NOT_RUN = "holds", "doesn't hold", "not run"
 SIGNS = {HOLDS: "✓ holds", FAILS: "✗ doesn't hold", NOT_RUN: "– not run", "": ""}
+IN_PART = "◐ in part"
 
 
 def verdict(true: bool | None) -> str:
@@ -35,16 +36,35 @@ class Conclusion(NamedTuple):
         return FAILS if FAILS in verdicts else NOT_RUN if NOT_RUN in verdicts else HOLDS
 
     @property
+    def sign(self) -> str:
+        """The verdict as it is shown: where some checks hold and others don't, the conclusion holds in part.
+
+        >>> Conclusion("All is well.", [Check("a", "97 %", HOLDS), Check("b", "12 %", FAILS)]).sign
+        '◐ in part'
+        """
+        verdicts = {check.verdict for check in self.checks}
+        return IN_PART if {HOLDS, FAILS} <= verdicts else SIGNS[self.verdict]
+
+    @property
     def counted(self) -> str:
         """How many of the checks hold.
 
         >>> checks = Check("a", "97 %", HOLDS), Check("b", "12 %", FAILS), Check("c", "", NOT_RUN)
         >>> Conclusion("All is well.", list(checks)).counted
-        '1 of 3 hold, 1 not run'
+        '1 of 3 holds, 1 not run'
         """
         verdicts = [check.verdict for check in self.checks]
         gap = f", {verdicts.count(NOT_RUN)} not run" if NOT_RUN in verdicts else ""
-        return f"{verdicts.count(HOLDS)} of {len(verdicts)} hold{gap}"
+        return f"{verdicts.count(HOLDS)} of {len(verdicts)} hold{'s' * (verdicts.count(HOLDS) == 1)}{gap}"
+
+    @property
+    def against(self) -> str:
+        """What speaks against it: the checks that fail, each with its figures.
+
+        >>> Conclusion("All is well.", [Check("a", "97 %", HOLDS), Check("b", "12 %", FAILS)]).against
+        'b (12 %)'
+        """
+        return "; ".join(f"{check.statement} ({check.evidence})" for check in self.checks if check.verdict == FAILS)
 
     @property
     def in_words(self) -> str:
@@ -74,6 +94,12 @@ class Conclusion(NamedTuple):
 
 
 def overview(conclusions: Iterable[Conclusion]) -> str:
-    """A table of the conclusions in Markdown, a verdict on each."""
-    rows = [[conclusion.text, conclusion.counted, SIGNS[conclusion.verdict]] for conclusion in conclusions]
-    return table(["conclusion", "checks", "verdict"], "lll", rows)
+    """A table of the conclusions in Markdown, a verdict on each, and below what speaks against those that fail."""
+    conclusions = list(conclusions)
+    rows = [[conclusion.text, conclusion.counted, conclusion.sign] for conclusion in conclusions]
+    text = table(["conclusion", "checks", "verdict"], "lll", rows)
+    failing = [f"- **{c.text}** Not so in our data: {c.against}." for c in conclusions if c.against]
+    if not failing:
+        return text
+    rule = "A conclusion holds where all of its checks hold, and in part where some do. What speaks against one:"
+    return "\n\n".join([text, rule, "\n".join(failing)])

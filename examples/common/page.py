@@ -2,6 +2,7 @@
 
 import base64
 import html
+import itertools
 import re
 from pathlib import Path
 
@@ -16,11 +17,26 @@ def page(text: str, folder: Path) -> str:
     import markdown
 
     body = markdown.markdown(text, extensions=["tables", "toc", "fenced_code"], output_format="html")
-    body = re.sub(r"<table>(.*?)</table>", r'<div class="wide"><table>\1</table></div>', body, flags=re.DOTALL)
+    body = re.sub(r"<table>.*?</table>", _table, body, flags=re.DOTALL)
     body = re.sub(r'src="(figures/[^"]+)"', lambda match: f'src="{_embedded(folder / match[1])}"', body)
     title = html.escape(text.partition("\n")[0].removeprefix("# "))
     frame = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     return frame.replace("<!-- title -->", title).replace("<!-- body -->", body)
+
+
+def _table(match: re.Match[str]) -> str:
+    """A table in a box that scrolls; one that a phone shows as cards has its columns' names at each cell.
+
+    These are the tables that end in text, such as a verdict, which has to be in sight, and those with many gaps.
+    """
+    cells = re.findall(r'<td style="text-align: (\w+);">(.*?)</td>', match[0])
+    names = [html.escape(re.sub("<.*?>", "", name)) for name in re.findall(r"<th.*?>(.*?)</th>", match[0])]
+    gaps = sum(not text for _, text in cells)
+    if not cells or not (cells[-1][0] == "left" or gaps > len(cells) / 3):
+        return f'<div class="wide">{match[0]}</div>'
+    labels = itertools.cycle(names)
+    named = re.sub("<td ", lambda _: f'<td data-name="{next(labels)}" ', match[0])
+    return f'<div class="wide cards">{named}</div>'
 
 
 def _embedded(picture: Path) -> str:

@@ -77,45 +77,57 @@ def learning_curve(path: Path, title: str, curve: dict[str, list[float]], checkp
     Arguments:
         path: the PNG file to write.
         title: a line or two above the picture.
-        curve: "iteration" and "loss", and "mean" (of the last fifth of the iterations) where single ones are noisy.
+        curve: "iteration" and "loss", and "mean" (of the latest iterations) where single ones are noisy.
         checkpoints: each with "iteration" and "accuracy", from 0 to 1.
     """
-    drawn, (above, below) = figure(8, 7, nrows=2, sharex=True, gridspec_kw={"height_ratios": (3, 2)})
-    drawn.suptitle(title)
+    drawn, (above, below) = figure(6, 5.25, nrows=2, sharex=True, gridspec_kw={"height_ratios": (3, 2)})
+    drawn.suptitle(title, fontsize=8.5)
     _draw_loss(above, curve)
     _draw_accuracy(below, [c["iteration"] for c in checkpoints], [100 * c["accuracy"] for c in checkpoints])
     below.set_xlabel("iteration (one update of the parameters)")
-    if curve["iteration"][-1] >= 100:
-        below.set_xscale("log")
-        below.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-    above.grid(alpha=0.3)
-    below.grid(alpha=0.3)
-    drawn.savefig(path, dpi=120)
+    below.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    below.locator_params(axis="x", nbins=6, integer=True)
+    for axes in (above, below):
+        axes.spines[["right", "top"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    drawn.savefig(path, dpi=160)
 
 
 def _draw_loss(axes: Any, curve: dict[str, list[float]]) -> None:
-    axes.set_ylabel("training loss")
+    """The loss on a logarithmic scale, on which the late, slow progress is seen as well as the early, fast one."""
+    line = np.array(curve.get("mean", curve["loss"]))
+    axes.set_ylabel("loss")
+    axes.set_title(f"Training loss, the lower the better: {line[-1]:.2g} in the end", loc="left", fontsize=10)
+    if line.min() > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(_one_two_five())
+        axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+        axes.minorticks_off()
     if "mean" not in curve:
-        axes.plot(curve["iteration"], curve["loss"], color=BLUE, linewidth=2)
-        axes.set_ylim(bottom=0)
+        axes.plot(curve["iteration"], line, color=BLUE, linewidth=2)
         return
-    top = 1.25 * max(curve["mean"])  # the loss of a single image can be ten times the mean
-    higher = sum(loss > top for loss in curve["loss"])
-    label = "loss of one update" + (f" ({higher} of {len(curve['loss'])} lie higher)" if higher else "")
+    low, high = line.min() / 2, 1.25 * line.max()  # the loss of a single image can be ten times the mean, or next to 0
+    outside = sum(not low <= loss <= high for loss in curve["loss"])
+    label = "one update" + (f" ({outside:,} of {len(curve['loss']):,} lie outside)" if outside else "")
     axes.plot(curve["iteration"], curve["loss"], ".", color=BLUE, alpha=0.25, markersize=4, label=label)
-    axes.plot(curve["iteration"], curve["mean"], color=ORANGE, label="mean of the last fifth of the iterations")
-    axes.set_ylim(0, top)
-    axes.legend(loc="upper right")
+    axes.plot(curve["iteration"], line, color=ORANGE, linewidth=2, label="average of the latest updates")
+    axes.set_ylim(low, high)
+    axes.legend(loc="upper right", fontsize=9)
+
+
+def _one_two_five() -> Any:
+    from matplotlib.ticker import LogLocator
+
+    return LogLocator(subs=(1, 2, 5))
 
 
 def _draw_accuracy(axes: Any, iterations: list[float], percent: list[float]) -> None:
-    axes.set_ylabel("test accuracy in %")
-    axes.plot(iterations, percent, "o-", color=BLUE)
-    for i, p in zip(iterations, percent):
-        frame = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        axes.annotate(f"{p:.1f}", (i, p), (0, 7), textcoords="offset points", ha="center", fontsize=8, bbox=frame)
-    room = max(0.25 * (max(percent) - min(percent)), 2)
-    axes.set_ylim(max(min(percent) - room, 0), min(max(percent) + room, 100))
+    title = f"Test images read right, the more the better: {percent[-1]:.2f} % in the end"
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_ylabel("accuracy in %")
+    axes.plot(iterations, percent, "o-", color=BLUE, markersize=5)
+    room = max(0.15 * (max(percent) - min(percent)), 0.5)
+    axes.set_ylim(max(min(percent) - room, 0), min(max(percent) + room, 100.5))
 
 
 def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> None:
@@ -131,8 +143,8 @@ def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, p
 
     width, height, above = 30, 38, 9  # of the place of a digit, in its pixels; its title takes those above it
     rows = -(-len(images) // 10)
-    drawn, axes = figure(10, 1.25 * rows + 0.8)
-    drawn.suptitle(title)
+    drawn, axes = figure(7.5, 0.9375 * rows + 0.6)
+    drawn.suptitle(title, fontsize=9)
     axes.set_axis_off()
     paper = np.zeros((rows * height, 10 * width), images.dtype)
     for i, (image, label, guess) in enumerate(zip(images, labels, predictions)):
@@ -140,11 +152,11 @@ def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, p
         paper[y : y + 28, x : x + 28] = image
         wrong = {} if guess == label else {"color": ORANGE, "fontweight": "bold"}
         text = f"✗ {guess}, is {label}" if wrong else f"{guess}"
-        axes.text(x + 13.5, y - 2, text, fontsize=11, ha="center", **wrong)
+        axes.text(x + 13.5, y - 2, text, fontsize=10, ha="center", **wrong)
         if wrong:
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), 28, 28, fill=False, color=ORANGE, linewidth=3))
     axes.imshow(paper, cmap="gray_r", vmin=0, vmax=1)
-    drawn.savefig(path, dpi=120)
+    drawn.savefig(path, dpi=160)
 
 
 def epochs(path: Path, title: str, history: list[dict[str, Any]], rates: list[float], accuracy: float) -> None:

@@ -4,7 +4,8 @@ import sys
 import time
 from typing import Any
 
-QUIET = 60.0  # seconds after which a line is printed where there are no bars
+FIRST = 10.0  # seconds after which the time left is told for the first time, where there are no bars
+QUIET = 60.0  # and seconds without any line after which it is told again
 WORK = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left"
 
 
@@ -31,6 +32,7 @@ class Display:
         self._options = {**options, "unit": jobs[0].unit, "unit_scale": True}
         self._bars: dict[Any, Any] = {}
         self._begun, self._start, self._spoke = self._made(), time.monotonic(), time.monotonic()
+        self._patience = FIRST
 
     def _title(self) -> str:
         return f"{self._finished} of {self._total} {self._plural} done"
@@ -54,7 +56,8 @@ class Display:
                 bar.refresh()
         self._bar.n = self._made()
         self._bar.set_description_str(self._title())
-        if not self._terminal and time.monotonic() - self._spoke > QUIET:
+        if not self._terminal and time.monotonic() - self._spoke > self._patience and self._made() > self._begun:
+            self._patience = QUIET
             self.say(f"{self._title()}, {self._made() / self._work:.0%} of the work{self._left()}")
 
     def _new(self, job: Any, iteration: int) -> Any:

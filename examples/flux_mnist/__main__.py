@@ -5,18 +5,19 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from examples.common import checks, datasets, machine, workers
+from examples.common import datasets, machine, workers
 from examples.common.command import Refused, exit_code, natural, require
 from examples.common.progress import Display
 
-from . import grid
+from . import claims, grid
 from .cluster import cluster
 from .job import Job
-from .table import Table
+from .table import Cells, Kind, Table
 
 EPILOG = """
 commands:
-  quick     all of it, trained for a while: 18 runs, the figures and the report, in some minutes on two cores
+  quick     all of it, the mini-batches for a short while and with one seed: 18 runs, the figures and the report, in
+            about three minutes on two free cores; three of the articles' six conclusions are answered
   article   the same with the articles' own numbers of iterations, and three seeds: about two hours on two cores
   run       the trainings alone: run quick, run article
   figures   draw what the runs in --output have come to, however many there are
@@ -121,6 +122,8 @@ def train(options: argparse.Namespace) -> list[str]:
     left.sort(key=lambda job: -grid.cost(job.run, job.goal, images))  # so that no long one is left for the end
     begun = sum(job.folder.settings() is not None for job in left)
     print(f"{len(jobs)} runs on {note}: {len(jobs) - len(left)} done, {begun} to go on, {len(left) - begun} to begin")
+    if options.command != "run":
+        print(promise({job.run[:3]: job.goal for job in jobs}))
     if not left:
         return []
     where = f"on {options.scheduler}" if options.scheduler else f"{min(options.workers, len(left))} at a time"
@@ -129,6 +132,17 @@ def train(options: argparse.Namespace) -> list[str]:
     place = cluster(options.scheduler, results) if options.scheduler else workers.local(options.workers)
     with closing(Display(left, len(jobs))) as display, place as submit:
         return workers.train_all(left, submit, display)
+
+
+def promise(goals: dict[Kind, int]) -> str:
+    """Which of the articles' conclusions the report will answer."""
+    every = [conclusion.text for conclusion in claims.conclusions(Cells({}))]
+    sure = [conclusion.text for conclusion in claims.answered(goals)]
+    lines = [f"These are long enough for {len(sure)} of the articles' {len(every)} conclusions:", *sure]
+    if len(sure) < len(every):
+        lines += ["The others need more trainings, those of the command article:"]
+        lines += [text for text in every if text not in sure]
+    return "\n".join(line if line.endswith(":") else f"  - {line}" for line in lines)
 
 
 def write(options: argparse.Namespace) -> None:
@@ -142,7 +156,7 @@ def write(options: argparse.Namespace) -> None:
         print(f"{len(drawn)} figures, as PNG and SVG, in {folder / 'figures'}")
         return
     for conclusion in report.report(table, folder):
-        print(f"{checks.SIGNS[conclusion.verdict]:<16}{conclusion.text}")
+        print(f"{conclusion.sign:<16}{conclusion.text}")
     print(f"\nThe report: {folder / 'report.html'}, and the same as report.md; the figures: {folder / 'figures'}")
 
 

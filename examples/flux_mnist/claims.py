@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from examples.common.checks import FAILS, HOLDS, NOT_RUN, Check, Conclusion, verdict
 
-from .grid import MODELS, OPTIMISERS, PRESETS, VARIANTS
-from .table import Cell, Claimed, Kind, Table
+from .grid import MODELS, OPTIMISERS, PRESETS, VARIANTS, checkpoints
+from .table import Cell, Cells, Claimed, Kind
 
 STUCK, LEARNT = 20, 80  # percent: a training that never gets above the one fails, one that gets above the other learns
 END = PRESETS["article"].iterations  # how far the articles go
@@ -14,7 +14,7 @@ END = PRESETS["article"].iterations  # how far the articles go
 RESCUED = {("4LS", "batch"): (500, 1_000), ("3LS", "batch"): (500, 1_000), ("2LR", "stochastic"): (2_048_000,) * 2}
 
 
-def conclusions(table: Table) -> list[Conclusion]:
+def conclusions(table: Cells) -> list[Conclusion]:
     """All conclusions of the third article. One that needs more iterations than were run is not run."""
     rescued = [check for case in RESCUED for check in _rescue(table, *case)]
     others = [(model, variant) for variant in VARIANTS for model in MODELS if (model, variant) not in RESCUED]
@@ -28,7 +28,24 @@ def conclusions(table: Table) -> list[Conclusion]:
     ]
 
 
-def _rescue(table: Table, model: str, variant: str) -> list[Check]:
+def answered(goals: dict[Kind, int]) -> list[Conclusion]:
+    """The conclusions that trainings of such lengths answer, where all comes about as in the full runs.
+
+    Arguments:
+        goals: how many iterations each kind is trained for.
+    """
+    cells = {
+        kind: {i: Cell((_expected(kind),), (1.0,), (1.0,)) for i in checkpoints(goal)} for kind, goal in goals.items()
+    }
+    return [c for c in conclusions(Cells(cells)) if all(check.verdict != NOT_RUN for check in c.checks)]
+
+
+def _expected(kind: Kind) -> float:
+    """An accuracy in percent: Descent fails where ADAM rescues it, and is ahead elsewhere."""
+    return {"ADAM": 90.0, "Descent": 10.0 if kind[:2] in RESCUED else 95.0}[kind[2]]
+
+
+def _rescue(table: Cells, model: str, variant: str) -> list[Check]:
     case, (short, long) = f"{model} {variant}", RESCUED[model, variant]
     descent, adam = (model, variant, "Descent"), (model, variant, "ADAM")
     learnt = table.best(adam, long)
@@ -47,18 +64,18 @@ def _rescue(table: Table, model: str, variant: str) -> list[Check]:
     ]
 
 
-def _early(table: Table, model: str, variant: str) -> Check:
+def _early(table: Cells, model: str, variant: str) -> Check:
     cells = [_at(table, (model, variant, rule), 500) for rule in OPTIMISERS]
     return _check(f"{model} {variant}: ADAM is ahead after 500 iterations", cells, _second_higher)
 
 
-def _late(table: Table, model: str, variant: str) -> Check:
+def _late(table: Cells, model: str, variant: str) -> Check:
     cells = [_at(table, (model, variant, rule), END[variant]) for rule in OPTIMISERS]
     statement = f"{model} {variant}: Descent is ahead after {END[variant]:,} iterations"
     return _check(statement, cells, lambda d, a: _second_higher(a, d))
 
 
-def _neither(table: Table) -> Check:
+def _neither(table: Cells) -> Check:
     """Each of the optimisers ends higher in some of the cases."""
     ahead, missing = dict.fromkeys(OPTIMISERS, 0), 0
     for model, variant in itertools.product(MODELS, VARIANTS):
@@ -73,7 +90,7 @@ def _neither(table: Table) -> Check:
     return Check("each of them ends higher in some of the nine cases", evidence, verdict)
 
 
-def _ranking(table: Table) -> list[Check]:
+def _ranking(table: Cells) -> list[Check]:
     """The best of each model and optimiser, over the variants; all must have been run for a verdict."""
     best = {}
     for model in MODELS:
@@ -99,7 +116,7 @@ def _ranked(pairs: list[tuple[str, str]], best: dict[tuple[str, str], float]) ->
     return ", ".join(f"{model} {rule} {best[model, rule]:.2f} %" for model, rule in pairs)
 
 
-def _curves(table: Table) -> list[Check]:
+def _curves(table: Cells) -> list[Check]:
     batch, adam, stochastic = ("2LR", "batch", "Descent"), ("2LR", "batch", "ADAM"), ("2LR", "stochastic", "ADAM")
     return [
         _check(
@@ -123,12 +140,12 @@ def _curves(table: Table) -> list[Check]:
 Point = tuple[str, Cell]  # a cell with a word on which it is
 
 
-def _at(table: Table, kind: Kind, iterations: int) -> Point | None:
+def _at(table: Cells, kind: Kind, iterations: int) -> Point | None:
     cell = table.cells.get(kind, {}).get(iterations)
     return cell and (f"{kind[2]} at {iterations:,}", cell)
 
 
-def _highest(table: Table, kind: Kind, iterations: int) -> Point | None:
+def _highest(table: Cells, kind: Kind, iterations: int) -> Point | None:
     """The highest of the checkpoints up to an iteration, which must have been come to."""
     best = table.best(kind, iterations)
     if best is None or max(table.shared(kind)) < iterations:

@@ -22,7 +22,7 @@ class Preset(NamedTuple):
 
 
 PRESETS = {
-    "quick": Preset({"batch": 500, "stochastic": 128_000, "minibatch": 8_000}, (0,)),
+    "quick": Preset({"batch": 500, "stochastic": LONGEST, "minibatch": 8_000}, (0,)),
     "article": Preset({"batch": 4_000, "stochastic": LONGEST, "minibatch": LONGEST}, (0, 1, 2)),
 }
 

@@ -53,11 +53,32 @@ class Cell(NamedTuple):
         return self.time / self.accuracy
 
 
-class Table:
-    """All that the runs in a folder have come to so far; one that has come to no checkpoint isn't there yet.
+class Cells:
+    """What each kind has come to.
 
     Attributes:
         cells: for each kind that was trained its checkpoints, by iteration.
+    """
+
+    def __init__(self, cells: dict[Kind, dict[int, Cell]]) -> None:
+        self.cells = cells
+
+    def shared(self, kind: Kind) -> dict[int, Cell]:
+        """The checkpoints of a kind that most of its seeds have come to."""
+        cells = self.cells.get(kind, {})
+        most = max((len(cell.accuracies) for cell in cells.values()), default=0)
+        return {i: cell for i, cell in cells.items() if len(cell.accuracies) == most}
+
+    def best(self, kind: Kind, within: int = LONGEST) -> tuple[int, Cell] | None:
+        """The shared checkpoint of the highest mean accuracy, of those up to iteration `within`; or None."""
+        cells = [(i, cell) for i, cell in self.shared(kind).items() if i <= within]
+        return max(cells, key=lambda item: item[1].accuracy, default=None)
+
+
+class Table(Cells):
+    """All that the runs in a folder have come to so far; one that has come to no checkpoint isn't there yet.
+
+    Attributes:
         settings: those of the runs, by kind and seed.
         seconds: the training time of the runs so far, by kind and seed.
         diverged: what is to be said of runs that ended before their goal, a line each.
@@ -66,8 +87,8 @@ class Table:
     """
 
     def __init__(self, results: Path) -> None:
+        super().__init__({})
         self.results = results
-        self.cells: dict[Kind, dict[int, Cell]] = {}
         self.settings: dict[tuple[Kind, int], dict[str, Any]] = {}
         self.seconds: dict[tuple[Kind, int], float] = {}
         self.diverged: list[str] = []
@@ -101,17 +122,6 @@ class Table:
     def seeds(self, kind: Kind) -> list[int]:
         """The seeds with which a kind was trained."""
         return [seed for known, seed in self.settings if known == kind]
-
-    def shared(self, kind: Kind) -> dict[int, Cell]:
-        """The checkpoints of a kind that most of its seeds have come to."""
-        cells = self.cells.get(kind, {})
-        most = max((len(cell.accuracies) for cell in cells.values()), default=0)
-        return {i: cell for i, cell in cells.items() if len(cell.accuracies) == most}
-
-    def best(self, kind: Kind, within: int = LONGEST) -> tuple[int, Cell] | None:
-        """The shared checkpoint of the highest mean accuracy, of those up to iteration `within`; or None."""
-        cells = [(i, cell) for i, cell in self.shared(kind).items() if i <= within]
-        return max(cells, key=lambda item: item[1].accuracy, default=None)
 
     def curve(self, kind: Kind, seed: int) -> Curve | None:
         """The loss curve of a run, as far as it was saved; None where nothing was."""

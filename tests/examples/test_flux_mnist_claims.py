@@ -223,3 +223,18 @@ def test_the_evidence_is_the_mean_over_the_seeds_and_says_where_they_overlap(tmp
         f"Descent at 500: 92.00 ± {spread:.2f} %; ADAM at 500: 93.00 ± {spread:.2f} % (the seeds overlap)"
     )
     assert found.verdict == HOLDS
+
+
+def test_which_conclusions_a_preset_answers(tmp_path):
+    """What is promised at the start is what the report on such runs has, where ADAM soon learns, as it does."""
+    goals = {name: {run[:3]: p.iterations[run.variant] for run in grid.grid()} for name, p in grid.PRESETS.items()}
+    assert len(claims.answered(goals["article"])) == 6
+    promised = {conclusion.text for conclusion in claims.answered(goals["quick"])}
+    quick = {
+        kind: {i: percent for i, percent in some.items() if i <= goals["quick"][kind]}
+        for kind, some in changed(KIND, at_500=90).items()
+    }
+    found = claims.conclusions(table(tmp_path, quick))
+    assert {c.text for c in found if all(check.verdict != NOT_RUN for check in c.checks)} == promised
+    assert len(promised) == 3
+    assert claims.answered({}) == []

@@ -80,8 +80,10 @@ def test_verdicts_are_summed_up_and_detailed(tmp_path):
     report.report(table(tmp_path / "runs", changed(("4LS", "batch", "Descent"), at_500=30)), tmp_path)
     text = (tmp_path / "report.md").read_text()
     summary = rows(section(text, "## The articles' conclusions"))[:6]
-    assert summary[0] == ["ADAM rescues the three cases in which Descent fails.", "5 of 6 hold", "✗ doesn't hold"]
+    assert summary[0] == ["ADAM rescues the three cases in which Descent fails.", "5 of 6 hold", "◐ in part"]
     assert [row[2] for row in summary[1:]] == ["✓ holds"] * 5
+    why = "4LS batch: Descent doesn't get above 20 % in 500 iterations (Descent at most, at 500: 30.00 %)."
+    assert f"\n- **{summary[0][0]}** Not so in our data: {why}\n" in text
     details = rows(section(text, f"### {summary[0][0]}"))
     assert details[0] == [
         "4LS batch: Descent doesn't get above 20 % in 500 iterations",
@@ -212,43 +214,64 @@ addEventListener("load", () => {
     wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     title: document.title,
     verdict: tables[0].rows[1].cells[2].innerText,
+    verdicts: [...document.querySelectorAll("td")].filter(x => /^[✓✗–◐] /.test(x.innerText))
+      .map(x => x.getBoundingClientRect()).map(x => [x.left, x.right]),
+    width: innerWidth,
     requests: performance.getEntriesByType("resource").filter(x => !x.name.startsWith("data:")).length,
   };
-  document.documentElement.innerHTML = "<pre id=seen>" + encodeURIComponent(JSON.stringify(seen)) + "</pre>";
+  parent.postMessage(encodeURIComponent(JSON.stringify(seen)), "*");
 });
 </script>
+"""
+FRAME = """
+<script>
+addEventListener("message", message => {
+  document.body.append(Object.assign(document.createElement("pre"), {id: "seen", textContent: message.data}));
+});
+</script>
+<iframe src="page.html" style="width: WIDTHpx; height: 900px; border: 0"></iframe>
 """
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium here")
-@pytest.mark.parametrize("width", [1280, 600])
+@pytest.mark.parametrize("width", [1280, 600, 390])
 def test_the_page_in_a_browser(agreeing, tmp_path, width):
-    from urllib.parse import unquote
-
-    page = tmp_path / "page.html"
-    page.write_text((agreeing / "report.html").read_text().replace("</body>", LOOK + "</body>"))
-    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", *quiet, f"--window-size={width},900"]
-    done = subprocess.run(
-        ["chromium", *options, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-    )
-    seen = json.loads(unquote(re.search(r'<pre id="seen">(.*?)</pre>', done.stdout)[1]))
+    seen = look(agreeing, tmp_path, width)
     markdown = (agreeing / "report.md").read_text()
+    assert seen["width"] == width
     assert seen["title"] == "Flux.jl on MNIST, repeated with tinyflux"
     assert seen["requests"] == 0
     assert seen["wide"] <= 0, "the page is wider than the window"
     assert seen["tables"] == len(re.findall(r"^\| :?-", markdown, re.MULTILINE))
     assert seen["rows"][0] == 7
     assert seen["verdict"] == "✓ holds"
+    assert len(seen["verdicts"]) == len(re.findall(r"\| [✓✗–◐] ", markdown)) > 30
+    assert all(0 <= left < right <= width for left, right in seen["verdicts"]), "a verdict is out of sight"
     assert len(seen["images"]) == len(re.findall(r"^!\[", markdown, re.MULTILINE))
     for complete, natural, shown, words in seen["images"]:
         assert complete
         assert natural >= 900
-        assert 500 <= shown <= width
+        assert min(500, width - 50) <= shown <= width
         assert words
+
+
+def look(agreeing, tmp_path, width):
+    """What a browser of a width shows of the page."""
+    from urllib.parse import unquote
+
+    frame = tmp_path / "frame.html"  # for a browser's own window is never as narrow as a phone
+    frame.write_text(FRAME.replace("WIDTH", str(width)))
+    (tmp_path / "page.html").write_text((agreeing / "report.html").read_text().replace("</body>", LOOK + "</body>"))
+    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", *quiet, "--window-size=1400,1000"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
+    done = subprocess.run(
+        ["chromium", *options, "--dump-dom", frame.as_uri()],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    return json.loads(unquote(re.search(r'<pre id="seen">(.*?)</pre>', done.stdout)[1]))
 
 
 # The command
