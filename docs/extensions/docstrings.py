@@ -5,6 +5,8 @@ import re
 from types import ModuleType
 from typing import Any
 
+from sphinx.util.inspect import stringify_signature
+
 import tinyflux as flux
 
 SECTION = re.compile(r"(Arguments|Attributes|Returns|Errors|Warnings)\b([^:`]*):(?: |$)(.*)")
@@ -66,6 +68,8 @@ def _signature(app: Any, what: str, name: str, thing: Any, options: Any, given: 
         return None
     if what == "exception" or (what == "class" and name.count(".") > 2):
         return "", ""
+    if "**hyperparameters" in given:  # Sphinx asks __new__, which all rules share
+        given = stringify_signature(inspect.signature(thing), show_annotation=False)
     return ("(x)" if name.removeprefix("tinyflux.") in WRITTEN_HERE else OWNER.sub("", given)), ""
 
 
