@@ -34,11 +34,11 @@ class CheckpointError(ValueError):
 def save(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None = None) -> None:
     """Write all arrays of a model, and the state of its optimiser, to a file.
 
-    The file is written under a temporary name and then renamed: under `path` stands the old file or the new one,
-    whatever happens in between. A process that is killed may leave the temporary file; the next `save` removes it.
+    The file is written under a temporary name and then renamed. So `path` always holds a whole file, the old one or the
+    new one, even if the process is killed. A temporary file that is left over is removed by the next `save`.
 
     Arguments:
-        path: the file, by custom `.npz`; it is replaced if it exists, and keeps its mode. A symbolic link stays one:
+        path: the file, usually named `.npz`. An existing file is replaced, and keeps its mode. A symbolic link stays:
             the file that it leads to is written.
         model: any tree of arrays.
         opt: what `setup` returned for it.
@@ -72,11 +72,11 @@ def save(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
 
 
 def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None = None) -> None:
-    """Read a file that `save` wrote into a model of the same shape, and into its optimiser's state.
+    """Fill a model, and its optimiser's state, with what `save` wrote.
 
-    The given objects are filled in place: the arrays of the model, the averages, counters and hyperparameters of the
-    rule. Everything is checked first; where something doesn't fit, nothing is changed. Only
-    the arrays that are needed are read, each once its size is known to be right.
+    The given objects are filled in place: the arrays of the model, and the averages, counters and hyperparameters of
+    the rule. Everything is checked first: if anything doesn't fit, nothing is changed. Only the arrays that are needed
+    are read, and each only after its size has been checked.
 
     Arguments:
         path: the file.
@@ -85,7 +85,7 @@ def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
             in the file is ignored.
 
     Errors: CheckpointError for a file that is damaged, of another version, of another model, without the state that is
-    asked for, or with numbers that no training can lead to; OSError where it can't be read; ValueError for
+    asked for, or with numbers that training can't produce; OSError where it can't be read; ValueError for
     a model with a read-only array.
 
     >>> import tempfile, tinyflux as flux

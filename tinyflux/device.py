@@ -57,7 +57,7 @@ def gpu(*trees: Any) -> Any:
 
 
 def cpu(*trees: Any) -> Any:
-    """A copy of a model, or of data, with every array in NumPy: the way back from `gpu`, and works without a GPU.
+    """A copy of a model, or of data, with every array in NumPy: the way back from `gpu`. It works without a GPU.
 
     What is in NumPy already stays as it is, and is not copied.
 

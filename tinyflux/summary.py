@@ -29,17 +29,17 @@ class Summary(str):
 def summary(model: Tree, input_shape: Sequence[int] | None = None) -> Summary:
     """All arrays of a model: path, shape, dtype, number of elements, and what is wrong with their values.
 
-    With `input_shape`, what its layers do instead: each call of one, in order, with the shape that comes out, its
-    parameters, and how many multiplications its matrix product or convolution takes.
+    With `input_shape`, a table of its layers instead, in the order in which they are called: the shape that comes out,
+    the parameters, and how many multiplications the matrix product or convolution takes.
 
     Arguments:
         model: any tree; a model that can be called, where `input_shape` is given.
         input_shape: the shape of a sample. A copy of the model, switched to inference, is called with one sample of
             zeros, in the dtype of the first parameter.
 
-    Returns: a string that prints as a table. An array is marked "(all zero)", "(some NaN)" or "(some Inf)" where it is
-    so, "(buffer)" where training leaves it alone, and "(tied)" where it stood further up already; so are the parameters
-    of a layer that is called again. The last line counts each array once.
+    Returns: a string that prints as a table. Arrays are marked "(all zero)", "(some NaN)" or "(some Inf)", "(buffer)"
+    if training doesn't step them, and "(tied)" if they stand further up already, as do the parameters of a layer that
+    is called twice. The last line counts each array once.
 
     Errors: TypeError for an `input_shape` that is no tuple of integers, or a model that can't be called.
 

@@ -25,9 +25,9 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
         args: what it is evaluated at and differentiated for: real floating-point arrays, Python floats, or trees of
             arrays.
 
-    Returns: (y, back). `back(cotangent)`, for a cotangent of y's shape, is the gradient for the argument, or a tuple of
-    them for several; each has the shape of its argument, with None where nothing flows. It may be called many times, at
-    any time: what it needs of the arguments and of other arrays are copies, so that these may change.
+    Returns: (y, back). `back(cotangent)` takes a cotangent of y's shape and returns the gradient for the argument, or a
+    tuple of them for several. Each has the shape of its argument, with None where f doesn't depend on an array. `back`
+    may be called many times, and also after the arrays have changed: it holds copies of what it needs.
 
     Errors: TypeError for an argument of integers or complex numbers or without any floating-point array, and where f
     returns something else than an array; ValueError for a cotangent of another shape.
@@ -124,30 +124,33 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
         f: returns a scalar, computed with NumPy functions and operators that have a rule (see `rule`).
         args: real floating-point arrays, Python floats, or trees of arrays: models, lists, dicts.
 
-    Returns: for one argument its gradient, for several a tuple. The gradient of a tree has the tree's shape. An array
-    that f does not depend on has None in its place; so have integers, booleans and buffers. A float in a list, tuple or
-    dict is a leaf like an array; a float of an object, or of what it holds, is configuration, such as the p of a
-    Dropout: f gets it as it is, and in the gradient stands None. Functions, strings, and an object's integers stay.
-    What f puts into an attribute, such as a counter, stays there as it does in Python; only an array that is
-    differentiated is not replaced.
-    The gradient of a model prints as the model, with the norm of each layer's part.
+    Returns: for one argument its gradient, for several a tuple. A gradient has the shape of its argument: an array for
+    an array, a tree for a tree. None stands for an array that f does not depend on, and for integers, booleans and
+    buffers. The gradient of a model prints as the model, with the norm of each layer's part.
 
-    Complex numbers and arrays of other classes than NumPy's own (masked arrays, np.matrix) are an error wherever they
-    are met. Through a cast to integers or booleans nothing flows. A copy of a model, as by copy.deepcopy, is
+    Floats in lists, tuples and dicts are differentiated like arrays. Floats in an object's attributes, such as the p of
+    a Dropout, are its configuration: in the gradient they are None. Functions, strings, and an object's integers stay
+    in the gradient as they are.
+
+    What f assigns to an attribute, such as a counter, is there afterwards, as always in Python. An array that is being
+    differentiated can't be replaced in this way.
+
+    Complex numbers and arrays of other classes than NumPy's own (masked arrays, np.matrix) are an error wherever f
+    meets them. A cast to integers or booleans passes no gradient. A copy of a model, as by copy.deepcopy, is
     differentiated like the model.
 
-    The gradient is that of the values that were used, even if f changes arrays in place later. Small arrays that are no
-    arguments are copied when they are used. Large ones (above 256 elements) are read-only from then on until the
-    gradient has been taken, so that NumPy refuses the change. CuPy's arrays have no such flag, and the arguments' own
-    arrays are not watched: f must not change these.
+    The gradient belongs to the values that f used, even if f changes arrays in place later. So f's own small arrays are
+    copied when they are used. Large ones (above 256 elements) are read-only until the gradient has been taken: NumPy
+    then refuses to change them. CuPy's arrays have no such flag, and the arguments' own arrays are not watched: f must
+    not change these.
 
     Errors: ValueError for a loss that is no scalar; TypeError for an argument of integers or complex numbers, or
     without any floating-point array; NotImplementedError, with the remedy, for an operation without a rule;
     MixedDevices where arrays in NumPy and on the GPU meet.
 
-    At a kink the slope is a convention: |x| has slope 0 at 0, and so have a norm, std and hypot at the origin; equal
-    elements share what flows to their maximum; clip passes it at its bounds. The second derivatives of a norm, std and
-    hypot at the origin are NaN.
+    At a kink the slope is a convention. |x| has slope 0 at 0, as have a norm, std and hypot at the origin (their second
+    derivatives there are NaN). Elements that are equally large share the gradient of their maximum. clip passes the
+    gradient at its bounds.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.gradient(lambda x: np.sum(np.sin(x) ** 2), np.array([0.0, np.pi / 4]))

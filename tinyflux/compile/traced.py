@@ -103,19 +103,19 @@ def compile(f: Callable[..., Any]) -> Compiled:  # noqa: A001
     Errors: NotCompilable, in a call, with the name of what can't be compiled; CompilerNotFound where there is no C
     compiler; IndexError for an index that is out of bounds.
 
-    **What a call means.** It returns what f would return now:
+    **What a call means.** A call returns what f itself would return now:
 
-    *   Numbers that are arguments, and arrays in arguments, are what the program calculates with. All else in the
-        arguments is a constant of the program: another one compiles anew.
-    *   What f takes from its surroundings is looked at in every call: globals, closures, defaults, attributes, items,
-        functions that it calls, whatever these take, and what arrays hold. Where something differs, f is recorded
-        again, and compiled if the program is another one. That takes milliseconds, or as long as the C compiler:
-        what changes often, and large arrays, are better given as arguments, and so is a model.
-    *   What can't be looked at makes f not compilable, by its name: random numbers, clocks, files, iterators, objects
-        of classes in C that tinyflux doesn't know, containers of more than 10,000 items. So does an f that changes what
-        it reads. Python itself, NumPy, SciPy and tinyflux are taken as they are.
-    *   The results are new arrays, and new lists and dicts, in every call. Other effects of f, such as printing, happen
-        while it is recorded only.
+    *   The program calculates with arrays in the arguments, and with arguments that are numbers. Everything else in
+        the arguments is a constant of the program. A call with another constant compiles anew.
+    *   Every call checks what f reads from its surroundings: globals, closures, defaults, attributes, items, functions
+        that it calls and what these read, and the contents of arrays. If something differs, f is recorded again, which
+        takes milliseconds, and compiled again if the program has changed. So pass as arguments what changes often,
+        large arrays, and models.
+    *   f can't be compiled if it reads what can't be checked: random numbers, clocks, files, iterators, objects of C
+        classes that tinyflux doesn't know, containers of more than 10,000 items. Nor can an f that changes what it
+        reads. Python itself, NumPy, SciPy and tinyflux are not checked.
+    *   Every call returns new arrays, lists and dicts. Other effects of f, such as printing, happen only while it is
+        recorded.
 
     >>> import numpy as np, tinyflux as flux
     >>> f = flux.compile(lambda x: np.sum(np.sin(x) ** 2))

@@ -22,22 +22,22 @@ class DataLoader(Generic[T]):
         data: an array, or a tuple or dict of arrays whose first axes, the samples, are equally long: NumPy's or CuPy's.
         batchsize: the number of samples in a batch, at least 1.
         shuffle: whether every pass takes the samples in a new random order.
-        partial: whether the last batch may be smaller; if not, the samples left over sit this pass out.
+        partial: whether the last batch may be smaller; if not, the samples left over are skipped in this pass.
         transform: called as `transform(batch, rng)` for every batch; what it returns takes the batch's place. See
             `flux.data.random_crop`, `random_flip`, `cutout`, `normalise`. It must not write into the batch.
         rng: the `numpy.random.Generator` that shuffles, by default the one that `tinyflux.seed` restarts.
 
-    Every pass draws its order from `rng` when it begins, and with a `transform` one number more: the seed of the
-    generators that this is given, another one for each batch. So the state of `rng` before a pass determines all of it:
-    a training that is to be resumed keeps `rng.bit_generator.state` beside its checkpoint.
+    Every pass draws its order from `rng` when it begins. With a `transform` it also draws a seed, from which each batch
+    gets a generator of its own. So the state of `rng` before a pass determines the whole pass: to resume a training
+    exactly, keep `rng.bit_generator.state` beside its checkpoint.
 
-    Data on the GPU (`flux.gpu(loader)` moves a loader's) stays there: every pass draws its order there, by CuPy's
-    generator from a seed that `rng` gives, and batches are taken there. The order is another than that of the CPU.
+    Data on the GPU stays there (`flux.gpu(loader)` moves a loader's data): order and batches are made there, by CuPy's
+    generator with a seed from `rng`. The order differs from the CPU's.
 
     Attributes: `data`, `batchsize`, `shuffle`, `transform`, `rng`, and `taken`, how many samples a pass takes.
 
     Iterating gives each batch in the form of `data`: an array, a tuple or a dict. Batches may be views of the data:
-    read them, do not write into them. `len` gives the number of batches.
+    don't write into them. `len` gives the number of batches.
 
     Errors:
         TypeError: `data` holds something else than arrays, `batchsize` is not an integer, `shuffle` or `partial` is

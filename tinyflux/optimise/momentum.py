@@ -248,10 +248,9 @@ class YellowFin(Rule):
 
         v ← μv + ηαg,  Δ = v,  with  μ = max(x², ((κ−1)/(κ+1))²),  α = (1−√μ)²/h_min,  κ = √(h_max/h_min)
 
-    where x in [0, 1] solves xD² = 2(1−x)³C/h_min². Measured over all parameters together are the extremes h_max and
-    h_min of h = ‖g‖² over a window, the variance C of g, and the distance D, the average of ‖g‖/h; all are averages
-    that decay with β, without the bias towards their start; those of the extremes are of logarithms. A step whose
-    gradient is zero is not measured.
+    where x in [0, 1] solves xD² = 2(1−x)³C/h_min². The rule measures, over all parameters together: the extremes h_max
+    and h_min of h = ‖g‖² over a window; the variance C of g; and the distance D, an average of ‖g‖/h. Each is averaged
+    with the decay β, corrected for its start; the extremes as logarithms. Steps without a gradient don't count.
 
     Arguments:
         eta: a factor η on the tuned rate; the paper starts slowly with `flux.schedules.Warmup(1.0, 10 * window)`.
@@ -261,7 +260,7 @@ class YellowFin(Rule):
     Errors: ValueError for a rate outside [0, 1), or a window below 1.
 
     Zhang & Mitliagkas, "YellowFin and the art of momentum tuning", 2019. What only their program does, such as averages
-    of α and μ and limits to the growth of h_max, is not done here.
+    of α and μ and limits to the growth of h_max, is left out.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = [np.array([1.0, -3.0])]

@@ -80,8 +80,9 @@ class BatchNorm(_Norm):
         running_mean ← (1 − momentum) · running_mean + momentum · μ
         running_var  ← (1 − momentum) · running_var  + momentum · v · m / (m − 1)
 
-    In inference μ and v are these. See `flux.is_training` for when it is which. A Conv or Dense right before it takes
-    bias=False: μ takes the bias away again, so that its gradient is nothing but roundings, of which Adam makes steps.
+    In inference μ and v are the running numbers. `flux.is_training` says when a layer is in training. Give a Conv or
+    Dense right before this layer bias=False: subtracting μ removes the bias again, and its gradient would be nothing
+    but rounding errors.
 
     Arguments:
         channels: the length of the last axis.
