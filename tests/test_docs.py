@@ -7,7 +7,8 @@ import pytest
 from tests.support.pages import blocks, perform
 
 ROOT = Path(__file__).parents[1]
-PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if any(blocks(path.read_text(encoding="utf-8")))]
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [path for path in FILES if any(blocks(path.read_text(encoding="utf-8")))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

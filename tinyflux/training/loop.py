@@ -51,17 +51,17 @@ def train(
             need not be called again: all are called when the first is due, and compiled updates are made many at a time
             until then. One that has a method `close` is closed in the end, whatever happens. See `early_stopping`,
             `progress_bar`.
-        compile: "auto" to run gradient and update as native code where there is a C compiler and all of it can be
-            compiled, and to report once on stderr which path is used; True to raise an error otherwise (see
-            `compile_training`); False for plain NumPy. The results are the same up to roundings. The loss is then
-            called to be recorded, not for every item: what it does besides calculating happens no more than that.
-            What layers change in themselves is kept on either path. A program changes arrays that keep shape and dtype,
-            as those in a class's `buffers` (see `is_training`); a layer that counts by a number of Python's, or whose
-            buffer grows, can't be compiled.
-            "auto" leaves a program to NumPy that would take longer to compile than it saves, as a Python loop over
-            hundreds of steps does: one of more than 16,000 operations, or of 2,000 in trainings of less than 300
-            updates. `flux.scan` keeps such a loop one loop.
-            For a model on the GPU the same holds, of CUDA kernels in the place of C, and CuPy in that of NumPy.
+        compile: "auto" runs gradient and update as native code, if there is a C compiler and all of it can be compiled,
+            and reports once on stderr which path it takes. True raises an error where that fails (see
+            `compile_training`). False keeps to plain NumPy. The results are the same up to roundings.
+            To be compiled, the loss is called once and recorded, not called for every item. So what it does besides
+            calculating, such as printing, happens once. Layers may change their own arrays if these keep shape and
+            dtype, as those in a class's `buffers` do (see `is_training`). A layer that counts in a Python number, or
+            whose buffer grows, can't be compiled; in plain NumPy it works as written.
+            "auto" also keeps to NumPy where compiling would take longer than it saves, as for a Python loop over
+            hundreds of steps: for more than 16,000 operations, or 2,000 in trainings of less than 300 updates. Write
+            such a loop as `flux.scan`.
+            For a model on the GPU the same holds, with CUDA kernels for C, and CuPy for NumPy.
         verbose: whether to print a line for each epoch on stderr, with its mean loss and the validation's values. On a
             terminal and in a notebook there is a bar while the epoch lasts, if tqdm is installed.
         validation: data that is not trained with, of which loss and metrics are taken at the end of every epoch: arrays
@@ -69,24 +69,23 @@ def train(
         metrics: functions of (scores, labels), such as `flux.accuracy`, for validation items that are (x, labels); the
             scores are model(x). Or a dict of them, with the names they are to have.
 
-    **Validation** leaves no trace in training: with it and without it, a training makes the same updates, bit for bit.
-    Layers are in inference mode, and generators of random numbers are put back. Arrays are taken in batches of up to
-    256 samples; of batches, the loss is the mean of their losses, each weighted by its samples: for a loss that is a
-    mean over samples, that of all of them. Metrics are taken once, of the scores of all batches together. It runs as
-    native code where training does.
+    **Validation** doesn't disturb training: the updates are the same, bit for bit, with it and without. Layers are in
+    inference mode, and random generators are put back. Arrays are taken in batches of up to 256 samples. The loss is
+    the mean of the batches' losses, weighted by their numbers of samples. Metrics are computed once, from the scores of
+    all batches together. It runs as native code where training does.
 
-    On the GPU nothing waits for a loss until a callback is due, or a second has passed: the kernels that make the
-    updates look at it, so that the promise of NonFiniteLoss holds there as well, although the loss of some more items
-    may have been calculated in vain. Where they don't make all of an update (ClipNorm), each loss is read before it.
+    On the GPU training doesn't wait for each loss. The kernels of an update look at the loss themselves, so that a loss
+    that isn't finite stops the updates there as well; the host learns of it when a callback is due, or after a second.
+    With ClipNorm, which runs outside of these kernels, the host reads each loss before its update.
 
-    Returns: a History: a list of the mean loss of each epoch, whose `validation` has the lists of what validation gave.
+    Returns: a History: a list of the mean loss of each epoch. Its `validation` holds a list for each validation value.
 
-    After any error, of the loss, the data or a callback, the updates before it stand, and nothing is left of one that
-    was not finished: parameters, the optimiser's state and that of layers are as after the last whole update.
+    After an error, in the loss, the data or a callback, everything is as after the last whole update: parameters, the
+    optimiser's state, and the state of layers.
 
-    Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: the updates before it
-    stand, its own is not applied. ValueError for data without items, or an item without samples. TypeError for
-    arguments that can't be meant, and for a loss that returns further results. Under compile=True, NotCompilable with
+    Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: its own update is not
+    applied, those before it are. ValueError for data without items, or an item without samples. TypeError for
+    other arguments than these, and for a loss that returns further results. Under compile=True, NotCompilable with
     the name of what can't be compiled, CompilerNotFound without a compiler.
 
     >>> import numpy as np, tinyflux as flux
