@@ -232,7 +232,8 @@ def copy_tree(folder: Path) -> Path:
     """The library and the tests of the optimisers."""
     shutil.copytree(ROOT / "tinyflux", folder / "tinyflux")
     shutil.copytree(ROOT / "tests" / "optimise", folder / "tests" / "optimise")
-    for name in ("pyproject.toml", "README.md", "tests/__init__.py", "tests/conftest.py"):
+    shutil.copytree(ROOT / "docs" / "understand", folder / "docs" / "understand")
+    for name in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py"):
         shutil.copy(ROOT / name, folder / name)
     return folder
 

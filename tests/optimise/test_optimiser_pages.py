@@ -16,6 +16,8 @@ SCHEDULES = set(flux.schedules.__all__) - {"Schedule"}
 
 
 def test_each_has_a_section():
+    overview = PAGES[0].parent.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"tinyflux has {len(flux.optimise.RULES)} rules" in overview
     assert {"Adam", "ClipNorm", "EMA", "OptimiserChain"} <= set(RULES)
     assert set(SECTIONS) == set(RULES) | SCHEDULES
 
