@@ -1,0 +1,63 @@
+"""
+Mistakes, and learning by heart
+===============================
+
+Digits that a small network misreads; and what the loss of a network looks like that has too few images to learn from.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tinyflux as flux
+
+flux.seed(0)
+images, labels = flux.data.digits("train")
+order = np.random.default_rng(0).permutation(len(images))
+learned, held = order[:1200], order[1200:]
+x, y = images[learned], flux.onehotbatch(labels[learned], range(10))
+x_held, y_held = images[held], flux.onehotbatch(labels[held], range(10))
+
+
+def loss(model, x, y):
+    return flux.logitcrossentropy(model(x), y)
+
+
+def trained(width, n, epochs, batchsize):
+    """A network that has learned from the first n images, and what its training was like."""
+    model = flux.Chain(flux.flatten, flux.Dense(784, width, flux.relu), flux.Dense(width, 10))
+    data = flux.DataLoader((x[:n], y[:n]), batchsize=batchsize, shuffle=True)
+    opt = flux.setup(flux.Adam(0.003), model)
+    return model, flux.train(loss, model, data, opt, epochs=epochs, validation=(x_held, y_held), compile=False)
+
+
+# %%
+# The digits of whose wrong reading it is surest
+# ----------------------------------------------
+
+model, _ = trained(32, 1200, 10, 32)
+answers, probabilities = flux.onecold(model(x_held)), flux.softmax(model(x_held))
+wrong = np.flatnonzero(answers != labels[held])
+wrong = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:8]
+
+figure, axes = plt.subplots(2, 4, figsize=(6.4, 4), layout="constrained")
+for ax, i in zip(axes.flat, wrong):
+    ax.imshow(x_held[i], cmap="gray_r")
+    ax.set_title(f"{labels[held][i]} read as {answers[i]}\n{probabilities[i].max():.0%} sure", fontsize=11)
+for ax in axes.flat:
+    ax.axis("off")
+plt.show()
+
+# %%
+# Learning 200 images by heart
+# ----------------------------
+
+_, history = trained(128, 200, 60, 20)
+epochs = np.arange(1, len(history) + 1)
+
+figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+axes.plot(epochs, history, color="#0072b2", linewidth=2, label="the 200 images it learns from")
+axes.plot(epochs, history.validation["loss"], color="#d55e00", linewidth=2, linestyle="--", label="images held back")
+axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None), title="A network with too few images")
+axes.grid(alpha=0.3)
+axes.legend()
+plt.show()
