@@ -5,17 +5,29 @@ import re
 from types import ModuleType
 from typing import Any
 
-from sphinx.util.inspect import stringify_signature
-
 import tinyflux as flux
 
+CLASSES = [name for name in flux.__all__ if isinstance(getattr(flux, name), type)]
+OURS = [name for name in CLASSES if issubclass(getattr(flux, name), Exception)]
+ERROR = rf"(?:[A-Z]\w*Error|{'|'.join(OURS)})"
 SECTION = re.compile(r"(Arguments|Attributes|Returns|Errors|Warnings)\b([^:`]*):(?: |$)(.*)")
 ITEM = re.compile(r" {4}(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)")
 BULLET = re.compile(r"\* {3}(.*)")
 BOLD = re.compile(r"\*\*([^*]+)\*\*(.*)")
 SPECIAL = re.compile(r"([\\*|_])")
-ATTRIBUTES = re.compile(r"; (?:and )?(?=(?:the buffers )?`)")
+SPLIT = {  # sections that are lists in a sentence: how they begin, and where each next item does
+    "Attributes": (re.compile("`"), re.compile(r"; (?:and )?(?=(?:the buffers )?`)")),
+    "Errors": (re.compile(ERROR), re.compile(rf"[;,.] (?={ERROR}\b)")),
+}
 OWNER = re.compile(r", (?:\*, )?owner='\w+'(?=\))")
+
+RETURNED = {  # not to be called by name, and yet documented
+    "Compiled": "compile.traced.Compiled",
+    "Leaf": "optimise.plan.Leaf",
+    "OptimiserState": "optimise.state.OptimiserState",
+    "TrainingStep": "training.compiled.TrainingStep",
+    "TrainingStep.__call__": "training.compiled.TrainingStep.__call__",
+}
 
 # What has no docstring of ours.
 WRITTEN_HERE = {
@@ -68,15 +80,18 @@ def _signature(app: Any, what: str, name: str, thing: Any, options: Any, given: 
         return None
     if what == "exception" or (what == "class" and name.count(".") > 2):
         return "", ""
-    if "**hyperparameters" in given:  # Sphinx asks __new__, which all rules share
-        given = stringify_signature(inspect.signature(thing), show_annotation=False)
-    return ("(x)" if name.removeprefix("tinyflux.") in WRITTEN_HERE else OWNER.sub("", given)), ""
+    if name.removeprefix("tinyflux.") in WRITTEN_HERE:
+        return "(x)", ""
+    if given.endswith("**hyperparameters)") and what == "class":  # a rule: it has a __new__ that looks at their names
+        numbers = inspect.signature(thing).parameters.values()
+        return f"({', '.join(str(number.replace(annotation=number.empty)) for number in numbers)})", ""
+    return OWNER.sub("", given).replace("<factory>", "…"), ""
 
 
 def _links(name: str, thing: Any) -> dict[str, str]:
     """What is public, by each name that a docstring may have for it; its own name and arguments are no links."""
     module = name.rpartition(".")[0]
-    links = {}
+    links = dict(RETURNED)
     for owner in ("schedules", "data", "metrics", "models", "interop", "tree"):
         for word in getattr(flux, owner).__all__:
             also = getattr(flux, word, None) is getattr(getattr(flux, owner), word)  # flux.data.onehot is flux.onehot
@@ -143,9 +158,8 @@ def _section(kind: str, rest: str, lines: list[str], links: dict[str, str]) -> l
             items.append(f"  {_inline(line.strip(), links)}")
         elif line.strip():
             text.append(line.strip())
-    if kind == "Attributes" and text:
-        attributes = ATTRIBUTES.split(" ".join(text))
-        body = [f"* {_inline(attribute.rstrip('.;'), links)}" for attribute in attributes]
+    if kind in SPLIT and SPLIT[kind][0].match(" ".join(text)):
+        body = [f"* {_inline(part.rstrip('.;'), links)}" for part in SPLIT[kind][1].split(" ".join(text))]
     else:
         body = [_inline(line, links) for line in text]
     return [f":{kind}{_escape(rest)}:", *(f"    {line}".rstrip() for line in [*body, "", *items])]
@@ -162,7 +176,12 @@ def _bullets(lines: list[str], links: dict[str, str]) -> list[str]:
 def _inline(text: str, links: dict[str, str]) -> str:
     """Code between backticks as code, and as a link where it names something public."""
     parts = text.split("`")
-    return "".join(_code(part, links) if number % 2 else _escape(part) for number, part in enumerate(parts))
+    return "".join(_code(part, links) if number % 2 else _words(part, links) for number, part in enumerate(parts))
+
+
+def _words(text: str, links: dict[str, str]) -> str:
+    """Plain text, in which an error of ours is a link."""
+    return re.sub(rf"\b({'|'.join(OURS)})\b", lambda error: _code(error[1], links), _escape(text))
 
 
 def _code(text: str, links: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ from .iteration import Iterations
 
 
 class TrainingStep(Inspectable):
-    """What `compile_training` returns."""
+    """What `compile_training` returns: `step(data, order)` makes an iteration for each batch of the order."""
 
     def __init__(self, loss: Loss, model: Tree, opt: OptimiserState, batchsize: int) -> None:
         check_state("compile_training", opt)

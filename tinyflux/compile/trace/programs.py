@@ -103,21 +103,18 @@ class Programs:
 
 
 class Inspectable:
-    """Something compiled, of which the latest program can be looked at.
-
-    Attributes:
-        program: what was recorded in the last new kind of call, as text: print it.
-        source: the C source that was made of it.
-    """
+    """Something compiled, of which the latest program can be looked at."""
 
     _programs: Programs
 
     @property
     def program(self) -> str:
+        """What was recorded in the last new kind of call, as text: print it."""
         return str(self._latest().program)
 
     @property
     def source(self) -> str:
+        """The C source that was made of it, as text: print it."""
         return str(self._latest().source.text)
 
     def _latest(self) -> Any:
