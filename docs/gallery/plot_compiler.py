@@ -9,24 +9,22 @@ import matplotlib.pyplot as plt
 
 rooms = [
     ("your function", "NumPy calls", "#ffffff"),
-    ("trace", "runs it once with arrays that have shapes, but no values; writes down what is asked", "#e8f1fa"),
-    ("ir", "the program: SSA nodes, views as index expressions, common subexpressions once", "#e8f1fa"),
     (
-        "schedule",
-        "which nodes share a loop (fusion), what is a product (tiling), what overlaps (pipelining)",
+        "trace",
+        "runs it once with arrays that have shapes but no values,\nand writes down what is asked of NumPy",
         "#e8f1fa",
     ),
-    ("codegen", "loops and expressions, the same for both backends", "#e8f1fa"),
+    ("ir", "the program: few kinds of operations,\nviews as affine indices", "#e8f1fa"),
+    ("schedule", "which operations share a loop (fusion),\ntiles, pipelining, where arrays lie", "#e8f1fa"),
+    ("codegen", "loops and expressions, alike for both backends", "#e8f1fa"),
 ]
-figure, axes = plt.subplots(figsize=(7.6, 6.4), layout="constrained")
+figure, axes = plt.subplots(figsize=(5.2, 7.4), layout="constrained")
 
 
 def box(x, y, width, name, words, colour):
-    axes.text(
-        x, y, f"{name}\n", ha="center", va="center", fontsize=13, fontweight="bold", color="#003a63", linespacing=1.6
-    )
-    axes.text(x, y - 0.12, words, ha="center", va="center", fontsize=9.5, color="#222222")
-    axes.add_patch(plt.Rectangle((x - width / 2, y - 0.36), width, 0.72, fc=colour, ec="#0072b2", zorder=-1))
+    axes.text(x, y + 0.2, name, ha="center", va="center", fontsize=13, fontweight="bold", color="#003a63")
+    axes.text(x, y - 0.1, words, ha="center", va="center", fontsize=10, color="#222222")
+    axes.add_patch(plt.Rectangle((x - width / 2, y - 0.38), width, 0.76, fc=colour, ec="#0072b2", zorder=-1))
 
 
 def arrow(start, end):
@@ -34,23 +32,22 @@ def arrow(start, end):
 
 
 for i, (name, words, colour) in enumerate(rooms):
-    box(0, -i, 7.2, name, words, colour)
+    box(0, -i, 7.4, name, words, colour)
     if i:
-        arrow((0, -i + 0.64), (0, -i + 0.36))
-box(-1.85, -5, 3.5, "backends/c", "C text → your C compiler → .so, cached", "#fbeee0")
-box(1.85, -5, 3.5, "backends/cuda", "CUDA kernels → NVRTC; cuBLAS, cuDNN", "#fbeee0")
-arrow((-1.85, -4.36), (-1.85, -4.64))
-arrow((1.85, -4.36), (1.85, -4.64))
+        arrow((0, -i + 0.62), (0, -i + 0.38))
+box(-1.9, -5, 3.6, "backends/c", "C text, your compiler,\na library in the cache", "#fbeee0")
+box(1.9, -5, 3.6, "backends/cuda", "kernels by NVRTC,\ncuBLAS, cuDNN", "#fbeee0")
 box(
     0,
     -6,
-    7.2,
+    7.4,
     "guards",
-    "in every call: has what the function read changed? The same program, or trace anew",
+    "in every call: has what the function read changed?\nThe same program, or trace anew",
     "#eaf5ea",
 )
-arrow((-1.85, -5.36), (-1.85, -5.64))
-arrow((1.85, -5.36), (1.85, -5.64))
-axes.set(xlim=(-3.8, 3.8), ylim=(-6.5, 0.5))
+for x in (-1.9, 1.9):
+    arrow((x, -4.38), (x, -4.62))
+    arrow((x, -5.38), (x, -5.62))
+axes.set(xlim=(-3.8, 3.8), ylim=(-6.45, 0.45))
 axes.set_axis_off()
 plt.show()

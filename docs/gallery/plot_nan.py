@@ -36,17 +36,17 @@ with np.errstate(all="ignore"):
 x = np.linspace(0.002, 1, 400)
 slope = flux.gradient(lambda x: np.sum(np.sqrt(x)), x)
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+figure, (upper, lower) = plt.subplots(2, 1, figsize=(5.4, 6.4), layout="constrained")
 good = int(np.sum(np.isfinite(losses)))
-left.plot(range(good), losses[:good], "o-", color="#0072b2")
-left.axvspan(good - 0.5, len(losses) - 0.5, color="#d55e00", alpha=0.25)
-left.text(good, max(losses[:good]), "NaN", color="#a04000", va="top", ha="left")
-left.annotate(
+upper.plot(range(good), losses[:good], "o-", color="#0072b2")
+upper.axvspan(good - 0.5, len(losses) - 0.5, color="#d55e00", alpha=0.25)
+upper.text(good, max(losses[:good]), "NaN", color="#a04000", va="top", ha="left")
+upper.annotate(
     "loss finite,\ngradient NaN", (good - 1, losses[good - 1]), (good - 3.6, 3.6), arrowprops={"arrowstyle": "->"}
 )
-left.set(xlabel="batch", ylabel="loss", title="Where it shows", xlim=(-0.5, len(losses) - 0.5), ylim=(0, None))
-right.plot(x, np.sqrt(x), color="#0072b2", label="$\\sqrt{x}$")
-right.plot(x, slope, "--", color="#d55e00", label="its slope, $1/(2\\sqrt{x})$")
-right.set(xlabel="x", title="Where it comes from", ylim=(0, 6), xlim=(0, 1))
-right.legend()
+upper.set(xlabel="batch", ylabel="loss", title="Where it shows", xlim=(-0.5, len(losses) - 0.5), ylim=(0, None))
+lower.plot(x, np.sqrt(x), color="#0072b2", label="$\\sqrt{x}$")
+lower.plot(x, slope, "--", color="#d55e00", label="its slope, $1/(2\\sqrt{x})$")
+lower.set(xlabel="x", title="Where it comes from", ylim=(0, 6), xlim=(0, 1))
+lower.legend()
 plt.show()
