@@ -22,7 +22,7 @@ ORDER = [
     "compile.backends",
     "compile compile.traced",
     "training",
-    "checkpoint device interop",
+    "checkpoint device interop plot",
     ". doctor",
 ]
 RANK = {"" if name == "." else name: i for i, line in enumerate(ORDER) for name in line.split()}

@@ -15,9 +15,11 @@ from .metrics import accuracy
 from .nn import *
 from .optimise import *
 from .optimise.kernels.native import use_compiler as _use_compiler
+from .plot import plot
 from .summary import summary
 from .training.callbacks import Progress, early_stopping, progress_bar
 from .training.history import History
+from .training.learning_rate import LearningRates, find_learning_rate
 from .training.loop import train
 from .tree import destructure, f32, f64, leaves, parameter_count, parameters
 
@@ -35,6 +37,7 @@ __all__ = [
     "DataLoader",
     "GPUNotAvailable",
     "History",
+    "LearningRates",
     "MixedDevices",
     "NonFiniteLoss",
     "NotCompilable",
@@ -49,6 +52,7 @@ __all__ = [
     "early_stopping",
     "f32",
     "f64",
+    "find_learning_rate",
     "gpu",
     "gpu_status",
     "interop",
@@ -61,6 +65,7 @@ __all__ = [
     "onehotbatch",
     "parameter_count",
     "parameters",
+    "plot",
     "progress_bar",
     "save",
     "seed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeGuard, TypeVar
@@ -150,6 +151,19 @@ class DataLoader(Generic[T]):
 def is_plain_loader(data: Any) -> TypeGuard[DataLoader[Any]]:
     """Whether `order` alone determines the batches: no transform, and no class that redefines iteration."""
     return isinstance(data, DataLoader) and type(data).__iter__ is DataLoader.__iter__ and data.transform is None
+
+
+@contextlib.contextmanager
+def generators_kept(data: Any) -> Iterator[None]:
+    """In the end, the generators that passes over the data may draw from are in the states that they had before."""
+    own = data.rng if isinstance(data, DataLoader) else None
+    generators = [rng.bit_generator for rng in (default_rng(), own) if rng is not None]
+    states = [generator.state for generator in generators]
+    try:
+        yield
+    finally:
+        for generator, state in zip(generators, states):
+            generator.state = state
 
 
 def _on_gpu(rng: np.random.Generator) -> Any:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import tree
-from ..arrays import MOVE, MixedDevices, default_rng, differ, is_array
+from ..arrays import MOVE, MixedDevices, differ, is_array
 from ..checks import is_value, shown
 from ..compile import compile as compiled
 from ..data import DataLoader
+from ..data.loader import generators_kept
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 from ..nn.layers.modes import switches
 from ..types import Array, Loss, Tree
@@ -108,20 +109,16 @@ class Validation:
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """All layers in inference mode; afterwards these and the generators of random numbers are as they were."""
-        own = self._items.rng if isinstance(self._items, DataLoader) else None
-        generators = [rng.bit_generator for rng in (default_rng(), own) if rng is not None]
-        states = [generator.state for generator in generators]
         layers = list(switches(self._model))
         modes = [inside["active"] for inside in layers]
-        try:
-            for inside in layers:
-                inside["active"] = False
-            yield
-        finally:
-            for inside, mode in zip(layers, modes):
-                inside["active"] = mode
-            for generator, state in zip(generators, states):
-                generator.state = state
+        with generators_kept(self._items):
+            try:
+                for inside in layers:
+                    inside["active"] = False
+                yield
+            finally:
+                for inside, mode in zip(layers, modes):
+                    inside["active"] = mode
 
 
 def in_batches(data: Any) -> DataLoader[Any]:

@@ -1,0 +1,207 @@
+"""flux.plot: what is drawn, read from matplotlib's own objects."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tests.support import device_standin as standin
+from tests.test_messages import TENSOR, check, table
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+pyplot = pytest.importorskip("matplotlib.pyplot")
+
+LOSSES = [0.9, 0.5, 0.4]
+HISTORY = flux.History(LOSSES, {"loss": [1.0, 0.7, 0.8], "accuracy": [0.5, 0.7, 0.75]})
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    pyplot.close("all")
+
+
+def lines(panel):
+    """What a panel shows, by the words of its legend."""
+    return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in panel.lines}
+
+
+def legend(panel):
+    box = panel.get_legend()
+    return [text.get_text() for text in box.get_texts()] if box else []
+
+
+def test_a_history():
+    figure = flux.plot(HISTORY)
+    above, below = figure.axes
+    assert lines(above) == {"training": ([1, 2, 3], LOSSES), "validation": ([1, 2, 3], HISTORY.validation["loss"])}
+    assert legend(above) == ["training", "validation"]
+    assert [line[1] for line in lines(below).values()] == [HISTORY.validation["accuracy"]]
+    assert (above.get_ylabel(), below.get_ylabel(), below.get_xlabel()) == ("loss", "accuracy", "epoch")
+    assert (above.get_yscale(), legend(below)) == ("linear", [])
+    assert len({line.get_color() for line in above.lines}) == 2
+    assert all(float(tick).is_integer() for tick in below.get_xticks())
+
+
+def test_a_history_alone():
+    (panel,) = flux.plot(flux.History(LOSSES)).axes
+    assert [line[1] for line in lines(panel).values()] == [LOSSES]
+    assert legend(panel) == []
+    (panel,) = flux.plot(flux.History([0.5])).axes
+    assert panel.lines[0].get_marker() == "o"
+    assert [tick for tick in panel.get_xticks() if 0.5 < tick < 1.5] == [1]
+
+
+def test_several_metrics_and_several_histories():
+    more = flux.History(LOSSES, {"loss": LOSSES, "accuracy": [0.1, 0.2, 0.3], "f1": [0.2, 0.3, 0.4]})
+    above, below = flux.plot(more).axes
+    assert legend(below) == ["accuracy", "f1"]
+    assert len({line.get_color() for line in below.lines}) == 2
+    above, below = flux.plot({"Adam": HISTORY, "Descent": more, "plain": flux.History(LOSSES)}).axes
+    assert legend(above) == [
+        "Adam training",
+        "Adam validation",
+        "Descent training",
+        "Descent validation",
+        "plain training",
+    ]
+    assert legend(below) == ["Adam accuracy", "Descent accuracy", "Descent f1"]
+    assert below.get_ylabel() == "metrics of validation"
+    colours = [line.get_color() for line in above.lines]
+    assert colours[0] == colours[1] != colours[2] == colours[3] != colours[4]
+    assert above.lines[0].get_linestyle() != above.lines[1].get_linestyle()
+
+
+def test_losses_of_many_sizes_have_a_logarithmic_axis():
+    (panel,) = flux.plot(flux.History([1.0, 0.1, 0.001])).axes
+    assert panel.get_yscale() == "log"
+    (panel,) = flux.plot(flux.History([1.0, 0.1, -0.001])).axes
+    assert panel.get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("numbers", [LOSSES, tuple(LOSSES), np.array(LOSSES), np.array([3, 1, 2]), [0.5, np.nan, 1]])
+def test_curves(numbers):
+    (panel,) = flux.plot(numbers).axes
+    np.testing.assert_array_equal(panel.lines[0].get_xdata(), [0, 1, 2])
+    np.testing.assert_array_equal(panel.lines[0].get_ydata(), numbers)
+    (panel,) = flux.plot({"a": numbers, "b": [1.0]}).axes
+    assert legend(panel) == ["a", "b"]
+
+
+def test_what_lies_on_the_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", standin.cupy_module())
+    (panel,) = flux.plot(standin.asarray(np.array(LOSSES))).axes
+    assert list(panel.lines[0].get_ydata()) == LOSSES
+    assert len(flux.plot(standin.asarray(np.zeros((3, 4, 5)))).axes) == 3
+
+
+def test_schedules():
+    cosine = flux.schedules.Cosine(0.1, over=20)
+    (panel,) = flux.plot(cosine).axes
+    assert list(panel.lines[0].get_ydata()) == [cosine(t) for t in range(20)]
+    (panel,) = flux.plot({"cosine": cosine, "steps": flux.schedules.Step(0.1, every=5), "mine": lambda t: t}, 30).axes
+    assert [len(line.get_xdata()) for line in panel.lines] == [30, 30, 30]
+    assert list(panel.lines[2].get_ydata()) == list(range(30))
+
+
+def test_a_learning_rate():
+    found = flux.LearningRates(np.geomspace(1e-4, 1, 30), np.linspace(3, 1, 30), 0.1)
+    (panel,) = flux.plot(found).axes
+    curve, mark = panel.lines
+    np.testing.assert_array_equal(curve.get_xdata(), found.rates)
+    np.testing.assert_array_equal(curve.get_ydata(), found.losses)
+    assert list(mark.get_xdata()) == [0.1, 0.1]
+    assert (panel.get_xscale(), legend(panel)) == ("log", ["suggestion: 0.1"])
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (np.arange(24, dtype=np.uint8).reshape(2, 3, 4), np.arange(12).reshape(3, 4)),
+        (np.arange(24).reshape(2, 3, 4) / 24, np.arange(12).reshape(3, 4) / 24),
+        (np.arange(24.0).reshape(2, 3, 4, 1), np.arange(12).reshape(3, 4) / 23),
+        (np.linspace(-1, 1, 72).reshape(2, 3, 4, 3), (np.linspace(-1, 1, 72)[:36].reshape(3, 4, 3) + 1) / 2),
+    ],
+    ids=["bytes", "shares", "numbers", "colours"],
+)
+def test_images(images, expected):
+    figure = flux.plot(images)
+    first, second = figure.axes
+    np.testing.assert_allclose(first.images[0].get_array(), expected)
+    assert len(second.images) == 1
+    assert first.images[0].norm.vmax == (255 if images.dtype == np.uint8 else 1)
+
+
+def test_many_images_are_the_first_forty():
+    figure = flux.plot(np.zeros((100, 2, 2)))
+    assert sum(len(panel.images) for panel in figure.axes) == 40
+    figure = flux.plot(np.zeros((11, 2, 2)))
+    assert [len(panel.images) for panel in figure.axes] == [1] * 11 + [0] * 5
+
+
+def test_the_figure_is_pyplots_but_not_in_a_notebook(monkeypatch):
+    figure = flux.plot(LOSSES)
+    assert pyplot.figure(figure.number) is figure  # plt.show() shows it
+    monkeypatch.setattr(matplotlib, "get_backend", lambda: "module://matplotlib_inline.backend_inline")
+    other = flux.plot(LOSSES)
+    assert pyplot.get_fignums() == [figure.number]  # a cell that ends with it shows it once
+    assert isinstance(other, matplotlib.figure.Figure)
+
+
+def test_the_users_style_is_left_alone():
+    before = dict(matplotlib.rcParams)
+    flux.plot(HISTORY)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r'plot: expected matplotlib, got none .*; pip install ".*\[plot\]"'):
+        flux.plot(LOSSES)
+    with pytest.raises(TypeError):
+        flux.plot("loss")
+
+
+def test_nothing_is_imported_before_it_is_used():
+    code = "import sys, tinyflux as flux; flux.History([1.0]); dir(flux); print('matplotlib' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout == "False\n"
+
+
+@table(
+    (
+        lambda: flux.plot("loss"),
+        TypeError,
+        "plot: expected what to be a list of numbers, a history or a schedule, got",
+    ),
+    (lambda: flux.plot(3.0), TypeError, "for several curves a dict of them."),
+    (lambda: flux.plot([LOSSES, LOSSES]), TypeError, "got a list. For images give (N, height, width), for several"),
+    (
+        lambda: flux.plot(np.zeros((3, 2))),
+        TypeError,
+        "got an array of shape (3, 2). For images give (N, height, width)",
+    ),
+    (lambda: flux.plot({"a": LOSSES, "b": "c"}), TypeError, "expected what['b'] to be a list of numbers, a history or"),
+    (lambda: flux.plot(TENSOR), TypeError, "got a torch tensor of shape (4, 2). Give an array of NumPy's, x.detach"),
+    (lambda: flux.plot(flux.Dense(2, 1)), TypeError, "a list of numbers, a history or a schedule, got a Dense"),
+    (lambda: flux.plot({}), ValueError, "plot: expected at least one curve, got an empty dict."),
+    (lambda: flux.plot([]), ValueError, "plot: expected what to have numbers, got none."),
+    (lambda: flux.plot(flux.History()), ValueError, "plot: expected a history of at least one epoch, got one of none."),
+    (lambda: flux.plot(flux.schedules.Step(0.1, 5)), ValueError, "Write flux.plot(schedule, steps=1000)."),
+    (
+        lambda: flux.plot(flux.schedules.Step(0.1, 5), 1),
+        ValueError,
+        "expected steps to be an integer, at least 2, got",
+    ),
+    (
+        lambda: flux.plot(np.zeros((0, 4, 4))),
+        ValueError,
+        "plot: expected images (N, height, width), or with 1 or 3",
+    ),
+    (lambda: flux.plot(np.zeros((2, 4, 4, 2))), ValueError, "channels as the last axis, got shape (2, 4, 4, 2)."),
+)
+def test_refused(typed, error, said):
+    check(typed, error, said)

@@ -1,0 +1,150 @@
+"""find_learning_rate: a short training in which the rate grows, and what its losses suggest."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..checks import check_integer, check_number, shown
+from ..data.loader import generators_kept
+from ..errors import NonFiniteLoss
+from ..optimise import schedules
+from ..optimise.rule import is_rule
+from ..optimise.state import adjust, check_trainable, setup
+from ..types import Array, Loss, Rule, Tree
+from .callbacks import Progress
+from .history import number
+from .loop import train
+
+BETA = 0.9  # of the average of losses
+DIVERGED = 4.0  # times the best loss
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LearningRates:
+    """What `find_learning_rate` returns; `flux.plot` draws it.
+
+    Attributes:
+        rates: the learning rate of each step that was made, growing.
+        losses: the smoothed loss of each step, from before its update.
+        suggestion: a rate to train with: a tenth of that at which the smoothed loss is least.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.LearningRates(np.array([0.01, 0.1, 1.0]), np.array([0.5, 0.2, 0.9]), suggestion=0.01)
+    LearningRates(suggestion=0.01; 3 steps from 0.01 to 1, least loss 0.2 at 0.1)
+    """
+
+    rates: Array
+    losses: Array
+    suggestion: float
+
+    def __repr__(self) -> str:
+        least = int(np.argmin(self.losses))
+        return (
+            f"LearningRates(suggestion={self.suggestion:.2g}; {len(self.rates)} steps from {self.rates[0]:.2g} to "
+            f"{self.rates[-1]:.2g}, least loss {number(self.losses[least])} at {self.rates[least]:.2g})"
+        )
+
+
+def find_learning_rate(
+    loss: Loss,
+    model: Tree,
+    data: Iterable[Any],
+    rule: Rule | Callable[[Array], Rule],
+    *,
+    lowest: float = 1e-6,
+    highest: float = 10.0,
+    steps: int = 100,
+    compile: bool | str = "auto",  # noqa: A002
+) -> LearningRates:
+    """Find a learning rate by the range test: a short training in which the rate grows from step to step.
+
+    Step t of T, from 0 on, has the rate ηₜ = lowest·(highest/lowest)^(t/(T−1)). Its loss ℓₜ is smoothed by an average
+    whose start is corrected, as Adam's are:
+
+        mₜ = β·mₜ₋₁ + (1−β)·ℓₜ,  m₋₁ = 0,  β = 0.9;     sₜ = mₜ / (1 − βᵗ⁺¹)
+
+    The test ends after T steps, or before, where sₜ exceeds four times the least one so far (more exactly, lies above
+    it by three times its size) or a loss isn't finite. The suggestion is **a tenth of the rate at which s is least**:
+    there, the rate begins to be too large, and a tenth of it still lies where the loss falls. (Where the loss falls
+    most steeply is the other usual choice; it is a matter of single batches, as differences of noisy numbers are.)
+    Draw what is returned, by `flux.plot`, and look whether the loss has a valley at all.
+
+    All of it happens to a copy: the model, its buffers, and the generators of random numbers are as before.
+
+    Arguments:
+        loss, data, compile: as for `train`; the data is gone through as often as the steps need.
+        model: what is to be trained.
+        rule: as for `setup`, any rule with an `eta`, or a chain of some; its own is not looked at. Where several rules
+            have one, all get the same.
+        lowest, highest: the first rate, and that of the last step.
+        steps: how many, at least 2.
+
+    Returns: a LearningRates: `rates`, `losses`, `suggestion`.
+
+    Errors: TypeError or ValueError for arguments that can't be meant, a rule without `eta`, data that lasts for one
+    pass; NonFiniteLoss where the very first loss isn't finite; those of `train`.
+
+    Smith, "Cyclical learning rates for training neural networks", 2017.
+
+    >>> import numpy as np, tinyflux as flux
+    >>> flux.seed(0)
+    >>> x = np.random.default_rng(0).normal(size=(256, 4)).astype(np.float32); y = x @ np.ones((4, 1), np.float32)
+    >>> loss = lambda m, x, y: flux.mse(m(x), y)
+    >>> data = flux.DataLoader((x, y), batchsize=32, shuffle=True)
+    >>> found = flux.find_learning_rate(loss, flux.Dense(4, 1), data, flux.Descent())
+    >>> 0.05 < found.suggestion < 0.5
+    True
+    >>> bool(found.losses[-1] > 4 * found.losses.min())
+    True
+    """
+    owner = "find_learning_rate"
+    check_trainable(owner, model)
+    check_number(owner, "lowest", lowest, "a number above 0", lambda x: x > 0)
+    check_number(owner, "highest", highest, f"a number above lowest, {lowest:g}", lambda x: x > lowest)
+    check_integer(owner, "steps", steps, 2)
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"{owner}: expected data that can be gone through again, got {shown(data)}, which lasts for one pass. Give "
+            "a DataLoader, or a list of items."
+        )
+    growth = (float(highest) / float(lowest)) ** (1 / (steps - 1))
+    trial = copy.deepcopy(model)
+    opt = setup(_rule_for(trial, rule, model), trial)
+    try:
+        adjust(opt, eta=schedules.Exponential(float(lowest), growth))
+    except TypeError as error:
+        raise TypeError(f"{owner}: expected a rule with a learning rate, eta, got {shown(rule)}.") from error
+    losses: list[float] = []
+    average = 0.0
+
+    def watch(progress: Progress) -> bool:
+        nonlocal average
+        for value in progress.losses:
+            average = BETA * average + (1 - BETA) * value
+            losses.append(average / (1 - BETA ** (len(losses) + 1)))
+        best = min(losses)
+        return len(losses) >= steps or losses[-1] > best + (DIVERGED - 1) * abs(best)
+
+    epochs = -(-steps // max(len(data), 1)) if isinstance(data, Sized) else steps
+    with generators_kept(data), np.errstate(all="ignore"):
+        try:
+            train(loss, trial, data, opt, epochs, [watch], compile)
+        except NonFiniteLoss:
+            if not losses:
+                raise
+    rates = float(lowest) * growth ** np.arange(len(losses))
+    return LearningRates(rates, np.array(losses), float(rates[np.argmin(losses)] / 10))
+
+
+def _rule_for(trial: Tree, rule: Any, model: Tree) -> Any:
+    """The rule for a copy of a model; a function that gives each parameter its rule is asked for the model's own."""
+    if is_rule(rule) or not callable(rule) or isinstance(rule, type):
+        return rule
+    own = dict(zip(map(id, tree.leaves(trial)), tree.leaves(model)))
+    return lambda x: rule(own[id(x)])
