@@ -13,19 +13,24 @@ from examples.common.command import count, exit_code, rate, require
 from examples.common.files import all_or_none, check_folder
 from examples.common.markdown import csv_text
 
-from . import figures, tutorial
+from . import figures, interactive, tutorial
 from .functions import LANDSCAPES
 from .paths import outcome, parse_rule, walk
 from .tables import markdown, point
 
+STEPS = 1000
 FARTHEST = 100  # that a start may lie from 0, in x and in y
 EPILOG = """
 Each function gives three files: NAME.png shows it as scattered points, contours, contours in space and a surface,
 NAME-paths.png the paths of the rules over its contours, NAME.gif the same as it happens. steps.md and steps.csv hold
-the steps to convergence. With Ackley's function, tutorial.md and tutorial.png repeat a tutorial's run, whose gradient
-was none.
+the steps to convergence. With Ackley's function, tutorial.md and tutorial.png repeat the run of a well-known tutorial.
+Its formula for the gradient lacks two parentheses; the files show that its path looks right by chance only.
+
+--interactive writes one page, interactive.html, in the place of the pictures, and opens it in the browser: turn the
+surface, choose function, optimisers, rates and start, and play the paths.
 
 examples:
+  python -m examples.landscapes --interactive
   python -m examples.landscapes --function rosenbrock --start -1.5 2 --steps 3000
   python -m examples.landscapes --function beale --rules "Momentum(0.005, 0.9)" "AdaBelief(0.1)" "Lion(0.01)"
   python -m examples.landscapes --rules "OptimiserChain(ClipNorm(1), Descent(0.1))" "Adam(schedules.Cosine(0.3, 500))"
@@ -51,13 +56,26 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     text += "the function)"
     add("--rules", nargs="+", type=rule, metavar="RULE", help=text)
     add("--start", nargs=2, type=coordinate, metavar=("X", "Y"), help="where the paths begin (default: by function)")
-    add("--steps", type=count, metavar="N", default=1000, help="how many steps a rule makes (default: %(default)s)")
+    add("--steps", type=count, metavar="N", default=STEPS, help="how many steps a rule makes (default: %(default)s)")
     text = "a rule has converged once it stays this near to a minimum (default: %(default)s)"
     add("--tolerance", type=rate, metavar="DISTANCE", default=0.02, help=text)
     add("--no-animation", action="store_true", help="draw no GIFs")
     text = "where to put the files (default: %(default)s)"
     add("--output", type=Path, metavar="FOLDER", default=Path("results", "landscapes"), help=text)
-    return parser.parse_args(arguments)
+    text = "write a page to play with, of all rules from a grid of starts, and open it in the browser"
+    add("--interactive", action="store_true", help=text)
+    add("--no-browser", action="store_true", help="only write the page of --interactive")
+    options = parser.parse_args(arguments)
+    if options.interactive:
+        drawn = {"rules": options.rules, "start": options.start, "steps": options.steps != STEPS}
+        drawn["no-animation"] = options.no_animation
+        for name in (name for name, given in drawn.items() if given):
+            parser.error(
+                f"--{name} belongs to the pictures: with --interactive one chooses it on the page. Leave it out"
+            )
+    elif options.no_browser:
+        parser.error("--no-browser belongs to --interactive, which opens a page. Leave it out, or add --interactive")
+    return options
 
 
 def rule(text: str) -> tuple[str, Any]:
@@ -80,6 +98,8 @@ def coordinate(text: str) -> float:
 
 def run(options: argparse.Namespace) -> None:
     """Draw and write everything, then move it into the folder: all of it, or nothing."""
+    if options.interactive:
+        return write_page(options)
     require("matplotlib", "tqdm")
     from tqdm import tqdm
 
@@ -90,6 +110,20 @@ def run(options: argparse.Namespace) -> None:
         if "ackley" in options.function:
             print(repeat_tutorial(folder))
     print(f"Pictures and tables: in {options.output}")
+
+
+def write_page(options: argparse.Namespace) -> None:
+    """Write the interactive page, and open it where there is a display."""
+    require("plotly", "tqdm")
+    from tqdm import tqdm
+
+    check_folder(options.output)
+    path = options.output / "interactive.html"
+    with tqdm(total=len(options.function), desc="walking", unit=" functions", disable=None) as bar:
+        interactive.write_page(path, options.function, options.tolerance, bar.update)
+    print(f"The page: {path.resolve()} ({path.stat().st_size / 1e6:.1f} MB; it needs no network)")
+    if not options.no_browser and not interactive.show(path):
+        print("No browser could be opened here; open the file in one.")
 
 
 def show(folder: Path, name: str, options: argparse.Namespace) -> list[dict[str, str]]:
