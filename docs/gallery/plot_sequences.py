@@ -50,6 +50,6 @@ top.step(steps, flux.sigmoid(model(x)[0, :, 0]), where="mid", color="#d55e00", l
 top.set(ylabel="value", ylim=(-0.05, 1.4), title="A sequence more than three times as long as in training")
 top.legend(loc="upper right", ncols=2)
 image = bottom.pcolormesh(steps, np.arange(1, 17), states[:, order].T, cmap="PuOr", vmin=-1, vmax=1)
-bottom.set(xlabel="step", ylabel="number of the state")
+bottom.set(xlabel="step", ylabel="number of the state", yticks=range(2, 17, 2))
 figure.colorbar(image, ax=bottom, label="value of the state", location="bottom", aspect=40)
 plt.show()
