@@ -61,3 +61,21 @@ axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None), title="A network with to
 axes.grid(alpha=0.3)
 axes.legend()
 plt.show()
+
+# %%
+# Which learning rate?
+# --------------------
+
+model = flux.Chain(flux.flatten, flux.Dense(784, 32, flux.relu), flux.Dense(32, 10))
+data = flux.DataLoader((x, y), batchsize=32, shuffle=True)
+flux.plot(flux.find_learning_rate(loss, model, data, flux.Adam(), compile=False))
+plt.show()
+
+# %%
+# A training, epoch by epoch
+# --------------------------
+
+opt = flux.setup(flux.Adam(0.003), model)
+validation = (x_held, y_held)
+flux.plot(flux.train(loss, model, data, opt, 10, validation=validation, metrics=(flux.accuracy,), compile=False))
+plt.show()
