@@ -1,5 +1,8 @@
 """The documentation is true: the code of every page runs, and prints what the page says."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,15 +15,23 @@ FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [path for path in FILES if any(blocks(path.read_text(encoding="utf-8")))]
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of a NaN: readers see it, compiled code has none
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_the_code_of_a_page_runs(page, tmp_path):
+    """In a process of its own: a page may declare rules, or change how an array prints."""
     code = "".join(code for _, code in blocks(page.read_text(encoding="utf-8")))
     if ("flux.compile" in code or "compile=True" in code) and not available():
         pytest.skip("there is no C compiler here")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    perform(page)
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    warnings = [
+        "-W",
+        "error",
+        "-W",
+        "ignore::RuntimeWarning",
+    ]  # NumPy's, of a NaN: readers see it, compiled code has none
+    command = [sys.executable, *warnings, "-m", "tests.support.pages", str(page)]
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": paths}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_wrong_answer_is_noticed(tmp_path):

@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import sys
 from pathlib import Path
 
 BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -34,3 +35,7 @@ def _converse(path, line, code, names):
     runner = doctest.DocTestRunner(verbose=False, optionflags=OPTIONS)
     failures, _ = runner.run(test, out=said.append, clear_globs=False)
     assert not failures, "".join(said)
+
+
+if __name__ == "__main__":
+    perform(Path(sys.argv[1]))

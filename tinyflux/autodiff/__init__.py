@@ -6,5 +6,17 @@ from .gradient import gradient, pullback, withgradient
 from .jacobian import hessian, jacobian
 from .rule import rule
 from .scan import scan
+from .stop import stop_gradient
 
-__all__ = ["GradientError", "gradcheck", "gradient", "hessian", "jacobian", "pullback", "rule", "scan", "withgradient"]
+__all__ = [
+    "GradientError",
+    "gradcheck",
+    "gradient",
+    "hessian",
+    "jacobian",
+    "pullback",
+    "rule",
+    "scan",
+    "stop_gradient",
+    "withgradient",
+]
