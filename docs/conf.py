@@ -55,5 +55,5 @@ sphinx_gallery_conf = {
     "copyfile_regex": "",
     "write_computation_times": False,
     "abort_on_example_error": True,
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "gallery_order.ByTopic",
 }

@@ -42,6 +42,22 @@ def test_arguments_are_a_list_with_lines_that_go_on():
     )
 
 
+def test_an_argument_may_be_one_of_several_things():
+    text = """
+    Arguments:
+        what: one of these.
+
+            *   A curve,
+                or two.
+            *   Images.
+        steps: how many.
+    """
+    assert converted(text) == (
+        ":Arguments:\n\n    * **what** – one of these.\n\n      * A curve,\n        or two.\n      * Images.\n\n"
+        "    * **steps** – how many."
+    )
+
+
 def test_a_section_says_in_its_head_what_is_called():
     assert converted("Returns, called with x (N, *space): an array.") == (
         ":Returns, called with x (N, \\*space):\n    an array."

@@ -127,7 +127,13 @@ def _blocks(lines: list[str]) -> list[list[str]]:
             blocks[-1].append(line)
         elif blocks[-1]:
             blocks.append([])
-    return [block for block in blocks if block]
+    whole: list[list[str]] = []
+    for block in filter(None, blocks):
+        if whole and SECTION.match(whole[-1][0]) and block[0].startswith(" " * 8):  # an argument's list goes on
+            whole[-1] += block
+        else:
+            whole.append(block)
+    return whole
 
 
 def _block(lines: list[str], links: dict[str, str]) -> list[str]:
@@ -150,12 +156,17 @@ def _section(kind: str, rest: str, lines: list[str], links: dict[str, str]) -> l
     """A field with the text that follows its head, and a list of the indented items."""
     text: list[str] = []
     items: list[str] = []
+    inner = False
     for line in lines:
-        item = ITEM.fullmatch(line)
+        item, bullet = ITEM.fullmatch(line), BULLET.match(line.strip())
         if item:
-            items.append(f"* **{_escape(item[1])}** – {_inline(item[2], links)}")
+            items += [""] * inner + [f"* **{_escape(item[1])}** – {_inline(item[2], links)}"]
+            inner = False
+        elif items and bullet:
+            items += [""] * (not inner) + [f"  * {_inline(bullet[1], links)}"]
+            inner = True
         elif items:
-            items.append(f"  {_inline(line.strip(), links)}")
+            items.append(f"  {'  ' * inner}{_inline(line.strip(), links)}")
         elif line.strip():
             text.append(line.strip())
     if kind in SPLIT and SPLIT[kind][0].match(" ".join(text)):
