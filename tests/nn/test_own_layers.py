@@ -94,3 +94,21 @@ def test_is_training():
     for other in (flux.Dense(2, 2), {"active": True}, 3):
         with pytest.raises(TypeError, match=r"expected a layer with an attribute `active`.*self\.active = None"):
             flux.is_training(other)
+
+
+def test_an_error_in_a_layer_of_ones_own_says_which_it_was():
+    class Wide:
+        def __init__(self, nin):
+            self.weight = np.ones((2, nin))
+
+        def __call__(self, x):
+            return x @ self.weight.T
+
+        def __repr__(self):
+            return f"Wide({self.weight.shape[1]})"
+
+    model = flux.Chain(flux.Chain(Wide(3), np.tanh, Wide(4)), Wide(2))
+    for call in (lambda: model(np.ones((5, 3))), lambda: flux.gradient(lambda m: np.sum(m(np.ones((5, 3)))), model)):
+        with pytest.raises(ValueError, match="mismatch") as raised:
+            call()
+        assert raised.value.__notes__ == ["Chain: its layer Wide(4) was called with an array of shape (5, 2)."]

@@ -64,6 +64,10 @@ class Chain(Layer):
                 raise
             fix = f"The layer before it, {as_code(before)}, gives that; build one for the other: {error.built_for}."
             raise ValueError(f"{error.found} {fix}") from None
+        except (TypeError, ValueError) as error:
+            if not isinstance(layer, Layer):  # a layer of the library names itself
+                error.add_note(f"Chain: its layer {as_code(layer)} was called with {shown(x)}.")
+            raise
 
     def __getitem__(self, index: Any) -> Any:
         return Chain(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
