@@ -47,6 +47,12 @@ def by_hand(model, x=HELD_X, labels=HELD_LABELS):
     return -np.mean(np.log(shares[np.arange(len(x)), labels])), np.mean(scores.argmax(axis=1) == labels)
 
 
+@pytest.fixture(autouse=True)
+def _native(monkeypatch):
+    """By native code, however little there is to do."""
+    monkeypatch.setattr(validation, "PAYS_FROM", 0)
+
+
 @HOW
 def test_the_numbers_of_each_epoch(how):
     expected = []
@@ -175,7 +181,39 @@ def test_modes_are_restored_after_an_error():
 
 @pytest.mark.parametrize(("how", "count"), [("auto", 6), (False, 0)])
 def test_it_is_compiled_where_training_is(how, count, monkeypatch):
-    """Once, for the shape of all batches but the last one, which is left to NumPy."""
+    """For the shape of all batches but the last one, which is left to NumPy."""
+    ran = recorded(monkeypatch)
+    trained(3, compile=how, validation=flux.DataLoader(HELD, 10), metrics=[flux.accuracy])
+    assert ran == [(10, 6)] * count
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 3), (1.02, 0)])
+def test_it_is_compiled_where_that_pays(share, count, monkeypatch):
+    """The work of x·w + b is a product for each weight and row, and less than a hundredth more."""
+    rows, batches, epochs = 23, 1, 3
+    monkeypatch.setattr(validation, "PAYS_FROM", share * 1.0 * 400 * 300 * rows * batches * epochs)
+    ran = recorded(monkeypatch)
+    model = flux.Dense(400, 300)
+    x, y = np.zeros((rows, 400), np.float32), np.zeros((rows, 300), np.float32)
+    f = lambda m, x, y: np.sum(m(x))  # noqa: E731
+    flux.train(f, model, [(x, y)], flux.setup(flux.Descent(), model), epochs, validation=(x, y))
+    assert len(ran) == count
+
+
+def test_a_loop_always_pays(monkeypatch):
+    monkeypatch.setattr(validation, "PAYS_FROM", 1e300)
+    ran = recorded(monkeypatch)
+    model = {"w": np.eye(6, dtype=np.float32)}
+
+    def loss(model, x, y):
+        return np.sum(flux.scan(lambda h, row: (np.tanh(h @ model["w"] + row), None), np.zeros_like(x[0]), x)[0])
+
+    flux.train(loss, model, flux.DataLoader((X, Y), 20), flux.setup(flux.Descent(), model), 3, validation=HELD)
+    assert len(ran) == 3
+
+
+def recorded(monkeypatch):
+    """The shapes of the batches that will be evaluated by programs."""
     ran = []
 
     def noted(f):
@@ -183,8 +221,7 @@ def test_it_is_compiled_where_training_is(how, count, monkeypatch):
         return lambda model, x, y: (ran.append(x.shape), program(model, x, y))[1]
 
     monkeypatch.setattr(validation, "compiled", noted)
-    trained(3, compile=how, validation=flux.DataLoader(HELD, 10), metrics=[flux.accuracy])
-    assert ran == [(10, 6)] * count
+    return ran
 
 
 def test_what_cannot_be_compiled_is_left_to_numpy(capsys):

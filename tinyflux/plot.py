@@ -26,7 +26,7 @@ STYLE: Any = {
     "axes.spines.top": False,
     "font.size": 12,
     "grid.alpha": 0.3,
-    "legend.fontsize": 11,
+    "legend.fontsize": 12,
     "legend.frameon": False,
     "lines.linewidth": 2,
 }

@@ -72,7 +72,8 @@ def train(
     **Validation** doesn't disturb training: the updates are the same, bit for bit, with it and without. Layers are in
     inference mode, and random generators are put back. Arrays are taken in batches of up to 256 samples. The loss is
     the mean of the batches' losses, weighted by their numbers of samples. Metrics are computed once, from the scores of
-    all batches together. It runs as native code where training does.
+    all batches together. It runs as native code where training does, unless there is too little to compute
+    for that to pay.
 
     On the GPU training doesn't wait for each loss. The kernels of an update look at the loss themselves, so that a loss
     that isn't finite stops the updates there as well; the host learns of it when a callback is due, or after a second.
@@ -109,7 +110,7 @@ def train(
     check_training(loss, model, data, epochs, callbacks)
     check_known("train", opt, model)
     check_flag("train", "verbose", verbose)
-    measure = _validation(loss, model, validation, checked_metrics(metrics, validation, callbacks))
+    measure = _validation(loss, model, validation, checked_metrics(metrics, validation, callbacks), epochs)
     length = len(data) if isinstance(data, Sized) else None
     if verbose:
         callbacks = [*callbacks, EpochLines(epochs, length)]
@@ -157,13 +158,13 @@ def train(
     return history
 
 
-def _validation(loss: Loss, model: Tree, data: Any, metrics: Mapping[str, Callable[..., Any]]) -> Any:
+def _validation(loss: Loss, model: Tree, data: Any, metrics: Mapping[str, Callable[..., Any]], epochs: int) -> Any:
     """What evaluates the model on validation data, after a first try; None without any."""
     if data is None:
         return None
     from .validation import Validation  # and the compiler
 
-    measure = Validation(loss, model, data, metrics)
+    measure = Validation(loss, model, data, metrics, epochs)
     measure.try_out()
     return measure
 

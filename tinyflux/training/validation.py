@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from .. import tree
 from ..arrays import MOVE, MixedDevices, differ, is_array
 from ..checks import is_value, shown
 from ..compile import compile as compiled
+from ..compile.ir.program import Recording, reachable
+from ..compile.trace.symbolic import node_of, symbolic_input
 from ..data import DataLoader
 from ..data.loader import generators_kept
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
@@ -21,6 +24,11 @@ from .checks import check_arguments
 from .report import reason, report_once
 
 BATCH = 256  # samples at once, where no DataLoader says how many
+
+# So many elements, of all epochs, are worth a program, which takes the C compiler one to three seconds. NumPy takes
+# 0.03 to 0.7 ns for one, the least where all are products of matrices. It is no time that decides: with the same
+# arguments, the numbers are the same to the last bit.
+PAYS_FROM = 5e9
 
 Metrics = Mapping[str, Callable[..., Any]]
 
@@ -33,10 +41,11 @@ class Validation:
         model: the model that is trained.
         data: a DataLoader, items to iterate over, or arrays.
         metrics: functions of (scores, labels) by name.
+        epochs: how often it will be evaluated.
     """
 
-    def __init__(self, loss: Loss, model: Tree, data: Any, metrics: Metrics) -> None:
-        self._loss, self._model, self._metrics = loss, model, metrics
+    def __init__(self, loss: Loss, model: Tree, data: Any, metrics: Metrics, epochs: int) -> None:
+        self._loss, self._model, self._metrics, self._epochs = loss, model, metrics, epochs
         self._items = data if isinstance(data, (DataLoader, list)) else in_batches(data)
 
         def evaluate(model: Tree, *item: Any) -> list[Any]:
@@ -97,14 +106,28 @@ class Validation:
         """The loss of a batch, and the scores if there are metrics. Batches of one shape share a program."""
         if native and self._compiled is not None:
             shapes = [x.shape for x in tree.leaves(parts)]
-            self._shapes = self._shapes or shapes
-            if shapes == self._shapes:
+            if self._shapes is None:
+                self._shapes = shapes
+                if self._epochs * len(self._items) * self._work(parts) < PAYS_FROM:
+                    self._compiled = None
+            if self._compiled is not None and shapes == self._shapes:
                 try:
                     return list(self._compiled(self._model, *parts))
                 except (NotCompilable, CompilerNotFound, CompilationFailed) as error:
                     self._compiled = None
                     report_once(f"tinyflux: validation runs as plain NumPy: {reason(error)}")
         return self._evaluate(self._model, *parts)
+
+    def _work(self, parts: tuple[Any, ...]) -> float:
+        """How many elements are calculated for a batch, each product of a matrix product counted; no end in a loop."""
+        try:
+            with Recording():
+                results = self._evaluate(*(tree.map(symbolic_input, x) for x in (self._model, *parts)))
+                nodes = reachable(map(node_of, results))
+        except Exception:  # which the compiler will have words for
+            return math.inf
+        sizes = [node.size for node in nodes if node.op != "view" and not node.in_memory]
+        return math.inf if any(node.op == "loop" for node in nodes) else sum(sizes)
 
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
