@@ -173,6 +173,4 @@ def test_one_that_was_changed_can_still_be_printed():
 def test_progress_is_printed_in_a_line():
     progress = flux.Progress(flux.Dense(2, 1), None, epoch=2, iteration=7, loss=0.5, losses=[1.0] * 1000)
     progress.validation = {"loss": 0.25}
-    assert repr(progress) == (
-        "Progress(epoch=2, iteration=7, loss=0.5, epoch_ended=False, total=None, validation={'loss': 0.25})"
-    )
+    assert repr(progress) == ("Progress(epoch 2, iteration 7, loss 0.5, validation loss 0.25)")

@@ -43,6 +43,7 @@ __all__ = [
     "NotCompilable",
     "Progress",
     "accuracy",
+    "autodiff",
     "compile",
     "compile_training",
     "cpu",
@@ -60,9 +61,11 @@ __all__ = [
     "load",
     "metrics",
     "models",
+    "nn",
     "onecold",
     "onehot",
     "onehotbatch",
+    "optimise",
     "parameter_count",
     "parameters",
     "plot",
@@ -101,4 +104,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted([*__all__, "__version__"])

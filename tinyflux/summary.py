@@ -13,17 +13,44 @@ import numpy as np
 
 from . import tree
 from .arrays import is_array
+from .autodiff.gradient import is_gradient
 from .checks import is_integer, shown
+from .display import Line, careful_html, html_table, shares
 from .nn.layers import Chain, Conv, ConvTranspose, Dense, Parallel, testmode
-from .nn.layers.show import as_code
+from .nn.layers.show import as_code, norm
 from .nodes import OBJECT, node_kind
 from .types import Array, Tree
 
 
 class Summary(str):
-    """Text that is shown as it is, at the prompt too."""
+    """A table as text, which is shown as it is at the prompt, and as a table in a notebook.
+
+    Attributes:
+        titles, lines: the heads of its columns, and its rows.
+    """
+
+    titles: Sequence[str]
+    lines: Sequence[Line]
+    sides: str
 
     __repr__ = str.__str__
+
+    @careful_html
+    def _repr_html_(self) -> str:
+        return html_table(self.titles, self.sides, self.lines)
+
+
+def _summary(titles: Sequence[str], sides: str, rows: Sequence[Line], total: Line) -> Summary:
+    """The table of these rows; a total of two cells has its text spread over all columns but the first."""
+    cells = [titles, *[row.cells for row in rows]]
+    label, *rest = total.cells
+    if len(rest) > 1:
+        text = Summary("\n".join(_aligned([*cells, total.cells], sides)))
+    else:
+        place = max(len(row[0]) for row in cells)
+        text = Summary("\n".join([*_aligned(cells, sides), f"{label:{place}}  {rest[0]}"]))
+    text.titles, text.sides, text.lines = titles, sides, [*rows, total]
+    return text
 
 
 def summary(model: Tree, input_shape: Sequence[int] | None = None) -> Summary:
@@ -37,9 +64,10 @@ def summary(model: Tree, input_shape: Sequence[int] | None = None) -> Summary:
         input_shape: the shape of a sample. A copy of the model, switched to inference, is called with one sample of
             zeros, in the dtype of the first parameter.
 
-    Returns: a string that prints as a table. Arrays are marked "(all zero)", "(some NaN)" or "(some Inf)", "(buffer)"
-    if training doesn't step them, and "(tied)" if they stand further up already, as do the parameters of a layer that
-    is called twice. The last line counts each array once.
+    Returns: a string that prints as a table, and that a notebook shows as one. Arrays are marked "(all zero)", "(some
+    NaN)" or "(some Inf)", "(buffer)" if training doesn't step them, and "(tied)" if they stand further up already, as
+    do the parameters of a layer that is called twice. The last line counts each array once. Of a gradient, an object of
+    your own class for instance, the norms are shown.
 
     Errors: TypeError for an `input_shape` that is no tuple of integers, or a model that can't be called.
 
@@ -62,21 +90,26 @@ def summary(model: Tree, input_shape: Sequence[int] | None = None) -> Summary:
 
 
 def _table_of_arrays(model: Tree) -> Summary:
+    gradient = is_gradient(model)
     trained = {id(x) for x in tree.parameters(model)}
+    amounts = [norm(x) or 0 if gradient else x.size for x in tree.leaves(model)]
     seen: dict[int, Any] = {}
-    rows: list[tuple[str, ...]] = [("layer", "shape", "dtype", "count", "")]
-    for path, x in tree.walk(model):
+    rows: list[Line] = []
+    for (path, x), amount, share in zip(tree.walk(model), amounts, shares(amounts)):
         notes = _notes(x) + ["(buffer)"] * (id(x) not in trained) + ["(tied)"] * (id(x) in seen)
         seen[id(x)] = x
-        rows.append((path or "(array)", str(x.shape), str(x.dtype), f"{x.size:,}", " ".join(notes)))
-    lines = _aligned(rows, "<<<><")
-    arrays = f"{len(seen)} array{'s' * (len(seen) != 1)}, {sum(x.nbytes for x in seen.values()):,} bytes"
-    place = max(len(row[0]) for row in rows)
-    lines.append(f"{'total':{place}}  {tree.parameter_count(model):,} parameters in {arrays}")
-    return Summary("\n".join(lines))
+        shown = f"{amount:.4g}" if gradient else f"{amount:,}"
+        rows.append(Line([path or "(array)", str(x.shape), str(x.dtype), shown, " ".join(notes)], share))
+    arrays = f"{len(seen)} array{'s' * (len(seen) != 1)}"
+    count = f"{tree.parameter_count(model):,} parameters in {arrays}"
+    total = f"{count}, {sum(x.size * x.dtype.itemsize for x in seen.values()):,} bytes"
+    if gradient:
+        total = f"gradient of norm {norm(model) or 0:.4g} in {arrays}"
+    titles = ["layer", "shape", "dtype", "norm" if gradient else "count", ""]
+    return _summary(titles, "<<<><", rows, Line(["total", total], strong=True))
 
 
-def _aligned(rows: list[tuple[str, ...]], sides: str) -> list[str]:
+def _aligned(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
     """Lines whose columns stand to the left (<) or to the right (>)."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(f"{x:{side}{n}}" for x, side, n in zip(row, sides, widths)).rstrip() for row in rows]
@@ -107,7 +140,8 @@ def _table_of_calls(model: Tree, input_shape: Sequence[int]) -> Summary:
     if not callable(model):
         raise TypeError(f"summary: expected a model that can be called with an input, got {shown(model)}.")
     calls = _calls(model, tuple(input_shape))
-    rows: list[tuple[str, ...]] = [("layer", "", "output", "parameters", "multiplications")]
+    rows: list[list[str]] = []
+    products: list[int] = []
     counted: set[int] = set()
     for call in calls:
         arrays = {id(x): x.size for x in tree.parameters(call.layer)}
@@ -117,10 +151,11 @@ def _table_of_calls(model: Tree, input_shape: Sequence[int]) -> Summary:
         holds_others = any(other.path.startswith((f"{call.path}.", f"{call.path}[")) for other in calls)
         if count or not holds_others:
             code = type(call.layer).__name__ if holds_others else as_code(call.layer)
-            rows.append((call.path or "(model)", code, call.output, *numbers))
-    products = sum(call.multiplications for call in calls)
-    rows.append(("total", "", "", f"{tree.parameter_count(model):,}", f"{products:,}"))
-    return Summary("\n".join(_aligned(rows, "<<<>>")))
+            rows.append([call.path or "(model)", code, call.output, *numbers])
+            products.append(call.multiplications)
+    total = ["total", "", "", f"{tree.parameter_count(model):,}", f"{sum(call.multiplications for call in calls):,}"]
+    lines = [Line(row, share) for row, share in zip(rows, shares(products))]
+    return _summary(("layer", "", "output", "parameters", "multiplications"), "<<<>>", lines, Line(total, strong=True))
 
 
 def _calls(model: Tree, input_shape: tuple[int, ...]) -> list[_Call]:

@@ -39,6 +39,10 @@ from .types import Array, Tree
 __all__ = ["destructure", "f32", "f64", "leaves", "map", "parameter_count", "parameters", "walk"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def is_parameter(x: Array) -> bool:
     """Whether the array `x` can be differentiated: its dtype is real floating point."""
     return x.dtype.kind == "f"

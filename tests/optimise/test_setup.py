@@ -72,7 +72,7 @@ def test_the_state_mirrors_the_model():
     assert opt[2].weight is opt.layers[2].weight
     assert opt[0].activation is flux.relu
     parameters = "    .layers[0].weight\n    .layers[0].bias\n    .layers[2].weight\n"
-    assert repr(opt) == f"OptimiserState(\n  Descent(eta=0.1):\n{parameters})"
+    assert repr(opt) == f"OptimiserState(\n  Descent(eta=0.1):\n{parameters}{')':40}# 21 parameters in 3 arrays"
     with pytest.raises(AttributeError):
         opt.nothing  # noqa: B018
 

@@ -20,3 +20,7 @@ __all__ = [
     "stop_gradient",
     "withgradient",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

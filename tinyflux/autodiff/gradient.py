@@ -299,8 +299,7 @@ def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], keep: bool)
     except IndexError:
         raise TypeError(_replaced(boxes, tape)) from None
     for g in gradients:
-        if type(g).__hash__ is object.__hash__ and type(g).__weakrefoffset__:
-            _models.add(weakref.ref(g, _models.discard))
+        _remember(g)
     return gradients if len(gradients) > 1 else gradients[0]
 
 
@@ -322,14 +321,28 @@ def _replaced(boxes: list[Any], tape: Tape) -> str:
 _models: set[weakref.ref[Any]] = set()  # gradients of models that are still there
 
 
+def _remember(g: Any) -> None:
+    """Keep in mind that `g`, or what is in it, is a gradient: it prints as one."""
+    cls = type(g)
+    if cls is dict or cls is list or cls is tuple:
+        for part in g.values() if cls is dict else g:
+            if type(part) is not np.ndarray:
+                _remember(part)
+    elif cls.__hash__ is object.__hash__ and cls.__weakrefoffset__:
+        _models.add(weakref.ref(g, _models.discard))
+
+
 def is_gradient(x: Any) -> bool:
     """Whether the layer `x` is a gradient of a model, or a part of one: it has the model's class."""
     todo = [model for reference in tuple(_models) if (model := reference()) is not None]
+    seen: set[int] = set()
     while todo:
         node = todo.pop()
         if node is x:
             return True
-        todo += [child for _, child in tree.children(node)]
+        if id(node) not in seen:
+            seen.add(id(node))
+            todo += [child for _, child in tree.children(node) if not is_array(child)]
     return False
 
 

@@ -18,7 +18,9 @@ from ..autodiff import pullback, rule
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
 from ..checks import shown, was_setting_an_element
+from ..display import careful
 from ..errors import NotCompilable
+from ..nn.layers.show import as_code
 from ..types import Array, Tree
 from .backends.c.library import Library, address, contiguous, pointers
 from .backends.c.source import Source
@@ -65,8 +67,9 @@ class Compiled(Inspectable):
         look = functools.partial(self._programs.guards, self._f, *others)
         return _Function(self._f, args, leaves, look, before)
 
+    @careful
     def __repr__(self) -> str:
-        return f"flux.compile({getattr(self._f, '__name__', self._f)})"
+        return f"flux.compile({as_code(self._f)})"
 
     def __reduce__(self) -> Any:
         """Pickle it by name where that name leads to it, as functions are; otherwise with the function."""

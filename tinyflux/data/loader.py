@@ -12,6 +12,7 @@ import numpy as np
 from .. import tree
 from ..arrays import default_rng, is_array, on_gpu, to_numpy
 from ..checks import as_array, check_call, check_flag, check_function, check_generator, check_integer, shown
+from ..display import careful
 
 T = TypeVar("T")
 
@@ -100,6 +101,7 @@ class DataLoader(Generic[T]):
         self.transform = transform
         self.rng = rng
 
+    @careful
     def __repr__(self) -> str:
         options = ", shuffle=True" * self.shuffle + ", partial=False" * (self.taken < self._samples)
         if self.transform is not None:

@@ -25,3 +25,7 @@ __all__ += modifiers.__all__
 __all__ += momentum.__all__
 __all__ += muon.__all__
 __all__ += state.__all__
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import nodes
 from ..arrays import on_gpu
+from ..display import careful
 from ..types import Array
 from .kernels import kernel_step
 from .kernels.native import BlockwiseStep
@@ -97,6 +98,7 @@ class Leaf:
         if self.layout is not None:
             self.layout.invalidate_plan()
 
+    @careful
     def __repr__(self) -> str:
         return f"Leaf({self.rule!r}{', frozen' if self.frozen else ''})"
 

@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 class Schedule:
     """The schedules that are records: what they hold is saved with the state of the rule that they stand in."""
 

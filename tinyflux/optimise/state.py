@@ -6,13 +6,13 @@ The parameters lie in flat arrays (see flat.py), so a step is a few NumPy calls,
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import cores, tree
 from ..checks import as_array, is_foreign, shown
+from ..display import careful, careful_html
 from ..types import Array, Rule, Tree
 from . import checks
 from .flat import Place, buckets, flatten, places, refuse_overlaps, refuse_two_devices
@@ -20,6 +20,7 @@ from .modifiers import size_of_state
 from .plan import Layout, Leaf, Plan
 from .rule import average_of, check_rule, fields, inner_rules, is_rule, kind_of, plain, rule_for, unknown, with_fields
 from .scheduled import Scheduled, at, scheduled
+from .state_text import state_html, state_text
 from .step import step_all
 
 __all__ = ["adjust", "averaged", "freeze", "setup", "thaw", "update"]
@@ -63,13 +64,13 @@ class OptimiserState:
             "call setup for the copy, and carry the state over with save and load."
         )
 
+    @careful
     def __repr__(self) -> str:
-        """Each rule once, and below it the parameters that it steps."""
-        lines: dict[str, list[str]] = {}
-        for leaf in self._leaves:
-            line = f"    {leaf.path or 'array'}{' (frozen)' * leaf.frozen}"
-            lines.setdefault(f"  {leaf.rule!r}:", []).append(line)
-        return "\n".join(["OptimiserState(", *itertools.chain(*([rule, *below] for rule, below in lines.items())), ")"])
+        return state_text(self._leaves)
+
+    @careful_html
+    def _repr_html_(self) -> str:
+        return state_html(self._leaves)
 
 
 def setup(rule: Rule | Callable[[Array], Rule], model: Tree) -> OptimiserState:

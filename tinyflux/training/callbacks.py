@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..checks import check_call, check_function, check_integer, shown
+from ..display import careful
 from ..installed import pip_install
 from ..optimise.state import OptimiserState
 from ..types import Tree
@@ -40,15 +41,22 @@ class Progress:
     epoch 2: 0.5
     """
 
-    model: Tree = dataclasses.field(repr=False)
-    opt: OptimiserState = dataclasses.field(repr=False)
+    model: Tree
+    opt: OptimiserState
     epoch: int = 1
     iteration: int = 0
     loss: float = math.nan
     epoch_ended: bool = False
-    losses: list[float] = dataclasses.field(default_factory=list, repr=False)
+    losses: list[float] = dataclasses.field(default_factory=list)
     total: int | None = None
     validation: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @careful
+    def __repr__(self) -> str:
+        of = "" if self.total is None else f" of {self.total:,}"
+        where = f"epoch {self.epoch}{' ended' * self.epoch_ended}, iteration {self.iteration:,}{of}"
+        validation = "".join(f", validation {name} {value:.4g}" for name, value in self.validation.items())
+        return f"Progress({where}, loss {self.loss:.4g}{validation})"
 
 
 Callback = Callable[[Progress], Any]

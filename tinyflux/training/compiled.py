@@ -7,8 +7,12 @@ import numpy as np
 from .. import tree
 from ..arrays import to_numpy
 from ..compile.trace.programs import Inspectable
+from ..display import careful
 from ..errors import NonFiniteLoss
+from ..nn.layers.show import as_code
 from ..optimise.checks import check_state
+from ..optimise.rule import kind_of
+from ..optimise.scheduled import Scheduled
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
 from .iteration import Iterations
@@ -26,6 +30,16 @@ class TrainingStep(Inspectable):
         self._opt = opt
         self._batchsize = int(batchsize)
         self._programs: Iterations = Iterations()
+
+    @careful
+    def __repr__(self) -> str:
+        rules = [leaf.rule.rule if isinstance(leaf.rule, Scheduled) else leaf.rule for leaf in self._opt._leaves]
+        made = self.count
+        return (
+            f"flux.compile_training({as_code(self._loss)}, {type(self._model).__name__}, "
+            f"{', '.join(dict.fromkeys(map(kind_of, rules)))}, "
+            f"batchsize={self._batchsize}), {made or 'no'} program{'s' * (made != 1)} compiled"
+        )
 
     def __call__(self, data: Tree, order: Array) -> Array:
         """Make an iteration for each batch of the order.

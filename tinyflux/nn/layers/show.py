@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import tree
-from ...arrays import is_array
+from ...arrays import is_array, on_gpu
 from ...autodiff.gradient import is_gradient
 from ...autodiff.tape import plain
+from ...display import Line, careful, careful_html, html_table, shares
 
 _COLUMN = 40  # where the notes begin, if the code leaves room
+_LONG = 300  # characters; what is longer is shown by its class
 
 
 class Layer:
@@ -26,55 +29,158 @@ class Layer:
     def _parts(self) -> list[Any]:
         raise NotImplementedError
 
+    @careful
     def __repr__(self) -> str:
-        rows = list(_rows(self, "", "", _norm if is_gradient(self) else _count))
-        width = max(_COLUMN, *(len(code) + 2 for code, _ in rows))
-        return "\n".join(f"{code:{width}}{note}".rstrip() for code, note in rows)
+        gradient = is_gradient(self)
+        noted = _norm_note if gradient else _count_note
+        rows = [(row, noted(row)) for row in _all_rows(self, gradient)]
+        width = max(_COLUMN, *(len(row.code) + 2 for row, _ in rows))
+        return "\n".join(f"{row.code:{width}}{note}".rstrip() for row, note in rows)
+
+    @careful_html
+    def _repr_html_(self) -> str:
+        gradient = is_gradient(self)
+        titles, form = (["gradient", "norm"], ".4g") if gradient else (["layer", "parameters"], ",")
+        rows = _all_rows(self, gradient)
+        lines = [
+            Line([row.code, "" if row.amount is None else f"{row.amount:{form}}"], share, row.whole)
+            for row, share in zip(rows, shares([None if row.whole else row.amount for row in rows]))
+        ]
+        return html_table(titles, "<>", lines)
+
+
+class _Row(NamedTuple):
+    """A line of code, and the amount of what it builds; `whole` where that is the sum of the lines before."""
+
+    code: str
+    amount: Any
+    whole: bool = False
+
+
+def parts(layer: Layer) -> list[Any]:
+    """What a layer's constructor is called with; of one that is half built, or holds odd things, its attributes."""
+    try:
+        return layer._parts()
+    except Exception:
+        return attributes(layer)
 
 
 def attributes(layer: Layer) -> list[str]:
     """The attributes of a layer that no constructor could have made, such as a gradient with None in it."""
-    return [f"{name}={f'{x.dtype}{list(x.shape)}' if is_array(x) else as_code(x)}" for name, x in vars(layer).items()]
+    return [f"{name}={_value(x)}" for name, x in vars(layer).items()]
 
 
-def _count(x: Any) -> str:
-    count = tree.parameter_count(x)
-    return f"# {count:,} parameter{'s' * (count != 1)}" if count else ""
+def _value(x: Any) -> str:
+    try:
+        return f"{x.dtype}{list(x.shape)}" if is_array(x) else repr(x) if isinstance(x, str) else as_code(x)
+    except Exception:
+        return "..."
 
 
-def _norm(x: Any) -> str:
-    """The Euclidean norm of all arrays of a gradient together."""
-    arrays = [plain(a) for a in tree.parameters(x)]
-    squares = [float(np.sum(np.square(a, dtype=np.float64))) for a in arrays]
-    return f"# gradient of norm {math.sqrt(sum(squares)):.4g}" if arrays else ""
+def _count(x: Any) -> int | None:
+    """How many parameters there are, None for none."""
+    try:
+        return tree.parameter_count(x) or None
+    except Exception:  # of arrays in a set, say
+        return None
 
 
-def _rows(x: Any, indent: str, comma: str, noted: Callable[[Any], str]) -> Iterator[tuple[str, str]]:
-    """Lines of code, each with a note."""
-    note = noted(x)
-    parts = x._parts() if isinstance(x, Layer) else []
-    if all(isinstance(part, str) for part in parts):
-        yield f"{indent}{as_code(x)}{comma}", note
+def _count_note(row: _Row) -> str:
+    plural = "s" * (row.amount != 1)
+    return f"# {row.amount:,} parameter{plural}{' in all' * row.whole}" if row.amount else ""
+
+
+def norm(x: Any) -> float | None:
+    """The Euclidean norm of all arrays of a gradient together; None where there is none, or values aren't known yet."""
+    try:
+        arrays = [plain(a) for a in tree.parameters(x)]
+        if not arrays or not all(type(a) is np.ndarray or on_gpu(a) for a in arrays):
+            return None
+        return math.sqrt(sum(float(np.sum(np.square(a, dtype=np.float64))) for a in arrays))
+    except Exception:
+        return None
+
+
+def _norm_note(row: _Row) -> str:
+    return "" if row.amount is None else f"# gradient of norm {row.amount:.4g}{' in all' * row.whole}"
+
+
+def _all_rows(layer: Layer, gradient: bool) -> list[_Row]:
+    """Lines of code, each with the amount of what it builds; without amounts where a node stands below itself."""
+    measured = norm if gradient else _count
+    return list(_rows(layer, "", "", (lambda x: None) if _is_cyclic(layer) else measured))
+
+
+def _is_cyclic(x: Any) -> bool:
+    """Whether a node stands below itself: no tree, in which counting would never end."""
+    above: set[int] = set()
+    done: set[int] = set()
+    todo = [(x, False)]
+    while todo:
+        node, leaving = todo.pop()
+        if leaving:
+            above.remove(id(node))
+            done.add(id(node))
+        elif id(node) in above:
+            return True
+        elif id(node) not in done and not is_array(node):
+            above.add(id(node))
+            todo += [(node, True), *[(child, False) for _, child in tree.children(node)]]
+    return False
+
+
+class _Open(threading.local):
+    """What is being written at the moment, by id: dots stand in its place inside of itself."""
+
+    def __init__(self) -> None:
+        self.ids: set[int] = set()
+
+
+_open = _Open()
+
+
+def _rows(x: Any, indent: str, comma: str, measured: Callable[[Any], Any]) -> Iterator[_Row]:
+    """Lines of code, each with an amount."""
+    inside = parts(x) if isinstance(x, Layer) and id(x) not in _open.ids else []
+    if all(isinstance(part, str) for part in inside):
+        yield _Row(f"{indent}{as_code(x)}{comma}", None if id(x) in _open.ids else measured(x))
         return
-    yield f"{indent}{type(x).__name__}(", ""
-    for part in parts:
-        yield from _rows(part, indent + "  ", ",", noted)
-    yield f"{indent}){comma}", note and f"{note} in all"
+    yield _Row(f"{indent}{type(x).__name__}(", None)
+    _open.ids.add(id(x))
+    try:
+        for part in inside:
+            yield from _rows(part, indent + "  ", ",", measured)
+    finally:
+        _open.ids.discard(id(x))
+    yield _Row(f"{indent}){comma}", measured(x), True)
 
 
 def as_code(x: Any) -> str:
     """A function or a layer in one line, as code writes it."""
     if isinstance(x, str):
         return x
+    if id(x) in _open.ids:
+        return "..."
+    _open.ids.add(id(x))
+    try:
+        return _as_code(x)
+    except Exception:  # half-built layers, and what users' classes raise
+        return f"{type(x).__name__}(...)"
+    finally:
+        _open.ids.discard(id(x))
+
+
+def _as_code(x: Any) -> str:
     if isinstance(x, Layer):
-        return f"{type(x).__name__}({', '.join(as_code(part) for part in x._parts())})"
+        return f"{type(x).__name__}({', '.join(map(as_code, parts(x)))})"
     if isinstance(x, functools.partial):
         options = [*map(repr, x.args), *(f"{name}={value!r}" for name, value in x.keywords.items())]
         return f"partial({', '.join([as_code(x.func), *options])})"
     if isinstance(x, np.ufunc) and x.__name__ == "expit":
         return "sigmoid"
     name = getattr(x, "__name__", None)
-    if name is None:
-        text = repr(x)
-        name = f"{type(x).__name__}(...)" if type(x).__repr__ is object.__repr__ or "\n" in text else text
-    return name
+    if isinstance(name, str):
+        return name
+    text = repr(x)
+    own = getattr(type(x), "__repr__", None) is not object.__repr__
+    return text if own and "\n" not in text and len(text) <= _LONG else f"{type(x).__name__}(...)"
