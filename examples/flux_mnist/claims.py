@@ -113,7 +113,9 @@ def _ranking(table: Cells) -> list[Check]:
 
 
 def _ranked(pairs: list[tuple[str, str]], best: dict[tuple[str, str], float]) -> str:
-    return ", ".join(f"{model} {rule} {best[model, rule]:.2f} %" for model, rule in pairs)
+    texts = {f"{best[pair]:.2f}" for pair in pairs}
+    digits = 2 if len(texts) == len(pairs) else 3  # that the order is seen
+    return ", ".join(f"{model} {rule} {best[model, rule]:.{digits}f} %" for model, rule in pairs)
 
 
 def _curves(table: Cells) -> list[Check]:

@@ -10,7 +10,7 @@ from examples.common import models, pictures
 from examples.common.pictures import GREY, Figure
 
 from .curve import WINDOW, Curve
-from .grid import MODELS, OPTIMISERS, VARIANTS
+from .grid import MODELS, OPTIMISERS, PRESETS, VARIANTS
 from .series import Series, farthest, series, shown, single, width
 from .table import KINDS, Cell, Kind, Table
 
@@ -25,6 +25,7 @@ DASHES = {"batch": ":", "stochastic": "--", "minibatch": "-"}
 TOP = 90.0  # percent of accuracy: what stays below is no top performer, and its effort misleads
 AVERAGED = 128_000  # iterations whose moving average the articles show
 ITERATION = "iteration (one update of the parameters)"
+WIDTH, DOTS = 6.0, 225  # inches, so that a phone, too, shows the text large enough, and dots per inch
 
 
 def draw(table: Table, folder: Path) -> list[Figure]:
@@ -36,7 +37,7 @@ def draw(table: Table, folder: Path) -> list[Figure]:
 
     Returns: the figures that were drawn, in the order of the articles.
     """
-    return pictures.draw(folder, lambda: _drawn(table), "flux_mnist", dpi=150)
+    return pictures.draw(folder, lambda: _drawn(table), "flux_mnist", dpi=DOTS)
 
 
 def _drawn(table: Table) -> list[tuple[Figure, Any]]:
@@ -65,13 +66,12 @@ def _over_seeds(table: Table, kinds: list[Kind], mean: str, spread: str) -> str:
 
 
 def _learning(table: Table, variant: str) -> tuple[Figure, Any] | None:
-    picture, panels = pictures.figure(9, 8, nrows=len(MODELS), ncols=len(OPTIMISERS))
+    picture, panels = pictures.figure(WIDTH, 7, nrows=len(MODELS), ncols=len(OPTIMISERS))
     averaged = []
     for row, model in zip(panels, MODELS):
-        row[0].set_ylabel(f"training loss ({models.LOSSES[model].__name__})")
+        row[0].set_ylabel(f"loss ({models.LOSSES[model].__name__})")
         averaged += [_learning_panel(axes, table, (model, variant, opt)) for axes, opt in zip(row, OPTIMISERS)]
-    for axes in panels[-1]:
-        axes.set_xlabel(ITERATION)
+    picture.supxlabel(ITERATION, fontsize=10)
     picture.align_ylabels()
     if not any(averaged):
         return None
@@ -89,7 +89,9 @@ def _learning_caption(table: Table, variant: str, averaged: list[int]) -> str:
         text += "iterations, of one seed. Some points, and the first of the line, may lie above the panel."
     if variant == "minibatch":
         text += f" A mini-batch has {table.batchsize:,} images. Descent is shown from iteration 4,001 on."
-    text += " Runs shorter than those of the articles are shown as far as they go."
+    ends = sorted({shown(*kind)[1] for kind in KINDS if kind[1] == variant})
+    text += f" A curve ends where the articles' does, at iteration {' or '.join(f'{end:,}' for end in ends)} "
+    text += f"of {PRESETS['article'].iterations[variant]:,}; that of a shorter run ends with it."
     kinds = [kind for kind in KINDS if kind[1] == variant]
     return text + _over_seeds(table, kinds, "The line is", "the band goes from the lowest to the highest of them")
 
@@ -121,8 +123,11 @@ def _draw_losses(axes: Any, kind: Kind, losses: Series, limits: tuple[int, int])
         axes.fill_between(losses.iterations, losses.lowest, losses.highest, **band)
     axes.plot(losses.iterations, losses.mean, color=_colour(kind), linewidth=1.6)
     axes.set_xlim(limits)
-    axes.locator_params(axis="x", nbins=5)
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    axes.locator_params(axis="x", nbins=3)
+    ticks = [tick for tick in axes.get_xticks() if limits[0] <= tick <= limits[1]]
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    if limits[1] - ticks[-1] < 0.1 * (limits[1] - limits[0]):  # centred, it would overhang
+        axes.get_xticklabels()[-1].set_horizontalalignment("right")
 
 
 def _average(table: Table, kind: Kind) -> tuple[Figure, Any] | None:
@@ -132,7 +137,7 @@ def _average(table: Table, kind: Kind) -> tuple[Figure, Any] | None:
     losses = series(curves, 1, AVERAGED, averaged := 4 * width(end))
     if losses is None:
         return None
-    picture, axes = pictures.figure(9, 4.2)
+    picture, axes = pictures.figure(WIDTH, 3.6)
     axes.plot(*longest.means(AVERAGED), color=_colour(kind), alpha=0.35, linewidth=0.8)
     _draw_losses(axes, kind, losses, (0, end))
     axes.set_ylim(0, 1.1 * np.percentile(longest.means(AVERAGED)[1], 99.5))
@@ -156,22 +161,22 @@ def _colour(kind: Kind) -> str:
 
 
 def _accuracies(table: Table, name: str, title: str, above: float) -> tuple[Figure, Any] | None:
-    picture, panels = pictures.figure(9, 5.6, ncols=len(OPTIMISERS), sharex=True, sharey=True)
+    picture, panels = pictures.figure(WIDTH, 4.8, ncols=len(OPTIMISERS), sharex=True, sharey=True)
     drawn = [cell for axes, opt in zip(panels, OPTIMISERS) for cell in _accuracy_panel(axes, table, opt, above)]
     if not drawn:
         return None
     low, best = max(above, 0), np.nanmax([(cell.accuracy, cell.accuracy + cell.spread) for cell in drawn])
     panels[0].set(ylabel="test accuracy in %", ylim=(low, best + 0.04 * (best - low)))
     for axes in panels:
-        axes.set_xlabel("training time in seconds, without tests")
+        axes.set_xlabel("training time in seconds")
         _log_seconds(axes, [cell.time for cell in drawn])
     lines = {container.get_label(): container[0] for axes in panels for container in axes.containers}
     labels = [label for label in map(", ".join, itertools.product(MODELS, VARIANTS)) if label in lines]
-    below = {"loc": "outside lower center", "ncols": len(MODELS), "handlelength": 4, "frameon": False}
+    below = {"loc": "outside lower center", "ncols": len(MODELS), "handlelength": 3, "frameon": False}
     picture.legend([lines[label] for label in labels], labels, **below)
     which = f"above {above:g} %" if above > 0 else "at every checkpoint"
-    caption = f"Accuracy on the test images {which}, against the time of training up to it. A line joins the "
-    caption += "checkpoints of one model and variant, each after about twice the iterations of the one before."
+    caption = f"Accuracy on the test images {which}, against the time of training up to it, without tests. A line "
+    caption += "joins the checkpoints of a model and variant, each after about twice the iterations of the one before."
     caption += " It is interrupted where they lie lower." if above > 0 else ""
     caption += _over_seeds(table, list(table.cells), "A point is", "its bar is one standard deviation up and down")
     return Figure(name, title, caption), picture
@@ -206,7 +211,7 @@ def _effort(table: Table) -> tuple[Figure, Any] | None:
     best = {kind: found for kind in KINDS if (found := table.best(kind)) is not None}
     ranked = sorted(best, key=lambda kind: (best[kind][1].accuracy < TOP, best[kind][1].effort))
     tops = sum(best[kind][1].accuracy >= TOP for kind in ranked)
-    picture, axes = pictures.figure(9, 1.2 + 0.32 * len(ranked))
+    picture, axes = pictures.figure(WIDTH, 1.2 + 0.29 * len(ranked))
     places = [place + (place >= tops) for place in range(len(ranked))]
     for place, kind in zip(places, ranked):
         _effort_point(axes, place, kind, *best[kind])
@@ -235,7 +240,7 @@ def _effort_point(axes: Any, place: int, kind: Kind, iteration: int, cell: Cell)
 def _effort_row(axes: Any, place: float, texts: list[str]) -> None:
     """Write to the right of the axes."""
     at = {"xy": (1, place), "xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-    for right, text in zip((60, 125, 200), texts):
+    for right, text in zip((52, 102, 170), texts):
         axes.annotate(text, **at, xytext=(right, 0), ha="right", va="center", annotation_clip=False)
 
 

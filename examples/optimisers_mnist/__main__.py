@@ -23,8 +23,9 @@ presets:
   quick   1,000 iterations, 2 seeds to choose by and 3 to report: some minutes on two cores
   full    4,000 iterations, 3 seeds to choose by and 10 to report: less than an hour on two cores
 
-It trains what isn't there yet, then writes report.md, optimisers.csv and the figures. A command that was stopped, in
-whatever way, goes on with the runs that are not done; with other presets or iterations it begins others beside them.
+It trains what isn't there yet, then writes report.html, report.md, optimisers.csv and the figures. A command that was
+stopped, in whatever way, goes on with the runs that are not done; with other presets or iterations it begins others
+beside them.
 
 examples:
   python -m examples.optimisers_mnist quick
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    require("filelock", "tqdm", "matplotlib")
+    require("filelock", "tqdm", "matplotlib", "markdown")
     check_folder(options.output)
     jobs = planned(options)
     problems = train(jobs, options)
@@ -116,7 +117,7 @@ def write(jobs: list[Job], options: argparse.Namespace) -> None:
     report(table, measured, folder, command)
     for result in table.contest[:5]:
         print(f"{result.name:<16}{spread(result.ends('test accuracy'))} % of the test images")
-    print(f"\nThe report: {folder / 'report.md'}; the figures: {folder / 'figures'}")
+    print(f"\nThe report: {folder / 'report.html'}, and the same as report.md; the figures: {folder / 'figures'}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ LOOKS = {  # of the families of rules: colour-blind readers tell them apart, and
     "adaptive": {"color": pictures.ORANGE, "marker": "s"},
     "Adam": {"color": "#009E73", "marker": "^"},
 }
-COLUMNS = 4  # of small panels
+WIDTH, DOTS = 6.0, 180  # inches, so that a phone, too, shows the text large enough, and dots per inch
+COLUMNS = 3  # of small panels
 LOWEST = 90.0  # percent: what lies below is shown at the lower edge
 HIGHEST = 4.0  # loss on training images: what lies above isn't shown
 
@@ -28,7 +29,7 @@ def draw(table: Table, folder: Path) -> list[Figure]:
 
     Returns: the figures that were drawn.
     """
-    return pictures.draw(folder, lambda: pictures_of(table), "optimisers_mnist", dpi=120)
+    return pictures.draw(folder, lambda: pictures_of(table), "optimisers_mnist", dpi=DOTS)
 
 
 def pictures_of(table: Table) -> list[tuple[Figure, Any]]:
@@ -48,7 +49,7 @@ def pictures_of(table: Table) -> list[tuple[Figure, Any]]:
 
 def _accuracies(table: Table) -> tuple[Figure, Any]:
     """A row for each rule: every seed, the mean, and the standard deviation."""
-    picture, axes = pictures.figure(9, 1.4 + 0.3 * len(table.contest))
+    picture, axes = pictures.figure(WIDTH, 1.2 + 0.27 * len(table.contest))
     for row, result in enumerate(table.contest):
         ends, look = result.ends("test accuracy"), LOOKS[result.entry.family]
         axes.plot(ends, np.full(len(ends), row), look["marker"], color=look["color"], alpha=0.3, markersize=4)
@@ -81,7 +82,7 @@ class _Panels(NamedTuple):
 def _panels(count: int, **subplots: Any) -> _Panels:
     """Small panels, as many as rules, in rows; those of the last row that are not needed are taken away."""
     rows = -(-count // COLUMNS)
-    picture, grid = pictures.figure(9, 1.0 + 1.75 * rows, nrows=rows, ncols=COLUMNS, squeeze=False, **subplots)
+    picture, grid = pictures.figure(WIDTH, 1.0 + 1.6 * rows, nrows=rows, ncols=COLUMNS, squeeze=False, **subplots)
     for axes in grid.flat[count:]:
         axes.remove()
     return _Panels(picture, list(grid.flat[:count]))
@@ -96,7 +97,7 @@ def _curves(table: Table, measure: str) -> tuple[Figure, Any]:
         colour = LOOKS[result.entry.family]["color"]
         for part, dashes in {"train": "-", "test": "--"}.items():
             _draw_curve(axes, result.reported, f"{part} {measure}", color=colour, linestyle=dashes, label=part)
-        axes.set_title(_label(result), fontsize=9)
+        axes.set_title(_label(result), fontsize=8)
         lost = sum(run["diverged"] is not None for run in result.reported)
         if lost:
             axes.text(0.5, 0.5, f"✗ {lost} of {len(result.reported)}\ndiverged", transform=axes.transAxes, ha="center")
@@ -173,6 +174,7 @@ def _values(table: Table) -> tuple[Figure, Any]:
         axes.set_title(result.name, fontsize=9)
         axes.set_xlabel(result.entry.varied, labelpad=1)
         axes.set(xscale="log", xlim=(min(result.entry.values) / 2, max(result.entry.values) * 2))
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         axes.minorticks_off()
     panels[0].set(ylim=(LOWEST - 0.5, 98), yticks=range(int(LOWEST), 99, 2))
     picture.supylabel("accuracy on the validation images in %", fontsize=10)
@@ -203,9 +205,9 @@ def _draw_validation(axes: Any, result: Result, place: Callable[[float], float] 
 
 def _padam(table: Table) -> tuple[Figure, Any]:
     """A square for each power and rate."""
-    picture, panels = pictures.figure(9, 3.6, ncols=2)
+    picture, panels = pictures.figure(WIDTH, 3.0, ncols=2)
     rates = sorted(table.padam[0].entry.values)
-    titles = {"validation accuracy": "accuracy on the validation images in %", "train loss": "loss on training images"}
+    titles = {"validation accuracy": "validation accuracy in %", "train loss": "training loss"}
     for axes, (name, title) in zip(panels, titles.items()):
         spreads = [[spread(last(run, name) for run in r.tried(rate)) for rate in rates] for r in table.padam]
         means = np.array([[over.mean for over in row] for row in spreads])
@@ -233,7 +235,7 @@ def _adam(table: Table) -> tuple[Figure, Any]:
     """A row for each of Adam's numbers: the training loss of each value, and the accuracy against the value."""
     from matplotlib import colormaps
 
-    picture, rows = pictures.figure(9, 0.6 + 2.5 * len(table.adam), nrows=len(table.adam), ncols=2, squeeze=False)
+    picture, rows = pictures.figure(WIDTH, 0.6 + 2.4 * len(table.adam), nrows=len(table.adam), ncols=2, squeeze=False)
     for (left, right), result in zip(rows, table.adam):
         varied, values = result.entry.varied, sorted(result.entry.values)
         default = DEFAULTS[varied]
@@ -248,7 +250,7 @@ def _adam(table: Table) -> tuple[Figure, Any]:
         left.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, title=varied, frameon=False)
         _draw_validation(right, result, place=values.index, color=pictures.BLUE, marker="o")
         right.axvline(values.index(default), color=GREY, linewidth=0.8, linestyle=":", zorder=1)
-        right.set_xticks(range(len(values)), [f"{value:g}" for value in values], fontsize=8)
+        right.set_xticks(range(len(values)), [f"{value:g}" for value in values], fontsize=8, rotation=90)
         right.set(xlabel=varied, ylabel="validation accuracy in %", ylim=(LOWEST - 0.5, 98))
     ends = [line.get_ydata()[-1] for left, _ in rows for line in left.get_lines() if len(line.get_ydata())]
     for left, _ in rows:

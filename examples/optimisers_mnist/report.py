@@ -1,20 +1,23 @@
-"""The report: a text in Markdown, whose every sentence on the results is computed from them, and two tables as CSV."""
+"""The report: a text in Markdown, each sentence on the results computed from them, a page made of it, and two CSV."""
 
 import math
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from examples.common import machine, markdown
 from examples.common.files import write
 from examples.common.markdown import csv_text, duration
+from examples.common.page import page
 from examples.common.spread import spread
 
 from . import figures
-from .contest import DEFAULTS, POWERS
-from .table import SURE, Behind, Result, Table, last
+from .contest import DEFAULTS, POWERS, PRESETS
+from .table import SURE, Behind, Result, Table, behind, last
 from .timing import ITERATIONS, ROUNDS
 from .training import BATCHSIZE, MEASURED
 
@@ -41,12 +44,12 @@ of about three apart, and nothing but the rate was tuned: a finer grid, or other
 move it by as much as many of these rules differ. ± is the standard deviation over seeds, of weights and order alone;
 another split or other images would add to it. The best rule was picked by the same test accuracies that the
 others are compared with, which makes it look a little better than it is. ASGD is measured by its parameters, not by
-their average, which by its default begins after 10⁶ steps. Muon steps the weights; the biases are AdamW's, with its
-defaults."""
+their average, which by its default begins after 10⁶ steps."""
+MUON = " Muon steps the weights; the biases are AdamW's, with its defaults."
 
 
 def report(table: Table, times: dict[str, float], folder: Path, command: str) -> None:
-    """Write report.md, optimisers.csv, runs.csv and the figures into a folder.
+    """Write report.md, report.html, optimisers.csv, runs.csv and the figures into a folder.
 
     Arguments:
         table: what the runs have come to.
@@ -67,6 +70,8 @@ def report(table: Table, times: dict[str, float], folder: Path, command: str) ->
             _protocol(table),
             "## What the data show",
             _findings(table),
+            *(["### How far the seeds give a ranking", _ranking(table)] if len(table.groups[0]) > 1 else []),
+            "### All rules",
             *shown("accuracies"),
             _contest(table, times),
             _KEY,
@@ -77,8 +82,11 @@ def report(table: Table, times: dict[str, float], folder: Path, command: str) ->
         text += ["## Padam: power and learning rate", _padam(table), *shown("padam")]
     if table.adam:
         text += ["## Adam's numbers, one at a time", _adam(table), *shown("adam")]
-    text += ["## What the data don't show", LIMITS, "## How it was made", _made(table, command)]
-    write(folder / "report.md", "\n\n".join(text) + "\n")
+    muon = MUON if any(result.name == "Muon" for result in table.contest) else ""
+    text += ["## What the data don't show", LIMITS + muon, "## How it was made", _made(table, command)]
+    words = "\n\n".join(text) + "\n"
+    write(folder / "report.md", words)
+    write(folder / "report.html", page(words, folder))
     write(folder / "optimisers.csv", csv_text(_summary(table, times)))
     write(folder / "runs.csv", csv_text(_runs(table)))
 
@@ -106,7 +114,9 @@ def _findings(table: Table) -> str:
     compared = [(r.name, gap.sure) for r, gap in zip(table.contest, table.behind) if not math.isnan(gap.points)][1:]
     lines = [f"{best.name} has the highest mean on the test images, {_test(best)} %."]
     if compared:
-        lines.append(f"Not told apart from it by these seeds: {_names(name for name, sure in compared if not sure)}.")
+        unsure = [name for name, sure in compared if not sure]
+        alike = _names(unsure) if len(unsure) < len(compared) else f"any of the {len(compared)} others"
+        lines.append(f"Not told apart from it by these seeds: {alike}.")
         surely = _names(name for name, sure in compared if sure)
         lines.append(f"Behind it by more than chance makes (at a risk of {RISK} of any false alarm): {surely}.")
         ends = [spread(r.ends("test accuracy")) for r in table.contest]
@@ -118,6 +128,48 @@ def _findings(table: Table) -> str:
         )
     lines += [_family(table), _edges(table), _lost(table), _in_vain(table)]
     return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _ranking(table: Table) -> str:
+    """The groups of rules, a row each, and why the seeds tell no more."""
+    rows = []
+    for group in table.groups:
+        means = [f"{spread(r.ends('test accuracy')).mean:.2f}" for r in (group[0], group[-1])]
+        rows.append([" to ".join(dict.fromkeys(means)), _names(r.name for r in group)])
+    header = ["mean test accuracy in %", "rules"]
+    words = "The seeds don't tell the rules of a row from the first of the row."
+    return "\n\n".join([words, markdown.table(header, "ll", rows), _why(table), *_singly(table)])
+
+
+def _why(table: Table) -> str:
+    """How far behind a rule has to be."""
+    best, errors = table.contest[0], [gap.error for gap in table.behind[1:] if not math.isnan(gap.error)]
+    seeds, others = len(best.reporting), len(table.contest) - 1
+    if seeds < 2 or not errors:
+        return "A single seed tells no rules apart: it doesn't show what chance makes of one."
+    times = float(stats.t.isf(SURE / others / 2, seeds - 1))
+    points = times * statistics.median(errors)
+    more = max(len(preset.reporting) for preset in PRESETS.values())
+    hint = f" More seeds help: `full` has {more}." if seeds < more else ""
+    return (
+        f"What so many seeds can tell: each rule has {seeds}, and {others} rules are compared with the best. A "
+        f"difference is sure if it is {times:.1f} times its standard error. For a typical rule that is {points:.2f} "
+        f"percentage points.{hint}"
+    )
+
+
+def _singly(table: Table) -> list[str]:
+    """Which rules would be behind, if each were the only one to be compared."""
+    best, others = table.contest[0], table.contest[1:]
+    unsure = [r for r, gap in zip(others, table.behind[1:]) if not gap.sure]
+    names = [r.name for r in unsure if behind(best, r, 1).sure]
+    if not names:
+        return []
+    return [
+        f"A hint, but no proof: if each were the only rule to be compared with the best, at a risk of {RISK}, these "
+        f"would be behind it, too: {_names(names)}. Of {len(others)} rules as good as the best, chance alone puts "
+        f"about {SURE * len(others):.1f} on such a list."
+    ]
 
 
 def _test(result: Result) -> str:

@@ -138,6 +138,17 @@ class Table:
         """How far each rule of the contest is behind the first."""
         return [behind(self.contest[0], other, len(self.contest) - 1) for other in self.contest]
 
+    @property
+    def groups(self) -> list[list[Result]]:
+        """The rules in groups: the best, with all that aren't surely behind it; of the others the best, and so on."""
+        left = [result for result in self.contest if not np.isnan(result.ends("test accuracy")).all()]
+        groups = []
+        while left:
+            first, *others = left
+            groups.append([first, *(r for r in others if not behind(first, r, len(others)).sure)])
+            left = [r for r in others if r not in groups[-1]]
+        return groups
+
 
 def _result(job: Job) -> Result:
     return Result(job.entry, job.run.iterations, finished(job.folder), tuple(job.choosing), tuple(job.reporting))

@@ -382,7 +382,7 @@ def test_a_rule_that_fails_does_not_cost_the_report_of_the_others(tmp_path, caps
     out, err = capsys.readouterr()
     assert "optimisers_mnist: 1 rules failed:\n  Adam eta: " in err
     assert "Is a directory" in err
-    assert f"The report: {tmp_path / 'report' / 'report.md'}" in out
+    assert f"The report: {tmp_path / 'report' / 'report.html'}" in out
     text = (tmp_path / "report" / "report.md").read_text()
     assert "**Not done yet, and left out: Adam eta.**" in text
     assert "The best of all is p = 1/4" in text

@@ -223,6 +223,32 @@ def test_tables_as_csv(written, table):
     assert (row["diverged_after"], row["test_accuracy"]) == ("3", "nan")
 
 
+def test_what_is_alike_is_a_row(written, table):
+    text = (written / "report.md").read_text()
+    first, second = [[r.name for r in group] for group in table.groups]
+    assert first == ["Adam", "Descent", "Lion"]
+    assert set(second) == {entry.name for entry in CONTESTANTS} - {*first, "YellowFin"}  # which came to nothing
+    assert row_of(text, "97.00 to 75.00")[1] == "Adam, Descent, Lion"
+    times = stats.t.isf(0.025 / (len(CONTESTANTS) - 1), 2)
+    assert f"A difference is sure if it is {times:.1f} times its standard error." in text
+    assert "`full` has 10." in text
+
+
+def test_where_no_rule_is_told_apart_the_report_says_why(tmp_path):
+    tests = {"Adam": (0.96, 0.97, 0.98), "Descent": (0.956, 0.966, 0.973), "Momentum": (0.95, 0.963, 0.976)}
+    report(
+        Table([a_job(tmp_path, name, some) for name, some in tests.items()]), dict.fromkeys(tests, 1.0), tmp_path, ""
+    )
+    text = (tmp_path / "report.md").read_text()
+    assert "Not told apart from it by these seeds: any of the 2 others." in text
+    assert "any false alarm): none." in text
+    assert row_of(text, "97.00 to 96.30")[1] == "Adam, Descent, Momentum"
+    hint = stats.ttest_rel(tests["Adam"], tests["Descent"]).pvalue
+    assert 0.025 < hint < 0.05
+    assert "would be behind it, too: Descent. Of 2 rules" in text
+    assert (tmp_path / "report.html").read_text().count("<table>") == 2
+
+
 # The figures
 
 
