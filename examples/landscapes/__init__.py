@@ -1,4 +1,5 @@
-"""The functions people test optimisers on, the paths of rules over them, and a tutorial whose gradient is none.
+"""The functions people test optimisers on, the paths of rules over them, and a tutorial's path that is right by chance.
 
 python -m examples.landscapes
+python -m examples.landscapes --interactive
 """

@@ -104,11 +104,19 @@ def run(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     check_folder(options.output)
+    rows = []
+    heading = f"Steps until the distance to a minimum stays within {options.tolerance:g}; – where it doesn't.\n"
+    print(heading)
     with all_or_none(options.output) as folder:
-        rows = [row for name in tqdm(options.function, disable=None) for row in show(folder, name, options)]
-        print(write_steps(folder, rows, options.tolerance))
-        if "ackley" in options.function:
-            print(repeat_tutorial(folder))
+        for name in (bar := tqdm(options.function, disable=None)):
+            bar.set_description(name)
+            found = show(folder, name, options)
+            bar.write(table(found))
+            if name == "ackley":
+                bar.write(repeat_tutorial(folder))
+            rows += found
+        (folder / "steps.csv").write_text(csv_text(rows), encoding="utf-8", newline="")
+        (folder / "steps.md").write_text(f"{heading}\n{table(rows)}", encoding="utf-8")
     print(f"Pictures and tables: in {options.output}")
 
 
@@ -151,13 +159,9 @@ def show(folder: Path, name: str, options: argparse.Namespace) -> list[dict[str,
     ]
 
 
-def write_steps(folder: Path, rows: list[dict[str, str]], tolerance: float) -> str:
-    """Write the steps to convergence as CSV and as Markdown; returns the latter."""
-    (folder / "steps.csv").write_text(csv_text(rows), encoding="utf-8", newline="")
-    text = f"Steps until the distance to a minimum stays within {tolerance:g}; – where it doesn't.\n\n"
-    text += markdown(list(rows[0]), [list(row.values()) for row in rows]) + "\n"
-    (folder / "steps.md").write_text(text, encoding="utf-8")
-    return text
+def table(rows: list[dict[str, str]]) -> str:
+    """The rows in Markdown."""
+    return markdown(list(rows[0]), [list(row.values()) for row in rows]) + "\n"
 
 
 def repeat_tutorial(folder: Path) -> str:

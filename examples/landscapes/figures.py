@@ -61,6 +61,8 @@ class Grid:
 def draw_function(path: Path, landscape: Landscape) -> None:
     """Draw a function as scattered points, as contours, as contours in space, and as a surface."""
     from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
     flat = "contours, evenly spaced in log f"
@@ -86,6 +88,12 @@ def draw_function(path: Path, landscape: Landscape) -> None:
         axes.locator_params(nbins=5)
         if kind != flat:
             axes.set_zlabel("log₁₀(1 + f)" if landscape.steep else "f")
+            axes.set_box_aspect((1, 1, 0.7), zoom=1.3)  # by default a third of the panel is left white
+    scale = ScalarMappable(LogNorm(grid.levels[0], grid.levels[-1]), colours)
+    marked = {"ticks": grid.levels[1::2], "format": lambda x, _: f"{float(f'{x:.2g}'):,g}"}
+    bar = drawn.colorbar(scale, ax=list(panels.values()), location="bottom", shrink=0.7, aspect=50, pad=0.02, **marked)
+    bar.set_label("f(x, y), at every second contour")
+    bar.ax.minorticks_off()
     drawn.savefig(path, dpi=100)
 
 
@@ -100,9 +108,9 @@ def _draw_contours(axes: Any, grid: Grid, landscape: Landscape, **look: Any) -> 
     values = np.maximum(grid.values, grid.levels[0])  # the logarithm of 0 is no number
     axes.contourf(grid.x, grid.y, values, grid.levels, norm=LogNorm(grid.levels[0], grid.levels[-1]), **look)
     axes.contour(grid.x, grid.y, values, grid.levels, colors="black", linewidths=0.4, alpha=0.5)
-    star = {"markersize": 15, "color": "white", "markeredgecolor": "black", "linestyle": "none", "zorder": 5}
+    star = {"markersize": 22, "color": "white", "markeredgecolor": "black", "linestyle": "none", "zorder": 3}
     axes.plot(*np.transpose(landscape.minima), "*", **star)
-    axes.set(xlabel="x", ylabel="y", xlim=grid.limits[0], ylim=grid.limits[1])
+    axes.set(xlabel="x", ylabel="y", xlim=grid.limits[0], ylim=grid.limits[1], aspect="equal")
 
 
 # The paths of rules
@@ -123,13 +131,15 @@ def draw_paths(path: Path, landscape: Landscape, paths: Paths, outcomes: dict[st
     drawn, (left, right) = pictures.figure(12, 6.1 + 0.22 * math.ceil(len(paths) / columns), ncols=2)
     drawn.suptitle(f"{landscape.title}: {landscape.trait}")
     draw_stage(left, landscape, next(iter(paths.values()))[0])
-    for (label, points), look in zip(paths.items(), looks(len(paths))):
+    for (label, points), look, size in zip(paths.items(), looks(len(paths)), head_sizes(len(paths))):
         points = drawable(points)
         left.plot(*points.T, **look, linewidth=1.6, markersize=5, markevery=0.06, zorder=4)
-        left.plot(*points[-1], **look, markersize=10, markeredgecolor="white", zorder=7)
+        left.plot(*points[-1], **look, markersize=size, markeredgecolor="white", zorder=7)
         values = np.maximum(landscape.function(points), SMALLEST)
         right.plot(values, **look, markersize=5, markevery=0.08, label=labels[label])
-    left.set_title("paths of the rules, with a large mark at the end of each")
+    left.set_title(
+        "paths of the rules, with a large mark at the end of each\n(where several end at one place, as rings)"
+    )
     right.set(title="value at each step", xlabel="step", ylabel="f(x, y)", xscale="symlog", yscale="log")
     lowest = min(line.get_ydata().min() for line in right.lines)
     right.set(xlim=(0, None), ylim=(max(lowest / 2, SMALLEST), 5 * right.lines[0].get_ydata()[0]))
@@ -139,17 +149,25 @@ def draw_paths(path: Path, landscape: Landscape, paths: Paths, outcomes: dict[st
     drawn.savefig(path, dpi=100)
 
 
+def head_sizes(count: int) -> list[float]:
+    """The sizes of the marks at the ends of so many paths: smaller and smaller, so that no mark hides the one below."""
+    return np.linspace(18, 7, count).tolist() if count > 1 else [10.0]
+
+
 def _words(outcome: str) -> str:
     return {"–": "not reached", "diverged": "diverged"}.get(outcome, f"{outcome} steps")
 
 
 def draw_stage(axes: Any, landscape: Landscape, start: Point) -> None:
-    """Draw pale contours and the start, for paths to be drawn over."""
+    """Draw pale contours, the minima and the start, for paths to be drawn over."""
     _draw_contours(axes, Grid(landscape, start), landscape, cmap="Greys", alpha=0.4)
     look = {"markersize": 9, "color": "white", "markeredgecolor": "black", "markeredgewidth": 1.5, "zorder": 6}
     axes.plot(*start, "o", **look)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
-    axes.annotate("start", start, (-8, 8), textcoords="offset points", ha="right", bbox=box, zorder=6)
+    text = {"textcoords": "offset points", "bbox": box, "zorder": 8}
+    axes.annotate("start", start, (-8, 8), ha="right", **text)
+    for minimum in landscape.minima:
+        axes.annotate("minimum", minimum, (0, -18), ha="center", va="top", **text)
 
 
 def drawable(points: np.ndarray) -> np.ndarray:
@@ -161,11 +179,12 @@ def animate(path: Path, landscape: Landscape, paths: Paths) -> None:
     """Draw paths as they grow, into a GIF; its frames are closest together at the start, where most happens."""
     from PIL import Image
 
-    drawn, axes = pictures.figure(6 + 0.08 * max(map(len, paths)), max(5.5, 0.25 * len(paths)))
+    drawn, axes = pictures.figure(5.9 + 0.09 * max(map(len, paths)), max(5.2, 0.25 * len(paths)))
     drawn.set_dpi(80)
     draw_stage(axes, landscape, next(iter(paths.values()))[0])
     title = axes.set_title(landscape.title, animated=True)
-    tracks = [Track(axes, label, points, look) for (label, points), look in zip(paths.items(), looks(len(paths)))]
+    styles = zip(looks(len(paths)), head_sizes(len(paths)))
+    tracks = [Track(axes, label, points, *style) for (label, points), style in zip(paths.items(), styles)]
     drawn.legend(handles=[track.head for track in tracks], loc="outside right upper", handlelength=4)
     drawn.canvas.draw()
     background = drawn.canvas.copy_from_bbox(drawn.bbox)  # contours take long to draw: once for all frames
@@ -200,10 +219,11 @@ def _palette() -> Any:
 class Track:
     """A path in an animation: a line, and the mark at its head."""
 
-    def __init__(self, axes: Any, label: str, points: np.ndarray, look: dict[str, Any]) -> None:
+    def __init__(self, axes: Any, label: str, points: np.ndarray, look: dict[str, Any], size: float) -> None:
         self.points = drawable(points)
         (self.line,) = axes.plot([], [], **look | {"marker": ""}, linewidth=1.6, zorder=4, animated=True)
-        (self.head,) = axes.plot([], [], **look, markersize=9, markeredgecolor="white", label=label, animated=True)
+        head = {"markersize": size, "markeredgecolor": "white", "zorder": 7}
+        (self.head,) = axes.plot([], [], **look, **head, label=label, animated=True)
 
     def at(self, step: int) -> tuple[Any, Any]:
         """The line and its head after so many steps, or as they were when the path ended."""

@@ -45,10 +45,21 @@ def test_the_four_views(name, tmp_path, monkeypatch):
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: drawn.append(self) or save(self, *a, **k))
     figures.draw_function(tmp_path / "view.png", LANDSCAPES[name])
-    panels = {axes.get_title(): axes for axes in drawn[0].axes}
+    *views, bar = drawn[0].axes
+    panels = {axes.get_title(): axes for axes in views}
     assert list(panels) == ["scatter", "contours, evenly spaced in log f", "contours in space", "surface"]
     assert [axes.name for axes in panels.values()] == ["3d", "rectilinear", "3d", "3d"]
     assert all(axes.collections for axes in panels.values())
+    assert panels["contours, evenly spaced in log f"].get_aspect() == 1
+    assert bar.get_xlabel().startswith("f(x, y)")
+    assert bar.get_xscale() == "log"
+    levels = figures.Grid(LANDSCAPES[name], LANDSCAPES[name].start).levels
+    np.testing.assert_allclose(bar.get_xlim(), levels[[0, -1]])
+    shown = [float(label.get_text().replace(",", "")) for label in bar.get_xticklabels()]
+    np.testing.assert_allclose(shown, levels[1::2], rtol=0.05)
+    for kind in ("scatter", "contours in space", "surface"):
+        box = panels[kind].get_tightbbox()
+        assert box.width > 0.7 * 550, f"{kind} leaves its panel white"
     with Image.open(tmp_path / "view.png") as image:
         assert image.size == (1100, 950)
         assert len(image.convert("RGB").getcolors(2**24)) > 1000
@@ -82,6 +93,25 @@ def test_a_rule_that_runs_away_does_not_spoil_the_picture(tmp_path, monkeypatch)
     np.testing.assert_array_equal(right.lines[0].get_ydata()[0], LANDSCAPES["beale"].function(np.array([1, 1.5])))
     looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in right.lines]
     assert all(a != b for a, b in zip(*looks))
+
+
+def test_no_mark_at_the_end_hides_another(tmp_path, monkeypatch):
+    drawn = []
+    make = pictures.figure
+    monkeypatch.setattr(pictures, "figure", lambda *a, **k: drawn.append(make(*a, **k)) or drawn[-1])
+    paths = {name: np.linspace([1, 1.5], [3, 0.5], 20) for name in "abcdef"}
+    figures.draw_paths(tmp_path / "paths.png", LANDSCAPES["beale"], paths, dict.fromkeys(paths, "19"), 0.02)
+    left = drawn[0][1][0]
+    ends = [
+        line for line in left.lines if line.get_xdata()[-1] == 3 and len(line.get_xdata()) == 1 and line.zorder == 7
+    ]
+    sizes = [line.get_markersize() for line in ends]
+    assert len(sizes) == 6
+    assert (np.diff(sizes) < -1.5).all()
+    assert left.get_aspect() == 1
+    assert [text.get_text() for text in left.texts] == ["start", "minimum"]
+    assert left.texts[1].xy == (3, 0.5)
+    assert left.texts[1].zorder > 7
 
 
 def test_lines_differ_by_more_than_colour():
@@ -155,11 +185,22 @@ def test_the_tutorial_goes_with_ackley(tmp_path, capsys):
     drawn = {f.format(name) for f in FILES[:2] for name in ("ackley", "booth")}
     assert written == {*drawn, "steps.csv", "steps.md", "tutorial.md", "tutorial.png"}
     shown = capsys.readouterr().out
-    for name in ("steps.md", "tutorial.md"):
-        assert (tmp_path / "out" / name).read_text(encoding="utf-8") in shown
+    assert (tmp_path / "out" / "tutorial.md").read_text(encoding="utf-8") in shown
+    cells = [[cell.strip() for cell in line.split("|")] for line in shown.splitlines()]
+    for line in (tmp_path / "out" / "steps.md").read_text(encoding="utf-8").splitlines():
+        assert line.startswith("|-") or [cell.strip() for cell in line.split("|")] in cells
     assert shown.count("| ackley ") == shown.count("| booth ") == 6
     with Image.open(tmp_path / "out" / "tutorial.png") as image:
         assert image.size == (1100, 1150)
+
+
+def test_a_function_is_told_of_as_soon_as_it_is_done(tmp_path, capsys, monkeypatch):
+    told = []
+    monkeypatch.setattr(figures, "draw_function", lambda path, landscape: told.append(capsys.readouterr().out))
+    arguments = ["--function", "beale", "booth", "--steps", "5", "--no-animation", "--output", str(tmp_path)]
+    assert command.main(arguments) == 0
+    assert ["| beale" in text for text in told] == [False, True]
+    assert "| booth" in capsys.readouterr().out
 
 
 def test_by_default_all_functions_with_their_own_rules():
