@@ -107,3 +107,27 @@ def test_a_last_batch_that_cannot_be_compiled(option):
         found, expected = ended(loss, lambda: loader(50), "auto"), ended(loss, lambda: loader(50), False)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@every_option
+def test_a_loss_that_is_not_finite_since_parameters_are_not(option):
+    """Weights that became NaN by an earlier update are named; otherwise the advice is to look at the data."""
+    apart = (np.array([1.0]), np.array([2.0]))
+    same = (np.array([1.0]), np.array([1.0]))  # the slope of the root is infinite there, and multiplied by 0
+
+    def distance(m, a, b):
+        return np.sum(np.sqrt(np.square(m["w"] * (a - b))))
+
+    def message(items):
+        model = {"w": np.array([3.0]), "b": np.array([1.0])}
+        opt = flux.setup(flux.Descent(0.1), model)
+        with np.errstate(all="ignore"), pytest.raises(flux.NonFiniteLoss) as caught:
+            flux.train(lambda m, *item: distance(m, *item) + m["b"][0], model, items, opt, compile=option)
+        return str(caught.value)
+
+    found = message([apart, same, apart])
+    assert "the loss is nan at item 2" in found
+    assert "Parameters are NaN or infinite already, at ['w']: " in found
+    found = message([apart, (np.array([np.nan]), np.array([1.0]))])
+    assert "at item 1" in found
+    assert found.endswith("Look for NaN in the data, or take a smaller learning rate.")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from .. import tree
 from ..arrays import is_array
 from ..checks import as_array, check_call, check_function, check_integer, is_foreign, shown
 from ..data.loader import is_plain_loader
@@ -106,3 +109,16 @@ def check_arguments(loss: Loss, model: Tree, item: Tree) -> None:
     else:
         fix = f" Data is iterated over.{_BATCHES}"
     check_call("train", "the loss", loss, f"the model and {', '.join(map(shown, parts))}", fix, model, *parts)
+
+
+def what_to_do(model: Tree) -> str:
+    """The advice for a loss that is NaN or infinite: another one where the parameters have been so before."""
+    places = [path or "its root" for path, x in tree.walk(model, buffers=False) if not bool(np.isfinite(x).all())]
+    if not places:
+        return "Look for NaN in the data, or take a smaller learning rate."
+    rest = f" and {len(places) - 3} more places" if len(places) > 3 else ""
+    return (
+        f"Parameters are NaN or infinite already, at {', '.join(places[:3])}{rest}: an earlier update had a finite "
+        "loss and a gradient that was not finite, or its step was too large. Look at the gradients before it, batch by "
+        "batch, or take a smaller learning rate."
+    )

@@ -15,6 +15,7 @@ from ..optimise.rule import kind_of
 from ..optimise.scheduled import Scheduled
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
+from .checks import what_to_do
 from .iteration import Iterations
 
 
@@ -59,7 +60,7 @@ class TrainingStep(Inspectable):
         if len(losses) and not np.isfinite(losses[-1]):
             raise NonFiniteLoss(
                 f"compile_training: the loss is {losses[-1]} at iteration {len(losses) - 1}. That update was not "
-                "applied. Look for NaN in the data, or take a smaller learning rate."
+                f"applied. {what_to_do(self._model)}"
             )
         return losses
 

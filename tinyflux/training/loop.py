@@ -16,7 +16,7 @@ from ..optimise.checks import check_known, check_state
 from ..optimise.state import OptimiserState, check_trainable
 from ..types import Loss, Tree
 from .callbacks import Callback, EpochLines, Progress
-from .checks import check_training, checked_items, checked_metrics
+from .checks import check_training, checked_items, checked_metrics, what_to_do
 from .engines import Engine, PlainEngine, choose_engines
 from .history import History
 
@@ -135,7 +135,7 @@ def train(
                 if failed is not None:
                     raise NonFiniteLoss(
                         f"train: the loss is {failed} at item {count} of epoch {progress.epoch}. That update was not "
-                        "applied. Look for NaN in the data, or take a smaller learning rate."
+                        f"applied. {what_to_do(model)}"
                     )
                 if stop:
                     break
