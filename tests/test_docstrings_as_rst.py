@@ -87,8 +87,8 @@ def test_examples_stay_as_they_are():
 
 
 def test_bullets_and_a_head_in_bold():
-    assert converted("**What it means.** This:\n\n*   one,\n    and more\n*   two") == (
-        "**What it means.** This:\n\n* one,\n  and more\n* two"
+    assert converted("**What it means.** This **or that**:\n\n*   one,\n    and more\n*   two") == (
+        "**What it means.** This **or that**:\n\n* one,\n  and more\n* two"
     )
 
 

@@ -13,11 +13,11 @@ ERROR = rf"(?:[A-Z]\w*Error|{'|'.join(OURS)})"
 SECTION = re.compile(r"(Arguments|Attributes|Returns|Errors|Warnings)\b([^:`]*):(?: |$)(.*)")
 ITEM = re.compile(r" {4}(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)")
 BULLET = re.compile(r"\* {3}(.*)")
-BOLD = re.compile(r"\*\*([^*]+)\*\*(.*)")
+BOLD = re.compile(r"\*\*(\S[^*]*\S)\*\*")
 SPECIAL = re.compile(r"([\\*|_])")
 SPLIT = {  # sections that are lists in a sentence: how they begin, and where each next item does
     "Attributes": (re.compile("`"), re.compile(r"; (?:and )?(?=(?:the buffers )?`)")),
-    "Errors": (re.compile(ERROR), re.compile(rf"[;,.] (?={ERROR}\b)")),
+    "Errors": (re.compile(ERROR), re.compile(rf"[;.] (?={ERROR}\b)")),
 }
 OWNER = re.compile(r", (?:\*, )?owner='\w+'(?=\))")
 
@@ -146,9 +146,6 @@ def _block(lines: list[str], links: dict[str, str]) -> list[str]:
         return _section(section[1], section[2], [section[3], *lines[1:]], links)
     if BULLET.match(lines[0]):
         return _bullets(lines, links)
-    bold = BOLD.match(lines[0])
-    if bold:
-        return [f"**{_escape(bold[1])}**{_inline(bold[2], links)}", *(_inline(line, links) for line in lines[1:])]
     return [_inline(line, links) for line in lines]
 
 
@@ -191,7 +188,12 @@ def _inline(text: str, links: dict[str, str]) -> str:
 
 
 def _words(text: str, links: dict[str, str]) -> str:
-    """Plain text, in which an error of ours is a link."""
+    """Plain text, in which an error of ours is a link, and bold what stands between two stars each."""
+    parts = BOLD.split(text)
+    if len(parts) > 1:
+        return "".join(
+            f"**{_escape(part)}**" if number % 2 else _words(part, links) for number, part in enumerate(parts)
+        )
     return re.sub(rf"\b({'|'.join(OURS)})\b", lambda error: _code(error[1], links), _escape(text))
 
 
