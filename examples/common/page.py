@@ -32,7 +32,7 @@ def _table(match: re.Match[str]) -> str:
     cells = re.findall(r'<td style="text-align: (\w+);">(.*?)</td>', match[0])
     names = [html.escape(re.sub("<.*?>", "", name)) for name in re.findall(r"<th.*?>(.*?)</th>", match[0])]
     gaps = sum(not text for _, text in cells)
-    if not cells or not (cells[-1][0] == "left" or gaps > len(cells) / 3):
+    if not cells or not (cells[-1][0] == "left" or gaps > len(cells) / 4):
         return f'<div class="wide">{match[0]}</div>'
     labels = itertools.cycle(names)
     named = re.sub("<td ", lambda _: f'<td data-name="{next(labels)}" ', match[0])

@@ -173,48 +173,52 @@ def epochs(path: Path, title: str, history: list[dict[str, Any]], rates: list[fl
     tried = "held_back_loss" in history[0]
     title += "" if tried else f"\n{100 * accuracy:.2f} % of the test images right in the end"
     ratios = (3, 3, 1) if tried else (3, 1)
-    drawn, axes = figure(8, sum(ratios) + 1, nrows=len(ratios), sharex=True, gridspec_kw={"height_ratios": ratios})
-    drawn.suptitle(title, fontsize=10)
+    height = 0.8 * (sum(ratios) + 1)
+    drawn, axes = figure(6, height, nrows=len(ratios), sharex=True, gridspec_kw={"height_ratios": ratios})
+    drawn.suptitle(title, fontsize=8.5)
     above, below = axes[0], axes[-1]
     ends = range(1, len(history) + 1)
     parts = [(i + (k + 0.5) / len(e["losses"]), x) for i, e in enumerate(history) for k, x in enumerate(e["losses"])]
-    above.plot(*zip(*parts), color=BLUE, alpha=0.7, label="training images, augmented, while training")
+    above.plot(*zip(*parts), color=BLUE, alpha=0.7, label="training images, as they are trained with")
     if tried:
         above.plot(ends, [e["held_back_loss"] for e in history], "o-", color=ORANGE, label="images held back")
         _draw_held_back(axes[1], ends, [100 * e["held_back_accuracy"] for e in history], 100 * accuracy)
     above.set_ylabel("loss (cross-entropy)")
     above.set_ylim(bottom=0)
-    above.legend()
+    above.legend(fontsize=9)
     below.plot(np.linspace(0, len(history), len(rates)), rates, color=BLUE)
-    below.set_ylabel("learning rate")
+    below.set_ylabel("rate")
     below.set_ylim(bottom=0)
-    below.set_xlabel("epoch")
+    below.set_title("Learning rate", loc="left", fontsize=10)
+    below.set_xlabel("epoch (one pass over the training images)")
     below.xaxis.get_major_locator().set_params(integer=True)
     for each in axes:
+        each.spines[["right", "top"]].set_visible(False)
         each.grid(alpha=0.3)
-    drawn.savefig(path, dpi=120)
+    drawn.savefig(path, dpi=160)
 
 
 def _draw_held_back(axes: Any, ends: Sequence[int], percent: list[float], test: float) -> None:
     axes.plot(ends, percent, "o-", color=ORANGE, label=f"images held back: {percent[-1]:.2f} % in the end")
     axes.axhline(test, color="black", linestyle=":", label=f"test images, in the end: {test:.2f} %")
     axes.set_ylabel("accuracy in %")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", fontsize=9)
 
 
 def confusion(path: Path, title: str, counts: np.ndarray, names: Sequence[str]) -> None:
     """Draw how often images of each kind (rows) were taken for each (columns): (K, K) counts."""
-    drawn, axes = figure(8, 7.5)
-    drawn.suptitle(title, fontsize=10)
+    drawn, axes = figure(6, 5.8)
+    drawn.suptitle(title, fontsize=8.5)
     wrong = counts * (1 - np.eye(len(counts), dtype=int))
     axes.imshow(wrong, cmap="Oranges", vmax=max(1.4 * wrong.max(), 1))  # the diagonal would leave no shades for these
     for (i, j), n in np.ndenumerate(counts):
-        axes.text(j, i, f"{n:,}", ha="center", va="center", fontweight="bold" if i == j else "normal")
+        weight = "bold" if i == j else "normal"
+        axes.text(j, i, f"{n:,}", ha="center", va="center", fontsize=9, fontweight=weight)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("what the network says")
     axes.set_ylabel("what the image shows")
-    drawn.savefig(path, dpi=120)
+    drawn.savefig(path, dpi=160)
 
 
 def filters(path: Path, title: str, kernels: np.ndarray) -> None:
@@ -246,13 +250,13 @@ def mistakes(
     guesses = shares.argmax(axis=1)
     wrong = np.flatnonzero(guesses != labels)
     surest = wrong[np.argsort(-shares[wrong, guesses[wrong]], kind="stable")][:40]
-    drawn, axes = figure(10, 8, nrows=5, ncols=8)
+    drawn, axes = figure(6.5, 13, nrows=8, ncols=5)
     text = f"{len(wrong):,} of {len(labels):,} test images are taken for something else"
-    drawn.suptitle(f"{title}\n{text}; of these the network was surest", fontsize=10)
+    drawn.suptitle(f"{title}\n{text}; of these the network was surest", fontsize=9)
     for place, i in zip_longest(axes.flat, surest):
         place.set_axis_off()
         if i is not None:
             place.imshow(images[i])
             said = f"{names[guesses[i]]} {100 * shares[i, guesses[i]]:.0f} %"
-            place.set_title(f"{said}\nis {names[labels[i]]}", fontsize=8)
+            place.set_title(f"{said}\nis {names[labels[i]]}", fontsize=9)
     drawn.savefig(path, dpi=120)

@@ -27,13 +27,13 @@ NEAR = 0.5  # percentage points: values whose mean accuracy is as near to the be
 
 PROTOCOL = """\
 Every rule trains the same network, 784-32-10 with relu, by crossentropy, for {iterations:,} mini-batches of {batchsize}
-images, in float32. Of the training images a sixth, the same for all, is held back for validation. A rule's learning
-rate η (of AdaDelta, which has none, ε; of YellowFin the factor η on the rate that it finds) is the one of
-{values} values with the highest mean accuracy on these validation images, over {choosing} seeds; its other numbers
-are the defaults. With that value it then trains anew with {reporting} other seeds, and what those come to on the test
-images is what is reported: the test images had no part in any choice. A seed stands for the first weights and the order
-of the images, the same for all rules. Demon lowers the momentum of Momentum, and β₁ of Adam, from 0.9 to 0 over the
-run."""
+images, in float32. A sixth of the training images, the same for all, is held back for validation. For each rule
+{values} learning rates η are tried, with {choosing} seeds each, and the one with the highest mean accuracy on the
+validation images is chosen. (AdaDelta has no learning rate: there it is ε. YellowFin finds its own: there η is a factor
+on it.) All other numbers are the defaults. With the value that was chosen the rule trains anew, with {reporting} other
+seeds. What these come to on the test images is reported: the test images had no part in any choice. A seed stands for
+the first weights and the order of the images, the same for all rules. Demon lowers the momentum of Momentum, and β₁ of
+Adam, from 0.9 to 0 over the run."""
 
 LIMITS = """\
 One small network, one set of images, one size of mini-batch, one number of iterations, and no schedule of the rate: a
@@ -118,13 +118,13 @@ def _findings(table: Table) -> str:
         alike = _names(unsure) if len(unsure) < len(compared) else f"any of the {len(compared)} others"
         lines.append(f"Not told apart from it by these seeds: {alike}.")
         surely = _names(name for name, sure in compared if sure)
-        lines.append(f"Behind it by more than chance makes (at a risk of {RISK} of any false alarm): {surely}.")
+        lines.append(f"Surely behind it (with a risk of {RISK} of any false alarm): {surely}.")
         ends = [spread(r.ends("test accuracy")) for r in table.contest]
         means = [end.mean for end in ends if not math.isnan(end.mean)]
         deviations = sorted(end.deviation for end in ends if not math.isnan(end.deviation))
         lines.append(
-            f"From the first to the last are {means[0] - means[-1]:.2f} percentage points; the standard deviation of a "
-            f"rule over its seeds is {deviations[len(deviations) // 2]:.2f} in the median."
+            f"From the first to the last are {means[0] - means[-1]:.2f} percentage points; over its seeds a typical "
+            f"rule has a standard deviation of {deviations[len(deviations) // 2]:.2f}."
         )
     lines += [_family(table), _edges(table), _lost(table), _in_vain(table)]
     return "\n".join(f"- {line}" for line in lines if line)
@@ -204,14 +204,15 @@ def _lost(table: Table) -> str:
         if r.validation(value).diverged
     ]
     never = [r.name for r in table.contest if np.isnan(r.ends("test accuracy")).all()]
-    text = "Values with which a loss became infinite or NaN, in how many of the runs they were tried by: "
+    text = "Values with which a loss became infinite or NaN (in so many of the runs): "
     return f"{text}{_names(diverged)}." + (f" Diverged with all seeds: {_names(never)}." if never else "")
 
 
 def _in_vain(table: Table) -> str:
     """Which values led nowhere, though all numbers stayed finite."""
     lost = [_value(r, value) for r in table.results for value in r.entry.values if r.validation(value).mean < GUESSED]
-    return f"Values that came to less than {GUESSED} % of the validation images (guessing gets 10): {_names(lost)}."
+    text = f"Values with which less than {GUESSED} % of the validation images come out right (guessing gets 10): "
+    return f"{text}{_names(lost)}."
 
 
 def _value(result: Result, value: float) -> str:
