@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 import tinyflux as flux
-from examples.common.command import count, exit_code, rate, require
+from examples.common.command import Refused, count, exit_code, rate, require
 from examples.common.files import all_or_none, check_folder
 from examples.common.markdown import csv_text
 
-from . import figures, interactive, tutorial
-from .functions import LANDSCAPES
+from . import figures, interactive, tutorial, window
+from .functions import LANDSCAPES, Landscape
 from .paths import outcome, parse_rule, walk
 from .tables import markdown, point
 
@@ -27,7 +27,8 @@ the steps to convergence. With Ackley's function, tutorial.md and tutorial.png r
 Its formula for the gradient lacks two parentheses; the files show that its path looks right by chance only.
 
 --interactive writes one page, interactive.html, in the place of the pictures, and opens it in the browser: turn the
-surface, choose function, optimisers, rates and start, and play the paths.
+surface, choose function, optimisers, rates and start, and play the paths. --window shows one function and the paths of
+--rules in a window of the desktop, by VisPy.
 
 examples:
   python -m examples.landscapes --interactive
@@ -65,7 +66,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     text = "write a page to play with, of all rules from a grid of starts, and open it in the browser"
     add("--interactive", action="store_true", help=text)
     add("--no-browser", action="store_true", help="only write the page of --interactive")
+    add("--window", action="store_true", help="show one --function in a window, by VisPy, and draw no pictures")
     options = parser.parse_args(arguments)
+    if options.window and (options.interactive or len(options.function) != 1):
+        parser.error("--window shows one function, and no page: add --function NAME, and leave out --interactive")
     if options.interactive:
         drawn = {"rules": options.rules, "start": options.start, "steps": options.steps != STEPS}
         drawn["no-animation"] = options.no_animation
@@ -100,6 +104,8 @@ def run(options: argparse.Namespace) -> None:
     """Draw and write everything, then move it into the folder: all of it, or nothing."""
     if options.interactive:
         return write_page(options)
+    if options.window:
+        return show_window(options)
     require("matplotlib", "tqdm")
     from tqdm import tqdm
 
@@ -134,13 +140,32 @@ def write_page(options: argparse.Namespace) -> None:
         print("No browser could be opened here; open the file in one.")
 
 
+def show_window(options: argparse.Namespace) -> None:
+    """Show a function and the paths of the rules in a window, until it is closed."""
+    try:
+        import vispy.app
+
+        vispy.app.use_app()
+    except (ImportError, RuntimeError) as error:
+        message = f"--window needs VisPy and a toolkit for windows ({error}): run pip install vispy PyQt6, or take "
+        raise Refused(message + "--interactive, which shows the same in the browser") from error
+    landscape = LANDSCAPES[options.function[0]]
+    window.open_window(landscape, walk_rules(landscape, options))
+
+
+def walk_rules(landscape: Landscape, options: argparse.Namespace) -> figures.Paths:
+    """The paths of the rules that were asked for, or of those that suit the function."""
+    rules = dict(options.rules or map(rule, landscape.rules))
+    gradient = partial(flux.gradient, landscape.function)
+    return {
+        label: walk(rule, options.start or landscape.start, gradient, options.steps) for label, rule in rules.items()
+    }
+
+
 def show(folder: Path, name: str, options: argparse.Namespace) -> list[dict[str, str]]:
     """Draw a function and the paths of the rules over it; returns the rows of the table of steps."""
     landscape = LANDSCAPES[name]
-    rules = dict(options.rules or map(rule, landscape.rules))
-    start = options.start or landscape.start
-    gradient = partial(flux.gradient, landscape.function)
-    paths = {label: walk(rule, start, gradient, options.steps) for label, rule in rules.items()}
+    paths = walk_rules(landscape, options)
     outcomes = {label: outcome(points, landscape.minima, options.tolerance) for label, points in paths.items()}
     figures.draw_function(folder / f"{name}.png", landscape)
     figures.draw_paths(folder / f"{name}-paths.png", landscape, paths, outcomes, options.tolerance)
@@ -149,7 +174,7 @@ def show(folder: Path, name: str, options: argparse.Namespace) -> list[dict[str,
     return [
         {
             "function": name,
-            "start": point(start),
+            "start": point(points[0]),
             "rule": label,
             "steps": outcomes[label],
             "end": "" if outcomes[label] == "diverged" else point(points[-1], "z.3f"),

@@ -73,16 +73,16 @@ def draw_function(path: Path, landscape: Landscape) -> None:
     )
     drawn.suptitle(f"{landscape.title}: {landscape.trait}\nf(x, y) = {(landscape.function.__doc__ or '').rstrip('.')}")
     grid, colours = Grid(landscape, landscape.start), colormaps["viridis"]
-    height, levels = _height(landscape, grid.values), _height(landscape, grid.levels)
+    heights, levels = height(landscape, grid.values), height(landscape, grid.levels)
 
     some = np.random.default_rng(0).choice(grid.values.size, 2000, replace=False)
-    x, y, z = (array.ravel()[some] for array in (grid.x, grid.y, height))
+    x, y, z = (array.ravel()[some] for array in (grid.x, grid.y, heights))
     panels["scatter"].scatter(x, y, z, c=grid.shade().ravel()[some], cmap=colours, s=4)
     _draw_contours(panels[flat], grid, landscape, cmap=colours)
     shades = colours(np.linspace(0, 1, LEVELS))
-    panels["contours in space"].contour(grid.x, grid.y, height, levels, colors=shades)
+    panels["contours in space"].contour(grid.x, grid.y, heights, levels, colors=shades)
     look = {"facecolors": colours(grid.shade()), "rstride": 2, "cstride": 2, "linewidth": 0, "antialiased": False}
-    panels["surface"].plot_surface(grid.x, grid.y, height, **look)
+    panels["surface"].plot_surface(grid.x, grid.y, heights, **look)
     for kind, axes in panels.items():
         axes.set(title=kind, xlabel="x", ylabel="y")
         axes.locator_params(nbins=5)
@@ -97,7 +97,8 @@ def draw_function(path: Path, landscape: Landscape) -> None:
     drawn.savefig(path, dpi=100)
 
 
-def _height(landscape: Landscape, values: np.ndarray) -> np.ndarray:
+def height(landscape: Landscape, values: np.ndarray) -> np.ndarray:
+    """How high in space values are drawn: on a logarithmic scale where they span many powers of ten."""
     return np.log10(1 + values) if landscape.steep else values
 
 

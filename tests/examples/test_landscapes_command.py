@@ -2,6 +2,8 @@
 
 import csv
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from examples.common import pictures
 from examples.landscapes import __main__ as command
 from examples.landscapes import figures
 from examples.landscapes.functions import LANDSCAPES
-from tests.support.scripts import refused, script
+from tests.support.scripts import environment, refused, script
 
 LINE = np.linspace(0, 1, 41)[:, None]
 PATHS = {
@@ -250,3 +252,46 @@ def test_after_ctrl_c_nothing_is_left(tmp_path, capsys, monkeypatch):
     assert command.main(["--function", "booth", "--steps", "5", "--output", str(tmp_path)]) == 130
     assert "stopped by Ctrl-C; nothing was written" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+# The window
+
+
+def test_without_vispy_the_window_says_how_to_install_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vispy", None)
+    assert command.main(["--window", "--function", "booth"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("landscapes: --window needs VisPy")
+    assert "pip install vispy PyQt6" in said
+    assert "--interactive" in said
+
+
+@pytest.mark.parametrize("arguments", [["--window"], ["--window", "--interactive", "--function", "booth"]])
+def test_the_window_shows_one_function(arguments, capsys):
+    with pytest.raises(SystemExit):
+        command.main(arguments)
+    assert "--window shows one function, and no page: add --function NAME" in capsys.readouterr().err
+
+
+OFFSCREEN = """
+import numpy as np, vispy
+vispy.use("egl")
+from examples.landscapes import window
+from examples.landscapes.functions import LANDSCAPES
+paths = {"a": np.linspace([1, 1.5], [3, 0.5], 21), "b": np.array([[1, 1.5], [-4, -4], [np.inf, np.nan]])}
+canvas, at = window.scene(LANDSCAPES["beale"], paths)
+images = []
+for step in (0, 20):
+    at(step)
+    images.append(canvas.render()[..., :3].astype(int))
+blue = [int((abs(image - [0, 0x72, 0xB2]).max(axis=-1) < 20).sum()) for image in images]
+assert len(np.unique(images[0].reshape(-1, 3), axis=0)) > 100, "the surface is blank"
+assert blue[1] > blue[0] + 100, blue
+"""
+
+
+def test_the_scene_of_the_window(tmp_path):
+    pytest.importorskip("vispy", reason="VisPy is no dependency of the tests")
+    env = environment(tmp_path, EGL_PLATFORM="surfaceless")
+    done = subprocess.run([sys.executable, "-c", OFFSCREEN], env=env, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
