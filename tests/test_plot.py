@@ -78,8 +78,9 @@ def test_several_metrics_and_several_histories():
 def test_losses_of_many_sizes_have_a_logarithmic_axis():
     (panel,) = flux.plot(flux.History([1.0, 0.1, 0.001])).axes
     assert panel.get_yscale() == "log"
-    (panel,) = flux.plot(flux.History([1.0, 0.1, -0.001])).axes
-    assert panel.get_yscale() == "linear"
+    for least in (-0.001, 0.0, 0.06):
+        (panel,) = flux.plot(flux.History([1.0, 0.1, least])).axes
+        assert panel.get_yscale() == "linear"
 
 
 @pytest.mark.parametrize("numbers", [LOSSES, tuple(LOSSES), np.array(LOSSES), np.array([3, 1, 2]), [0.5, np.nan, 1]])
@@ -138,6 +139,8 @@ def test_images(images, expected):
 def test_many_images_are_the_first_forty():
     figure = flux.plot(np.zeros((100, 2, 2)))
     assert sum(len(panel.images) for panel in figure.axes) == 40
+    figure = flux.plot(np.zeros((100, 2, 2, 1)))
+    assert sum(len(panel.images) for panel in figure.axes) == 40
     figure = flux.plot(np.zeros((11, 2, 2)))
     assert [len(panel.images) for panel in figure.axes] == [1] * 11 + [0] * 5
 
@@ -152,9 +155,9 @@ def test_the_figure_is_pyplots_but_not_in_a_notebook(monkeypatch):
 
 
 def test_the_users_style_is_left_alone():
-    before = dict(matplotlib.rcParams)
-    flux.plot(HISTORY)
-    assert dict(matplotlib.rcParams) == before
+    with matplotlib.rc_context({"font.size": 7.0, "axes.grid": False}):
+        flux.plot(HISTORY)
+        assert (matplotlib.rcParams["font.size"], matplotlib.rcParams["axes.grid"]) == (7.0, False)
 
 
 def test_without_matplotlib(monkeypatch):

@@ -1,13 +1,11 @@
-"""Validation: its numbers, that training goes on as without it, and what is refused."""
+"""Validation: its numbers, and that training goes on as without it."""
 
-import functools
 import pickle
 
 import numpy as np
 import pytest
 
 import tinyflux as flux
-from tests.test_messages import TENSOR, check, table
 from tinyflux.autodiff.tape import is_recording
 from tinyflux.training import report, validation
 
@@ -85,6 +83,19 @@ def test_batches_of_any_size_give_the_mean_over_samples(data, how, monkeypatch):
     assert history.validation["loss"] == [pytest.approx(loss, rel=1e-5)]
     assert history.validation["right"] == [pytest.approx(accuracy, rel=1e-12)]
     assert history.validation["f1"] == [flux.metrics.f1(model(HELD_X), HELD_LABELS)]  # no mean of batches is that
+
+
+def test_arrays_come_in_even_batches(monkeypatch):
+    monkeypatch.setattr(validation, "BATCH", 7)
+    sizes = []
+
+    def loss(model, x, y):
+        sizes.append(len(x))
+        return flux.mse(model(x), y)
+
+    model = flux.Dense(6, 3)
+    flux.train(loss, model, [(X, Y)], flux.setup(flux.Descent(), model), compile=False, validation=HELD)
+    assert sizes == [6, 40, 6, 6, 6, 5]  # the first try, the training, and all 23
 
 
 def test_labels_as_numbers():
@@ -271,146 +282,6 @@ def test_early_stopping_by_the_loss():
     # Training goes to 0 at once, away from 3: the validation loss is 9 from the first epoch on.
     history = flux.train(f, model, [0.0], opt, 9, [flux.early_stopping("loss", 2)], validation=[3.0])
     assert history.validation["loss"] == [9.0] * 3
-
-
-# What is refused
-
-
-def train(validation=HELD, callbacks=(), model=None, **options):
-    model = flux.Dense(6, 3) if model is None else model
-    return flux.train(
-        loss, model, [(X, Y)], flux.setup(flux.Descent(), model), 1, callbacks, validation=validation, **options
-    )
-
-
-def stop(name, **options):
-    return [flux.early_stopping(name, 2, **options)]
-
-
-@table(
-    (
-        lambda: train(metrics=flux.accuracy),
-        TypeError,
-        "expected metrics to be a list of functions, or a dict, got a func",
-    ),
-    (lambda: train(metrics=flux.accuracy), TypeError, "Write metrics=[f]."),
-    (
-        lambda: train(metrics="accuracy"),
-        TypeError,
-        "expected metrics to be a list of functions, or a dict, got 'accuracy",
-    ),
-    (
-        lambda: train(metrics=["accuracy"]),
-        TypeError,
-        "metrics[0] to be a function of scores and labels, got 'accuracy'.",
-    ),
-    (
-        lambda: train(metrics={"a": 0.5}),
-        TypeError,
-        "expected metrics['a'] to be a function of scores and labels, got 0.5",
-    ),
-    (
-        lambda: train(metrics=[lambda s, y: 0.0]),
-        ValueError,
-        "metrics of different names, and none 'loss', got '<lambda>'",
-    ),
-    (
-        lambda: train(metrics=[lambda s, y: 0.0]),
-        ValueError,
-        'Give a dict: metrics={"top 3": lambda scores, labels: …}.',
-    ),
-    (lambda: train(metrics=[functools.partial(flux.metrics.topk_accuracy, k=2)]), ValueError, "got ''. Give a dict"),
-    (lambda: train(metrics={"loss": flux.mse}), ValueError, "metrics of different names, and none 'loss', got 'loss'."),
-    (
-        lambda: train(metrics=[flux.mse, flux.mse]),
-        ValueError,
-        "metrics of different names, and none 'loss', got 'mse'.",
-    ),
-    (
-        lambda: train(metrics=[flux.softmax, len]),
-        TypeError,
-        "the metric 'len' takes obj, but is called with scores and la",
-    ),
-    (lambda: train(None, metrics=[flux.accuracy]), ValueError, "but there is none. Give validation=(x, labels)."),
-    (
-        lambda: train(metrics=[flux.metrics.confusion_matrix]),
-        TypeError,
-        "the metric 'confusion_matrix' to return a number",
-    ),
-    (
-        lambda: train(iter([HELD])),
-        TypeError,
-        "got a list_iterator, which lasts for one pass. Give arrays, (x, y), a Data",
-    ),
-    (
-        lambda: train((HELD_X, HELD_Y[:5])),
-        ValueError,
-        "train: validation: DataLoader: expected first axes of one length",
-    ),
-    (
-        lambda: train((TENSOR, TENSOR)),
-        TypeError,
-        "train: validation: DataLoader: expected data[0] to be an array, or a",
-    ),
-    (lambda: train(0.1), TypeError, "train: validation: DataLoader: expected data to be an array"),
-    (lambda: train([]), ValueError, "train: the validation data gave no item."),
-    (
-        lambda: train(HELD_X),
-        TypeError,
-        "the loss takes model, x, y, but is called with the model and an array of shape (",
-    ),
-    (
-        lambda: train([HELD_X], metrics=[flux.accuracy]),
-        TypeError,
-        "the loss takes model, x, y, but is called with the mod",
-    ),
-    (lambda: trained(validation=[(*HELD, 1)], metrics=[flux.accuracy]), TypeError, "the loss takes model, x, y, but"),
-    (lambda: train((HELD_X[:, :2], HELD_Y)), ValueError, "Dense(6, 3): expected"),
-    (
-        lambda: train((HELD_X, HELD_LABELS)),
-        ValueError,
-        "expected prediction and target of one shape, got (23, 3) and (23,",
-    ),
-    (
-        lambda: train(None, stop("loss")),
-        ValueError,
-        "the validation value 'loss', but there is no validation data. Give v",
-    ),
-    (
-        lambda: train(HELD, stop("f1", best=max)),
-        ValueError,
-        "validation value 'f1', but there is only 'loss'. Add it to m",
-    ),
-    (
-        lambda: stop("accuracy"),
-        ValueError,
-        "early_stopping: is more or less of 'accuracy' better? Give best=max or best=m",
-    ),
-    (lambda: stop("loss", best="max"), ValueError, "early_stopping: expected best to be min or max, got 'max'."),
-    (lambda: train(verbose=1), TypeError, "train: expected verbose to be True or False, got 1."),
-)
-def test_refused(typed, error, said):
-    check(typed, error, said)
-
-
-def test_metrics_want_pairs():
-    model = flux.Dense(6, 3)
-    opt = flux.setup(flux.Descent(), model)
-    f = lambda m, *batch: np.sum(m(batch[0]))  # noqa: E731
-    with pytest.raises(TypeError, match=r"expected validation items \(x, labels\) for the metrics, got an array"):
-        flux.train(f, model, [X], opt, validation=X, metrics=[flux.accuracy])
-
-
-@pytest.mark.parametrize(
-    "options", [{"validation": (HELD_X[:, :2], HELD_Y)}, {"metrics": [flux.metrics.confusion_matrix]}]
-)
-def test_a_mistake_shows_itself_before_the_training(options):
-    model = flux.Dense(6, 3)
-    before = model.weight.copy()
-    with pytest.raises((ValueError, TypeError)) as raised:
-        train(model=model, **options)
-    assert "when train tried the first batch of the validation data, before it began" in raised.value.__notes__[0]
-    np.testing.assert_array_equal(model.weight, before)
 
 
 def test_a_history_can_be_pickled():
