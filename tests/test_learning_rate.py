@@ -159,6 +159,7 @@ def test_on_the_gpu(monkeypatch):
 
 
 def test_how_it_is_printed():
+    assert repr(flux.LearningRates(None, None, None)) == "LearningRates(...)"
     found = flux.LearningRates(np.array([0.001, 0.01, 0.1]), np.array([2.0, 0.51234, math.inf]), 0.001)
     assert repr(found) == "LearningRates(suggestion=0.001; 3 steps from 0.001 to 0.1, least loss 0.5123 at 0.01)"
 

@@ -161,6 +161,7 @@ def test_a_long_one_is_shortened():
 
 
 def test_one_that_was_changed_can_still_be_printed():
+    assert repr(flux.History(["a"])) == "History(...)"
     history = flux.History([1.0, 2.0], {"loss": [3.0]})
     history.append(0.5)
     assert repr(history).splitlines()[1:] == [

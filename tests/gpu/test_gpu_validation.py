@@ -48,8 +48,8 @@ def test_validation(how):
 
 
 def test_the_learning_rate():
-    got, expected = (
-        flux.find_learning_rate(loss, *move(network(), [(X, Y)]), flux.Descent(), highest=0.1, steps=30) for move in MOVES
-    )
+    options = {"highest": 0.1, "steps": 30}
+    moved = (move(network(), [(X, Y)]) for move in MOVES)
+    got, expected = (flux.find_learning_rate(loss, *given, flux.Descent(), **options) for given in moved)
     np.testing.assert_allclose(got.losses, expected.losses, rtol=1e-3)
     np.testing.assert_array_equal(got.rates, expected.rates)

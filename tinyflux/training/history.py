@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping
 
+from ..display import careful, careful_html
+
 HEAD, TAIL = 4, 8  # epochs that are shown of a long training
 
 
@@ -49,12 +51,14 @@ class History(list[float]):
                 rows.append([str(i + 1), *values])
         return rows
 
+    @careful
     def __repr__(self) -> str:
         rows = self._rows()
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["   ".join([text.rjust(width) for text, width in zip(row, widths)]) for row in rows]
         return "\n".join(lines) if len(self) else "History of no epoch"
 
+    @careful_html
     def _repr_html_(self) -> str:
         head, *rows = self._rows()
         cells = "".join([f"<th>{html.escape(text)}</th>" for text in head])

@@ -12,6 +12,7 @@ import numpy as np
 from .. import tree
 from ..checks import check_integer, check_number, shown
 from ..data.loader import generators_kept
+from ..display import careful
 from ..errors import NonFiniteLoss
 from ..optimise import schedules
 from ..optimise.rule import is_rule
@@ -43,6 +44,7 @@ class LearningRates:
     losses: Array
     suggestion: float
 
+    @careful
     def __repr__(self) -> str:
         least = int(np.argmin(self.losses))
         return (
