@@ -22,12 +22,7 @@ def test_the_code_of_a_page_runs(page, tmp_path):
     if ("flux.compile" in code or "compile=True" in code) and not available():
         pytest.skip("there is no C compiler here")
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    warnings = [
-        "-W",
-        "error",
-        "-W",
-        "ignore::RuntimeWarning",
-    ]  # NumPy's, of a NaN: readers see it, compiled code has none
+    warnings = ["-Werror", "-Wignore::RuntimeWarning"]  # NumPy's, of a NaN: readers see it, compiled code has none
     command = [sys.executable, *warnings, "-m", "tests.support.pages", str(page)]
     environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": paths}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=300)

@@ -96,7 +96,7 @@ def train(loss=loss, model=MODEL, data=None, opt=OPT, **options):
     (
         lambda: train(callbacks=[flux.progress_bar]),
         TypeError,
-        "expected total to be an integer, at least 0, got a Progres",
+        "expected total to be an integer, at least 0, got Progress(epoch 1",
     ),
     (
         lambda: train(loss=lambda x, y: 0.0),

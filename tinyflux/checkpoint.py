@@ -16,6 +16,7 @@ import numpy as np
 from . import tree
 from .arrays import to_numpy
 from .files import open_file, replacing
+from .nodes import misplaced_buffer
 from .optimise import OptimiserChain, schedules
 from .optimise.modifiers import size_of_state
 from .optimise.plan import Leaf
@@ -43,7 +44,8 @@ def save(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
         model: any tree of arrays.
         opt: what `setup` returned for it.
 
-    Errors: OSError, naming the file, where it can't be written; TypeError for an array of Python objects.
+    Errors: OSError, naming the file, where it can't be written; TypeError for an array of Python objects; ValueError
+    for a buffer that holds a number in the place of an array.
 
     >>> import tempfile, tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2), flux.Dense(2, 1)); opt = flux.setup(flux.Adam(), model)
@@ -54,6 +56,9 @@ def save(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
     arrays = {f"model{place}": array for place, array in tree.walk(model)}
     if holds_state(model):
         raise TypeError("save: an optimiser's state can't be saved as a part of the model; give it as third argument.")
+    misplaced = misplaced_buffer(model, "model")
+    if misplaced:
+        raise ValueError(f"save: {misplaced}")
     objects = [name for name, array in arrays.items() if array.dtype.hasobject]
     if objects:
         raise TypeError(f"save: {objects[0]} is an array of Python objects; only numbers and text can be saved.")

@@ -39,12 +39,23 @@ def node_kind(cls: type) -> int:
     elif issubclass(cls, (set, frozenset, deque, *ONCE, *_VIEWS)):
         kind = CLOSED
     else:
+        _check_buffers(cls)
         slots = tuple(dict.fromkeys(_slot_names(cls)))
         if slots:
             slots_of[cls] = slots
         written = cls.__flags__ & _HEAP_TYPE and (cls.__dictoffset__ or slots)
         kind = OBJECT if written or cls is types.SimpleNamespace else OPAQUE
     return kinds.setdefault(cls, kind)
+
+
+def _check_buffers(cls: type) -> None:
+    """Refuse the string ("mean") where the tuple ("mean",) was meant: "a" and "me" are in it, too."""
+    names = getattr(cls, "buffers", ())
+    if isinstance(names, str):
+        raise TypeError(
+            f"{cls.__name__}: expected buffers to be a tuple of names, got the string {names!r}. Write buffers = "
+            f"({names!r},), with a comma."
+        )
 
 
 def _slot_names(cls: type) -> Iterator[str]:
@@ -101,6 +112,27 @@ def children(node: Tree) -> list[tuple[str, Any]]:
     if kind == MAPPING:
         return [(f"[{key!r}]", child) for key, child in node.items()]
     return [(f".{name}", child) for name, child in attributes(node).items()] if kind == OBJECT else []
+
+
+def branches(node: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
+    """A node and all that stands below it, each with its path."""
+    yield path, node
+    for step, child in children(node):
+        yield from branches(child, path + step)
+
+
+def misplaced_buffer(model: Tree, path: str = "") -> str:
+    """What is wrong with the first buffer that holds a number, which is neither saved nor compiled; "" if none is."""
+    for place, node in branches(model, path):
+        for name in getattr(type(node), "buffers", ()) if node_kind(type(node)) == OBJECT else ():
+            number = attributes(node).get(name)
+            if isinstance(number, NUMBERS):
+                return (
+                    f"{place}.{name} is named in {type(node).__name__}.buffers, but holds the number {number!r} in the "
+                    f"place of an array. Write into the array, layer.{name}[...] = {number!r}, or assign "
+                    f"np.asarray({number!r})."
+                )
+    return ""
 
 
 def entries(node: Tree) -> tuple[Any, list[Any]]:

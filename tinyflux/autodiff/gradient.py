@@ -12,6 +12,7 @@ import numpy as np
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
 from ..checks import shown, was_setting_an_element
+from ..nodes import branches
 from .operands import REAL, foreign, is_foreign, thread
 from .state import Undo, keep_state, opened
 from .tape import NotReal, Tape, Tracked, plain, sweep
@@ -311,10 +312,17 @@ def _replaced(boxes: list[Any], tape: Tape) -> str:
         for path, x in tree.walk(box)
         if type(x) is Tracked and x.tape is tape and x.index >= tape.leaf_count
     )
+    unknown = [
+        f" {type(node).__name__}.buffers names {name!r}, which no attribute is called."
+        for box in boxes
+        for _, node in branches(box)
+        for name in getattr(type(node), "buffers", ())
+        if not hasattr(node, name)
+    ]
     return (
         f"gradient: the function replaces {where}, which is differentiated, by what it has calculated. An "
         'array that a layer replaces is state: name it in its class, as in buffers = ("mean",); '
-        "help(flux.is_training) has an example."
+        f"help(flux.is_training) has an example.{''.join(unknown[:1])}"
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
 from ..checks import shown
+from ..nodes import branches
 from ..types import Array, Tree
 from .plan import Leaf
 
@@ -104,7 +105,7 @@ def getter(expressions: Iterable[str]) -> Callable[[Any], tuple[Any, ...]]:
 
 def look_up(opt: OptimiserState, node: Any, absent: Any = ...) -> tuple[Any, ...]:
     """`getter` step by step, for trees in which a whole branch may be None, and for the error message."""
-    found = dict(branches(node, ""))
+    found = dict(branches(node))
     results = []
     for path, _ in opt._paths:
         if path in found:
@@ -114,12 +115,6 @@ def look_up(opt: OptimiserState, node: Any, absent: Any = ...) -> tuple[Any, ...
         else:
             raise ValueError(f"update: expected a tree of the shape that setup was given; nothing stands at {path!r}.")
     return tuple(results)
-
-
-def branches(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    yield path, node
-    for step, child in tree.children(node):
-        yield from branches(child, path + step)
 
 
 def gradients_of(opt: OptimiserState, grads: Tree) -> dict[Leaf, Any]:
@@ -139,7 +134,7 @@ def summed(opt: OptimiserState, gradients: Sequence[Any]) -> list[Any]:
 def form_of(model: Tree) -> Callable[[Any], tuple[Any, ...]]:
     """A function of a tree like the model that gives another result if a node has got children: for every step."""
     expressions = []
-    for path, node in branches(model, ""):
+    for path, node in branches(model):
         if node is None:
             expressions.append(f"tree{path} is None")
         elif isinstance(node, (tuple, list, dict)):

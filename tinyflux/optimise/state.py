@@ -13,6 +13,7 @@ from typing import Any
 from .. import cores, tree
 from ..checks import as_array, is_foreign, shown
 from ..display import careful, careful_html
+from ..nodes import misplaced_buffer
 from ..types import Array, Rule, Tree
 from . import checks
 from .flat import Place, buckets, flatten, places, refuse_overlaps, refuse_two_devices
@@ -164,6 +165,9 @@ def check_trainable(caller: str, model: Tree) -> None:
         raise TypeError(f"{caller}: expected a model, got {shown(model)}.{fix}")
     if not tree.parameters(model):
         raise ValueError(f"{caller}: {shown(model)} holds no floating-point array; there is nothing to train.")
+    misplaced = misplaced_buffer(model)
+    if misplaced:
+        raise ValueError(f"{caller}: {misplaced}")
     for path, number in tree.numbers(model):
         raise ValueError(
             f"{caller}: the number {number} at {path} can't be changed in place. Make it an array to train it, "

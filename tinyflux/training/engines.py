@@ -9,6 +9,8 @@ An engine has two methods:
 
     close()                 lets go of what only this training needed.
 
+and an attribute `about`, which says how it makes updates, and why, for `History.engine`.
+
 The data is a DataLoader, or an iterator of items that were checked.
 """
 
@@ -33,6 +35,8 @@ Updates = Generator[list[float], None, Any]
 
 
 class Engine(Protocol):
+    about: str
+
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates: ...
 
     def close(self) -> None: ...
@@ -50,7 +54,7 @@ class PlainEngine:
 
     def __init__(self, loss: Loss, model: Tree, opt: OptimiserState, native: bool) -> None:
         self.loss, self.model, self.opt, self.native = loss, model, opt, native
-        self.notice = ""
+        self.about, self.notice = "plain NumPy", ""
         self.started = False  # whether updates were made, by this engine or another
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:

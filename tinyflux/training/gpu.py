@@ -42,6 +42,7 @@ class GpuEngine(PlainEngine):
     ) -> None:
         super().__init__(loss, model, opt, native=False)
         self._required, self._steady = compile is True, steady
+        self.about = "CuPy" if compile is False else "CUDA kernels"
         self._guard = FiniteLossGuard(opt, model)
         self._programs: Programs = opt._programs.setdefault("cuda", Programs())
         self._since = None if self._required else self._programs.made
@@ -104,7 +105,8 @@ class GpuEngine(PlainEngine):
                     raise
                 self._programs.clear()
                 self._by_cupy = True
-                self.notice = f"tinyflux: training runs by CuPy: {reason(error)}"
+                self.about = f"CuPy: {reason(error)}"
+                self.notice = f"tinyflux: training runs by {self.about}"
                 return None
             report_once(STARTED)
         self._kind = seen if self._steady else None

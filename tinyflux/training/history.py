@@ -19,6 +19,8 @@ class History(list[float]):
 
     Attributes:
         validation: a dict of lists by name: "loss", and those of the metrics; empty where nothing was validated.
+        engine: what made the last update: "native code, by cc", "plain NumPy", or "plain NumPy: " and the reason; on
+            the GPU "CUDA kernels" or "CuPy".
 
     >>> import tinyflux as flux
     >>> history = flux.History([0.5, 0.25], {"loss": [0.6, 0.4], "accuracy": [0.8, 0.9]})
@@ -33,6 +35,7 @@ class History(list[float]):
     def __init__(self, losses: Iterable[float] = (), validation: Mapping[str, Iterable[float]] | None = None) -> None:
         super().__init__(losses)
         self.validation: dict[str, list[float]] = {name: list(xs) for name, xs in (validation or {}).items()}
+        self.engine = ""
 
     def add(self, loss: float, validation: Mapping[str, float]) -> None:
         """Append an epoch."""

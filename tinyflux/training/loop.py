@@ -155,6 +155,7 @@ def train(
         for callback in callbacks:
             if hasattr(callback, "close"):
                 callback.close()
+    history.engine = engines[0].about
     return history
 
 

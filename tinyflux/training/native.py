@@ -59,6 +59,7 @@ class NativeEngine:
         self._since = None if required else self._iterations.made
         self._iterations.planned += math.inf if total is None else total
         self._iterations.limit = math.inf if required else max_nodes(self._iterations.planned)
+        self.about = "native code"
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         if isinstance(data, DataLoader):
@@ -111,13 +112,14 @@ class NativeEngine:
         except Exception as error:
             if self._required:
                 raise
-            self._plain.notice = f"tinyflux: training runs as plain NumPy: {reason(error)}"
+            self._plain.about = f"plain NumPy: {reason(error)}"
+            self._plain.notice = f"tinyflux: training runs as {self._plain.about}"
             return None
 
     def _run(self, program: Iteration, data: Tree, order: Array) -> list[float]:
         if not self._plain.started:
-            compiler = find_compiler().command[0]
-            report_once(f"tinyflux: training runs as native code, by {compiler}; compile=False is the plain path.")
+            self.about = f"native code, by {find_compiler().command[0]}"
+            report_once(f"tinyflux: training runs as {self.about}; compile=False is the plain path.")
             self._plain.started = True
         losses: list[float] = program.run(data, order).tolist()
         return losses

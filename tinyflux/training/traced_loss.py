@@ -57,12 +57,20 @@ def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], Tr
     after = dict(constants(network, "model"))
     change = first_change(before, after)
     if change:
+        path = change.partition(" changes ")[0]
+        arrays = [found.get(path, (None, None))[1] for found in (before, after)]
+        fix = f"Keep it so, as by .astype(np.{arrays[0].dtype})." if all(map(tree.is_array, arrays)) else _AS_ARRAY
         raise NotCompilable(
             "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't be "
-            f"compiled: {change}. Hold what changes in an array of one shape and dtype that the layer's class names in "
-            'buffers, as in buffers = ("n",) and self.n = np.zeros(1).'
+            f"compiled: {change}. {fix}"
         )
     return TracedLoss(symbols, total, grads, [after[path][1] for path, (_, x) in before.items() if tree.is_array(x)])
+
+
+_AS_ARRAY = (
+    "Hold what changes in an array of one shape and dtype that the layer's class names in buffers, as in buffers = "
+    '("n",) and self.n = np.zeros(1).'
+)
 
 
 def arguments(batch: Tree) -> tuple[Tree, ...]:
