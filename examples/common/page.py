@@ -30,7 +30,8 @@ def _table(match: re.Match[str]) -> str:
     These are the tables that end in text, such as a verdict, which has to be in sight, and those with many gaps.
     """
     cells = re.findall(r'<td style="text-align: (\w+);">(.*?)</td>', match[0])
-    names = [html.escape(re.sub("<.*?>", "", name)) for name in re.findall(r"<th.*?>(.*?)</th>", match[0])]
+    heads = re.findall(r"<th\b.*?>(.*?)</th>", match[0])
+    names = [html.escape(html.unescape(re.sub("<.*?>", "", head))) for head in heads]
     gaps = sum(not text for _, text in cells)
     if not cells or not (cells[-1][0] == "left" or gaps > len(cells) / 4):
         return f'<div class="wide">{match[0]}</div>'
