@@ -210,7 +210,7 @@ def conv_transpose(
     x: Array, w: Array, *, stride: Any = 1, pad: Any = 0, dilation: Any = 1, groups: int = 1, outpad: Any = 0,
     owner: str = "conv_transpose",
 ) -> Array:  # fmt: skip
-    """The transposed convolution: x comes to where a convolution would have read it from.
+    """The transposed convolution: each number of x goes to where a convolution would have read it from.
 
     y[n, q, c] = Σₚ Σₖ Σ_o x[n, p, o] · w[o, k, c], over p and k with s·p + d·k − pad = q: the derivative of `conv`.
 

@@ -39,7 +39,7 @@ def __dir__() -> list[str]:
 
 
 class Schedule:
-    """The schedules that are records: what they hold is saved with the state of the rule that they stand in."""
+    """The base of all schedules here: what they hold is saved with the state of the rule that they stand in."""
 
     def __post_init__(self) -> None:
         check_fields(self, _KINDS)
@@ -65,7 +65,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """start·γⁿ, n being how often `every` steps were made.
+    """Smaller by the factor γ after every `every` steps: start·γⁿ, n being how often these were made.
 
     >>> import tinyflux as flux
     >>> schedule = flux.schedules.Step(0.8, every=10, gamma=0.5)
@@ -83,7 +83,7 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class MultiStep(Schedule):
-    """start·γⁿ, n being how many of the milestones were reached.
+    """Smaller by the factor γ at each milestone: start·γⁿ, n being how many were reached.
 
     >>> import tinyflux as flux
     >>> schedule = flux.schedules.MultiStep(0.8, milestones=(10, 15), gamma=0.5)
@@ -106,7 +106,7 @@ class MultiStep(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """start·γᵗ.
+    """Smaller by the factor γ in every step: start·γᵗ.
 
     >>> import tinyflux as flux
     >>> flux.schedules.Exponential(0.8, gamma=0.5)(2)
@@ -122,7 +122,7 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class InverseTime(Schedule):
-    """start/(1 + decay·t).
+    """Smaller as one over the time, fast at first and then slowly: start/(1 + decay·t).
 
     >>> import tinyflux as flux
     >>> flux.schedules.InverseTime(0.8, decay=0.5)(2)
@@ -138,7 +138,9 @@ class InverseTime(Schedule):
 
 @dataclass(frozen=True)
 class Polynomial(Schedule):
-    """stop + (start − stop)·(1 − t/over)ᵖ, and `stop` from the step `over` on; p = 1 is a straight line.
+    """Down to `stop` along a power: stop + (start − stop)·(1 − t/over)ᵖ; p = 1 is a straight line.
+
+    From the step `over` on it is `stop`.
 
     >>> import tinyflux as flux
     >>> schedule = flux.schedules.Polynomial(0.8, over=10, power=2)
@@ -157,7 +159,9 @@ class Polynomial(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """stop + (start − stop)·(1 + cos(πt/over))/2, and `stop` from the step `over` on.
+    """Down to `stop` along half a cosine: stop + (start − stop)·(1 + cos(πt/over))/2.
+
+    From the step `over` on it is `stop`.
 
     Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without restarts.
 
