@@ -108,7 +108,11 @@ const EYE = { x: -1.05, y: -1.35, z: 1.3 };
 let shown = [];  // the paths of the ticked rules
 let camera = { eye: EYE, center: { x: 0, y: 0, z: -0.2 } };
 
-function draw() {
+// The camera as fingers may have left it, of which plotly tells nobody.
+const seenFrom = () => element("space")._fullLayout?.scene._scene.getCamera() ?? camera;
+
+function draw(kept = true) {
+  if (kept) camera = seenFrom();
   const rules = ticked(), { minima, starts, region, steep, surface } = facts();
   shown = rules.map((rule) => ({ rule, ...path(rule), ...look(rule) }));
   const [x0, y0] = starts[chosen.start], ink = css("--ink"), paper = css("--paper"), { x, y, z } = grid();
@@ -125,7 +129,7 @@ function draw() {
   const ground = { type: "surface", x, y, z: z.map((row) => row.map(scaled)), colorscale: shades(), showscale: false, hoverinfo: "skip",
     lighting: { ambient: 0.75, diffuse: 0.5, specular: 0.05, roughness: 0.9 },
     contours: { z: { show: false } }, opacity: 1 };
-  const scene = { uirevision: chosen.name, camera, aspectmode: "manual", aspectratio: { x: 1.25, y: 1.25, z: 0.75 }, dragmode: "orbit",
+  const scene = { camera, aspectmode: "manual", aspectratio: { x: 1.25, y: 1.25, z: 0.75 }, dragmode: "turntable",
     xaxis: axis({ title: { text: "x" }, nticks: 5, range: region[0] }), yaxis: axis({ title: { text: "y" }, nticks: 5, range: region[1] }),
     zaxis: axis({ title: { text: steep ? "log₁₀(1 + f)" : "f" }, nticks: 4 }) };
   Plotly.react("space", [ground, stars3, start3, ...lines3, heads3], layout({ margin: { l: 0, r: 0, t: 0, b: 0 }, scene }), CONFIG);
@@ -141,8 +145,11 @@ function draw() {
   const heads = shown.map(({ color, symbol }, i) => ({ mode: "markers", hoverinfo: "skip", x: [], y: [],
     marker: { color, symbol, size: Math.max(8, 16 - 8 * i / Math.max(shown.length - 1, 1)), line: { color: paper, width: 1 } } }));
   // In two plots, one upon the other: contours take long to draw, and stay as they are while paths grow.
-  const map = layout({ margin: { l: 34, r: 8, t: 6, b: 26 }, dragmode: false, xaxis: axis({ ...fixed, range: region[0], constrain: "domain" }),
-    yaxis: axis({ ...fixed, range: region[1], constrain: "domain", scaleanchor: "x" }) });
+  const [wide, tall] = region.map(([low, high]) => high - low), room = element("map").clientWidth - 42;
+  const width = Math.min(room, Math.max(0.46 * innerHeight, 240) * (wide / tall)), spare = (room - width) / 2;  // equal scales
+  element("map").style.height = `${width * (tall / wide) + 32}px`;
+  const map = layout({ margin: { l: 34 + spare, r: 8 + spare, t: 6, b: 26 }, dragmode: false,
+    xaxis: axis({ ...fixed, range: region[0] }), yaxis: axis({ ...fixed, range: region[1] }) });
   Plotly.react("hills", [hills, dots], map, CONFIG);
   const bare = { showticklabels: false, showline: false, ticks: "" };
   const over = { ...map, xaxis: { ...map.xaxis, ...bare }, yaxis: { ...map.yaxis, ...bare } };
@@ -168,6 +175,7 @@ function move() {
   const range = (from) => Array.from({ length: n }, (_, i) => from + i);
   if (n) {
     const all = { x: [...cut("x"), heads("x")], y: [...cut("y"), heads("y")], z: [...cut("z"), heads("z")] };
+    element("space").layout.scene.camera = seenFrom();
     Plotly.restyle("space", all, range(3).concat(3 + n));
     const ends = [heads("x").map((x) => [x]), heads("y").map((y) => [y])];
     Plotly.restyle("trails", { x: [...cut("x"), ...ends[0]], y: [...cut("y"), ...ends[1]] }, [...range(1), ...range(2 + n)]);
@@ -212,7 +220,7 @@ async function choose(name, start = 0, wanted = null) {
   element("start").replaceChildren(...known.starts.map((point, i) => option(i, place(point))));
   element("start").value = start;
   listRules();
-  draw();
+  draw(false);
 }
 
 function listRules() {
@@ -287,7 +295,7 @@ function go(at) {
 // The camera
 
 function turn(way, by = 1) {
-  const eye = element("space")._fullLayout.scene.camera.eye, r = Math.hypot(eye.x, eye.y, eye.z);
+  const { eye } = seenFrom(), r = Math.hypot(eye.x, eye.y, eye.z);
   const around = Math.atan2(eye.y, eye.x) + 0.2 * by * ((way === "right") - (way === "left"));
   const up = Math.min(Math.max(Math.asin(eye.z / r) + 0.15 * by * ((way === "up") - (way === "down")), -0.2), 1.5);
   const far = Math.min(Math.max(r * (way === "nearer" ? 1 / (1 + 0.15 * by) : way === "farther" ? 1 + 0.15 * by : 1), 0.6), 5);
@@ -347,6 +355,7 @@ function wire() {
     if (event.key === "," || event.key === ".") go(chosen.at + (event.key === "." ? 1 : -1));
   });
   dark.addEventListener("change", () => { listRules(); draw(); });
+  addEventListener("resize", () => draw());
 }
 
 async function begin() {
@@ -358,7 +367,6 @@ async function begin() {
   wire();
   element("rules-box").open = !phone.matches;
   await choose(name);
-  element("space").on("plotly_relayout", () => { camera = element("space")._fullLayout.scene.camera; });
   document.body.dataset.ready = "yes";
 }
 

@@ -218,6 +218,9 @@ SCRIPT = """
     await until(() => document.getElementById("about").textContent.includes("bent valley"));
     await until(() => now() !== seen.back);
     seen.rosenbrock = now();
+    const ranges = (id) => ["xaxis", "yaxis"].map((axis) => document.getElementById(id)._fullLayout[axis].range);
+    const area = document.querySelector("#trails .nsewdrag").getBoundingClientRect();
+    seen.map = [ranges("hills"), ranges("trails"), area.width / area.height];
     document.getElementById("none").click();
     seen.unticked = [now(), document.querySelectorAll("#table tr").length];
     document.querySelectorAll("#rules input")[2].click();
@@ -289,6 +292,8 @@ def test_the_page_in_a_browser(page, walked, tmp_path, width, dark):
     assert seen["back"] == seen["at_first"][2]
 
     assert seen["rosenbrock"] != seen["back"]
+    assert seen["map"][:2] == [[[-2, 2], [-1, 3]]] * 2
+    assert seen["map"][2] == pytest.approx(1, abs=0.01), "the map's scales differ"
     assert seen["unticked"] == ["", 0]
     assert seen["ticked"] == "Adam"
     slowest = walked["rosenbrock"]["Adam"].rates[0]
