@@ -71,13 +71,15 @@ def find_learning_rate(
 
         mₜ = β·mₜ₋₁ + (1−β)·ℓₜ,  m₋₁ = 0,  β = 0.9;     sₜ = mₜ / (1 − βᵗ⁺¹)
 
-    The test ends after T steps, or before, where sₜ exceeds four times the least one so far (more exactly, lies above
-    it by three times its size) or a loss isn't finite. The suggestion is **a tenth of the rate at which s is least**:
-    there, the rate begins to be too large, and a tenth of it still lies where the loss falls. (Where the loss falls
-    most steeply is the other usual choice; it is a matter of single batches, as differences of noisy numbers are.)
-    Draw what is returned, by `flux.plot`, and look whether the loss has a valley at all.
+    The test ends after T steps; or earlier, when a loss isn't finite, or when sₜ exceeds four times the least s so far
+    (if that is negative: lies above it by three times its size).
 
-    All of it happens to a copy: the model, its buffers, and the generators of random numbers are as before.
+    The suggestion is **a tenth of the rate at which s is least**. At the least loss the rate begins to be too large; at
+    a tenth of it the loss still falls. The other usual choice, the rate at which the loss falls most steeply, is the
+    difference of noisy numbers: with batches of one image it was almost ten times too large. Draw the result with
+    `flux.plot` to see whether the loss has a valley at all.
+
+    All of this happens to a copy: the model, its buffers and the random generators stay as they are.
 
     Arguments:
         loss, data, compile: as for `train`; the data is gone through as often as the steps need.
