@@ -12,9 +12,23 @@ from .data import DataLoader, onecold, onehot, onehotbatch
 from .device import GPUNotAvailable, cpu, gpu, gpu_status
 from .errors import CompilationFailed, CompilerNotFound, NonFiniteLoss, NotCompilable
 from .metrics import accuracy
-from .nn import *
-from .optimise import *
+from .nn import tanh as tanh
+from .nn.activations import *
+from .nn.convolution import *
+from .nn.cudnn import *
+from .nn.initialisers import *
+from .nn.layers import *
+from .nn.losses import *
+from .nn.pooling import *
+from .optimise import schedules as schedules
+from .optimise.adam import *
+from .optimise.adaptive import *
+from .optimise.averages import *
 from .optimise.kernels.native import use_compiler as _use_compiler
+from .optimise.modifiers import *
+from .optimise.momentum import *
+from .optimise.muon import *
+from .optimise.state import *
 from .plot import plot
 from .summary import summary
 from .training.callbacks import Progress, early_stopping, progress_bar

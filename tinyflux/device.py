@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from . import tree
 from .arrays import on_gpu, to_numpy
@@ -19,6 +19,19 @@ class GPUNotAvailable(RuntimeError):
     """There is no GPU to be used here; the message says what is missing and what to do."""
 
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+
+@overload
+def gpu(a: A, /) -> A: ...
+@overload
+def gpu(a: A, b: B, /) -> tuple[A, B]: ...
+@overload
+def gpu(a: A, b: B, c: C, /) -> tuple[A, B, C]: ...
+@overload
+def gpu(*trees: Any) -> Any: ...
 def gpu(*trees: Any) -> Any:
     """A copy of a model, or of data, with every array on the GPU.
 
@@ -56,6 +69,14 @@ def gpu(*trees: Any) -> Any:
     return _moved("gpu", trees, _to_gpu)
 
 
+@overload
+def cpu(a: A, /) -> A: ...
+@overload
+def cpu(a: A, b: B, /) -> tuple[A, B]: ...
+@overload
+def cpu(a: A, b: B, c: C, /) -> tuple[A, B, C]: ...
+@overload
+def cpu(*trees: Any) -> Any: ...
 def cpu(*trees: Any) -> Any:
     """A copy of a model, or of data, with every array in NumPy: the way back from `gpu`. It works without a GPU.
 

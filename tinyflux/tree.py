@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from .arrays import is_array
+from .arrays import is_array as is_array
 from .nodes import (  # fmt: skip
     CLOSED,
     FLOATS,
@@ -27,12 +27,16 @@ from .nodes import (  # fmt: skip
     OPAQUE,
     SEQUENCE,
     attributes,
-    children,
-    entries,
     kinds,
     node_kind,
     rebuild,
     slots_of,
+)
+from .nodes import (
+    children as children,
+)
+from .nodes import (
+    entries as entries,
 )
 from .types import Array, Tree
 
@@ -43,9 +47,13 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+T = TypeVar("T")
+
+
 def is_parameter(x: Array) -> bool:
     """Whether the array `x` can be differentiated: its dtype is real floating point."""
-    return x.dtype.kind == "f"
+    kind: str = x.dtype.kind
+    return kind == "f"
 
 
 def walk(tree: Tree, buffers: bool = True) -> Iterator[tuple[str, Array]]:
@@ -145,7 +153,7 @@ def parameter_count(tree: Tree) -> int:
     return sum(array.size for array in {id(a): a for a in parameters(tree)}.values())
 
 
-def map(f: Callable[..., Any], tree: Tree, *rest: Any, buffers: bool = True) -> Tree:  # noqa: A001
+def map(f: Callable[..., Any], tree: T, *rest: Any, buffers: bool = True) -> T:  # noqa: A001
     """A tree of the same shape with `f(array, *others)` in the place of every array.
 
     Arguments:
@@ -161,7 +169,8 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Any, buffers: bool = True) -> 
     {'w': array([2., 2.])}
     """
     try:
-        return _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, None if buffers else [])
+        mapped: T = _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, None if buffers else [])
+        return mapped
     except (RecursionError, _Closed):
         _refuse(tree)
         raise
@@ -356,7 +365,7 @@ def destructure(tree: Tree) -> tuple[Array, Callable[[Array], Tree]]:
     return np.concatenate([a.reshape(-1) for a in arrays]), rebuild
 
 
-def f32(tree: Tree) -> Tree:
+def f32(tree: T) -> T:
     """A copy of a tree whose floating-point arrays are float32.
 
     >>> import numpy as np, tinyflux as flux
@@ -366,7 +375,7 @@ def f32(tree: Tree) -> Tree:
     return map(once(lambda a: a.astype(np.float32) if is_parameter(a) else a), tree)
 
 
-def f64(tree: Tree) -> Tree:
+def f64(tree: T) -> T:
     """A copy of a tree whose floating-point arrays are float64: for gradient checks and reference runs.
 
     >>> import tinyflux as flux

@@ -20,6 +20,9 @@ Tree: TypeAlias = Any
 DType: TypeAlias = np.dtype[Any]
 """A dtype itself; what np.dtype makes one of is NumPy\'s DTypeLike."""
 
+Number: TypeAlias = Any
+"""A hyperparameter of a rule: a number, or a schedule, which is a function of the step that gives one."""
+
 Loss: TypeAlias = Callable[..., Any]
 """Called as loss(model, *batch); returns a scalar."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -17,8 +17,13 @@ from .operands import REAL, foreign, is_foreign, thread
 from .state import Undo, keep_state, opened
 from .tape import NotReal, Tape, Tracked, plain, sweep
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+Value = TypeVar("Value")
 
-def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], Any]]:
+
+def pullback(f: Callable[..., Value], *args: Any) -> tuple[Value, Callable[[Any], Any]]:
     """Evaluate `f(*args)` and keep the way back: y = f(x), g ↦ gᵀ ∂y/∂x.
 
     Arguments:
@@ -48,7 +53,8 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
 
 def recorded_pullback(f: Callable[..., Any], args: tuple[Any, ...], tape: Tape) -> tuple[Any, Callable[[Any], Any]]:
     """`pullback` without copies of the arguments, which must not change."""
-    return _recorded("pullback", f, args, tape, _with_way_back, None)
+    recorded: tuple[Any, Callable[[Any], Any]] = _recorded("pullback", f, args, tape, _with_way_back, None)
+    return recorded
 
 
 def _with_way_back(tape: Tape, boxes: list[Any], y: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -69,6 +75,14 @@ def _with_way_back(tape: Tape, boxes: list[Any], y: Any) -> tuple[Any, Callable[
     return value if tape.copies is None or type(value) is not np.ndarray else value.copy(), back
 
 
+@overload
+def withgradient(f: Callable[..., Value], a: A, /) -> tuple[Value, A]: ...
+@overload
+def withgradient(f: Callable[..., Value], a: A, b: B, /) -> tuple[Value, tuple[A, B]]: ...
+@overload
+def withgradient(f: Callable[..., Value], a: A, b: B, c: C, /) -> tuple[Value, tuple[A, B, C]]: ...
+@overload
+def withgradient(f: Callable[..., Value], *args: Any) -> tuple[Value, Any]: ...
 def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     """The value of a scalar function together with its gradient.
 
@@ -91,7 +105,8 @@ def evaluated(f: Callable[..., Any], args: tuple[Any, ...], undo: Undo) -> tuple
     Arguments:
         undo: an empty list, or None. Before f is called it is filled with calls for `interrupts.commit`.
     """
-    return _recorded("gradient", f, args, Tape(), _with_gradient, undo)
+    recorded: tuple[Any, Any] = _recorded("gradient", f, args, Tape(), _with_gradient, undo)
+    return recorded
 
 
 def _with_gradient(tape: Tape, boxes: list[Any], result: Any) -> tuple[Any, Any]:
@@ -118,6 +133,14 @@ def _refuse_complex(what: str, x: Any) -> None:
         raise TypeError(f"{what} {getattr(x, 'dtype', 'complex')} numbers, but {REAL}")
 
 
+@overload
+def gradient(f: Callable[..., Any], a: A, /) -> A: ...
+@overload
+def gradient(f: Callable[..., Any], a: A, b: B, /) -> tuple[A, B]: ...
+@overload
+def gradient(f: Callable[..., Any], a: A, b: B, c: C, /) -> tuple[A, B, C]: ...
+@overload
+def gradient(f: Callable[..., Any], *args: Any) -> Any: ...
 def gradient(f: Callable[..., Any], *args: Any) -> Any:
     """The gradient of a scalar function written in NumPy: ∂f/∂x for every array of every argument.
 
@@ -331,7 +354,7 @@ _models: set[weakref.ref[Any]] = set()  # gradients of models that are still the
 
 def _remember(g: Any) -> None:
     """Keep in mind that `g`, or what is in it, is a gradient: it prints as one."""
-    cls = type(g)
+    cls: Any = type(g)
     if cls is dict or cls is list or cls is tuple:
         for part in g.values() if cls is dict else g:
             if type(part) is not np.ndarray:

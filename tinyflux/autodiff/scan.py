@@ -91,7 +91,7 @@ def scan(step: Step, state: Tree, xs: Tree, length: int | None = None, reverse: 
     count = _length(xs, length)
     state = Flattened(state).map(lambda x: x if is_array(x) else np.asarray(x)[()])
     for recorder in _recorders:
-        recorded = recorder(step, state, xs, count, reverse)
+        recorded: tuple[Any, Any] | None = recorder(step, state, xs, count, reverse)
         if recorded is not None:
             return recorded
     first = Flattened(state)

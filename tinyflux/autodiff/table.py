@@ -24,7 +24,9 @@ class GradientRule:
         self.together = together  # or one for any number of arguments, called with the positions that are wanted
         self.sequence = sequence  # the first argument is a sequence of arrays
         self.rows = rows or (isinstance(function, np.ufunc) and function.signature is None)  # see large.py
-        self.call = (lambda *arrays, **options: function(arrays, **options)) if sequence else function
+        self.call: Callable[..., Any] = (
+            (lambda *arrays, **options: function(arrays, **options)) if sequence else function
+        )
         self.function = self.call  # the same for plain arrays, without looking for boxes
         self.arity: float = 0 if sequence else float("inf") if together else len(pullbacks)
         self.name = name_of(function)

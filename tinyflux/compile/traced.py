@@ -9,7 +9,7 @@ import itertools
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -26,24 +26,28 @@ from .backends.c.library import Library, address, contiguous, pointers
 from .backends.c.source import Source
 from .guards.contents import Contents
 from .guards.guards import Snapshot
-from .ir.program import Node, format_program, reachable, recording
+from .ir.node import Node
+from .ir.program import format_program, reachable, recording
 from .schedule.fuse import Result, make_schedule
 from .trace.programs import Inspectable, Program, Programs
 from .trace.record import Trace
 from .trace.symbolic import ON_GPU, Symbolic, symbolic_input
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-class Compiled(Inspectable):
+
+class Compiled(Inspectable, Generic[P, R]):
     """What `compile` returns: called as the function is."""
 
-    def __init__(self, f: Callable[..., Any]) -> None:
+    def __init__(self, f: Callable[P, R]) -> None:
         self._f = f
         self._programs = Programs()
         self._rules = Programs(self._programs.guards)  # of calls that a gradient flows through
         functools.update_wrapper(self, f, updated=())
         self.__wrapped__ = f
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves: list[Array] = []
         others: list[Any] = []
         form = [signature(x, leaves, others) for x in args]
@@ -58,10 +62,12 @@ class Compiled(Inspectable):
         key = tuple(form)
         if Tracked in kinds:
             rules = self._rules.find(key, surroundings, _Differentiable, self._f, (args, kwargs), leaves, surroundings)
-            return rules(leaves)
+            differentiable: R = rules(leaves)
+            return differentiable
         if not kinds <= _KINDS:
             _refuse(kinds - _KINDS)
-        return self._programs.find(key, surroundings, self._compiled, (args, kwargs), leaves, others)(leaves)
+        result: R = self._programs.find(key, surroundings, self._compiled, (args, kwargs), leaves, others)(leaves)
+        return result
 
     def _compiled(self, args: Arguments, leaves: list[Array], others: list[Any], before: _Function | None) -> _Function:
         look = functools.partial(self._programs.guards, self._f, *others)
@@ -73,7 +79,7 @@ class Compiled(Inspectable):
 
     def __reduce__(self) -> Any:
         """Pickle it by name where that name leads to it, as functions are; otherwise with the function."""
-        found = sys.modules.get(getattr(self._f, "__module__", None) or "")
+        found: Any = sys.modules.get(getattr(self._f, "__module__", None) or "")
         for step in getattr(self._f, "__qualname__", "").split("."):
             found = getattr(found, step, None)
         return self._f.__qualname__ if found is self else (Compiled, (self._f,))
@@ -92,7 +98,7 @@ def _refuse(kinds: set[type]) -> None:
             raise NotCompilable(f"a {kind.__name__} can't be compiled; NumPy's own arrays can: np.array(x).")
 
 
-def compile(f: Callable[..., Any]) -> Compiled:  # noqa: A001
+def compile(f: Callable[P, R]) -> Compiled[P, R]:  # noqa: A001
     """A function written in NumPy as native code: it is recorded in its first call, and run as C from then on.
 
     Arguments:
@@ -229,7 +235,10 @@ def _call_with(f: Callable[..., Any], args: Arguments, leaves: Sequence[Array]) 
     rest = iter(leaves)
     given = [_substitute(x, rest) for x in args[0]]
     named = {name: _substitute(x, rest) for name, x in args[1].items()}
-    look = lambda: {**dict(constants(given, "args")), **dict(constants(named, "kwargs"))}  # noqa: E731
+
+    def look() -> dict[str, tuple[Any, Any]]:
+        return {**dict(constants(given, "args")), **dict(constants(named, "kwargs"))}
+
     before, form = tree.leaves([given, named]), look()
     result = f(*given, **named)
     if list(map(id, tree.leaves([given, named]))) != list(map(id, before)):

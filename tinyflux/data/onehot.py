@@ -30,7 +30,8 @@ def onehot(label: Hashable, classes: Sequence[Hashable] | NDArray[Any]) -> NDArr
     """
     if isinstance(label, (list, set, dict)) or (hasattr(label, "shape") and label.shape):
         raise TypeError(f"onehot: expected one label, got {shown(label)}. For many, flux.onehotbatch(labels, classes).")
-    return onehotbatch([_plain(label)], classes)[0]
+    row: NDArray[np.float32] = onehotbatch([_plain(label)], classes)[0]
+    return row
 
 
 def onehotbatch(

@@ -331,7 +331,7 @@ def _space(owner: str, x: Array) -> int:
             f"{owner}: expected images (N, *space, C) with one to three axes of space, got shape {x.shape}. "
             "For one image without N give x[None], for one channel x[..., None]."
         )
-    return x.ndim - 2
+    return int(x.ndim - 2)
 
 
 def _axes_of_space(owner: str, x: Array) -> tuple[int, ...]:

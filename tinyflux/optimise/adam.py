@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..types import Array
+from ..types import Array, Number
 from .rule import Rule, State, check_rates, is_rate, number
 
 __all__ = ["ADAM", "AMSGrad", "AdaBelief", "AdaMax", "Adam", "AdamW", "NAdam", "OAdam", "Padam", "QHAdam", "RAdam"]
@@ -20,9 +20,9 @@ class Averaging(Rule):
     The products are the powers β₁ᵗ and β₂ᵗ of the bias correction, unless a schedule changes β.
     """
 
-    eta: float
-    beta: tuple[float, float]
-    epsilon: float
+    eta: Number
+    beta: tuple[Number, Number]
+    epsilon: Number
 
     averages: ClassVar[int] = 2
     squares: ClassVar[tuple[int, ...]] = (1,)
@@ -65,9 +65,9 @@ class Adam(Averaging):
     array([0.1])
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
+    eta: Number = 0.001
+    beta: tuple[Number, Number] = (0.9, 0.999)
+    epsilon: Number = 1e-8
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, v, power1, power2 = self._averaged(g, *state)
@@ -95,10 +95,10 @@ class AdamW(Averaging):
     array([0.1])
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    lambda_: float = 0.01
-    epsilon: float = 1e-8
+    eta: Number = 0.001
+    beta: tuple[Number, Number] = (0.9, 0.999)
+    lambda_: Number = 0.01
+    epsilon: Number = 1e-8
     couple: bool = True
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
@@ -152,7 +152,7 @@ class NAdam(Adam):
     array([0.188562])
     """
 
-    psi: float | None = None
+    psi: Number | None = None
 
     def init(self, x: Array) -> State:
         return super().init(x) if self.psi is None else (*super().init(x), 0)
@@ -223,7 +223,7 @@ class OAdam(Adam):
     array([0.2])
     """
 
-    beta: tuple[float, float] = (0.5, 0.9)
+    beta: tuple[Number, Number] = (0.5, 0.9)
     averages = 3
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
@@ -249,7 +249,7 @@ class AdaBelief(Adam):
     array([0.2])
     """
 
-    epsilon: float = 1e-16
+    epsilon: Number = 1e-16
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         m, s, *powers = state
@@ -278,10 +278,10 @@ class QHAdam(Averaging):
     array([0.1])
     """
 
-    eta: float = 0.001
-    nu: tuple[float, float] = (0.7, 1.0)
-    beta: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
+    eta: Number = 0.001
+    nu: tuple[Number, Number] = (0.7, 1.0)
+    beta: tuple[Number, Number] = (0.9, 0.999)
+    epsilon: Number = 1e-8
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -355,8 +355,8 @@ class Padam(Adam):
     array([0.141421])
     """
 
-    eta: float = 0.1
-    p: float = 1 / 8
+    eta: Number = 0.1
+    p: Number = 1 / 8
     form: str = "paper"
     forms = ("paper", "code")
     squares = (1, 2)

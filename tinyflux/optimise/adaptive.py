@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..types import Array
+from ..types import Array, Number
 from .rule import Rule, State
 
 __all__ = ["AdaDelta", "AdaGrad", "RMSProp"]
@@ -35,9 +35,9 @@ class RMSProp(Rule):
     array([1.])
     """
 
-    eta: float = 0.001
-    rho: float = 0.9
-    epsilon: float = 1e-8
+    eta: Number = 0.001
+    rho: Number = 0.9
+    epsilon: Number = 1e-8
     centred: bool = False
     squares = (0,)
 
@@ -72,9 +72,9 @@ class AdaGrad(Rule):
     array([0.4])
     """
 
-    eta: float = 0.1
-    epsilon: float = 1e-8
-    initial: float | None = None
+    eta: Number = 0.1
+    epsilon: Number = 1e-8
+    initial: Number | None = None
     squares = (0,)
 
     def init(self, x: Array) -> State:
@@ -105,8 +105,8 @@ class AdaDelta(Rule):
     array([0.2])
     """
 
-    rho: float = 0.9
-    epsilon: float = 1e-8
+    rho: Number = 0.9
+    epsilon: Number = 1e-8
     averages = 2
     squares = (0, 1)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import is_number, shown
-from ..types import Array
+from ..types import Array, Number
 from .rule import Rule, State, check_rates, first_value, is_rule, number
 
 __all__ = ["EMA", "Lookahead"]
@@ -34,7 +34,7 @@ class EMA(Rule):
     ([array([-1.])], [array([0.5])])
     """
 
-    decay: float = 0.999
+    decay: Number = 0.999
     last = True
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Lookahead(Rule):
     """
 
     k: int = 5
-    alpha: float = 0.5
+    alpha: Number = 0.5
     last = True
 
     def __post_init__(self) -> None:

@@ -58,7 +58,8 @@ def refuse_overlaps(found: Sequence[Place]) -> None:
 def _start(x: Array) -> int:
     """The lowest address of an array's memory."""
     interface = x.__cuda_array_interface__ if on_gpu(x) else x.__array_interface__
-    return int(interface["data"][0]) + sum((n - 1) * stride for n, stride in zip(x.shape, x.strides) if stride < 0)
+    below: int = sum((n - 1) * stride for n, stride in zip(x.shape, x.strides) if stride < 0)
+    return int(interface["data"][0]) + below
 
 
 def refuse_two_devices(found: Sequence[Place]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..types import Array
+from ..types import Array, Number
 from .rule import (
     Rule,
     State,
@@ -133,7 +133,7 @@ class WeightDecay(Rule):
     ((), array([5.]))
     """
 
-    lambda_: float = 5e-4
+    lambda_: Number = 5e-4
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), g + self.lambda_ * x
@@ -151,7 +151,7 @@ class SignDecay(Rule):
     ((), array([4.5, 3.5]))
     """
 
-    lambda_: float = 1e-3
+    lambda_: Number = 1e-3
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), g + self.lambda_ * np.sign(x)
@@ -169,7 +169,7 @@ class ClipGrad(Rule):
     ((), array([ 1. , -0.5, -1. ]))
     """
 
-    delta: float = 10.0
+    delta: Number = 10.0
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), np.clip(g, -self.delta, self.delta)
@@ -203,7 +203,7 @@ class ClipNorm(Rule):
     ((), array([ 0.6, -0.8]))
     """
 
-    omega: float = 10.0
+    omega: Number = 10.0
     over: str = "array"
 
     def __post_init__(self) -> None:

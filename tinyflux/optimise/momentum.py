@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..types import Array
+from ..types import Array, Number
 from .rule import Rule, State, is_rate, number
 
 __all__ = ["ASGD", "QHM", "AggMo", "Descent", "Lion", "Momentum", "Nesterov", "YellowFin"]
@@ -26,7 +26,7 @@ class Descent(Rule):
     ((), array([2.]))
     """
 
-    eta: float = 0.1
+    eta: Number = 0.1
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         return (), self.eta * g
@@ -55,8 +55,8 @@ class Momentum(Rule):
     (array([2.]), array([3.]))
     """
 
-    eta: float = 0.01
-    rho: float = 0.9
+    eta: Number = 0.01
+    rho: Number = 0.9
     form: str = "flux"
     forms = ("flux", "torch")
     averages = 1
@@ -87,8 +87,8 @@ class Nesterov(Rule):
     array([3.])
     """
 
-    eta: float = 0.001
-    rho: float = 0.9
+    eta: Number = 0.001
+    rho: Number = 0.9
     averages = 1
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
@@ -119,9 +119,9 @@ class QHM(Rule):
     array([2.5])
     """
 
-    eta: float = 0.1
-    nu: float = 0.7
-    beta: float = 0.999
+    eta: Number = 0.1
+    nu: Number = 0.7
+    beta: Number = 0.999
     averages = 1
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
@@ -151,8 +151,8 @@ class AggMo(Rule):
     array([5.])
     """
 
-    eta: float = 0.1
-    beta: tuple[float, ...] = (0.0, 0.9, 0.99)
+    eta: Number = 0.1
+    beta: tuple[Number, ...] = (0.0, 0.9, 0.99)
 
     def init(self, x: Array) -> State:
         return tuple([np.zeros_like(x) for _ in self.beta])
@@ -183,8 +183,8 @@ class Lion(Rule):
     array([ 0.5, -0.5,  0. ])
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.99)
+    eta: Number = 0.001
+    beta: tuple[Number, Number] = (0.9, 0.99)
     averages = 1
 
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
@@ -219,10 +219,10 @@ class ASGD(Rule):
     ([array([-0.5])], [array([-0.25])])
     """
 
-    eta: float = 0.01
-    lambda_: float = 1e-4
-    alpha: float = 0.75
-    t0: float = 1e6
+    eta: Number = 0.01
+    lambda_: Number = 1e-4
+    alpha: Number = 0.75
+    t0: Number = 1e6
 
     def init(self, x: Array) -> State:
         return np.zeros_like(x), 0, float(self.eta), 1.0  # the average, the steps made, and η and μ of the step to come
@@ -271,8 +271,8 @@ class YellowFin(Rule):
     True
     """
 
-    eta: float = 1.0
-    beta: float = 0.999
+    eta: Number = 1.0
+    beta: Number = 0.999
     window: int = 20
     whole = "model"
     squares = (2,)

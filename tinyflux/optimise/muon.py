@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..types import Array
+from ..types import Array, Number
 from .adam import AdamW
 from .rule import Rule, State, check_rule, rule_for
 
@@ -56,9 +56,9 @@ class Muon(Rule):
            [-1.2,  0. ]])
     """
 
-    eta: float = 0.02
-    rho: float = 0.95
-    lambda_: float = 0.0
+    eta: Number = 0.02
+    rho: Number = 0.95
+    lambda_: Number = 0.0
     form: str = "original"
     others: Any = OTHERS
     forms = ("original", "match_rms_adamw")

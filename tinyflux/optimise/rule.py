@@ -43,6 +43,8 @@ _ELSEWHERE = {  # where PyTorch's hyperparameters are found
 
 KINDS = {
     "float": "a finite number",
+    "Number": "a finite number",
+    "Number | None": "a finite number or None",
     "float | None": "a finite number or None",
     "int": "an integer",
     "bool": "True or False",
@@ -181,7 +183,7 @@ def check_state(rule: Any, arrays: State, numbers: State) -> None:
 
 def is_rate(x: Any) -> bool:
     """Whether `x` is a share of 1 such as a product of decay rates, which may have faded to 0."""
-    return 0 <= x <= 1
+    return bool(0 <= x <= 1)
 
 
 def unknown(rule: str, name: str, known: Sequence[str]) -> str:
@@ -278,7 +280,7 @@ def _shown(x: Any) -> str:
 
 
 _RATES = ("rho", "beta")  # what decay rates are called
-_PAIR = "tuple[float, float]"
+_PAIRS = ("tuple[Number, Number]", "tuple[float, float]")
 
 
 def check_rates(rule: Any, name: str, below: float = 1) -> None:
@@ -290,10 +292,10 @@ def check_rates(rule: Any, name: str, below: float = 1) -> None:
     given = getattr(rule, name)
     kind = next(str(field.type) for field in dataclasses.fields(rule) if field.name == name)
     rates = given if kind.startswith("tuple") else (given,)
-    fits = isinstance(rates, (tuple, list)) and len(rates) > 0 and (kind != _PAIR or len(rates) == 2)
+    fits = isinstance(rates, (tuple, list)) and len(rates) > 0 and (kind not in _PAIRS or len(rates) == 2)
     rates = [first_value(rate) for rate in rates] if fits else []
     if not fits or not all(is_number(rate) and 0 <= rate < below for rate in rates):
-        wanted = "two numbers" if kind == _PAIR else "numbers" if kind.startswith("tuple") else "a number"
+        wanted = "two numbers" if kind in _PAIRS else "numbers" if kind.startswith("tuple") else "a number"
         where = "in [0, 1)" if below == 1 else "of at least 0"
         raise ValueError(f"{type(rule).__name__}: expected {name} to be {wanted} {where}, got {shown(given)}.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import cores, tree
 from ..checks import as_array, is_foreign, shown
@@ -25,6 +25,9 @@ from .state_text import state_html, state_text
 from .step import step_all
 
 __all__ = ["adjust", "averaged", "freeze", "setup", "thaw", "update"]
+
+
+T = TypeVar("T")
 
 
 class OptimiserState:
@@ -248,7 +251,7 @@ def planned(opt: OptimiserState, model: Tree, grads: Tree) -> tuple[Plan, Sequen
     return opt._layout.plan(missing), gradients
 
 
-def averaged(model: Tree, opt: OptimiserState) -> Tree:
+def averaged(model: T, opt: OptimiserState) -> T:
     """A copy of a model with averages in the place of its parameters: those that EMA, Lookahead or ASGD keep in `opt`.
 
     Parameters without an average are copied as they are, and so are buffers. The means and variances of BatchNorm are

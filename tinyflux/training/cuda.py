@@ -11,7 +11,8 @@ from ..compile.backends.cuda.executable import Executable
 from ..compile.backends.cuda.kernels import Translation
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
-from ..compile.ir.program import Node, format_program, reachable
+from ..compile.ir.node import Node
+from ..compile.ir.program import format_program, reachable
 from ..compile.schedule.fuse import Result, make_schedule
 from ..compile.trace.programs import Program
 from ..compile.trace.record import Trace

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import tree
 from ..arrays import on_gpu
+from ..compile.guards.guards import Snapshot
 from ..compile.trace.programs import Programs
 from ..compile.traced import signature
 from ..data.loader import is_plain_loader
@@ -48,7 +49,7 @@ class GpuEngine(PlainEngine):
         self._since = None if self._required else self._programs.made
         self._by_cupy = compile is False
         self._kind: Any = None  # of the latest item; None once somebody had a chance to change anything
-        self._latest: Any = None  # the program for it
+        self._latest: Kernels | None = None  # the program for it
         self._state: Any = None  # what the latest gradient has made of the state of layers
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
@@ -117,7 +118,10 @@ class GpuEngine(PlainEngine):
         arrays: list[Array] = []
         parameters = tuple(map(id, tree.parameters(self.model)))
         form = (kind, signature(self.model, arrays, others, True), tied_places(arrays), parameters, is_tf32_allowed())
-        look = lambda: self._programs.guards(self.loss, *others)  # noqa: E731
+
+        def look() -> Snapshot:
+            return self._programs.guards(self.loss, *others)
+
         make = lambda before: Kernels(self.loss, look, self.model, item)  # noqa: E731
         program: Kernels = self._programs.find(form, look(), make, since=self._since)
         program.bind(self.model)

@@ -17,7 +17,8 @@ from ..compile.backends.c.library import Library, address, contiguous
 from ..compile.backends.c.source import Source
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
-from ..compile.ir.program import Node, format_program, reachable
+from ..compile.ir.node import Node
+from ..compile.ir.program import format_program, reachable
 from ..compile.schedule.fuse import Result, make_schedule
 from ..compile.schedule.pipelining import find_pipelined
 from ..compile.schedule.tiling import BLOCK, plan_rows
@@ -64,7 +65,8 @@ class Iteration(Program):
             plan = plan_rows(nodes, order) if size is not None and size > BLOCK else None
             if plan is not None and any(r.node in plan.axis for r in results):
                 plan = None
-            self._text = lambda total=total: "\n".join(format_program(nodes, [total]))
+            shown = [total]
+            self._text: Callable[[], str] = lambda: "\n".join(format_program(nodes, shown))
             if total.op == "input" or total.op == "view":
                 total = program.elementwise("positive", [total], total.dtype)
             schedule = make_schedule(results, total, plan, recording.demands)
@@ -99,7 +101,9 @@ class Iteration(Program):
         def rows(x: Array) -> Symbolic:
             if size is None:
                 return symbolic_input(x)
-            return Symbolic(recording.input((size, *x.shape[1:]), check_dtype(x.dtype)))[Symbolic(order)]
+            samples = Symbolic(recording.input((size, *x.shape[1:]), check_dtype(x.dtype)))
+            batch: Symbolic = samples[Symbolic(order)]
+            return batch
 
         traced = trace_loss("compile_training", loss, model, make_batch)
         before = [traced.symbols[id(a)] for a in tree.leaves(model)]
@@ -253,7 +257,10 @@ class Iterations(Programs):
         others += [function for _, (_, schedules), _ in rules for function in schedules]
         form = (size, signature(samples, [], others, True), signature(model, leaves, others, True))
         self.refuse_parameters(arrays, leaves, opt)
-        look = lambda: self.guards(loss, *others)  # noqa: E731
+
+        def look() -> Snapshot:
+            return self.guards(loss, *others)
+
         program: Iteration = self.find(
             (*form, tied_places(leaves), rules, id(model)),
             look(),

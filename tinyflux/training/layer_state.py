@@ -10,7 +10,7 @@ import numpy as np
 from .. import tree
 from ..autodiff.tape import plain
 from ..compile.ir import program
-from ..compile.ir.program import Node
+from ..compile.ir.node import Node
 from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, node_of
 from ..errors import NotCompilable

@@ -108,7 +108,8 @@ class NativeEngine:
             if latest is not None:
                 self._iterations.refuse_parameters(tree.leaves(data), latest.model, self._opt)
                 return latest
-            return self._iterations.iteration(self._loss, self._model, self._opt, data, size, self._since)
+            found: Iteration = self._iterations.iteration(self._loss, self._model, self._opt, data, size, self._since)
+            return found
         except Exception as error:
             if self._required:
                 raise

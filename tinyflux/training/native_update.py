@@ -18,7 +18,7 @@ from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 from ..optimise.hyperparameters import constants, floats, with_numbers
 from ..optimise.rule import stepped
 from ..types import Array, DType, Rule
-from .recorded_update import overwriting
+from .layer_state import overwriting
 
 _built: dict[Any, NativeStep | None] = {}  # by what the code depends on
 

@@ -10,7 +10,7 @@ import numpy as np
 from .. import tree
 from ..autodiff import withgradient
 from ..checks import check_loss
-from ..compile.ir.program import Node
+from ..compile.ir.node import Node
 from ..compile.trace.record import Trace
 from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
 from ..compile.traced import constants, first_change

@@ -28,7 +28,7 @@ def kept(g: Array, axis: Axis, keepdims: bool) -> Array:
 
 def _count(x: Array, y: Array) -> int:
     """How many elements each result of a reduction came from."""
-    return x.size // (y.size or 1)
+    return int(x.size // (y.size or 1))
 
 
 def in_single(definition: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from ..ir import functions
 from ..ir.functions import c_type
 from ..ir.indexing import c_strides
-from ..ir.program import Node, literal_value
+from ..ir.node import Node
+from ..ir.program import literal_value
 from ..schedule.buffers import assign_buffers
 from ..schedule.fuse import Kernel, Schedule, arena_size
 
@@ -184,7 +185,8 @@ class ExpressionEmitter:
         node = self.kernel.copies.get(node, node)
         if not calculate and (node.op in ("input", "reshape") or node in self.context.schedule.stored):
             return self.keep(node, index, self.load(node, index))
-        return getattr(self, f"_{node.op}")(node, index)
+        text: str = getattr(self, f"_{node.op}")(node, index)
+        return text
 
     def stores(self, at: tuple[Affine, ...]) -> list[str]:
         """The statements that store what the kernel calculates for one element."""

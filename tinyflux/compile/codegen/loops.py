@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..ir.indexing import Map, c_strides, identity
-from ..ir.program import Node
+from ..ir.node import Node
 from ..schedule.fuse import Kernel, Stored, memory_reads
 from .expressions import SourceContext
 

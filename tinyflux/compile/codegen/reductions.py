@@ -9,7 +9,7 @@ import numpy as np
 from ...types import DType
 from ..ir import functions
 from ..ir.functions import c_type
-from ..ir.program import Node
+from ..ir.node import Node
 from .expressions import ExpressionEmitter, c_index, loop_indices
 from .loops import nest
 

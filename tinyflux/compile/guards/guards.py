@@ -56,7 +56,7 @@ class Guards:
         while True:
             walk = Walk(self._names, self._whole, self._trees)
             walk.run(roots)
-            if (walk.names, walk.whole, walk.trees) == (self._names, self._whole, self._trees):
+            if (frozenset(walk.names), walk.whole, walk.trees) == (self._names, self._whole, self._trees):
                 break
             self._names, self._whole, self._trees = frozenset(walk.names), walk.whole, walk.trees
         self._last = found = Snapshot(roots, walk, self._keys.setdefault(tuple(walk.tokens), len(self._keys)))

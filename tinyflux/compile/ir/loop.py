@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from ...types import DType
 from . import program
-from .program import Node, Recording, format_program, reachable
+from .node import Node
+from .program import Recording, format_program, reachable
 
 FREE = ("view", "literal", "iota")  # kinds of nodes that cost nothing: bodies make their own
 

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from ..ir import ops
-from ..ir.program import Node
+from ..ir.node import Node
 from .fuse import ROWS, Kernel, Schedule, memory_reads
 
 T = TypeVar("T", bound=Hashable)

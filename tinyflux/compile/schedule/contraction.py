@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ..ir.indexing import Map, c_strides, compose, identity
-from ..ir.program import Node
+from ..ir.node import Node
 from .tiling import RowPlan
 
 SMALL = 64  # multiplications; below this, plain loops are as fast

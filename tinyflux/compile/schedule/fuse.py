@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from ..ir import ops
 from ..ir.indexing import Map, identity, is_identity
-from ..ir.program import Node, reachable
+from ..ir.node import Node
+from ..ir.program import reachable
 from .contraction import Contraction, Product, find_product
 from .tiling import RowPlan
 

@@ -13,7 +13,7 @@ import dataclasses
 import math
 
 from ..ir.functions import suffix
-from ..ir.program import Node
+from ..ir.node import Node
 from .contraction import Operand, Product
 from .fuse import Kernel, Schedule
 

@@ -15,7 +15,8 @@ from ...errors import NotCompilable
 from ...types import Array
 from ..guards.contents import Contents
 from ..guards.guards import Snapshot
-from ..ir.program import Node, Recording, operations
+from ..ir.node import Node
+from ..ir.program import Recording, operations
 
 
 class Trace:

@@ -20,7 +20,7 @@ from ...autodiff.tape import Tracked, apply, compose
 from ...errors import NotCompilable
 from ...types import Array, DType
 from ..ir import program
-from ..ir.program import Node
+from ..ir.node import Node
 
 
 class _NoAttribute(NotCompilable, AttributeError):

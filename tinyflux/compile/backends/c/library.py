@@ -7,7 +7,6 @@ import ctypes
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,8 +59,8 @@ def _function(library: ctypes.CDLL, name: str, arguments: str) -> Callable[..., 
     """
     kinds = {"p": ctypes.c_void_p, "n": ctypes.c_int64}
     prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[kinds[kind] for kind in arguments])
-    function: Any = prototype(ctypes.addressof(ctypes.c_char.in_dll(library, name)))
-    function.library = library
+    function: Callable[..., int] = prototype(ctypes.addressof(ctypes.c_char.in_dll(library, name)))
+    function.library = library  # type: ignore[attr-defined]
     return function
 
 

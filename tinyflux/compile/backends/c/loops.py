@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ...codegen.reductions import combine, emit_arg_extremum, emit_scan, neutral
 from ...ir import functions
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
-from ...ir.program import Node
+from ...ir.node import Node
 from ...schedule.fuse import ROWS, Kernel
 from . import pipelined, products, sequences, winograd
 from .sharing import reduced_loop
@@ -157,8 +158,9 @@ FAILURES = {
     "singular": "SVD did not converge",
 }
 
-_SHARED = {"map": _map, "reduce": _reduce, "product": products.emit_product, "winograd": winograd.emit}
-_KINDS = {
+_Emitters = dict[str, Callable[..., list[str]]]
+_SHARED: _Emitters = {"map": _map, "reduce": _reduce, "product": products.emit_product, "winograd": winograd.emit}
+_KINDS: _Emitters = {
     **_SHARED,
     "scan": _scan,
     "scatter": _scatter,

@@ -9,7 +9,7 @@ from ...codegen.loops import nest
 from ...ir import functions
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
-from ...ir.program import Node
+from ...ir.node import Node
 from ...schedule.contraction import Contraction, Operand, Product
 from ...schedule.fuse import Kernel
 from .sharing import LINE, shares_rows

@@ -10,7 +10,8 @@ from pathlib import Path
 from ...codegen.expressions import SourceContext
 from ...codegen.loops import indent
 from ...ir.functions import c_type
-from ...ir.program import Node, format_node, format_program
+from ...ir.node import Node
+from ...ir.program import format_node, format_program
 from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
 from . import loops, pipelined, products
 from .sharing import pieces, shared_loop

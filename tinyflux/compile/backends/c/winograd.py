@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...codegen.expressions import SourceContext
 from ...ir import functions
 from ...ir.functions import c_type
-from ...ir.program import Node
+from ...ir.node import Node
 from ...schedule.fuse import ROWS, Kernel
 
 FILTERS = 16  # that are transformed together

@@ -31,7 +31,7 @@ from ...codegen.reductions import combine, emit_arg_extremum, emit_scan, neutral
 from ...ir import ops
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
-from ...ir.program import Node
+from ...ir.node import Node
 from ...schedule.fuse import Kernel, Schedule
 from .contractions import emit_contraction, find_tiling
 from .launches import Convolution, Launch, Place, Step, relocate

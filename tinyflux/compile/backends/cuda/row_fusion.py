@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...ir.indexing import Map, identity
-from ...ir.program import Node
+from ...ir.node import Node
 from ...schedule.fuse import Kernel, Stored, memory_reads
 
 

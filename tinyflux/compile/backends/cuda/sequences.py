@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ....types import DType
 from ...codegen.expressions import SourceContext
 from ...ir.loop import Steps
-from ...ir.program import Node
+from ...ir.node import Node
 from ...schedule.fuse import Kernel, Result, Schedule, make_schedule
 from .launches import Place, Step, relocate
 

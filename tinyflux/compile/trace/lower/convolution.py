@@ -15,7 +15,7 @@ from ....nn.convolution import Geometry, convolve, correlate, spread
 from ....types import Array
 from ...ir import program
 from ...ir.indexing import Axis
-from ...ir.program import Node
+from ...ir.node import Node
 from ..symbolic import lower, node_of
 from . import winograd
 from .elementwise import cast, result_type

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ....autodiff import operators
-from ....autodiff.table import compositions
+from ....autodiff.table import compositions, name_of
 from ....errors import NotCompilable
 from ....types import Array, DType
 from ...ir import program
 from ...ir.functions import supports
-from ...ir.program import Node
-from ..symbolic import check_dtype, lower, name_of, node_of, to_symbolic
+from ...ir.node import Node
+from ..symbolic import check_dtype, lower, node_of, to_symbolic
 
 _SPECIAL_POWERS: dict[float, str] = {1: "positive", 2: "square", -1: "reciprocal", 0.5: "sqrt"}
 

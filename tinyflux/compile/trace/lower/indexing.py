@@ -18,7 +18,7 @@ from ....errors import NotCompilable
 from ....types import Array
 from ...ir import program
 from ...ir.indexing import Axis, Map, identity, own_axis, view_of
-from ...ir.program import Node
+from ...ir.node import Node
 from ..symbolic import Symbolic, lower, node_of
 from .elementwise import cast
 from .shapes import view

@@ -14,7 +14,7 @@ from ....autodiff.rules.products import letters_of, spelled, tensordot_axes
 from ....errors import NotCompilable
 from ....types import Array
 from ...ir import program
-from ...ir.program import Node
+from ...ir.node import Node
 from ..symbolic import Symbolic, lower, node_of, refused, to_symbolic
 from .elementwise import cast, eye, loop, result_type
 from .shapes import view

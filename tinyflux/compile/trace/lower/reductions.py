@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from ....autodiff.rules.accumulations import recurrence
 from ....types import Array, DType
 from ...ir import program
-from ...ir.program import Node
+from ...ir.node import Node
 from ..symbolic import lower, node_of
 from .elementwise import cast, loop, result_type
 

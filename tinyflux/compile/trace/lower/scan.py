@@ -6,7 +6,7 @@ sweep is the body of a second loop, which goes back. What that reads of the firs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from ....autodiff.tape import Tape, Tracked, plain, sweep
 from ....errors import NotCompilable
 from ....types import Array, Tree
 from ...ir import loop, program
-from ...ir.program import Node
+from ...ir.node import Node
 from ..symbolic import Symbolic, node_of
 
 
@@ -153,7 +153,9 @@ class _TapedLoop:
         places = {parent: len(self.boxes) + i for i, parent in enumerate(self.outside)}
         leaves = len(self.boxes) + len(self.outside)
         shift = leaves - len(self.boxes) - start
-        self.place = lambda i: places[i] if i < start else i + (shift if i >= start + len(self.boxes) else -start)
+        self.place: Callable[[int], int] = lambda i: (
+            places[i] if i < start else i + (shift if i >= start + len(self.boxes) else -start)
+        )
         self.body = Tape()
         self.body.leaf_count = leaves
         self.body += [None] * leaves

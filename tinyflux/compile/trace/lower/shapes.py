@@ -17,7 +17,7 @@ from ....errors import NotCompilable
 from ....types import Array
 from ...ir import program
 from ...ir.indexing import view_of
-from ...ir.program import Node
+from ...ir.node import Node
 from ..symbolic import Symbolic, lower, node_of, to_symbolic
 from .elementwise import cast, result_type
 
@@ -118,7 +118,9 @@ def _concatenate(arrays: Any, axis: int | None = 0, dtype: Any = None) -> Node:
 
 @lower(np.stack)
 def _stack(arrays: Any, axis: int = 0) -> Node:
-    return _concatenate([Symbolic(view(node_of(x), lambda a: np.expand_dims(a, axis))) for x in arrays], axis)
+    parts = [Symbolic(view(node_of(x), lambda a: np.expand_dims(a, axis))) for x in arrays]
+    node: Node = _concatenate(parts, axis)
+    return node
 
 
 @lower(np.argsort)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ....nn.convolution import Geometry
 from ...ir import program
-from ...ir.program import Node
+from ...ir.node import Node
 
 CHANNELS = 16  # of images and of results, from which on it takes less time: sums don't outweigh products
 MULTIPLICATIONS = 1 << 22  # of the convolution as it is defined; below, all that surrounds the products costs as much
