@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import tinyflux as flux
+from tests.support.clone import needs_clone
+
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(flux.__file__).parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 HEADING = re.compile(r"^## (.*)\n", re.MULTILINE)
 SECTIONS = dict(zip(HEADING.findall(TEXT), HEADING.split(TEXT)[2::2], strict=True))
@@ -19,8 +23,8 @@ PLACE = re.compile(r"# (\S+), (at the end|in (\w+))\n")
 
 @pytest.fixture
 def copy(tmp_path):
-    for name in ("tinyflux", "tests"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (PACKAGE, ROOT / "tests"):
+        shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
@@ -63,6 +67,7 @@ def test_each_way_to_contribute_is_performed():
     assert len(performed) >= 5
 
 
+@needs_clone
 def test_files_and_folders_that_it_names_are_there():
     names = re.findall(r"`((?:tinyflux|tests)/[\w/.]+|\.ci/run)`", TEXT)
     assert names
@@ -74,6 +79,7 @@ def test_a_wrong_block_is_noticed(copy):
         perform(copy, "python", "x = 1.0\nassert x == 2.0, f'{x} == 2.0'")
 
 
+@needs_clone
 def test_pre_commit_checks_with_the_versions_of_ci():
     versions = dict(re.findall(r"\b(ruff|mypy)==([\d.]+)", (ROOT / ".ci" / "run").read_text()))
     hooks = re.findall(r"\b(ruff|mypy)==([\d.]+)", (ROOT / ".pre-commit-config.yaml").read_text())

@@ -1,14 +1,14 @@
 """The pages on the optimisers have a section for every rule, modifier, average and schedule, with its defaults."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 import tinyflux as flux
+from tests.support.clone import CLONE
 from tinyflux.optimise.rule import Rule
 
-PAGES = sorted((Path(flux.__file__).parents[1] / "docs/understand/optimisers").glob("*.md"))
+PAGES = sorted((CLONE / "docs/understand/optimisers").glob("*.md"))
 TEXT = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |^# |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 RULES = {thing.__name__: thing for thing in vars(flux).values() if isinstance(thing, type) and issubclass(thing, Rule)}

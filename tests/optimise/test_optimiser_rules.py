@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
+from tests.support.clone import CLONE
 from tinyflux.optimise import RULES
 
 REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text())
@@ -193,7 +194,7 @@ def test_identities(rule, other):
 
 def test_documented_exported_and_tested_are_the_same():
     names = {rule.__name__ for rule in RULES}
-    page = (Path(flux.__file__).parents[1] / "docs/understand/optimisers.md").read_text(encoding="utf-8")
+    page = (CLONE / "docs/understand/optimisers.md").read_text(encoding="utf-8")
     table = page.split("<!-- rules -->")[1].split("<!-- /rules -->")[0]
     assert set(re.findall(r"^\| \[`(\w+)", table, re.MULTILINE)) == names
     modules = {f"tinyflux.optimise.{name}" for name in ("momentum", "adaptive", "adam", "muon")}
