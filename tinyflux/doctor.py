@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import re
 import sys
@@ -14,7 +15,7 @@ from .errors import CompilerNotFound
 
 
 def report() -> str:
-    """Versions, the C compiler of the compiled step, and whether cuDNN and the GPU can be used: a line for each.
+    """Versions, what is missing with the line that installs it, the C compiler, the cores, and whether there is a GPU.
 
     Where another project has the import name, too, a sentence says so, and what to do.
 
@@ -24,9 +25,11 @@ def report() -> str:
     Python ...
     NumPy ...
     SciPy ...
+    ...
     CuPy ...
     cuDNN ...
     C compiler: ...
+    Cores: ...
     The GPU can...
     """
     import numpy as np
@@ -41,12 +44,49 @@ def report() -> str:
         f"Python {platform.python_version()} on {platform.platform()}",
         f"NumPy {np.__version__}",
         f"SciPy {scipy.__version__}",
+        *_optional(),
         _cupy(),
         _cudnn(),
         f"C compiler: {_compiler()}",
+        f"Cores: {_cores()}",
         gpu_status(),
     ]
     return "\n".join(lines)
+
+
+_OPTIONAL = {  # the extra that brings a package, and what for
+    "matplotlib": ("plot", "flux.plot"),
+    "tqdm": ("examples", "flux.progress_bar"),
+    "pooch": ("examples", "downloading MNIST and CIFAR-10"),
+    "scikit-learn": ("examples", "flux.data.digits"),
+    "safetensors": ("interop", "PyTorch's files"),
+    "distributed": ("cluster", "the examples on a cluster"),
+}
+
+
+def _optional() -> list[str]:
+    """The optional packages that are there, in a line, and a line for each that is missing."""
+    found, missing = [], []
+    for name, (extra, purpose) in _OPTIONAL.items():
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(f"{name} not installed, for {purpose}: {installed.pip_install(extra)}")
+    return [*([", ".join(found)] if found else []), *missing]
+
+
+def _cores() -> str:
+    """How many threads are used, why so many, and whether others use the cores, too."""
+    from .cores import available_cores
+
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    limits = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+    used, total = available_cores(), os.cpu_count() or 1
+    text = f"{used} of {total} are used" + (f" ({', '.join(limits)})" if limits else "")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > total / 2 and used > 1:
+        text += f"; the machine is busy (load {load:.1f}): set OMP_NUM_THREADS=1 before Python starts"
+    return text
 
 
 def _cupy() -> str:
@@ -56,7 +96,7 @@ def _cupy() -> str:
         for package in importlib.metadata.distributions()
         if re.fullmatch(r"cupy(-cuda\d+x)?", package.name or "")
     }
-    return f"CuPy {', '.join(sorted(found)) or 'not installed'}"
+    return f"CuPy {', '.join(sorted(found)) or 'not installed, for a GPU'}"
 
 
 def _cudnn() -> str:
