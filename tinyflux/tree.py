@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -38,16 +38,13 @@ from .nodes import (
 from .nodes import (
     entries as entries,
 )
-from .types import Array, Tree
+from .types import Array, T, Tree
 
 __all__ = ["destructure", "f32", "f64", "leaves", "map", "parameter_count", "parameters", "walk"]
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-T = TypeVar("T")
 
 
 def is_parameter(x: Array) -> bool:

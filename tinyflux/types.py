@@ -7,7 +7,7 @@ for the first alone. `Array` is therefore Any to mypy, as a tree is; `Rule` is c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ Array: TypeAlias = Any
 
 Tree: TypeAlias = Any
 """An array, or what holds arrays: a model, a tuple, a list, a dict (see tree.py)."""
+
+T = TypeVar("T")  # of a tree, in a function that gives back one like it
 
 DType: TypeAlias = np.dtype[Any]
 """A dtype itself; what np.dtype makes one of is NumPy\'s DTypeLike."""

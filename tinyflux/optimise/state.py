@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from .. import cores, tree
 from ..checks import as_array, is_foreign, shown
 from ..display import careful, careful_html
-from ..nodes import misplaced_buffer
-from ..types import Array, Rule, Tree
+from ..nodes import branches, misplaced_buffer
+from ..types import Array, Rule, T, Tree
 from . import checks
 from .flat import Place, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import size_of_state
@@ -25,9 +25,6 @@ from .state_text import state_html, state_text
 from .step import step_all
 
 __all__ = ["adjust", "averaged", "freeze", "setup", "thaw", "update"]
-
-
-T = TypeVar("T")
 
 
 class OptimiserState:
@@ -395,7 +392,7 @@ def _leaves(opt: Any, caller: str) -> list[Leaf]:
     if tree.parameters(opt) or is_rule(opt) or isinstance(opt, (str, bytes, type, numbers.Number)):
         got = f"{shown(opt)}{', which holds parameters' * bool(tree.parameters(opt))}"
         raise TypeError(f"{caller}: expected what setup returned or a part of it, such as opt.layers[0], got {got}.")
-    return [node for _, node in checks.branches(opt, "") if isinstance(node, Leaf)]
+    return [node for _, node in branches(opt) if isinstance(node, Leaf)]
 
 
 def _prepared(rule: Any) -> Any:
