@@ -63,7 +63,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--no-animation", action="store_true", help="draw no GIFs")
     text = "where to put the files (default: %(default)s)"
     add("--output", type=Path, metavar="FOLDER", default=Path("results", "landscapes"), help=text)
-    text = "write a page to play with, of all rules from a grid of starts, and open it in the browser"
+    text = "write a page to play with (21 optimisers, 26 starts) and open it: takes half a minute"
     add("--interactive", action="store_true", help=text)
     add("--no-browser", action="store_true", help="only write the page of --interactive")
     add("--window", action="store_true", help="show one --function in a window, by VisPy, and draw no pictures")
