@@ -256,7 +256,7 @@ def test_a_rule_that_adds_elements_up_is_refused():
     @rule
     class Normalised(Momentum):
         def apply(self, state, x, g):
-            return state, self.eta * g / np.sqrt(np.sum(g * g))
+            return state, self.eta * g + 0.0 * np.sum(g)  # no difference to setup's trial, but to infinities
 
     model, opt = prepared(Normalised())
     with pytest.raises(flux.NotCompilable, match=r"Normalised brings the elements of an array together"):

@@ -149,6 +149,7 @@ def test_a_schedule_of_integers_is_one_of_numbers():
 
     model = [np.zeros(1)]
     opt = flux.setup(Told(lambda t: t + 1), model)
+    seen.clear()  # setup has tried the rule out
     for _ in range(2):
         flux.update(opt, model, [np.ones(1)])
     assert [(type(eta), eta) for eta in seen] == [(float, 1.0), (float, 2.0)]
@@ -307,3 +308,63 @@ def test_what_a_rule_of_ones_own_gives_back_is_named(init, apply, message, wrapp
     with pytest.raises((TypeError, ValueError), match=message.replace("Given.apply gives", r"\w+.apply gives")):
         run()
     np.testing.assert_array_equal(model[0], 1)
+
+
+def rule_of_step(step, **attributes):
+    """A user's rule without a state."""
+
+    class Own:
+        def init(self, x):
+            return ()
+
+        def apply(self, state, x, g):
+            return state, step(x, g)
+
+    for name, value in attributes.items():
+        setattr(Own, name, value)
+    return Own()
+
+
+def two_parameters():
+    return {"w": np.zeros((2, 2)), "b": np.ones(2)}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x, g: g / np.linalg.norm(g),
+        lambda x, g: g - np.mean(g),
+        lambda x, g: g * np.max(np.abs(x)),
+        lambda x, g: np.cumsum(g),
+        lambda x, g: np.sort(g),
+        lambda x, g: g[::-1],
+    ],
+)
+def test_a_rule_that_sees_elements_together_must_say_so(step):
+    with pytest.raises(ValueError, match=r'setup: Own brings the elements of an array together.* whole = "array"'):
+        flux.setup(rule_of_step(step), two_parameters())
+    chain = flux.OptimiserChain(flux.WeightDecay(0.1), rule_of_step(step))
+    with pytest.raises(ValueError, match="brings the elements of an array together"):
+        flux.setup(chain, two_parameters())
+    flux.setup(rule_of_step(step, whole="array"), two_parameters())
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x, g: 0.1 * np.sign(g),
+        lambda x, g: np.where(np.abs(x) > 1, g, 0.0),
+        lambda x, g: g / (np.sqrt(g * g) + 1e-8),
+        lambda x, g: 1.0,
+        lambda x, g: g / (g - g),
+        lambda x, g: np.random.default_rng().normal(size=g.shape),
+    ],
+)
+def test_an_elementwise_rule_needs_not(step):
+    flux.setup(rule_of_step(step), two_parameters())
+
+
+@pytest.mark.parametrize("whole", ["arrays", "modle", True, 1])
+def test_whole_is_a_word_of_two(whole):
+    with pytest.raises(ValueError, match=r'setup: Own: expected whole to be None, "array" or "model", got'):
+        flux.setup(rule_of_step(lambda x, g: g, whole=whole), two_parameters())

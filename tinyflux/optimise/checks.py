@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
-from ..checks import shown
-from ..nodes import branches
+from ..checks import as_array, is_foreign, shown
+from ..nodes import branches, misplaced_buffer
 from ..types import Array, Tree
 from .plan import Leaf
 
@@ -23,6 +23,25 @@ def check_state(caller: str, opt: Any) -> None:
 
     if not isinstance(opt, OptimiserState):
         raise TypeError(f"{caller}: expected the state opt = flux.setup(rule, model), got {shown(opt)}.")
+
+
+def check_trainable(caller: str, model: Tree) -> None:
+    """Refuse what can't be trained."""
+    from .state import OptimiserState
+
+    if isinstance(model, (OptimiserState, type)) or is_foreign(model):
+        fix = f" Make one: {model.__name__}(…)." if isinstance(model, type) else as_array(model)
+        raise TypeError(f"{caller}: expected a model, got {shown(model)}.{fix}")
+    if not tree.parameters(model):
+        raise ValueError(f"{caller}: {shown(model)} holds no floating-point array; there is nothing to train.")
+    misplaced = misplaced_buffer(model)
+    if misplaced:
+        raise ValueError(f"{caller}: {misplaced}")
+    for path, number in tree.numbers(model):
+        raise ValueError(
+            f"{caller}: the number {number} at {path} can't be changed in place. Make it an array to train it, "
+            f"np.array({number}); what is configuration belongs in an object, or outside of the model."
+        )
 
 
 def check_gradient(opt: OptimiserState, i: int, g: Array) -> None:

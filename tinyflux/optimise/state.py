@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import cores, tree
-from ..checks import as_array, is_foreign, shown
+from ..checks import shown
 from ..display import careful, careful_html
-from ..nodes import branches, misplaced_buffer
+from ..nodes import branches
 from ..types import Array, Rule, T, Tree
 from . import checks
 from .flat import Place, buckets, flatten, places, refuse_overlaps, refuse_two_devices
@@ -23,6 +23,7 @@ from .rule import average_of, check_rule, fields, inner_rules, is_rule, kind_of,
 from .scheduled import Scheduled, at, scheduled
 from .state_text import state_html, state_text
 from .step import step_all
+from .trial import try_out
 
 __all__ = ["adjust", "averaged", "freeze", "setup", "thaw", "update"]
 
@@ -88,8 +89,8 @@ def setup(rule: Rule | Callable[[Array], Rule], model: Tree) -> OptimiserState:
     Returns: the state: a tree of the model's shape, to be given to `update`, `freeze`, `thaw`, `adjust`, `save`.
 
     Errors: ValueError for a model without parameters, with a float in a list or dict (`gradient` takes it for a leaf),
-    or with a non-contiguous or read-only array in a tuple; MixedDevices for a model with parameters in NumPy and on the
-    GPU.
+    or with a non-contiguous or read-only array in a tuple, and for a rule of yours that needs `whole`; MixedDevices for
+    a model with parameters in NumPy and on the GPU.
 
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2, flux.relu), flux.Dense(2, 1))
@@ -109,7 +110,7 @@ def setup(rule: Rule | Callable[[Array], Rule], model: Tree) -> OptimiserState:
         choose = rule
     else:
         check_rule("setup", rule)
-    check_trainable("setup", model)
+    checks.check_trainable("setup", model)
     return _set_up(model, lambda place: _rule_of(place, choose(place.array) if choose else rule))
 
 
@@ -117,10 +118,9 @@ def _rule_of(place: Place, rule: Any) -> Any:
     """The rule that steps a parameter for which this one was given."""
     try:
         check_rule("setup", rule)
+        return rule_for(rule, place.array)
     except TypeError as error:
         raise TypeError(f"{error} The function gave it for {place.path or 'the array'}.") from None
-    try:
-        return rule_for(rule, place.array)
     except ValueError as error:
         raise ValueError(f"setup: {place.path or 'array'}: {error}") from error
 
@@ -137,6 +137,7 @@ def _set_up(model: Tree, rule_at: Callable[[Place], Any]) -> OptimiserState:
         place.rule = next((rule for old, rule in rules if old is given or old == given), None)
         if place.rule is None:
             place.rule = _prepared(given)
+            try_out(place.rule)
             rules.append((given, place.rule))
     fixed = {id(place.array) for place in found if place.container is None}
     views: dict[int, Any] = {}
@@ -156,23 +157,6 @@ def _set_up(model: Tree, rule_at: Callable[[Place], Any]) -> OptimiserState:
     opt._form = checks.form_of(model)
     opt._known_form = opt._form(model)
     return opt
-
-
-def check_trainable(caller: str, model: Tree) -> None:
-    """Refuse what can't be trained."""
-    if isinstance(model, (OptimiserState, type)) or is_foreign(model):
-        fix = f" Make one: {model.__name__}(…)." if isinstance(model, type) else as_array(model)
-        raise TypeError(f"{caller}: expected a model, got {shown(model)}.{fix}")
-    if not tree.parameters(model):
-        raise ValueError(f"{caller}: {shown(model)} holds no floating-point array; there is nothing to train.")
-    misplaced = misplaced_buffer(model)
-    if misplaced:
-        raise ValueError(f"{caller}: {misplaced}")
-    for path, number in tree.numbers(model):
-        raise ValueError(
-            f"{caller}: the number {number} at {path} can't be changed in place. Make it an array to train it, "
-            f"np.array({number}); what is configuration belongs in an object, or outside of the model."
-        )
 
 
 def holds_state(node: Any) -> bool:

@@ -12,8 +12,8 @@ from ..checks import check_flag
 from ..data.loader import is_plain_loader
 from ..errors import NonFiniteLoss
 from ..nn import trainmode
-from ..optimise.checks import check_known, check_state
-from ..optimise.state import OptimiserState, check_trainable
+from ..optimise.checks import check_known, check_state, check_trainable
+from ..optimise.state import OptimiserState
 from ..types import Loss, Tree
 from .callbacks import Callback, EpochLines, Progress
 from .checks import check_training, checked_items, checked_metrics, what_to_do
