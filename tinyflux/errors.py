@@ -8,10 +8,20 @@ class NonFiniteLoss(ArithmeticError):
 class NotCompilable(TypeError):
     """What a function does can't be recorded and compiled: it has to run as plain NumPy.
 
+    Attributes:
+        where: the line of your code that it comes from, "LAMB.apply, lamb.py line 26"; "" where it comes from none. The
+            message ends in it.
+
     >>> import tinyflux as flux
     >>> issubclass(flux.NotCompilable, TypeError)
     True
     """
+
+    where = ""
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} (In {self.where}.)" if self.where else message
 
 
 class CompilerNotFound(RuntimeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import NotCompilable
 from ..types import Array
 from .rule import (
     Rule,
@@ -69,7 +70,10 @@ def at(x: Any, t: Any, ours: bool = True) -> Any:
         return with_fields(x, {name: at(value, t, isinstance(x, Rule)) for name, value in fields(x).items()})
     if not _is_schedule(x, ours):
         return x
-    value = number(x(t))
+    try:
+        value = number(x(t))
+    except NotCompilable as error:
+        raise NotCompilable(f"a schedule is compiled with its rule, and this one can't be: {error}") from error
     return float(value) if isinstance(value, int) else value
 
 

@@ -17,6 +17,7 @@ from ..guards.contents import Contents
 from ..guards.guards import Snapshot
 from ..ir.node import Node
 from ..ir.program import Recording, operations
+from .where import naming_the_line
 
 
 class Trace:
@@ -42,7 +43,7 @@ class Trace:
     ) -> None:  # fmt: skip
         before = look()
         try:
-            with _no_draws(before.generators):
+            with naming_the_line(), _no_draws(before.generators):
                 with Recording(gpu, limit) as first:
                     first_ends = trace()[1]
                 self.surroundings = look()

@@ -162,7 +162,9 @@ class Symbolic(ArrayOperators):
         return f"Symbolic({self.node!r}, {self.dtype}, {self.shape})"
 
     def __bool__(self) -> bool:
-        raise NotCompilable("a branch that depends on an array's values can't be compiled. Write it with np.where.")
+        numbers = not self.shape and all(node.weak for node in self.node.args or [self.node])
+        what = "a number's value" if numbers else "an array's values"
+        raise NotCompilable(f"a branch that depends on {what} can't be compiled. {_BRANCH}")
 
     def _changed(self, other: Any) -> Any:
         """x += y and the like: it is x = x + y for numbers, but an array would be changed for all that hold it."""
@@ -174,10 +176,7 @@ class Symbolic(ArrayOperators):
     __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _changed
 
     def _number(self, *args: Any) -> Any:
-        raise NotCompilable(
-            "float, int or item of an array that is being compiled: its values are not known yet. For z[0] = x[0] "
-            "write np.stack([x[0], …])."
-        )
+        raise NotCompilable(_NUMBER if self.node.weak else _ELEMENT)
 
     __float__ = __int__ = __complex__ = __index__ = item = tolist = _number
 
@@ -194,6 +193,15 @@ ON_GPU = (
 IN_NUMPY = (
     "an array in NumPy, of the loss, or of what it calls (an active Dropout), can't be compiled with those on the GPU."
     " Move it by flux.gpu(…)."
+)
+_BRANCH = "Write it with np.where; for min and max write np.minimum and np.maximum."
+_ELEMENT = (
+    "float, int or item of an array that is being compiled: its values are not known yet. For z[0] = x[0] write "
+    "np.stack([x[0], …]), for math.sqrt(x) np.sqrt(x)."
+)
+_NUMBER = (
+    "float, int or a function of math of a number that is being compiled: its value is not known yet, for each call or "
+    "step has another one. For math.sqrt(x) write x**0.5, for math.exp(x) np.exp(x)."
 )
 _IN_PLACE = "{} changes an array in place, which can't be compiled. Make a new array."
 
