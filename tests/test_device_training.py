@@ -233,6 +233,27 @@ def test_validation_there(batchsize):
     assert reads == [(1 + 1) + 2 * (3 + 4 // batchsize + 1), 0]
 
 
+class Shifted(flux.Dense):
+    """A model of two inputs."""
+
+    def __call__(self, x, shift):
+        return super().__call__(x + shift)
+
+
+def test_metrics_of_several_inputs_there():
+    """The model is called with all parts but the labels, where they lie."""
+    histories = []
+    for move in (flux.gpu, lambda *trees: trees):
+        flux.seed(0)
+        x = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+        model, batch = move(Shifted(3, 1), (x, x + 1, np.ones((4, 1), np.float32)))
+        f = lambda m, x, shift, y: flux.mse(m(x, shift), y)  # noqa: E731
+        options = {"validation": batch, "metrics": {"mae": lambda scores, y: np.mean(np.abs(scores - y))}}
+        history = flux.train(f, model, [batch] * 3, flux.setup(RULES[0], model), 2, compile=False, **options)
+        histories.append([history, *history.validation.values()])
+    np.testing.assert_allclose(*histories, rtol=1e-5)
+
+
 def test_validation_data_that_lies_elsewhere():
     model, batch = small()
     opt = flux.setup(RULES[0], model)

@@ -111,7 +111,7 @@ def test_a_last_batch_that_cannot_be_compiled(option):
 
 @every_option
 def test_a_loss_that_is_not_finite_since_parameters_are_not(option):
-    """Weights that became NaN by an earlier update are named; otherwise the advice is to look at the data."""
+    """Weights that became NaN by an earlier update are named, or else the place in the data."""
     apart = (np.array([1.0]), np.array([2.0]))
     same = (np.array([1.0]), np.array([1.0]))  # the slope of the root is infinite there, and multiplied by 0
 
@@ -130,4 +130,7 @@ def test_a_loss_that_is_not_finite_since_parameters_are_not(option):
     assert "Parameters are NaN or infinite already, at ['w']: " in found
     found = message([apart, (np.array([np.nan]), np.array([1.0]))])
     assert "at item 1" in found
-    assert found.endswith("Look for NaN in the data, or take a smaller learning rate.")
+    assert found.endswith(
+        "(Items count from 0, epochs from 1.) The parameters are finite. NaN or infinity is in the "
+        "data: item[0], row 0."
+    )

@@ -96,7 +96,7 @@ def train(loss=loss, model=MODEL, data=None, opt=OPT, **options):
     (
         lambda: train(callbacks=[flux.progress_bar]),
         TypeError,
-        "expected total to be an integer, at least 0, got Progress(epoch 1",
+        "expected callbacks[0] to be a bar, got the function that makes it. Give flux.progress_bar().",
     ),
     (
         lambda: train(loss=lambda x, y: 0.0),

@@ -118,6 +118,40 @@ def test_without_metrics_items_are_what_the_loss_takes():
         assert history.validation["loss"] == [pytest.approx(X[:, :3].mean(), rel=1e-5)]
 
 
+LENGTHS = np.arange(23) % 6 + 1
+MASK = np.arange(6) < LENGTHS[:, None]
+SEVERAL = HELD_X, MASK, HELD_Y
+
+
+class Masked:
+    """A model of two inputs: the mean of a row where the mask allows, times weights."""
+
+    def __init__(self):
+        self.weight = np.array([1.0, -1.0, 0.5], np.float32)
+
+    def __call__(self, x, mask):
+        return (np.sum(x * mask, axis=1) / np.sum(mask, axis=1))[:, None] * self.weight
+
+
+@HOW
+@pytest.mark.parametrize(
+    "held",
+    [SEVERAL, flux.DataLoader(SEVERAL, 5), [SEVERAL], [tuple(x[:9] for x in SEVERAL), tuple(x[9:] for x in SEVERAL)]],
+    ids=["arrays", "loader", "item", "items"],
+)
+def test_metrics_of_models_with_several_inputs(held, how, monkeypatch):
+    monkeypatch.setattr(validation, "BATCH", 7)
+    model = Masked()
+    f = lambda m, x, mask, y: flux.logitcrossentropy(m(x, mask), y)  # noqa: E731
+    data = flux.DataLoader((X, X > 0, Y), 8)
+    history = flux.train(
+        f, model, data, flux.setup(flux.Descent(0.0), model), compile=how, validation=held, metrics=[flux.accuracy]
+    )
+    means = np.array([x[:n].astype(float).mean() for x, n in zip(HELD_X, LENGTHS)])
+    guessed = np.where(means > 0, 0, 1)  # of m, −m and m/2 the first is the largest, or the second
+    assert history.validation["accuracy"] == [pytest.approx(np.mean(guessed == HELD_LABELS), rel=1e-12)]
+
+
 def state_of(model, opt):
     return [np.asarray(x).tobytes() for x in flux.leaves(model)] + [repr(leaf.numbers) for leaf in opt._leaves]
 

@@ -134,6 +134,20 @@ def test_metrics_want_pairs():
     f = lambda m, *batch: np.sum(m(batch[0]))  # noqa: E731
     with pytest.raises(TypeError, match=r"expected validation items \(x, labels\) for the metrics, got an array"):
         flux.train(f, model, [X], opt, validation=X, metrics=[flux.accuracy])
+    with pytest.raises(TypeError, match=r"got a tuple. Several inputs come before the labels: \(\*inputs, labels\)\."):
+        flux.train(f, model, [(X,)], opt, validation=[(X,)], metrics=[flux.accuracy])
+
+
+def test_all_parts_but_the_last_are_inputs():
+    model = flux.Dense(6, 3)
+    opt = flux.setup(flux.Descent(), model)
+    f = lambda m, *batch: np.sum(m(batch[0]))  # noqa: E731
+    with pytest.raises(TypeError, match=r"train: the model takes x, but is called with an array of .*, an array of "):
+        flux.train(f, model, [(X, X, Y)], opt, validation=(X, X, Y), metrics=[flux.accuracy])
+    with pytest.raises(
+        TypeError, match=r"called as model\(\*inputs\): all parts of an item but the last, which are the"
+    ):
+        flux.train(f, model, [(X, X, Y)], opt, validation=(X, X, Y), metrics=[flux.accuracy])
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ def gradcheck(
     ⟨∂⟨g, f(x)⟩/∂x, v⟩ ≈ ⟨g, f(x + hv) − f(x − hv)⟩ / 2h, with a cotangent g and directions v of random normal numbers,
     for each array x of each argument. h is the cube root of the machine epsilon, times the largest element of x where
     that is above 1. The second order is the same comparison for the gradient, as a function of the arguments and of g.
-    What f puts into the buffers of layers among its arguments is put back each time: all values are of one state.
+    Where an argument holds layers that f changes, such as the running mean of a BatchNorm, each evaluation of f starts
+    from the same state, and afterwards the layers are as they were.
 
     Arguments:
         f: a function written in NumPy that returns an array, smooth near the arguments (more than h away from kinks).

@@ -30,8 +30,9 @@ class Progress:
         epoch_ended: True in the call after the last item of a pass, False in the calls before.
         model, opt: what is being trained.
         total: how many updates are to come over all passes, where the data has a length; else None.
-        validation: what the last epoch's validation gave, a dict of numbers by name: "loss", and those of the metrics.
-            Empty before the first epoch has ended, and without validation data.
+        validation: what validation gave at the end of an epoch, a dict of numbers by name: "loss", and those of the
+            metrics. Where `epoch_ended` is True they are those of this epoch, else those of the epoch before. Empty
+            during the first epoch, and without validation data.
 
     >>> import tinyflux as flux
     >>> def report(progress):
@@ -93,6 +94,19 @@ def early_stopping(
 ) -> EarlyStopping:
     """A callback that stops training when a metric has not become better for `patience` epochs in a row.
 
+    The model then has the weights of the last epoch, not those of the best one. A second callback keeps the best ones:
+
+        best = np.inf
+
+        def keep_best(progress):
+            global best
+            if progress.epoch_ended and progress.validation["loss"] < best:
+                best = progress.validation["loss"]
+                flux.save("best.npz", progress.model)
+
+        flux.train(…, callbacks=[keep_best, flux.early_stopping("loss", patience=5)])
+        flux.load("best.npz", model)
+
     Arguments:
         metric: the name of a value of `train`'s validation: "loss", or that of one of its metrics. Or a function
             without arguments, which is called at the end of every epoch.
@@ -145,6 +159,7 @@ class ProgressBar:
             raise ImportError(f"progress_bar: expected tqdm, got none; {pip_install('examples')}") from error
         self._bar = tqdm(total=total, unit="it", disable=sys.stderr is None)
         self._start = time.perf_counter()
+        self._wanted: int | None = None  # updates that the training is to make
 
     def due(self, iteration: int) -> int:
         return next_frame(iteration, self._start)
@@ -156,6 +171,10 @@ class ProgressBar:
     def _draw(self, progress: Progress) -> None:
         if self._bar.total is None:
             self._bar.total = progress.total
+        if not self._bar.n:  # the clock starts after the first update, to which compiling belongs
+            self._start, self._wanted = time.perf_counter(), progress.total
+            self._bar.unpause()
+            self._bar.initial = len(progress.losses)
         drawn = self._bar.update(len(progress.losses))  # True when it is time to draw
         if progress.epoch_ended:
             self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}")
@@ -164,6 +183,9 @@ class ProgressBar:
 
     def close(self) -> None:
         with contextlib.suppress(OSError, ValueError):
+            if self._wanted is not None and self._bar.n < self._wanted:
+                self._bar.total = self._bar.n
+                self._bar.set_postfix_str(f"{self._bar.postfix}, stopped before {self._wanted:,}", refresh=False)
             self._bar.close()
 
 
@@ -204,6 +226,7 @@ class EpochLines:
         self._bar: Any = None
         self._sum, self._count = 0.0, 0
         self._start = self._begun = time.perf_counter()  # of the training, and of the epoch
+        self._drawn = False
 
     def due(self, iteration: int) -> float:
         return math.inf if self._tqdm is None else next_frame(iteration, self._start)
@@ -221,21 +244,34 @@ class EpochLines:
             self.close()
             seconds = time.perf_counter() - self._begun
             if sys.stderr is not None:
-                text = f"{title}: {loss}{_validated(progress.validation)}; {seconds:.1f} s"
-                print(text, file=sys.stderr, flush=True)
+                _print_line(f"{title}: {loss}{_validated(progress.validation)}; {seconds:.1f} s")
             self._sum, self._count, self._begun = 0.0, 0, time.perf_counter()
         elif self._tqdm is not None:
-            if self._bar is None:
-                self._bar = self._tqdm(total=self._items, desc=title, unit="it", leave=False, dynamic_ncols=True)
-                self._bar.start_t -= time.perf_counter() - self._begun
+            self._draw(title, loss, len(progress.losses))
+
+    def _draw(self, title: str, loss: str, updates: int) -> None:
+        if self._bar is not None:
             self._bar.set_postfix_str(loss, refresh=False)
-            self._bar.update(len(progress.losses))
+            self._bar.update(updates)
+            return
+        if not self._drawn:  # the clock of frames starts after the first update, to which compiling belongs
+            self._start, self._drawn = time.perf_counter(), True
+        self._bar = self._tqdm(
+            total=self._items, initial=updates, desc=title, unit="it", leave=False, dynamic_ncols=True, postfix=loss
+        )
 
     def close(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             if self._bar is not None:
                 self._bar.close()
         self._bar = None
+
+
+def _print_line(text: str) -> None:
+    """Print a line on stderr; a bar that somebody else draws there makes room for it."""
+    bars: Any = sys.modules.get("tqdm.std")
+    with bars.tqdm.external_write_mode(file=sys.stderr) if bars else contextlib.nullcontext():
+        print(text, file=sys.stderr, flush=True)
 
 
 def _validated(values: Mapping[str, float]) -> str:

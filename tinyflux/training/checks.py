@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from .. import tree
 from ..arrays import is_array
 from ..checks import as_array, check_call, check_function, check_integer, is_foreign, shown
 from ..data.loader import is_plain_loader
 from ..types import Loss, Tree
-from .callbacks import EarlyStopping
+from .callbacks import EarlyStopping, progress_bar
 
 _BATCHES = " Give [(x, y)] for one batch of all samples, or flux.DataLoader((x, y), batchsize=32)."
 
@@ -26,6 +23,10 @@ def check_training(loss: Loss, model: Tree, data: Any, epochs: Any, callbacks: A
         fix = " Write callbacks=[f]." if callable(callbacks) else ""
         raise TypeError(f"train: expected callbacks to be a list of functions, got {shown(callbacks)}.{fix}")
     for i, callback in enumerate(callbacks):
+        if callback is progress_bar:
+            raise TypeError(
+                f"train: expected callbacks[{i}] to be a bar, got the function that makes it. Give flux.progress_bar()."
+            )
         check_function("train", f"callbacks[{i}]", callback, "a function of a Progress")
         check_call("train", f"callbacks[{i}]", callback, "a Progress", "", None)
     if is_plain_loader(data):
@@ -72,19 +73,30 @@ def _check_watched(callbacks: Sequence[Any], names: list[str]) -> None:
             raise ValueError(f"train: early_stopping looks at the validation value {name!r}, but there is {got}.{fix}")
 
 
-def checked_items(loss: Loss, model: Tree, data: Any) -> Iterator[Tree]:
-    """The items of the data, each looked at before it is used."""
-    for i, item in enumerate(data):
-        parts = item if type(item) is tuple else (item,)
-        arrays = [x for x in parts if is_array(x)]
-        for x in parts:
-            if is_foreign(x):
-                raise TypeError(f"train: expected arrays in item {i} of the data, got {shown(x)}.{as_array(x)}")
-        if arrays and not any(x.size for x in arrays):
-            raise ValueError(f"train: item {i} of the data holds no samples: {', '.join(map(shown, arrays))}.")
-        if i == 0:
-            check_arguments(loss, model, item)
-        yield item
+class CheckedItems:
+    """The items of the data, each looked at before it is used.
+
+    Attributes:
+        latest: the number of the latest item, and the item.
+    """
+
+    def __init__(self, loss: Loss, model: Tree, data: Any) -> None:
+        self._loss, self._model, self._data = loss, model, data
+        self.latest: tuple[int, Tree] = -1, None
+
+    def __iter__(self) -> Iterator[Tree]:
+        for i, item in enumerate(self._data):
+            parts = item if type(item) is tuple else (item,)
+            arrays = [x for x in parts if is_array(x)]
+            for x in parts:
+                if is_foreign(x):
+                    raise TypeError(f"train: expected arrays in item {i} of the data, got {shown(x)}.{as_array(x)}")
+            if arrays and not any(x.size for x in arrays):
+                raise ValueError(f"train: item {i} of the data holds no samples: {', '.join(map(shown, arrays))}.")
+            if i == 0:
+                check_arguments(self._loss, self._model, item)
+            self.latest = i, item
+            yield item
 
 
 def _check_data(data: Any) -> None:
@@ -109,16 +121,3 @@ def check_arguments(loss: Loss, model: Tree, item: Tree) -> None:
     else:
         fix = f" Data is iterated over.{_BATCHES}"
     check_call("train", "the loss", loss, f"the model and {', '.join(map(shown, parts))}", fix, model, *parts)
-
-
-def what_to_do(model: Tree) -> str:
-    """The advice for a loss that is NaN or infinite: another one where the parameters have been so before."""
-    places = [path or "its root" for path, x in tree.walk(model, buffers=False) if not bool(np.isfinite(x).all())]
-    if not places:
-        return "Look for NaN in the data, or take a smaller learning rate."
-    rest = f" and {len(places) - 3} more places" if len(places) > 3 else ""
-    return (
-        f"Parameters are NaN or infinite already, at {', '.join(places[:3])}{rest}: an earlier update had a finite "
-        "loss and a gradient that was not finite, or its step was too large. Look at the gradients before it, batch by "
-        "batch, or take a smaller learning rate."
-    )

@@ -15,8 +15,8 @@ from ..optimise.rule import kind_of
 from ..optimise.scheduled import Scheduled
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .checks import what_to_do
 from .iteration import Iterations
+from .not_finite import what_to_do
 
 
 class TrainingStep(Inspectable):
@@ -58,9 +58,10 @@ class TrainingStep(Inspectable):
         order = self._checked(order, min((len(x) for x in tree.leaves(data)), default=0))
         losses = self.iterate(data, order)
         if len(losses) and not np.isfinite(losses[-1]):
+            batch = tree.map(lambda x: x[order[len(losses) - 1]], data)
             raise NonFiniteLoss(
                 f"compile_training: the loss is {losses[-1]} at iteration {len(losses) - 1}. That update was not "
-                f"applied. {what_to_do(self._model)}"
+                f"applied. (Iterations count from 0.) {what_to_do(self._model, 'batch', batch)}"
             )
         return losses
 

@@ -34,7 +34,7 @@ class LearningRates:
     Attributes:
         rates: the learning rate of each step that was made, growing.
         losses: the smoothed loss of each step, from before its update.
-        suggestion: a rate to train with: a tenth of that at which the smoothed loss is least.
+        suggestion: the largest rate to try: a tenth of that at which the smoothed loss is least.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.LearningRates(np.array([0.01, 0.1, 1.0]), np.array([0.5, 0.2, 0.9]), suggestion=0.01)
@@ -72,13 +72,18 @@ def find_learning_rate(
 
         mₜ = β·mₜ₋₁ + (1−β)·ℓₜ,  m₋₁ = 0,  β = 0.9;     sₜ = mₜ / (1 − βᵗ⁺¹)
 
-    The test ends after T steps; or earlier, when a loss isn't finite, or when sₜ exceeds four times the least s so far
-    (if that is negative: lies above it by three times its size).
+    The test ends after T steps. It ends before when a loss isn't finite, or when sₜ is more than four times the least s
+    so far. (Where that least one is negative, sₜ must lie above it by three times its size.)
 
     The suggestion is **a tenth of the rate at which s is least**. At the least loss the rate begins to be too large; at
-    a tenth of it the loss still falls. The other usual choice, the rate at which the loss falls most steeply, is the
-    difference of noisy numbers: with batches of one image it was almost ten times too large. Draw the result with
-    `flux.plot` to see whether the loss has a valley at all.
+    a tenth of it the loss still falls. Take it as an upper limit: a hundred updates don't tell what a long training
+    stands. Try it, a third of it and a tenth of it, and keep what validates best. For a small convolutional network with
+    BatchNorm, trained by Adam for 8 epochs, the test suggested 0.05. The accuracies on images held back were 0.886 with
+    0.05, 0.962 with 0.01, and 0.983 with 0.003.
+
+    The other usual suggestion, the rate at which the loss falls most steeply, is the difference of noisy numbers: with
+    batches of one image it was almost ten times too large. Draw the result with `flux.plot` to see whether the loss has
+    a valley at all.
 
     All of this happens to a copy: the model, its buffers and the random generators stay as they are.
 

@@ -16,9 +16,10 @@ from ..optimise.checks import check_known, check_state, check_trainable
 from ..optimise.state import OptimiserState
 from ..types import Loss, Tree
 from .callbacks import Callback, EpochLines, Progress
-from .checks import check_training, checked_items, checked_metrics, what_to_do
+from .checks import CheckedItems, check_training, checked_metrics
 from .engines import Engine, PlainEngine, choose_engines
 from .history import History
+from .not_finite import item_at, what_to_do
 
 
 def train(
@@ -47,15 +48,14 @@ def train(
         opt: what `setup(rule, model)` returned. Compiled programs are kept with it: the next training finds them.
         epochs: how many passes to make.
         callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops
-            when one returns True. They may have a method `due(iteration)` that returns the iteration before which they
-            need not be called again: all are called when the first is due, and compiled updates are made many at a time
-            until then. One that has a method `close` is closed in the end, whatever happens. See `early_stopping`,
-            `progress_bar`.
+            when one returns True. A callback with a method `close` is closed in the end, whatever happens. See
+            `early_stopping`, `progress_bar`, and below for a callback that need not be called after every update.
         compile: "auto" runs gradient and update as native code, if there is a C compiler and all of it can be compiled,
             and reports once on stderr which path it takes. True raises an error where that fails (see
             `compile_training`). False keeps to plain NumPy. The results are the same up to roundings.
-            To be compiled, the loss is called once and recorded, not called for every item. So what it does besides
-            calculating, such as printing, happens once. Layers may change their own arrays if these keep shape and
+            To be compiled, the loss is recorded: it is called a few times for each kind of batch (the smaller last one
+            is another kind), not for every item. So what it does besides calculating, such as printing, happens so
+            often and no more. Layers may change their own arrays if these keep shape and
             dtype, as those in a class's `buffers` do (see `is_training`). A layer that counts in a Python number, or
             whose buffer grows, can't be compiled; in plain NumPy it works as written.
             "auto" also keeps to NumPy where compiling would take longer than it saves, as for a Python loop over
@@ -66,14 +66,20 @@ def train(
             terminal and in a notebook there is a bar while the epoch lasts, if tqdm is installed.
         validation: data that is not trained with, of which loss and metrics are taken at the end of every epoch: arrays
             as for a DataLoader, such as (x, y), or a DataLoader or a list of items.
-        metrics: functions of (scores, labels), such as `flux.accuracy`, for validation items that are (x, labels); the
-            scores are model(x). Or a dict of them, with the names they are to have.
+        metrics: functions of (scores, labels), such as `flux.accuracy`, or a dict of them, with the names they are to
+            have. They are for validation items (x, labels), where the scores are model(x), or (*inputs, labels), such
+            as (x, mask, labels), where they are model(*inputs).
 
     **Validation** doesn't disturb training: the updates are the same, bit for bit, with it and without. Layers are in
     inference mode, and random generators are put back. Arrays are taken in batches of up to 256 samples. The loss is
     the mean of the batches' losses, weighted by their numbers of samples. Metrics are computed once, from the scores of
     all batches together. It runs as native code where training does, unless there is too little to compute
     for that to pay.
+
+    **Callbacks** cost time, as compiled training stops for each call of one. A callback may have a method
+    `due(iteration)`, which is told how many updates were made, and returns the number after which the callback wants to
+    be called next; `math.inf` stands for the end of the epoch. Until the least of these numbers training doesn't stop.
+    Then all callbacks are called, those that are not yet due as well.
 
     On the GPU training doesn't wait for each loss. The kernels of an update look at the loss themselves, so that a loss
     that isn't finite stops the updates there as well; the host learns of it when a callback is due, or after a second.
@@ -123,7 +129,7 @@ def train(
     try:
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
-            items = data if is_plain_loader(data) else checked_items(loss, model, data)
+            items = data if is_plain_loader(data) else CheckedItems(loss, model, data)
             for losses in _updates(engines, items, budget):
                 failed = losses.pop() if not math.isfinite(losses[-1]) else None
                 count += len(losses)
@@ -135,7 +141,7 @@ def train(
                 if failed is not None:
                     raise NonFiniteLoss(
                         f"train: the loss is {failed} at item {count} of epoch {progress.epoch}. That update was not "
-                        f"applied. {what_to_do(model)}"
+                        f"applied. (Items count from 0, epochs from 1.) {what_to_do(model, *item_at(items, count))}"
                     )
                 if stop:
                     break

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, differ, is_array
-from ..checks import is_value, shown
+from ..checks import check_call, is_value, shown
 from ..compile import compile as compiled
 from ..compile.ir.program import Recording, reachable
 from ..compile.trace.symbolic import node_of, symbolic_input
@@ -29,6 +29,8 @@ BATCH = 256  # samples at once, where no DataLoader says how many
 # 0.03 to 0.7 ns for one, the least where all are products of matrices. It is no time that decides: with the same
 # arguments, the numbers are the same to the last bit.
 PAYS_FROM = 5e9
+
+SCORES = " For the metrics it is called as model(*inputs): all parts of an item but the last, which are the labels."
 
 Metrics = Mapping[str, Callable[..., Any]]
 
@@ -49,7 +51,7 @@ class Validation:
         self._items = data if isinstance(data, (DataLoader, list)) else in_batches(data)
 
         def evaluate(model: Tree, *item: Any) -> list[Any]:
-            return [loss(model, *item), model(item[0])] if metrics else [loss(model, *item)]
+            return [loss(model, *item), model(*item[:-1])] if metrics else [loss(model, *item)]
 
         self._evaluate = evaluate
         self._compiled: Any = compiled(evaluate)
@@ -73,8 +75,14 @@ class Validation:
 
     def _check(self, item: Any) -> None:
         check_arguments(self._loss, self._model, item)
-        if self._metrics and (type(item) is not tuple or len(item) != 2):
-            raise TypeError(f"train: expected validation items (x, labels) for the metrics, got {shown(item)}.")
+        if not self._metrics:
+            return
+        if type(item) is not tuple or len(item) < 2:
+            raise TypeError(
+                f"train: expected validation items (x, labels) for the metrics, got {shown(item)}. Several inputs come "
+                "before the labels: (*inputs, labels)."
+            )
+        check_call("train", "the model", self._model, ", ".join(map(shown, item[:-1])), SCORES, *item[:-1])
 
     def __call__(self, native: bool) -> dict[str, float]:
         """The loss, and the metrics, by name.
@@ -95,7 +103,7 @@ class Validation:
             total += weight * float(value)
             samples += weight
             if scores:
-                found.append((_checked_scores(scores[0]), parts[1]))
+                found.append((_checked_scores(scores[0]), parts[-1]))
         values = {"loss": total / samples}
         if found:
             whole = [np.concatenate(xs) if len(xs) > 1 else xs[0] for xs in zip(*found)]
@@ -156,7 +164,7 @@ def in_batches(data: Any) -> DataLoader[Any]:
 
 def _checked_scores(scores: Any) -> Array:
     if not is_array(scores) or not scores.shape:
-        raise TypeError(f"train: expected model(x) to return an array of scores for the metrics, got {shown(scores)}.")
+        raise TypeError(f"train: expected the model to return an array of scores for the metrics, got {shown(scores)}.")
     return scores
 
 
