@@ -53,9 +53,9 @@ def train(
         compile: "auto" runs gradient and update as native code, if there is a C compiler and all of it can be compiled,
             and reports once on stderr which path it takes. True raises an error where that fails (see
             `compile_training`). False keeps to plain NumPy. The results are the same up to roundings.
-            To be compiled, the loss is recorded: it is called a few times for each kind of batch (the smaller last one
-            is another kind), not for every item. So what it does besides calculating, such as printing, happens so
-            often and no more. Layers may change their own arrays if these keep shape and
+            To be compiled, the loss is recorded: it is called twice for each kind of batch (a smaller last one is
+            another kind), not for every item. So what it does besides calculating, such as printing, happens twice.
+            Layers may change their own arrays if these keep shape and
             dtype, as those in a class's `buffers` do (see `is_training`). A layer that counts in a Python number, or
             whose buffer grows, can't be compiled; in plain NumPy it works as written.
             "auto" also keeps to NumPy where compiling would take longer than it saves, as for a Python loop over
