@@ -77,9 +77,9 @@ def find_learning_rate(
 
     The suggestion is **a tenth of the rate at which s is least**. At the least loss the rate begins to be too large; at
     a tenth of it the loss still falls. Take it as an upper limit: a hundred updates don't tell what a long training
-    stands. Try it, a third of it and a tenth of it, and keep what validates best. For a small convolutional network with
-    BatchNorm, trained by Adam for 8 epochs, the test suggested 0.05. The accuracies on images held back were 0.886 with
-    0.05, 0.962 with 0.01, and 0.983 with 0.003.
+    stands. Try it, a third of it and a tenth of it, and keep what validates best. For a small convolutional network
+    with BatchNorm, trained by Adam for 8 epochs, the test suggested 0.05. The accuracies on images held back were 0.886
+    with 0.05, 0.962 with 0.01, and 0.983 with 0.003.
 
     The other usual suggestion, the rate at which the loss falls most steeply, is the difference of noisy numbers: with
     batches of one image it was almost ten times too large. Draw the result with `flux.plot` to see whether the loss has
