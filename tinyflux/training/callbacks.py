@@ -222,7 +222,7 @@ class EpochLines:
 
     def __init__(self, epochs: int, items: int | None) -> None:
         self._epochs, self._items = epochs, items
-        self._tqdm = _tqdm() if _is_watched(sys.stderr) else None
+        self._tqdm: Any = _tqdm() if _is_watched(sys.stderr) else None
         self._bar: Any = None
         self._sum, self._count = 0.0, 0
         self._start = self._begun = time.perf_counter()  # of the training, and of the epoch
