@@ -13,6 +13,7 @@ ORDER = [
     "checks tree",
     "autodiff",
     "nn data metrics summary",
+    "channels",
     "models",
     "optimise",
     "compile.ir compile.guards",

@@ -24,14 +24,14 @@ def test_what_pytorch_gives(case):
     build, shape = CASES[case]
     model, recorded = flux.f64(build()), RECORDED["values"][case]
     names = layers(recorded["names"])
-    state = interop.state_dict(model, names)
+    state = interop.state_dict(model, names, shape)
     assert list(state) == recorded["names"]
     assert flux.parameter_count(model) == recorded["parameters"]
     state = {name: formula(name, x.shape) for name, x in state.items()}
-    interop.load_state_dict(model, state, names)
+    interop.load_state_dict(model, state, names, shape)
     y = model(images(shape))
     np.testing.assert_allclose(sums(y), recorded["sums"], rtol=0, atol=1e-12 * np.abs(y).sum())
-    for name, x in interop.state_dict(model, names).items():
+    for name, x in interop.state_dict(model, names, shape if case == "own" else None).items():
         np.testing.assert_array_equal(x, state[name])
 
 
@@ -146,6 +146,15 @@ def test_everything_is_checked_first():
         interop.state_dict(model, ["conv", "conv"])
     with pytest.raises(ValueError, match=r"weight has shape .* and int64, expected"):
         interop.load_state_dict(flux.Dense(1, 1, bias=False), {"weight": np.ones((1, 1), int)})
+
+
+def test_a_hint_at_names():
+    model = flux.Chain(flux.Conv((3, 3), 1, 2), flux.flatten, flux.Dense(8, 3))
+    state = interop.state_dict(model, ["conv", "fc"])
+    with pytest.raises(ValueError, match=r"and 1 more; .*layers are 0, 2; those given are conv, fc\. Give names="):
+        interop.load_state_dict(model, state)
+    with pytest.raises(ValueError, match=r"and 2 more\.$"):  # of other layers
+        interop.load_state_dict(model, {**state, "bn.weight": np.ones(2)})
 
 
 def test_arrays_on_the_gpu():

@@ -75,12 +75,12 @@ def test_what_layers_make_of_an_input():
     rows, total = calls(model, (9, 8, 4))
     windows, pixels = 3 * 6 * 6, 3 * 6 * 6  # how many numbers come out of the first, and go into the second
     assert rows == [
-        [".layers[0]", repr(conv).split("  ")[0], "(1, 3, 6, 6)", "186", f"{windows * 5 * 3 * 2:,}"],
-        [".layers[1]", "Dropout(0.5)", "(1, 3, 6, 6)", "0", "0"],
-        [".layers[2]", "tanh", "(1, 3, 6, 6)", "0", "0"],
-        [".layers[3]", repr(back).split("  ")[0], "(1, 6, 12, 4)", "48", f"{pixels * 2 * 2 * 2:,}"],
-        [".layers[4]", "flatten", "(1, 288)", "0", "0"],
-        [".layers[5]", "Dense(288, 7)", "(1, 7)", "2,023", "2,016"],
+        [".layers[0]", repr(conv).split("  ")[0], "(N, 3, 6, 6)", "186", f"{windows * 5 * 3 * 2:,}"],
+        [".layers[1]", "Dropout(0.5)", "(N, 3, 6, 6)", "0", "0"],
+        [".layers[2]", "tanh", "(N, 3, 6, 6)", "0", "0"],
+        [".layers[3]", repr(back).split("  ")[0], "(N, 6, 12, 4)", "48", f"{pixels * 2 * 2 * 2:,}"],
+        [".layers[4]", "flatten", "(N, 288)", "0", "0"],
+        [".layers[5]", "Dense(288, 7)", "(N, 7)", "2,023", "2,016"],
     ]
     assert total == ["2,257", f"{windows * 30 + pixels * 8 + 2016:,}"]
 
@@ -97,14 +97,15 @@ def test_layers_in_layers():
     """A layer that is called twice counts once; one that is never called counts with what it stands in."""
     rows, total = calls(flux.Chain(Own(), flux.Parallel(np.add, np.tanh, np.sin)), (5, 3))
     assert rows == [
-        [".layers[0].inner", "Dense(3, 3)", "(1, 5, 3)", "12", "45"],
-        [".layers[0].inner", "Dense(3, 3)", "(1, 5, 3)", "(tied)", "45"],
-        [".layers[0]", "Own", "(1, 5, 3)", "9", "0"],
-        [".layers[1].branches[0]", "tanh", "(1, 5, 3)", "0", "0"],
-        [".layers[1].branches[1]", "sin", "(1, 5, 3)", "0", "0"],
+        [".layers[0].inner", "Dense(3, 3)", "(N, 5, 3)", "12", "45"],
+        [".layers[0].inner", "Dense(3, 3)", "(N, 5, 3)", "(tied)", "45"],
+        [".layers[0]", "Own", "(N, 5, 3)", "9", "0"],
+        [".layers[1].branches[0]", "tanh", "(N, 5, 3)", "0", "0"],
+        [".layers[1].branches[1]", "sin", "(N, 5, 3)", "0", "0"],
+        [".layers[1]", "Parallel", "(N, 5, 3)", "0", "0"],
     ]
     assert total == ["21", "90"]
-    assert calls(Own(), (3,))[0][-1] == ["(model)", "Own", "(1, 3)", "9", "0"]
+    assert calls(Own(), (3,))[0][-1] == ["(model)", "Own", "(N, 3)", "9", "0"]
 
 
 def test_nothing_changes():
@@ -122,6 +123,23 @@ def test_nothing_changes():
     assert model[0].weight is weight
     assert model[1].state is state
     assert model[1].active is True
+
+
+def test_a_way_past_a_layer_has_a_row():
+    rows, total = calls(
+        flux.Chain(flux.SkipConnection(flux.Dense(3, 3), lambda y, x: np.concatenate([y, x], -1))), (3,)
+    )
+    assert rows[1] == [".layers[0]", "SkipConnection", "(N, 6)", "0", "0"]
+    assert total == ["12", "9"]
+
+
+def test_a_shape_with_the_axis_of_samples():
+    with pytest.raises(ValueError, match="expected images") as error:
+        flux.summary(flux.Conv((3, 3), 1, 2), (1, 14, 14, 1))
+    assert error.value.__notes__[-1] == (
+        "summary: the model was called with one sample, of shape (1, 1, 14, 14, 1). Give input_shape without "
+        "the axis of the samples."
+    )
 
 
 def test_what_can_not_be_called():

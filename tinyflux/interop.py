@@ -8,31 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from . import tree
 from .arrays import is_array, to_numpy
+from .channels import UNTOLD, channels_by_call, channels_by_order
 from .checks import shown
 from .files import open_file, replacing
 from .installed import pip_install
-from .nn.layers import (  # fmt: skip
-    BatchNorm,
-    Chain,
-    Conv,
-    ConvTranspose,
-    Dense,
-    Dropout,
-    GlobalMaxPool,
-    GlobalMeanPool,
-    LayerNorm,
-    Parallel,
-    PixelShuffle,
-    SkipConnection,
-    flatten,
-)
+from .nn.layers import BatchNorm, Chain, Conv, Dense, Dropout, LayerNorm
+from .summary import check_input_shape
 from .types import Array, Tree
 
 __all__ = ["load_safetensors", "load_state_dict", "save_safetensors", "state_dict", "torchvision_names"]
@@ -64,33 +52,41 @@ class Entry:
     taken: Callable[[Array], Array] = lambda x: x
 
 
-def state_dict(model: Tree, names: Sequence[str] | None = None) -> dict[str, Array]:
+def state_dict(
+    model: Tree, names: Sequence[str] | None = None, input_shape: Sequence[int] | None = None
+) -> dict[str, Array]:
     """The arrays of a model as PyTorch's `state_dict` has them.
 
     Arguments:
         model: any tree of layers.
-        names: how PyTorch calls the layers that hold arrays, in the model's order. By default a layer is called by its
-            path: "0.1" for `model[0][1]` in chains, as in PyTorch's Sequential, and "encoder.conv" for an attribute.
+        names: how PyTorch calls the layers that hold arrays, in the model's order, which is that of attributes in a
+            class. By default a layer is called by its path: "0.1" for `model[0][1]` in chains, as in PyTorch's
+            Sequential, and "encoder.conv" for an attribute.
+        input_shape: the shape of a sample, such as (28, 28, 1). A copy of the model is called once with zeros, to see
+            which layers are given images. Models that are chains need it only where images of several channels are
+            flattened before the first convolution; a class of your own with convolutions needs it where it has a Dense.
 
     Returns: a dict of names and NumPy arrays. What Dropout counts isn't in it, nor is BatchNorm's
     `num_batches_tracked`: PyTorch's `load_state_dict` does without.
 
-    Layouts are changed for Conv, ConvTranspose, a LayerNorm of images, and for Dense, BatchNorm and LayerNorm behind
-    flattened images (layers stand in a Chain, or in attributes, in the order in which they are called). Arrays of other
-    layers are given as they are.
+    These arrays get PyTorch's layout: kernels of convolutions, a LayerNorm of whole images, and Dense, BatchNorm and
+    LayerNorm behind flattened images. All others are given as they are, those of your own layers too.
 
-    Errors: ValueError for another number of names, and for a Dense behind images with an unknown number of channels.
+    Errors: ValueError for another number of names, and for a layer that may stand behind flattened images, where it
+    can't be told in which order PyTorch has their numbers; TypeError for another input_shape.
 
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Conv((3, 3), 1, 8, flux.relu), flux.flatten, flux.Dense(8 * 26 * 26, 10))
     >>> {name: x.shape for name, x in flux.interop.state_dict(model, ["conv", "fc"]).items()}
     {'conv.weight': (8, 1, 3, 3), 'conv.bias': (8,), 'fc.weight': (10, 5408), 'fc.bias': (10,)}
     """
-    entries = _entries("state_dict", model, names)
+    entries = _entries("state_dict", model, names, input_shape)
     return {name: np.ascontiguousarray(to_numpy(e.given(e.array))) for name, e in entries.items()}
 
 
-def load_state_dict(model: Tree, state: Mapping[str, Any], names: Sequence[str] | None = None) -> None:
+def load_state_dict(
+    model: Tree, state: Mapping[str, Any], names: Sequence[str] | None = None, input_shape: Sequence[int] | None = None
+) -> None:
     """Fill a model's arrays with those of a PyTorch model.
 
     Everything is checked first; where something doesn't fit, nothing is changed.
@@ -98,9 +94,10 @@ def load_state_dict(model: Tree, state: Mapping[str, Any], names: Sequence[str] 
     Arguments:
         model: any tree of layers; its arrays are filled in place, and keep their dtypes.
         state: names and arrays, such as PyTorch's `model.state_dict()` (on the CPU). `num_batches_tracked` is ignored.
-        names: as for `state_dict`.
+        names, input_shape: as for `state_dict`.
 
-    Errors: ValueError that names what is missing in `state`, what is left over, and which shapes differ.
+    Errors: those of `state_dict`; ValueError that names what is missing in `state`, what is left over, and which shapes
+    differ.
 
     >>> import numpy as np, tinyflux as flux
     >>> ours, theirs = flux.Dense(3, 2), {"weight": np.ones((2, 3)), "bias": np.zeros(2)}
@@ -109,15 +106,20 @@ def load_state_dict(model: Tree, state: Mapping[str, Any], names: Sequence[str] 
     array([[1., 1., 1.],
            [1., 1., 1.]], dtype=float32)
     """
-    _fill("load_state_dict", model, {name: np.asarray(x) for name, x in state.items()}, names)
+    _fill("load_state_dict", model, {name: np.asarray(x) for name, x in state.items()}, names, input_shape)
 
 
-def save_safetensors(path: str | os.PathLike[str], model: Tree, names: Sequence[str] | None = None) -> None:
+def save_safetensors(
+    path: str | os.PathLike[str],
+    model: Tree,
+    names: Sequence[str] | None = None,
+    input_shape: Sequence[int] | None = None,
+) -> None:
     """Write a model's arrays to a safetensors file, as `state_dict` has them. It needs the extra `interop`.
 
     Arguments:
         path: the file, by custom `.safetensors`; the old one stands there until the new one is whole.
-        model, names: as for `state_dict`.
+        model, names, input_shape: as for `state_dict`.
 
     Errors: those of `state_dict`; OSError where the file can't be written; ImportError without the extra.
 
@@ -129,17 +131,22 @@ def save_safetensors(path: str | os.PathLike[str], model: Tree, names: Sequence[
     >>> bool((fresh.weight == model.weight).all())
     True
     """
-    content = _safetensors().save(state_dict(model, names))
+    content = _safetensors().save(state_dict(model, names, input_shape))
     with replacing(path) as file:
         file.write(content)
 
 
-def load_safetensors(path: str | os.PathLike[str], model: Tree, names: Sequence[str] | None = None) -> None:
+def load_safetensors(
+    path: str | os.PathLike[str],
+    model: Tree,
+    names: Sequence[str] | None = None,
+    input_shape: Sequence[int] | None = None,
+) -> None:
     """Fill a model's arrays with those of a safetensors file, such as one from PyTorch. It needs the extra `interop`.
 
     Arguments:
         path: the file.
-        model, names: as for `load_state_dict`.
+        model, names, input_shape: as for `state_dict`.
 
     Errors: those of `load_state_dict`; ValueError for a damaged file, OSError where it can't be read; ImportError
     without the extra.
@@ -161,7 +168,7 @@ def load_safetensors(path: str | os.PathLike[str], model: Tree, names: Sequence[
         raise ValueError(
             f"load_safetensors: {os.fspath(path)} is damaged, or has numbers that NumPy hasn't ({error}). Save float32."
         ) from error
-    _fill(f"load_safetensors: {os.fspath(path)}", model, state, names)
+    _fill(f"load_safetensors: {os.fspath(path)}", model, state, names, input_shape)
 
 
 def torchvision_names(model: str) -> list[str]:
@@ -214,8 +221,14 @@ def _safetensors() -> Any:
     return safetensors.numpy
 
 
-def _fill(owner: str, model: Tree, state: Mapping[str, Array], names: Sequence[str] | None) -> None:
-    entries = _entries(owner, model, names)
+def _fill(
+    owner: str,
+    model: Tree,
+    state: Mapping[str, Array],
+    names: Sequence[str] | None,
+    input_shape: Sequence[int] | None,
+) -> None:
+    entries = _entries(owner, model, names, input_shape)
     theirs = {name: x for name, x in state.items() if name.rpartition(".")[2] != IGNORED}
     missing = [f"{name} is missing" for name in entries if name not in theirs]
     left_over = [f"{name} is left over" for name in sorted(theirs) if name not in entries]
@@ -226,9 +239,19 @@ def _fill(owner: str, model: Tree, state: Mapping[str, Array], names: Sequence[s
             others.append(f"{name} has shape {array.shape} and {array.dtype}, expected {expected.shape}")
     wrong = [*_shortened(missing), *_shortened(left_over), *_shortened(others)]
     if wrong:
-        raise ValueError(f"{owner}: the arrays don't fit the model: {'; '.join(wrong)}.")
+        hint = "" if names or entries.keys() & theirs.keys() else _names_hint(entries, theirs)
+        raise ValueError(f"{owner}: the arrays don't fit the model: {'; '.join(wrong)}.{hint}")
     for name, entry in entries.items():
         entry.array[...] = np.asarray(entry.taken(theirs[name]).astype(entry.array.dtype), like=entry.array)
+
+
+def _names_hint(entries: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """What to do where no name is that of the model."""
+    ours, others = (list(dict.fromkeys(name.rpartition(".")[0] for name in state)) for state in (entries, theirs))
+    if len(ours) != len(others):
+        return ""
+    first, second = (", ".join([*modules[:8], *["…"] * (len(modules) > 8)]) for modules in (ours, others))
+    return f" The model's layers are {first}; those given are {second}. Give names=[…], these in the model's order."
 
 
 def _is_writable(x: Array) -> bool:
@@ -239,11 +262,19 @@ def _shortened(wrong: list[str]) -> list[str]:
     return [*wrong[:3], f"and {len(wrong) - 3} more"] if len(wrong) > 3 else wrong
 
 
-def _entries(owner: str, model: Tree, names: Sequence[str] | None) -> dict[str, Entry]:
+def _entries(
+    owner: str, model: Tree, names: Sequence[str] | None, input_shape: Sequence[int] | None
+) -> dict[str, Entry]:
     """The arrays of a model by their whole names in PyTorch."""
+    called = input_shape is not None
+    if input_shape is None:
+        given = channels_by_order(model)
+    else:
+        check_input_shape(owner, model, input_shape)
+        given = channels_by_call(model, input_shape)
     try:
-        found = list(_walk(model, "", None))
-    except _UnknownOrder as error:
+        found = list(_walk(model, "", given, called))
+    except ValueError as error:
         raise ValueError(f"{owner}: {error}") from None
     if names is not None:
         modules = list(dict.fromkeys(entry.module for entry in found))
@@ -252,97 +283,79 @@ def _entries(owner: str, model: Tree, names: Sequence[str] | None) -> dict[str, 
                 f"{owner}: expected names for {len(modules)} layers with arrays, got {len({*names})} different ones. "
                 f"By their paths they are {', '.join(modules)}."
             )
-        called = dict(zip(modules, names))
-        found = [dataclasses.replace(entry, module=called[entry.module]) for entry in found]
+        theirs = dict(zip(modules, names))
+        found = [dataclasses.replace(entry, module=theirs[entry.module]) for entry in found]
     return {f"{entry.module}.{entry.name}".lstrip("."): entry for entry in found}
 
 
-class _UnknownOrder(ValueError):
-    """A layer whose numbers stand for the pixels of images with an unknown number of channels."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"can't tell in which order PyTorch has the columns of the layer {name}: the images before it have an "
-            "unknown number of channels. Put a Conv, a BatchNorm or a GlobalMeanPool between what joins images and it."
+def _unknown(name: str, called: bool, layer: Any) -> ValueError:
+    start = f"can't tell in which order PyTorch has the numbers of the layer {name or type(layer).__name__}: "
+    if not called:
+        return ValueError(
+            f"{start}it may stand behind flattened images. Give input_shape, the shape of a sample such as "
+            "(28, 28, 1); the model is then called once, to see what the layer is given."
         )
+    if isinstance(layer, Conv):
+        return ValueError(
+            f"{start}its images are made of numbers in a row, which PyTorch takes as (N, C, H, W). Write "
+            "np.moveaxis(x.reshape(n, C, H, W), 1, -1)."
+        )
+    return ValueError(
+        f"{start}it wasn't called, or functions that move numbers stand between it and the images. Write these as "
+        "layers of the library, such as flux.MaxPool, flux.GlobalMeanPool and flux.flatten."
+    )
 
 
-Channels: TypeAlias = int | None  # how many channels images have at some place; None where there are no images
-UNKNOWN = -1
+def _walk(node: Tree, name: str, given: dict[int, int | None], called: bool) -> Iterator[Entry]:
+    """The entries of a node called so in PyTorch.
 
-
-def _walk(node: Tree, name: str, channels: Channels) -> Generator[Entry, None, Channels]:
-    """The entries of a node called so in PyTorch; returns how many channels come out of it."""
-    if isinstance(node, Chain):
-        for i, layer in enumerate(node):
-            channels = yield from _walk(layer, _inside(name, i), channels)
-        return channels
-    if isinstance(node, (Parallel, SkipConnection)):
-        return (yield from _walk_branches(node, name, channels))
-    if isinstance(node, Dense):
-        return (yield from _walk_dense(node, name, channels))
-    if isinstance(node, Conv):
-        yield Entry(name, "weight", node.weight, lambda x: np.moveaxis(x, -1, 1), lambda x: np.moveaxis(x, 1, -1))
-        if node.bias is not None:
-            yield Entry(name, "bias", node.bias)
-        return node.weight.shape[-1] * node.groups if isinstance(node, ConvTranspose) else len(node.weight)
+    Arguments:
+        given: how many channels the images have that layers are given, by the ids of their arrays.
+        called: whether a call has told so.
+    """
     if isinstance(node, Dropout):
-        return channels
-    if isinstance(node, (GlobalMaxPool, GlobalMeanPool)):
-        return None  # a single pixel is left
-    if node is flatten and channels == UNKNOWN:
-        raise _UnknownOrder(name)
-    if isinstance(node, PixelShuffle):
-        return UNKNOWN
-    after = channels
-    for key, (_, child) in zip(tree.entries(node)[1], tree.children(node)):
-        if not is_array(child):
-            after = yield from _walk(child, _inside(name, key), after)
-        elif isinstance(node, (BatchNorm, LayerNorm)) and channels is not None:
-            yield _of_norm(Entry(name, str(key), child), channels)
+        return
+    if isinstance(node, Chain):
+        children: list[tuple[Any, Any]] = list(enumerate(node))
+    else:
+        children = [(key, child) for key, (_, child) in zip(tree.entries(node)[1], tree.children(node))]
+    for key, child in children:
+        if is_array(child):
+            yield _entry(node, Entry(name, str(key), child), given, called)
         else:
-            yield Entry(name, str(key), child)
-    if isinstance(node, BatchNorm):
-        return node.channels if channels == UNKNOWN else channels
-    return after if after == channels else UNKNOWN  # an own class may call its layers in any order
+            yield from _walk(child, _inside(name, key), given, called)
+
+
+def _entry(layer: Any, entry: Entry, given: dict[int, int | None], called: bool) -> Entry:
+    """An entry with its layouts there and here."""
+    if not isinstance(layer, (Conv, Dense, BatchNorm, LayerNorm)):
+        return entry
+    if isinstance(layer, (Conv, Dense)) and entry.array is layer.bias:
+        return entry
+    channels, ndim = given.get(id(entry.array), UNTOLD), entry.array.ndim
+    if channels == UNTOLD or (channels and ndim < 3 and entry.array.shape[-1] % channels):
+        raise _unknown(entry.module, called, layer)
+    if isinstance(layer, Conv):
+        return _moved(entry, 1)
+    if isinstance(layer, (BatchNorm, LayerNorm)) and ndim > 1:
+        return _moved(entry, 0) if channels else entry
+    return _by_channels(entry, channels) if channels else entry
+
+
+def _moved(entry: Entry, axis: int) -> Entry:
+    """An entry whose last axis is this one in PyTorch."""
+    return dataclasses.replace(
+        entry, given=lambda x: np.moveaxis(x, -1, axis), taken=lambda x: np.moveaxis(x, axis, -1)
+    )
 
 
 def _inside(name: str, key: Any) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
-def _walk_branches(node: Parallel | SkipConnection, name: str, channels: Channels) -> Generator[Entry, None, Channels]:
-    if isinstance(node, SkipConnection):
-        ends = [channels, (yield from _walk(node.layer, _inside(name, "layer"), channels))]
-    else:
-        ends = []
-        for i, branch in enumerate(node.branches):
-            ends.append((yield from _walk(branch, _inside(name, f"branches.{i}"), channels)))
-    if len({*ends}) == 1 and (ends[0] is None or isinstance(node.connection, np.ufunc)):
-        return ends[0]
-    return UNKNOWN  # a function may add what comes out of branches, or put it side by side
-
-
-def _walk_dense(node: Dense, name: str, channels: Channels) -> Generator[Entry, None, Channels]:
-    weight = Entry(name, "weight", node.weight)
-    yield weight if channels is None else _by_channels(weight, channels)
-    if node.bias is not None:
-        yield Entry(name, "bias", node.bias)
-    return len(node.weight) if node.weight.shape[1] == channels else None  # at pixels, or at the whole of an image
-
-
-def _of_norm(entry: Entry, channels: int) -> Entry:
-    """An array of a layer that normalises images: for each pixel, or of the length of an axis."""
-    if entry.array.ndim > 1:
-        return dataclasses.replace(entry, given=lambda x: np.moveaxis(x, -1, 0), taken=lambda x: np.moveaxis(x, 0, -1))
-    return entry if channels == UNKNOWN else _by_channels(entry, channels)
-
-
 def _by_channels(entry: Entry, channels: int) -> Entry:
     """An entry whose last axis is that of channels, or of all pixels of flattened images."""
     *leading, size = entry.array.shape
-    if channels == UNKNOWN or size % channels:
-        raise _UnknownOrder(entry.module)
     if size == channels:
         return entry
     pixels = size // channels

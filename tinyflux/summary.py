@@ -16,7 +16,7 @@ from .arrays import is_array
 from .autodiff.gradient import is_gradient
 from .checks import is_integer, shown
 from .display import Line, careful_html, html_table, shares
-from .nn.layers import Chain, Conv, ConvTranspose, Dense, Parallel, testmode
+from .nn.layers import Chain, Conv, ConvTranspose, Dense, Parallel, SkipConnection, testmode
 from .nn.layers.show import as_code, norm
 from .nodes import OBJECT, node_kind
 from .types import Array, Tree
@@ -56,13 +56,14 @@ def _summary(titles: Sequence[str], sides: str, rows: Sequence[Line], total: Lin
 def summary(model: Tree, input_shape: Sequence[int] | None = None) -> Summary:
     """All arrays of a model: path, shape, dtype, number of elements, and what is wrong with their values.
 
-    With `input_shape`, a table of its layers instead, in the order in which they are called: the shape that comes out,
-    the parameters, and how many multiplications the matrix product or convolution takes.
+    With `input_shape`, a table of its layers instead, in the order in which they are called: the shape that comes out
+    for N samples, the parameters, and how many multiplications the matrix product or convolution of a sample takes. A
+    row counts the layer's own parameters; layers inside it have rows of their own.
 
     Arguments:
         model: any tree; a model that can be called, where `input_shape` is given.
-        input_shape: the shape of a sample. A copy of the model, switched to inference, is called with one sample of
-            zeros, in the dtype of the first parameter.
+        input_shape: the shape of a sample, without the axis of the samples. A copy of the model, switched to inference,
+            is called with one sample of zeros, in the dtype of the first parameter.
 
     Returns: a string that prints as a table, and that a notebook shows as one. Arrays are marked "(all zero)", "(some
     NaN)" or "(some Inf)", "(buffer)" if training doesn't step them, and "(tied)" if they stand further up already, as
@@ -81,9 +82,9 @@ def summary(model: Tree, input_shape: Sequence[int] | None = None) -> Summary:
     total              25,450 parameters in 4 arrays, 101,800 bytes
     >>> flux.summary(flux.Chain(flux.Conv((3, 3), 1, 8, flux.relu), flux.flatten, flux.Dense(288, 10)), (8, 8, 1))
     layer                                 output        parameters  multiplications
-    .layers[0]  Conv((3, 3), 1, 8, relu)  (1, 6, 6, 8)          80            2,592
-    .layers[1]  flatten                   (1, 288)               0                0
-    .layers[2]  Dense(288, 10)            (1, 10)            2,890            2,880
+    .layers[0]  Conv((3, 3), 1, 8, relu)  (N, 6, 6, 8)          80            2,592
+    .layers[1]  flatten                   (N, 288)               0                0
+    .layers[2]  Dense(288, 10)            (N, 10)            2,890            2,880
     total                                                    2,970            5,472
     """
     return _table_of_arrays(model) if input_shape is None else _table_of_calls(model, input_shape)
@@ -125,55 +126,62 @@ def _notes(x: Any) -> list[str]:
 
 
 @dataclasses.dataclass
-class _Call:
-    """A call of a layer: where it stands in the model, what came out, and what it took."""
+class Call:
+    """A call of a layer: where it stands in the model, its first argument, and what came out."""
 
     path: str
     layer: Any
-    output: str
-    multiplications: int
+    x: Any
+    y: Any
 
 
 def _table_of_calls(model: Tree, input_shape: Sequence[int]) -> Summary:
-    if not isinstance(input_shape, (tuple, list)) or not all(is_integer(n) and n >= 1 for n in input_shape):
-        raise TypeError(f"summary: expected input_shape to be a tuple such as (28, 28, 1), got {shown(input_shape)}.")
-    if not callable(model):
-        raise TypeError(f"summary: expected a model that can be called with an input, got {shown(model)}.")
-    calls = _calls(model, tuple(input_shape))
+    check_input_shape("summary", model, input_shape)
+    like = next(iter(tree.parameters(model)), np.zeros(0, np.float32))
+    try:
+        calls = calls_of(model, np.zeros_like(like, shape=(1, *input_shape)))
+    except Exception as error:
+        error.add_note(
+            f"summary: the model was called with one sample, of shape {(1, *input_shape)}. Give input_shape without "
+            "the axis of the samples."
+        )
+        raise
     rows: list[list[str]] = []
     products: list[int] = []
+    multiplications = 0
     counted: set[int] = set()
     for call in calls:
         arrays = {id(x): x.size for x in tree.parameters(call.layer)}
         count = sum(size for x, size in arrays.items() if x not in counted)
-        numbers = "(tied)" if arrays and counted >= arrays.keys() else f"{count:,}", f"{call.multiplications:,}"
+        product = _multiplications(call)
+        multiplications += product
+        tied = arrays and counted >= arrays.keys()
         counted |= arrays.keys()
         holds_others = any(other.path.startswith((f"{call.path}.", f"{call.path}[")) for other in calls)
-        if count or not holds_others:
+        numbers = "(tied)" if tied and not holds_others else f"{count:,}", f"{product:,}"
+        if count or not holds_others or isinstance(call.layer, (SkipConnection, Parallel)):
             code = type(call.layer).__name__ if holds_others else as_code(call.layer)
-            rows.append([call.path or "(model)", code, call.output, *numbers])
-            products.append(call.multiplications)
-    total = ["total", "", "", f"{tree.parameter_count(model):,}", f"{sum(call.multiplications for call in calls):,}"]
+            rows.append([call.path or "(model)", code, _output(call.y), *numbers])
+            products.append(product)
+    total = ["total", "", "", f"{tree.parameter_count(model):,}", f"{multiplications:,}"]
     lines = [Line(row, share) for row, share in zip(rows, shares(products))]
     return _summary(("layer", "", "output", "parameters", "multiplications"), "<<<>>", lines, Line(total, strong=True))
 
 
-def _calls(model: Tree, input_shape: tuple[int, ...]) -> list[_Call]:
-    """The calls of a model's layers for one sample of zeros, in the order in which they end.
+def calls_of(model: Tree, x: Array) -> list[Call]:
+    """The calls of a model's layers, switched to inference, in the order in which they end.
 
     What is called is a copy, with the model's own arrays. Each of its layers gets a class of its own, derived from the
     one it had, for as long as that takes.
     """
-    calls: list[_Call] = []
+    calls: list[Call] = []
     copied = testmode(copy.deepcopy(model, {id(x): x for x in tree.leaves(model)}))
-    like = next(iter(tree.parameters(model)), np.zeros(0, np.float32))
     classes: dict[int, tuple[Any, type]] = {}
 
     def noting(f: Callable[..., Any], path: str, layer: Any) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
             y = f(*args, **options)
-            products = _multiplications(layer, args[0], y) if args and is_array(y) else 0
-            calls.append(_Call(path, layer, str(y.shape) if is_array(y) else shown(y), products))
+            calls.append(Call(path, layer, args[0] if args else None, y))
             return y
 
         return call
@@ -195,15 +203,35 @@ def _calls(model: Tree, input_shape: tuple[int, ...]) -> list[_Call]:
             object.__setattr__(node, "__class__", type(cls.__name__, (cls,), noted))
 
     note(copied, "")
-    copied(np.zeros_like(like, shape=(1, *input_shape)))
-    for node, cls in classes.values():
-        if type(node) is not cls:
-            object.__setattr__(node, "__class__", cls)
+    try:
+        copied(x)
+    finally:
+        for node, cls in classes.values():
+            if type(node) is not cls:
+                object.__setattr__(node, "__class__", cls)
     return calls
 
 
-def _multiplications(layer: Any, x: Array, y: Array) -> int:
+def check_input_shape(owner: str, model: Tree, input_shape: Any) -> None:
+    """Refuse what is no shape of a sample, and a model that can't be called."""
+    if not isinstance(input_shape, (tuple, list)) or not all(is_integer(n) and n >= 1 for n in input_shape):
+        raise TypeError(f"{owner}: expected input_shape to be a tuple such as (28, 28, 1), got {shown(input_shape)}.")
+    if not callable(model):
+        raise TypeError(f"{owner}: expected a model that can be called with an input, got {shown(model)}.")
+
+
+def _output(y: Any) -> str:
+    """The shape of what came out, with N for the one sample."""
+    if not is_array(y):
+        return shown(y)
+    shape = str(y.shape)
+    return "(N" + shape.removeprefix("(1") if y.shape[:1] == (1,) else shape
+
+
+def _multiplications(call: Call) -> int:
     """How many numbers a layer multiplies in its matrix product or convolution."""
-    if isinstance(layer, ConvTranspose):
-        return int(x.size) * math.prod(layer.weight.shape[1:])
-    return int(y.size) * math.prod(layer.weight.shape[1:]) if isinstance(layer, (Conv, Dense)) else 0
+    layer = call.layer
+    if not isinstance(layer, (Conv, Dense)) or not is_array(call.y):
+        return 0
+    places = call.x if isinstance(layer, ConvTranspose) else call.y
+    return int(places.size) * math.prod(layer.weight.shape[1:])
