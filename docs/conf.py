@@ -16,6 +16,7 @@ extensions = [
     "docstrings",
     "mathml",
     "myst_parser",
+    "narrow",
     "reference",
     "reports",
     "sphinx.ext.autodoc",

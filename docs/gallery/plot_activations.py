@@ -15,7 +15,7 @@ activations = (flux.relu, flux.leakyrelu, flux.elu, flux.gelu, flux.swish, flux.
 names = ("relu", "leakyrelu", "elu", "gelu", "swish", "softplus", "sigmoid", "tanh")
 
 x = np.linspace(-4, 4, 801)
-figure, axes = plt.subplots(4, 2, figsize=(6.4, 9.6), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(4, 2, figsize=(5, 8.4), sharex=True, sharey=True, layout="constrained")
 for ax, f, name in zip(axes.flat, activations, names):
     slope = flux.gradient(lambda x, f=f: np.sum(f(x)), x)
     ax.axhline(0, color="#999999", linewidth=0.8)

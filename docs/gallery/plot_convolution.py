@@ -28,7 +28,7 @@ maps = model[0](digit)[0]
 filters = model[0].weight[..., 0]
 most = abs(filters).max()
 
-figure, axes = plt.subplots(4, 5, figsize=(6.4, 5.6), layout="constrained")
+figure, axes = plt.subplots(4, 5, figsize=(5, 4.4), layout="constrained")
 axes[0, 0].imshow(digit[0, :, :, 0], cmap="gray_r")
 axes[0, 0].set_title("digit", fontsize=11)
 for i in range(8):

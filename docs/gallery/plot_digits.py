@@ -40,7 +40,7 @@ plt.show()
 
 weights = model[1].weight.reshape(16, 28, 28)
 most = abs(weights).max()
-figure, axes = plt.subplots(4, 4, figsize=(6.4, 5.6), layout="constrained")
+figure, axes = plt.subplots(4, 4, figsize=(5, 4.6), layout="constrained")
 for ax, weight in zip(axes.flat, weights):
     drawn = ax.imshow(weight, cmap="PuOr_r", vmin=-most, vmax=most)
     ax.set(xticks=[], yticks=[])

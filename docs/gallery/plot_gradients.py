@@ -30,7 +30,7 @@ heights = valley((across, up))
 _, slopes = flux.withgradient(lambda x: np.sum(valley(x)), np.stack([across[::7, ::7], up[::7, ::7]]))
 lengths = np.linalg.norm(slopes, axis=0)
 
-figure, axes = plt.subplots(figsize=(6.4, 5.8), layout="constrained")
+figure, axes = plt.subplots(figsize=(5, 4.8), layout="constrained")
 axes.contour(across, up, heights, levels=np.geomspace(0.2, 60, 10), colors="#bbbbbb", linewidths=1)
 axes.quiver(across[::7, ::7], up[::7, ::7], *(-slopes / lengths), color="#999999", width=0.003, scale=32)
 for rate, colour, marker in ((0.02, "#0072b2", "s"), (0.1, "#009e73", "o"), (0.14, "#d55e00", "^")):

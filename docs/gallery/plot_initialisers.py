@@ -14,7 +14,7 @@ import tinyflux as flux
 initialisers = (flux.glorot_uniform, flux.glorot_normal, flux.kaiming_uniform, flux.kaiming_normal)
 rng = np.random.default_rng(0)
 
-figure, axes = plt.subplots(2, 2, figsize=(6.4, 4.8), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(2, 2, figsize=(5, 4.4), sharex=True, sharey=True, layout="constrained")
 for ax, init in zip(axes.flat, initialisers):
     weights = init((200, 400), rng)
     ax.hist(weights.ravel(), bins=80, range=(-0.25, 0.25), density=True, color="#0072b2")
@@ -34,7 +34,7 @@ spreads = {
     "glorot_normal": (flux.glorot_normal, "#009e73", "s"),
     "twice kaiming_normal": (lambda shape, rng: 2 * flux.kaiming_normal(shape, rng), "#d55e00", "^"),
 }
-figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
 for name, (init, colour, marker) in spreads.items():
     x = rng.normal(size=(100, 200))
     sizes = [x.std()]

@@ -43,7 +43,7 @@ for _ in range(calls):
     by_adam.append(value)
     flux.update(opt, model, gradient)
 
-plt.figure(figsize=(6, 3.8), layout="constrained")
+plt.figure(figsize=(5, 3.4), layout="constrained")
 plt.semilogy(by_adam, color="#d55e00", linestyle="--", label="Adam(0.01), all samples at once")
 plt.semilogy(by_lbfgs, color="#0072b2", label="SciPy's L-BFGS")
 plt.xlabel("evaluations of loss and gradient")

@@ -15,7 +15,7 @@ error = np.linspace(-3, 3, 601)
 zero = np.zeros_like(error)
 each = {"agg": flux.identity}  # a number for each element, not their mean
 
-figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
 for loss, name, colour, line in (
     (flux.mse, "mse", "#0072b2", "-"),
     (flux.huber, "huber", "#009e73", "-."),
@@ -32,7 +32,7 @@ plt.show()
 # wrong, pays for it in proportion to its score.
 
 score = np.linspace(-6, 6, 601)
-figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
 for target, colour, line in ((1.0, "#0072b2", "-"), (0.0, "#d55e00", "--")):
     loss = flux.logitbinarycrossentropy(score, np.full_like(score, target), **each)
     axes.plot(score, loss, color=colour, linestyle=line, linewidth=2.2, label=f"target {target:.0f}")

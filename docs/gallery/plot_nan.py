@@ -36,7 +36,7 @@ with np.errstate(all="ignore"):
 x = np.linspace(0.002, 1, 400)
 slope = flux.gradient(lambda x: np.sum(np.sqrt(x)), x)
 
-figure, (upper, lower) = plt.subplots(2, 1, figsize=(5.4, 6.4), layout="constrained")
+figure, (upper, lower) = plt.subplots(2, 1, figsize=(5, 6), layout="constrained")
 good = int(np.sum(np.isfinite(losses)))
 upper.plot(range(good), losses[:good], "o-", color="#0072b2")
 upper.axvspan(good - 0.5, len(losses) - 0.5, color="#d55e00", alpha=0.25)

@@ -39,7 +39,7 @@ answers, probabilities = flux.onecold(model(x_held)), flux.softmax(model(x_held)
 wrong = np.flatnonzero(answers != labels[held])
 wrong = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:8]
 
-figure, axes = plt.subplots(2, 4, figsize=(6.4, 4), layout="constrained")
+figure, axes = plt.subplots(2, 4, figsize=(5, 3.8), layout="constrained")
 for ax, i in zip(axes.flat, wrong):
     ax.imshow(x_held[i], cmap="gray_r")
     ax.set_title(f"{labels[held][i]} read as {answers[i]}\n{probabilities[i].max():.0%} sure", fontsize=11)
@@ -54,7 +54,7 @@ plt.show()
 _, history = trained(128, 200, 60, 20)
 epochs = np.arange(1, len(history) + 1)
 
-figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
 axes.plot(epochs, history, color="#0072b2", linewidth=2, label="the 200 images it learns from")
 axes.plot(epochs, history.validation["loss"], color="#d55e00", linewidth=2, linestyle="--", label="images held back")
 axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None), title="A network with too few images")

@@ -26,7 +26,7 @@ drawn = {
     "Warmup, then Cosine (Sequence)": s.Sequence((s.Warmup(1.0, over=200), s.Cosine(1.0, over=800)), (200,)),
 }
 steps = np.arange(1000)
-figure, axes = plt.subplots(6, 2, figsize=(7, 10.5), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(6, 2, figsize=(5.2, 9.6), sharex=True, sharey=True, layout="constrained")
 for ax, (name, schedule) in zip(axes.flat, drawn.items()):
     ax.plot(steps, [schedule(t) for t in steps], color="#0072b2", linewidth=2)
     ax.set_title(name, fontsize=10.5, loc="left")

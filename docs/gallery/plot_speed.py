@@ -36,7 +36,7 @@ def seconds(cell):
 
 def draw(rows, labels, names, title):
     """A row of points for each network, one point for each library."""
-    figure, axes = plt.subplots(figsize=(7, 0.45 * len(rows) + 1.9), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5.2, 0.42 * len(rows) + 1.9), layout="constrained")
     for column, name in names.items():
         colour, marker = STYLES[name]
         times = [seconds(row[column]) for row in rows]

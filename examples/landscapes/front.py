@@ -48,8 +48,8 @@ def draw(path: Path) -> None:
     FigureCanvasAgg(drawn)
     axes: Any = drawn.add_axes((-0.03, -0.19, 0.8, 1.2), projection="3d", computed_zorder=False)
     draw_ground(axes, landscape)
-    drawn.text(0.03, 0.91, "Six optimisers, one landscape", color=INK, fontsize=15, weight="bold")
-    title = drawn.text(0.03, 0.845, "", color=INK, fontsize=11, animated=True)
+    drawn.text(0.03, 0.9, "Six optimisers, one landscape", color=INK, fontsize=20, weight="bold")
+    title = drawn.text(0.03, 0.83, "", color=INK, fontsize=15, animated=True)
     walkers = [
         Walker(axes, row, landscape, label, points, colour)
         for row, ((label, points), colour) in enumerate(zip(paths(landscape).items(), COLOURS))
@@ -104,12 +104,12 @@ class Walker:
         (self.head,) = axes.plot([], [], [], "o", color=colour, **head)
         place = {
             "transform": axes.figure.transFigure,
-            "fontsize": 11,
-            "linespacing": 1.25,
+            "fontsize": 16,
+            "linespacing": 1.15,
             "va": "top",
             "animated": True,
         }
-        self.text = axes.text2D(0.755, 0.74 - 0.115 * row, "", color=colour, **place)
+        self.text = axes.text2D(0.755, 0.8 - 0.132 * row, "", color=colour, **place)
 
     def at(self, step: int) -> list[Any]:
         """What is drawn after so many steps."""
@@ -117,7 +117,7 @@ class Walker:
         self.line.set_data_3d(*spots.T)
         self.head.set_data_3d(*spots[-1:].T)
         arrived = self.steps.isdecimal() and step >= int(self.steps)
-        self.text.set_text(f"● {self.name}" + (f"\n    there after {self.steps} steps" if arrived else ""))
+        self.text.set_text(f"● {self.name}" + (f"\n    in {self.steps} steps" if arrived else ""))
         return [self.line, self.head, self.text]
 
 
