@@ -178,6 +178,7 @@ def test_layers(typed, error, said):
     (lambda: schedules.Sequence([np.sin, np.cos], 3), ValueError, "expected steps to be a tuple of numbers of steps"),
     (lambda: flux.setup(flux.Adam, MODEL), TypeError, "setup: expected a rule such as flux.Adam(0.001), got the class"),
     (lambda: flux.setup("adam", MODEL), TypeError, "got 'adam'."),
+    (lambda: flux.OptimiserChain(lambda x: MODEL), TypeError, "belongs to setup: flux.setup(lambda x: flux.Optimiser"),
     (lambda: flux.setup(schedules.Constant(0.1), MODEL), TypeError, "A schedule stands in a rule: flux.Adam(eta=sched"),
     (lambda: flux.setup(MODEL, flux.Adam()), TypeError, "the rule first, got a Dense. Write flux.setup(rule, model)."),
     (

@@ -265,3 +265,66 @@ def test_a_function_is_not_saved_but_goes_on(tmp_path):
     flux.load(tmp_path / "a.npz", other, fresh)
     flux.update(fresh, other, [np.ones(1)])
     np.testing.assert_array_equal(other[0], [-21])
+
+
+@dataclasses.dataclass(frozen=True)
+class Sawtooth(flux.schedules.Schedule):
+    """A schedule of a user's, with a setting that is part of the program."""
+
+    high: float
+    every: int
+
+    def __call__(self, t):
+        return self.high * (1 - t % self.every / self.every)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """A rule of a user's."""
+
+    eta: float
+
+    def init(self, x):
+        return ()
+
+    def apply(self, state, x, g):
+        return (), self.eta * g
+
+
+def trained(rule, compile):  # noqa: A002
+    """The only parameter after 7 steps, each of which takes away the rate."""
+    model = [np.zeros(1)]
+    flux.train(lambda m, x: np.sum(m[0] * x), model, [np.ones(1)] * 7, flux.setup(rule, model), compile=compile)
+    return -model[0][0]
+
+
+@pytest.mark.parametrize("rule", [flux.Descent, Plain])
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_schedule_of_ones_own_works_in_every_rule(rule, compile):  # noqa: A002
+    rates = [0.3, 0.2, 0.1, 0.3, 0.2, 0.1, 0.3]
+    np.testing.assert_allclose(trained(rule(Sawtooth(0.3, 3)), compile), sum(rates), rtol=1e-12)
+
+
+def test_a_schedule_of_ones_own_is_saved(tmp_path):
+    model, path = [np.zeros(1)], tmp_path / "state.npz"
+    flux.save(path, model, flux.setup(flux.Descent(Sawtooth(0.3, 3)), model))
+    opt = flux.setup(flux.Descent(Sawtooth(0.5, 4)), model)
+    flux.load(path, model, opt)
+    assert opt[0].rule.eta == Sawtooth(0.3, 3)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_function_with_minimum_is_compiled(compile):  # noqa: A002
+    rates = [min(1, (t + 1) / 5) for t in range(7)]
+    rule = flux.Descent(lambda t: np.minimum(1.0, (t + 1) / 5))
+    np.testing.assert_allclose(trained(rule, compile), sum(rates), rtol=1e-12)
+
+
+def test_the_rate_of_the_next_step_can_be_asked_for():
+    model = [np.zeros(1)]
+    opt = flux.setup(flux.OptimiserChain(flux.ClipGrad(9.0), flux.Momentum(Sawtooth(0.3, 3))), model)
+    for _ in range(4):
+        flux.update(opt, model, [np.ones(1)])
+    velocity, steps = opt[0].state
+    assert velocity.shape == (1,)
+    assert opt[0].rule.rules[1].eta(steps) == pytest.approx(0.2)

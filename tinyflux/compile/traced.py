@@ -114,8 +114,9 @@ def compile(f: Callable[P, R]) -> Compiled[P, R]:  # noqa: A001
 
     **What a call means.** A call returns what f itself would return now:
 
-    *   The program calculates with arrays in the arguments, and with arguments that are numbers. Everything else in
-        the arguments is a constant of the program. A call with another constant compiles anew.
+    *   The inputs of the program are all arrays in the arguments, and arguments that are floats or NumPy's numbers. A
+        call with other values of these runs the same program. Everything else is fixed in the program: integers, bools,
+        strings, and numbers inside lists, dicts and models. A call with another value of these compiles anew.
     *   Every call checks what f reads from its surroundings: globals, closures, defaults, attributes, items, functions
         that it calls and what these read, and the contents of arrays. If something differs, f is recorded again, which
         takes milliseconds, and compiled again if the program has changed. So pass as arguments what changes often,

@@ -22,7 +22,7 @@ class EMA(Rule):
 
     Arguments:
         decay: the decay rate δ, in [0, 1). A schedule lets it start low, so that the first parameters are soon
-            forgotten: decay=lambda t: min(0.999, (1 + t) / (10 + t)).
+            forgotten: decay=lambda t: np.minimum(0.999, (1 + t) / (10 + t)).
 
     Errors: ValueError for a rate outside [0, 1); TypeError for a rule, which belongs before it.
 

@@ -39,9 +39,11 @@ class OptimiserChain(Rule):
     Arguments:
         rules: the modifiers, then the rule; after it Lookahead or EMA.
 
-    Errors: TypeError for anything but rules; ValueError for one that needs each array by itself, as ClipNorm does,
-    beside one that needs the whole model, as YellowFin (ClipNorm of the model may stand before one for each array),
-    or for Lookahead or EMA before the rule.
+    A rule that measures each array (ClipNorm, Muon) and one that measures the whole model (YellowFin) can't be in one
+    chain, except that ClipNorm(…, over="model") may stand before one that measures each array.
+
+    Errors: TypeError for anything but rules; ValueError for rules that can't be in one chain, and for Lookahead or EMA
+    before the rule.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = [np.array([1.0, 2.0])]
@@ -191,8 +193,8 @@ class ClipNorm(Rule):
 
     Arguments:
         omega: the largest norm ω.
-        over: "array" for the norm of each parameter's gradient, as in Flux; "model" for that of all together, as in
-            PyTorch's clip_grad_norm_.
+        over: "array" for the norm of each parameter's gradient, as in Flux; "model" for that of the whole model, as in
+            PyTorch's clip_grad_norm_: of all parameters whose chains begin with the same ClipNorm.
 
     Errors: NonFiniteNorm for a norm that is NaN or infinite; nothing is changed then.
 

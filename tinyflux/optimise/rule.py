@@ -16,6 +16,7 @@ import copy
 import dataclasses
 import functools
 import math
+import types
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, ClassVar
@@ -209,6 +210,8 @@ def check_rule(caller: str, rule: Any) -> None:
         fix = " Chain them: flux.OptimiserChain(*rules)."
     elif callable(rule) and dataclasses.is_dataclass(rule):
         fix = " A schedule stands in a rule: flux.Adam(eta=schedule)."
+    elif isinstance(rule, types.FunctionType) and caller == "OptimiserChain":
+        fix = " A function that chooses rules belongs to setup: flux.setup(lambda x: flux.OptimiserChain(…), model)."
     elif hasattr(rule, "apply") != hasattr(rule, "init"):
         missing = "init(self, x)" if hasattr(rule, "apply") else "apply(self, state, x, g)"
         fix = f" A rule has two methods, init and apply; write {missing} as well."

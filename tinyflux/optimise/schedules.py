@@ -2,8 +2,11 @@
 
 Any hyperparameter can be one: `flux.Adam(eta=flux.schedules.Cosine(0.01, over=1000))`. A schedule is called with the
 number t of steps made so far, 0 in the first step, and gives the number for the step to come. Those here are records,
-which are saved and loaded with the optimiser's state. Any other function will do, `lambda t: 0.1 / (1 + t)`, but a file
-can't hold it: after `load` the one of the given state goes on. Written in NumPy (np.where for a branch) it compiles.
+which are saved and loaded with the optimiser's state.
+
+In the library's rules any other function will do, `lambda t: 0.1 / (1 + t)`, but a file can't hold it: the state that
+is loaded into keeps its own. Such a function is recorded and compiled with the rule: np.minimum, not min; np.where, not
+if.
 """
 
 from __future__ import annotations
@@ -39,7 +42,23 @@ def __dir__() -> list[str]:
 
 
 class Schedule:
-    """The base of all schedules here: what they hold is saved with the state of the rule that they stand in."""
+    """The base of all schedules, for those of your own, too: they work in every rule, and `save` keeps their numbers.
+
+    Make it a frozen dataclass with a method __call__(self, t), for t steps made. It is recorded and compiled with the
+    rule: write np.minimum, not min, and np.where, not if.
+
+    >>> from dataclasses import dataclass
+    >>> import tinyflux as flux
+    >>> @dataclass(frozen=True)
+    ... class SquareRoot(flux.schedules.Schedule):
+    ...     start: float
+    ...
+    ...     def __call__(self, t):
+    ...         return self.start / (1 + t) ** 0.5
+    >>> rule = flux.Adam(eta=SquareRoot(0.01))
+    >>> rule.eta(3)
+    0.005
+    """
 
     def __post_init__(self) -> None:
         check_fields(self, _KINDS)
