@@ -87,6 +87,20 @@ def test_a_row_with_nan_is_wrong():
     scores = np.array([[np.nan, 1.0], [1.0, np.nan], [1.0, 0.0], [np.nan, np.nan]])
     assert metrics.accuracy(scores, np.array([0, 0, 0, 0])) == 1 / 4
     assert metrics.accuracy(scores, np.array([1, 1, 0, 1])) == 1 / 4
+    for labels in (np.array([0, 0, 0, 0]), np.array([0, 1, 0, 0])):  # of the class whose score is NaN, too
+        assert metrics.confusion_matrix(scores, labels).tolist() == [[1, 0], [0, 0]]
+    assert metrics.f1(scores, np.array([0, 0, 0, 0])) == 2 * 1 / (2 * 1 + 0 + 3)
+    assert metrics.f1(scores, np.array([0, 1, 0, 0])) == (2 / (2 + 2) + 0) / 2
+    assert metrics.f1(np.full((3, 2), np.nan), np.array([0, 0, 0])) == 0.0
+
+
+@pytest.mark.parametrize("metric", ALL, ids=lambda f: f.__name__)
+def test_inside_a_gradient(metric):
+    """Beside a loss, as withgradient takes it; the gradient is that of the loss alone."""
+    rows = np.eye(6, 5), np.arange(6) % 5
+    (_, value), g = flux.withgradient(lambda s: (np.sum(s**2), metric(s, rows[1])), rows[0])
+    np.testing.assert_array_equal(value, metric(*rows))
+    np.testing.assert_array_equal(g, 2 * rows[0])
 
 
 @pytest.mark.parametrize("metric", ALL, ids=lambda f: f.__name__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
+from .autodiff.tape import plain
 from .checks import as_array, check_integer, shown
 from .types import Array
 
@@ -61,7 +62,7 @@ def topk_accuracy(scores: Array, labels: Array, k: int = 5) -> float:
 def confusion_matrix(scores: Array, labels: Array) -> Array:
     """How often each class was taken for each: entry (i, j) counts the samples of class i for which j was guessed.
 
-    Arguments and errors: as for `accuracy`.
+    Arguments and errors: as for `accuracy`. In a row that holds NaN nothing is guessed: it isn't counted.
 
     Returns: integers of shape (K, K), on the device of the scores. The diagonal holds what was right.
 
@@ -78,7 +79,8 @@ def f1(scores: Array, labels: Array) -> float:
     """The mean over classes of F₁ = 2·TP / (2·TP + FP + FN), each class counting the same (macro average).
 
     TP counts the samples of a class for which it was guessed, FP those of others for which it was guessed, FN those of
-    the class for which another one was. A class that is neither a label nor guessed has no F₁, and is left out.
+    the class for which another one was, or none, in a row that holds NaN. A class that is neither a label nor guessed
+    has no F₁, and is left out.
 
     Arguments and errors: as for `accuracy`.
 
@@ -89,8 +91,10 @@ def f1(scores: Array, labels: Array) -> float:
     >>> flux.metrics.f1(scores, np.array([0, 0, 1]))  # 2/3 for both classes
     0.6666666666666666
     """
-    counts = _confusion(*_checked("f1", scores, labels))
-    right, of_class, guessed = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    scores, labels = _checked("f1", scores, labels)
+    counts = _confusion(scores, labels)
+    right, guessed = counts.diagonal(), counts.sum(axis=0)
+    of_class = np.bincount(labels.ravel(), minlength=scores.shape[-1])
     seen = of_class + guessed  # 2·TP + FP + FN
     return float(np.sum(2 * right / np.maximum(seen, 1)) / np.sum(seen > 0))
 
@@ -105,12 +109,14 @@ def _share_within(scores: Array, labels: Array, k: int) -> float:
 
 def _confusion(scores: Array, labels: Array) -> Array:
     classes = scores.shape[-1]
-    pairs = labels.ravel() * classes + np.argmax(scores, axis=-1).ravel()
+    guessed = ~np.isnan(scores).any(axis=-1)
+    pairs = labels[guessed] * classes + np.argmax(scores, axis=-1)[guessed]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def _checked(metric: str, scores: Array, labels: Array) -> tuple[Array, Array]:
-    """Scores, and labels as class numbers."""
+    """Scores, and labels as class numbers; inside a gradient their values, to which no gradient flows."""
+    scores, labels = plain(scores), plain(labels)
     for x in (scores, labels):
         if not is_array(x):
             fix = " Give what the model returns, model(x)." if callable(x) else as_array(x)
