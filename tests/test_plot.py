@@ -136,6 +136,14 @@ def test_images(images, expected):
     assert first.images[0].norm.vmax == (255 if images.dtype == np.uint8 else 1)
 
 
+def test_a_pixel_that_is_not_finite_leaves_the_others_as_they_are():
+    images = np.full((2, 2, 2), 0.5)
+    images[0] = [[np.nan, np.inf], [-np.inf, 0.25]]
+    first, second = flux.plot(images).axes
+    np.testing.assert_array_equal(first.images[0].get_array().filled(np.nan), [[np.nan, 1], [0, 0.25]])
+    np.testing.assert_array_equal(second.images[0].get_array(), images[1])
+
+
 def test_many_images_are_the_first_forty():
     figure = flux.plot(np.zeros((100, 2, 2)))
     assert sum(len(panel.images) for panel in figure.axes) == 40
@@ -204,6 +212,7 @@ def test_nothing_is_imported_before_it_is_used():
         ValueError,
         "plot: expected images (N, height, width), or with 1 or 3",
     ),
+    (lambda: flux.plot(np.ones((2, 4, 4)) * 1j), TypeError, "plot: expected images of real numbers, got complex128."),
     (lambda: flux.plot(np.zeros((2, 4, 4, 2))), ValueError, "channels as the last axis, got shape (2, 4, 4, 2)."),
 )
 def test_refused(typed, error, said):

@@ -131,8 +131,12 @@ def _images(x: Any) -> Any:
     x = x[:IMAGES, ..., 0] if x.shape[3:] == (1,) else x[:IMAGES]
     if x.dtype == np.uint8:
         return x
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"plot: expected images of real numbers, got {x.dtype}.")
     x = x.astype(float)
-    least, most = min(x.min(), 0.0), max(x.max(), 1.0)
+    numbers = x[np.isfinite(x)]
+    least, most = numbers.min(initial=0.0), numbers.max(initial=1.0)
+    x = np.where(np.isinf(x), np.where(x > 0, most, least), x)
     return (x - least) / (most - least)
 
 
