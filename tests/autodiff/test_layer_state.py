@@ -1,5 +1,7 @@
 """The state of layers, what a class names in `buffers`: it is kept when a gradient has been taken."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -219,3 +221,26 @@ def test_an_update_that_fails_puts_a_list_back():
     with pytest.raises(flux.NonFiniteLoss):
         flux.train(lambda m, x: np.sum(m(x)) * np.nan, model, [X], opt)
     assert model.parts[1:] == [0, None]
+
+
+@pytest.mark.parametrize(
+    "put", [lambda m: m.seen.append(m.w), lambda m: m.seen.append(2 * m.w), lambda m: m.last.update(y=[2 * m.w])]
+)
+def test_what_is_put_into_a_node_without_parameters_is_refused_and_put_back(put):
+    """Else a box of the gradient that has been taken would stay in the model."""
+    model = types.SimpleNamespace(w=np.ones(2), seen=["a"], last={"n": "b"})
+
+    def f(m):
+        put(m)
+        return np.sum(m.w)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"puts what it has calculated into a (list|dict) of its argument"):
+            flux.gradient(f, model)
+        assert (model.seen, model.last) == (["a"], {"n": "b"})
+
+
+def test_a_constant_that_is_put_into_a_list_stays_there():
+    model = types.SimpleNamespace(w=np.ones(2), seen=[])
+    flux.gradient(lambda m: (m.seen.append(3.0), np.sum(m.w))[1], model)
+    assert model.seen == [3.0]

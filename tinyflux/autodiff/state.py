@@ -24,17 +24,23 @@ def keep_state(stateful: tree.Stateful, tape: Tape, undo: Undo) -> str:
     changed: set[tuple[int, Any]] = set()
     refused = ""
     for node, inside, own, before in stateful:
-        buffers = getattr(type(node), "buffers", ())
-        if own is inside and not buffers:
-            continue
         if isinstance(own, list):
-            if len(own) != len(before):
+            if len(own) == len(before) and all(map(operator.is_, own, before)):
+                continue
+            if own is not inside and len(own) != len(before):
                 refused = refused or _LENGTH.format(len(own), len(before))
                 continue
             own_items, old_items = dict(enumerate(own)), dict(enumerate(before))
+        elif own.keys() == before.keys() and all(map(operator.is_, own.values(), before.values())):
+            continue
         else:
             own_items, old_items = own, before
-        if own_items.keys() == old_items.keys() and all(map(operator.is_, own_items.values(), old_items.values())):
+        buffers = getattr(type(node), "buffers", ())
+        if own is inside and not buffers:
+            if _holds_boxes(list(own_items.values()), tape):
+                own.clear()
+                tree.filler(own)(before)
+                refused = refused or _CALCULATED.format(type(node).__name__)
             continue
         for name in {**old_items, **own_items}:
             now, old = own_items.get(name, _ABSENT), old_items.get(name, _ABSENT)
@@ -64,6 +70,11 @@ _SEVERAL = (
 _LENGTH = (
     "the function makes {} items of a list of {} that holds parameters. Put layers and arrays into a model outside of "
     "the function, and call setup again."
+)
+_CALCULATED = (
+    "the function puts what it has calculated into a {} of its argument; it was put back. Return it beside the loss: "
+    "flux.withgradient takes a function that returns (loss, more). An array that a layer replaces is state: name it in "
+    'its class, as in buffers = ("mean",); help(flux.is_training) has an example.'
 )
 
 
