@@ -153,6 +153,62 @@ def test_many_images_are_the_first_forty():
     assert [len(panel.images) for panel in figure.axes] == [1] * 11 + [0] * 5
 
 
+def colouring(image):
+    return image.get_cmap().name, image.norm.vmin, image.norm.vmax
+
+
+DIGIT = np.zeros((2, 6, 6))
+DIGIT[:, 1:5, 1:5] = 0.8  # 16 of 36 are ink
+
+
+@pytest.mark.parametrize("form", [np.array, lambda x: x[..., None]])
+def test_drawings_are_dark_on_white_and_photographs_are_not(form):
+    for images, name, most in [
+        (DIGIT, "gray_r", 1),
+        ((DIGIT * 255).astype(np.uint8), "gray_r", 255),
+        (DIGIT + 0.1, "gray", 1),
+        ((DIGIT * 255 + 1).astype(np.uint8), "gray", 255),
+        (np.where(np.arange(72).reshape(2, 6, 6) < 24, 0, 0.5), "gray_r", 1),  # a third is empty
+        (np.where(np.arange(72).reshape(2, 6, 6) < 23, 0, 0.5), "gray", 1),
+    ]:
+        assert colouring(flux.plot(form(images)).axes[1].images[0]) == (name, 0, most)
+    assert colouring(flux.plot(np.zeros((2, 6, 6, 3))).axes[0].images[0])[0] == "gray"  # colours are their own
+
+
+@pytest.mark.parametrize("form", [np.array, lambda x: x[..., None]])
+def test_filters_have_colours_about_zero_and_a_bar(form):
+    filters = np.linspace(-0.5, 0.25, 27).reshape(3, 3, 3)
+    *panels, bar = flux.plot(form(filters)).axes
+    assert len(panels) == 3
+    for panel, weights in zip(panels, filters, strict=True):
+        np.testing.assert_allclose(panel.images[0].get_array(), weights)
+        assert colouring(panel.images[0]) == ("PuOr", -0.5, 0.5)
+    assert bar.get_ylim() == (-0.5, 0.5)
+    filters[0, 1, 1], filters[1, 1, 1] = np.nan, -np.inf  # which is drawn as the least one
+    assert colouring(flux.plot(form(filters)).axes[0].images[0]) == ("PuOr", -0.5, 0.5)
+
+
+def test_titles():
+    figure = flux.plot(DIGIT, titles=("one\ntwo", 3))
+    assert [panel.get_title() for panel in figure.axes] == ["one\ntwo", "3"]
+    figure = flux.plot(np.zeros((50, 2, 2)), titles=list(map(str, range(50))))
+    assert [panel.get_title() for panel in figure.axes] == list(map(str, range(40)))
+
+
+def test_a_confusion_matrix():
+    counts = np.array([[90, 10, 0], [0, 0, 0], [1, 2, 1]])
+    (panel,) = flux.plot(counts).axes
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("read as", "true")
+    np.testing.assert_allclose(panel.images[0].get_array(), [[0.9, 0.1, 0], [0, 0, 0], [0.25, 0.5, 0.25]])
+    written = {text.get_position(): text.get_text() for text in panel.texts}
+    assert written == {(j, i): str(counts[i, j]) for i in range(3) for j in range(3)}
+    assert list(panel.get_xticks()) == list(panel.get_yticks()) == [0, 1, 2]
+    colours = {text.get_position(): text.get_color() for text in panel.texts}
+    assert colours[0, 0] == "white" != colours[1, 0]  # on a dark cell
+    (panel,) = flux.plot(np.eye(30, dtype=int)).axes
+    assert not panel.texts  # nobody could read them
+
+
 def test_the_figure_is_pyplots_but_not_in_a_notebook(monkeypatch):
     figure = flux.plot(LOSSES)
     assert pyplot.figure(figure.number) is figure  # plt.show() shows it
@@ -213,6 +269,19 @@ def test_nothing_is_imported_before_it_is_used():
         "plot: expected images (N, height, width), or with 1 or 3",
     ),
     (lambda: flux.plot(np.ones((2, 4, 4)) * 1j), TypeError, "plot: expected images of real numbers, got complex128."),
+    (
+        lambda: flux.plot(np.zeros((2, 2))),
+        TypeError,
+        "got an array of shape (2, 2). For images give",
+    ),
+    (
+        lambda: flux.plot(np.zeros((2, 3), int)),
+        TypeError,
+        "got an array of shape (2, 3). For images give",
+    ),
+    (lambda: flux.plot(DIGIT, titles=["a"]), ValueError, "plot: expected a title for each of the 2 images, got 1."),
+    (lambda: flux.plot(DIGIT, titles="ab"), TypeError, "plot: expected titles to be a list of strings, got 'ab'."),
+    (lambda: flux.plot(LOSSES, titles=["a"]), TypeError, "plot: titles are for images, got a list."),
     (lambda: flux.plot(np.zeros((2, 4, 4, 2))), ValueError, "channels as the last axis, got shape (2, 4, 4, 2)."),
 )
 def test_refused(typed, error, said):

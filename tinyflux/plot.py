@@ -1,4 +1,4 @@
-"""flux.plot: curves of a training, and images, as figures of matplotlib."""
+"""flux.plot: curves of a training, confusion matrices and images, as figures of matplotlib."""
 
 from __future__ import annotations
 
@@ -34,23 +34,34 @@ WIDTH, HEIGHT = 5.6, 3.6  # inches, of a panel: words are still read where a tel
 FEW = 30  # points that are marked, not only joined
 WIDE = 20  # from this ratio on of the largest to the smallest number an axis is logarithmic
 IMAGES, COLUMNS = 40, 8  # shown at most, and beside each other
+TITLED_COLUMNS = 4  # beside each other where they have titles
+EMPTY = 1 / 3  # from this share of zeros on images are drawings on an empty background
+LABELLED = 20  # classes of a confusion matrix up to which its cells hold their numbers
 
 Curves = Mapping[str, Sequence[float]]
 
 
-def plot(what: Any, steps: int | None = None) -> Any:
-    """Draw what a training was like: curves, learning rates, schedules; or images. Needs matplotlib: the extra `plot`.
+def plot(what: Any, steps: int | None = None, *, titles: Sequence[str] | None = None) -> Any:
+    """Draw a training's curves, a schedule, a confusion matrix or images. Needs matplotlib: the extra `plot`.
 
     Arguments:
         what: one of these.
 
-            *   What `train` returns: the loss by epoch, validation's beside it, and the metrics in a panel below.
+            *   What `train` returns: the loss by epoch, validation's beside it, and the metrics in a panel below. The
+                axis of the loss is logarithmic where the largest loss is more than 20 times the least one, and all are
+                above 0.
             *   What `find_learning_rate` returns: the loss by learning rate, with the suggestion marked.
             *   A schedule, or another function of the step: its values by step.
             *   A list of numbers, or an array with one axis: a curve.
             *   A dict of any of the last three, or of several histories: named curves in one picture.
-            *   An array of images, (N, height, width) or (N, height, width, 1 or 3): the first 40 of them.
+            *   A confusion matrix, integers of shape (K, K), such as `flux.metrics.confusion_matrix` gives: a row for
+                each class, a column for each guess, and the counts in the cells. Colours are shares of the row.
+            *   An array of images, (N, height, width) or (N, height, width, 1 or 3): the first 40 of them. Images with
+                one channel are drawn in grey. If a third of their numbers or more are 0, as in handwritten digits, they
+                are drawn dark on white, else 0 is black. With numbers below 0, as in filters, 0 is white, and a bar
+                shows which colours stand for which numbers, the same ones in all images.
         steps: how many steps of a schedule to draw; by default as many as it is over.
+        titles: words above the images, one for each that is drawn.
 
     Returns: a matplotlib Figure. A notebook shows it when it is the last thing in a cell. Elsewhere `plt.show()`, of
     matplotlib.pyplot, opens windows for all figures, and `figure.savefig("loss.png", dpi=200)` writes a file.
@@ -64,7 +75,7 @@ def plot(what: Any, steps: int | None = None) -> Any:
     ['loss', 'accuracy']
     >>> plt.close(figure)
     """
-    draw = _drawing(what, steps)
+    draw = _drawing(what, steps, titles)
     try:
         import matplotlib
         from matplotlib import pyplot
@@ -77,7 +88,7 @@ def plot(what: Any, steps: int | None = None) -> Any:
     return figure
 
 
-def _drawing(what: Any, steps: int | None) -> Callable[[Any], Any]:
+def _drawing(what: Any, steps: int | None, titles: Sequence[str] | None) -> Callable[[Any], Any]:
     """What draws it, given pyplot; an error for what can't be drawn."""
     if steps is not None:
         check_integer("plot", "steps", steps, 2)
@@ -85,7 +96,13 @@ def _drawing(what: Any, steps: int | None) -> Callable[[Any], Any]:
         return lambda pyplot: _learning_rates(pyplot, what)
     if is_array(what) and what.ndim in (3, 4):
         images = _images(to_numpy(what))
-        return lambda pyplot: _grid_of(pyplot, images)
+        words = _titles(titles, len(images))
+        return lambda pyplot: _grid_of(pyplot, images, words)
+    if titles is not None:
+        raise TypeError(f"plot: titles are for images, got {shown(what)}.")
+    if is_array(what) and what.ndim == 2 and what.dtype.kind in "iu" and what.shape[0] == what.shape[1] > 0:
+        counts = to_numpy(what)
+        return lambda pyplot: _confusion(pyplot, counts)
     named = {str(name): x for name, x in what.items()} if isinstance(what, dict) else {"": what}
     if not named:
         raise ValueError("plot: expected at least one curve, got an empty dict.")
@@ -137,7 +154,19 @@ def _images(x: Any) -> Any:
     numbers = x[np.isfinite(x)]
     least, most = numbers.min(initial=0.0), numbers.max(initial=1.0)
     x = np.where(np.isinf(x), np.where(x > 0, most, least), x)
+    if x.ndim == 3 and least < 0:
+        return x
     return (x - least) / (most - least)
+
+
+def _titles(titles: Sequence[str] | None, images: int) -> list[str]:
+    if titles is None:
+        return []
+    if isinstance(titles, str) or not hasattr(titles, "__len__"):
+        raise TypeError(f"plot: expected titles to be a list of strings, got {shown(titles)}.")
+    if len(titles) < images:
+        raise ValueError(f"plot: expected a title for each of the {images} images, got {len(titles)}.")
+    return [str(title) for title in titles][:images]
 
 
 # The pictures
@@ -197,18 +226,53 @@ def _learning_rates(pyplot: Any, found: LearningRates) -> Any:
     return figure
 
 
-def _grid_of(pyplot: Any, images: Any) -> Any:
-    columns = min(COLUMNS, len(images))
+def _grid_of(pyplot: Any, images: Any, titles: list[str]) -> Any:
+    most = TITLED_COLUMNS if titles else COLUMNS
+    columns = min(most, len(images))
     rows = -(-len(images) // columns)
-    size = WIDTH / COLUMNS
-    figure, panels = pyplot.subplots(
-        rows, columns, figsize=(size * columns, size * rows * images.shape[1] / images.shape[2]), squeeze=False
-    )
-    figure.subplots_adjust(0, 0, 1, 1, 0.05, 0.05)
+    signed = images.ndim == 3 and bool((images < 0).any())
+    bar = 0.8 * signed  # inches, as all below
+    width = (WIDTH - bar) / most
+    above = 0.1 + 0.2 * max([1 + title.count("\n") for title in titles]) if titles else 0.0
+    height = width * images.shape[1] / images.shape[2] + above
+    size = max(width * columns, 2 * bar) + bar, max(height * rows, 2 * bar)
+    figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
     for panel in panels.flat:
         panel.axis("off")
     for panel, image in zip(panels.flat, images):
-        panel.imshow(image, cmap="gray", vmin=0, vmax=255 if images.dtype == np.uint8 else 1)
+        shown_image = panel.imshow(image, **_colouring(images))
+    for panel, title in zip(panels.flat, titles):
+        panel.set_title(title, fontsize=11)
+    if signed:
+        figure.colorbar(shown_image, ax=panels).ax.tick_params(labelsize=10)
+    return figure
+
+
+def _colouring(images: Any) -> dict[str, Any]:
+    """The colours of images: dark on white for drawings on an empty background, and about 0 for signed numbers."""
+    if images.ndim == 3 and (images < 0).any():
+        most = np.nanmax(np.abs(images))
+        return {"cmap": "PuOr", "vmin": -most, "vmax": most}
+    empty = images.ndim == 3 and np.mean(images == 0) >= EMPTY
+    return {"cmap": "gray_r" if empty else "gray", "vmin": 0, "vmax": 255 if images.dtype == np.uint8 else 1}
+
+
+def _confusion(pyplot: Any, counts: Any) -> Any:
+    """A row for each class, a column for each guess; a cell is as dark as its share of the row."""
+    classes = len(counts)
+    figure, (panel,) = _panels(pyplot, 1)
+    figure.set_size_inches(WIDTH, WIDTH)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    panel.grid(False)
+    panel.spines[:].set_visible(False)
+    panel.set(xlabel="read as", ylabel="true")
+    if classes <= LABELLED:
+        panel.set(xticks=range(classes), yticks=range(classes))
+        for (i, j), count in np.ndenumerate(counts):
+            colour = "white" if shares[i, j] > 0.5 else "black" if count else "#888888"
+            panel.text(j, i, str(count), ha="center", va="center", color=colour, fontsize=min(12, 100 / classes))
     return figure
 
 

@@ -34,17 +34,14 @@ def trained(width, n, epochs, batchsize):
 # The digits of whose wrong reading it is surest
 # ----------------------------------------------
 
-model, _ = trained(32, 1200, 10, 32)
-answers, probabilities = flux.onecold(model(x_held)), flux.softmax(model(x_held))
+reader, _ = trained(32, 1200, 10, 32)
+scores = reader(x_held)
+answers, probabilities = flux.onecold(scores), flux.softmax(scores)
 wrong = np.flatnonzero(answers != labels[held])
 wrong = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:8]
 
-figure, axes = plt.subplots(2, 4, figsize=(5, 3.8), layout="constrained")
-for ax, i in zip(axes.flat, wrong):
-    ax.imshow(x_held[i], cmap="gray_r")
-    ax.set_title(f"{labels[held][i]} read as {answers[i]}\n{probabilities[i].max():.0%} sure", fontsize=11)
-for ax in axes.flat:
-    ax.axis("off")
+titles = [f"{labels[held][i]} read as {answers[i]}\n{probabilities[i].max():.0%} sure" for i in wrong]
+flux.plot(x_held[wrong], titles=titles)
 plt.show()
 
 # %%
@@ -78,4 +75,11 @@ plt.show()
 opt = flux.setup(flux.Adam(0.003), model)
 validation = (x_held, y_held)
 flux.plot(flux.train(loss, model, data, opt, 10, validation=validation, metrics=(flux.accuracy,), compile=False))
+plt.show()
+
+# %%
+# Which digits it takes for which
+# -------------------------------
+
+flux.plot(flux.metrics.confusion_matrix(scores, labels[held]))
 plt.show()
