@@ -109,8 +109,8 @@ def compile(f: Callable[P, R]) -> Compiled[P, R]:  # noqa: A001
     It can be differentiated, and be called in other compiled functions. `print(g.program)` shows what was recorded in
     the last compilation, `print(g.source)` the C source made of it.
 
-    Errors: NotCompilable, in a call, with the name of what can't be compiled; CompilerNotFound where there is no C
-    compiler; IndexError for an index that is out of bounds.
+    Errors: NotCompilable, in a call, with the name of what can't be compiled and the line of f that asks for it;
+    CompilerNotFound where there is no C compiler; IndexError for an index that is out of bounds.
 
     **What a call means.** A call returns what f itself would return now:
 
