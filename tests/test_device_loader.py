@@ -56,7 +56,7 @@ def test_a_pass(batchsize, partial, sizes, shuffle):
 
 
 def test_the_forms_of_data():
-    for data in (X, (X,), {"x": X, "y": Y}):
+    for data in (X, (X,), {"x": X, "y": Y}, ((X, {"a": Y}), Y)):
         (batch,) = flux.gpu(flux.DataLoader(data, 10, shuffle=True))
         assert type(batch) is type(data if type(data) is not np.ndarray else flux.gpu(data))
         assert {type(x) for x in flux.leaves(batch)} == {DeviceArray}

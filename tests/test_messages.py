@@ -306,11 +306,14 @@ def test_rows_are_named_only_where_that_fits(model, shape, fix):
 
 def test_a_connection_says_what_it_was_called_with():
     for layer in (flux.SkipConnection(flux.Dense(2, 3), np.add), flux.Parallel(np.add, flux.Dense(2, 3), flux.relu)):
+        with pytest.raises(ValueError, match=rf"{type(layer).__name__}: np.add can't broadcast .*\(4, 3\), .*\(4, 2\)"):
+            layer(X)
+        layer.connection = lambda a, b: a + b
         with pytest.raises(ValueError, match="broadcast") as raised:
             layer(X)
         (note,) = raised.value.__notes__
-        given = "an array of shape (4, 3), an array of shape (4, 2)"
-        assert note == f"{type(layer).__name__}: its connection, add, was called with {given}."
+        assert note.startswith(f"{type(layer).__name__}: its connection, ")
+        assert note.endswith(" was called with an array of shape (4, 3), an array of shape (4, 2).")
 
 
 ODD = [(np.shape, "(3, 2)"), (lambda a: a.sum(), "np.float32("), (lambda a: None, "None"), (lambda a: [1], "[1]")]

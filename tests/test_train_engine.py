@@ -30,3 +30,22 @@ def test_native_and_why_not():
     assert engine(flux.Dense(1, 1)).startswith("native code, by ")
     for _ in range(2):  # stderr is told once, each history
         assert engine(Count()).startswith("plain NumPy: the model changes an attribute of its own")
+
+
+@pytest.mark.skipif(not available(), reason="there is no C compiler here")
+def test_data_in_data():
+    """Batches ((x, mask), y) train as batches (x, mask, y) do."""
+    x, mask, y = np.random.default_rng(0).random((3, 12, 3), np.float32)
+
+    def trained(loss, data, compile):
+        flux.seed(0)
+        model = flux.Dense(3, 3)
+        loader = flux.DataLoader(data, 4, shuffle=True)
+        flux.train(loss, model, loader, flux.setup(flux.Adam(0.1), model), epochs=2, compile=compile)
+        return model.weight
+
+    expected = trained(lambda m, x, mask, y: flux.mse(m(x * mask), y), (x, mask, y), False)
+    for data in (((x, mask), y), ({0: x, 1: mask}, y)):
+        for compile in (False, True):
+            found = trained(lambda m, given, y: flux.mse(m(given[0] * given[1]), y), data, compile)
+            np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -59,6 +59,25 @@ def test_batches_have_the_form_of_the_data(batchsize, shuffle):
     assert named["target"].shape == (batchsize,)
 
 
+@pytest.mark.parametrize("batchsize", [1, 4])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_data_in_data(batchsize, shuffle):
+    x = np.arange(20).reshape(10, 2)
+    loader = DataLoader(((x, {"mask": (x[:, 0],)}), x[:, 1]), batchsize, shuffle=shuffle)
+    seen = []
+    for inputs, y in loader:
+        assert type(inputs) is tuple
+        assert list(inputs[1]) == ["mask"]
+        assert type(inputs[1]["mask"]) is tuple
+        np.testing.assert_array_equal(inputs[0], np.stack([inputs[1]["mask"][0], y], axis=1))
+        seen += y.tolist()
+    assert sorted(seen) == x[:, 1].tolist()
+    with pytest.raises(TypeError, match=r"expected data\[0\]\['a'\] to be an array, or .*, got a list"):
+        DataLoader(({"a": [1, 2]}, x))
+    with pytest.raises(ValueError, match=r"one length, got 10 in data\[0\]\[0\], 9 in data\[0\]\[1\]"):
+        DataLoader(((x, x[1:]),))
+
+
 def test_every_pass_is_shuffled_anew():
     loader = DataLoader(np.arange(100), 10, shuffle=True, rng=np.random.default_rng(0))
     first, second = np.concatenate(list(loader)), np.concatenate(list(loader))

@@ -174,6 +174,39 @@ def test_skip_connection_gives_output_then_input():
     flux.gradcheck(lambda model, x: model(x), model, normal(2, 3))
 
 
+PIXELS, CHANNELS = "pad='same' in convolutions", "take Parallel(np.add, layer, flux.Conv((1, 1), nin, nout))"
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "fixes"),
+    [
+        (flux.Conv((3, 3), 2, 2), (1, 5, 5, 2), [PIXELS]),
+        (flux.Conv((3, 3), 2, 4, pad=1), (1, 5, 5, 2), [CHANNELS]),
+        (flux.Conv((3, 3), 1, 4, pad=1), (1, 5, 5, 1), [CHANNELS]),  # NumPy would repeat the one
+        (flux.Conv((3, 3), 4, 1, pad=1), (1, 5, 5, 4), [CHANNELS]),
+        (flux.Conv((3, 3), 2, 4), (1, 5, 5, 2), [PIXELS, CHANNELS]),
+        (flux.Dense(3, 1), (5, 3), ["the same number of features"]),
+    ],
+)
+def test_a_sum_of_other_shapes(layer, shape, fixes):
+    x = np.zeros(shape, np.float32)
+    with pytest.raises(ValueError, match=r"SkipConnection: np\.add can't broadcast what its layer") as error:
+        flux.SkipConnection(layer, np.add)(x)
+    for text in (repr(layer).split("  ")[0], str(layer(x).shape), str(shape), *fixes):
+        assert text in str(error.value)
+    assert (PIXELS in str(error.value)) == (PIXELS in fixes)
+    assert (CHANNELS in str(error.value)) == (CHANNELS in fixes)
+
+
+def test_what_may_be_broadcast():
+    """Gates, numbers for whole channels, and a Parallel whose branches are meant to differ."""
+    x = np.ones((2, 5, 5, 3), np.float32)
+    assert flux.SkipConnection(flux.Conv((1, 1), 3, 1), np.multiply)(x).shape == x.shape
+    assert flux.SkipConnection(flux.GlobalMeanPool(), np.add)(x).shape == x.shape
+    assert flux.Parallel(np.add, flux.Dense(3, 1), flux.identity)(x).shape == x.shape
+    assert flux.SkipConnection(np.sum, np.add)(np.float32(1)) == 2
+
+
 def test_parallel():
     x, y = normal(2, 3), normal(2, 3, seed=1)
     layer = flux.Parallel(np.subtract, np.sin, np.cos)

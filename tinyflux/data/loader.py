@@ -22,6 +22,7 @@ class DataLoader(Generic[T]):
 
     Arguments:
         data: an array, or a tuple or dict of arrays whose first axes, the samples, are equally long: NumPy's or CuPy's.
+            Tuples and dicts may hold further ones: ((x, mask), y) gives batches of this form.
         batchsize: the number of samples in a batch, at least 1.
         shuffle: whether every pass takes the samples in a new random order.
         partial: whether the last batch may be smaller; if not, the samples left over are skipped in this pass.
@@ -38,7 +39,7 @@ class DataLoader(Generic[T]):
 
     Attributes: `data`, `batchsize`, `shuffle`, `transform`, `rng`, and `taken`, how many samples a pass takes.
 
-    Iterating gives each batch in the form of `data`: an array, a tuple or a dict. Batches may be views of the data:
+    Iterating gives each batch in the form of `data`: an array, or a tuple or dict. Batches may be views of the data:
     don't write into them. `len` gives the number of batches.
 
     Errors:
@@ -177,17 +178,13 @@ def _on_gpu(rng: np.random.Generator) -> Any:
 
 def _samples(data: Any) -> int:
     """The length of the first axis, having checked that all arrays of `data` agree on it."""
-    if isinstance(data, (tuple, dict)):
-        items = data.items() if isinstance(data, dict) else enumerate(data)
-        arrays = {f"data[{key!r}]": array for key, array in items}
-    else:
-        arrays = {"data": data}
+    arrays = dict(_named("data", data))
     if not arrays:
         raise ValueError(f"DataLoader: expected at least one array as data, got {data!r}.")
     for name, array in arrays.items():
         if not is_array(array):
             raise TypeError(
-                f"DataLoader: expected {name} to be an array, or a tuple or dict of arrays, got {shown(array)}."
+                f"DataLoader: expected {name} to be an array, or a tuple or dict of them, got {shown(array)}."
                 f"{_arrays_of(array)}"
             )
         if array.ndim == 0 or len(array) == 0:
@@ -203,6 +200,15 @@ def _samples(data: Any) -> int:
     return lengths.popitem()[1]
 
 
+def _named(name: str, data: Any) -> Iterator[tuple[str, Any]]:
+    """The arrays of `data`, or what should be ones, by names such as data[0]['x']."""
+    if isinstance(data, (tuple, dict)):
+        for key, part in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _named(f"{name}[{key!r}]", part)
+    else:
+        yield name, data
+
+
 def _arrays_of(x: Any) -> str:
     """A sentence on what to give instead of `x`, with a space before it, or ""."""
     if isinstance(x, list) and x and all(map(is_array, x)):
@@ -214,8 +220,17 @@ def _arrays_of(x: Any) -> str:
 
 def _picker(data: Any) -> Callable[[Any], Any]:
     """A function that indexes every array of `data`, and gives the results in the form of `data`."""
-    if isinstance(data, tuple):
-        return lambda index: tuple([array[index] for array in data])
+    if is_array(data):
+        return lambda index: data[index]
+    parts = data.values() if isinstance(data, dict) else data
+    if not all(map(is_array, parts)):
+        return lambda index: _picked(data, index)
     if isinstance(data, dict):
         return lambda index: {key: array[index] for key, array in data.items()}
-    return lambda index: data[index]
+    return lambda index: tuple([array[index] for array in data])
+
+
+def _picked(data: Any, index: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _picked(part, index) for key, part in data.items()}
+    return tuple([_picked(part, index) for part in data]) if isinstance(data, tuple) else data[index]

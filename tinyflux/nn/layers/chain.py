@@ -88,6 +88,33 @@ def _joined(layer: Any, *arrays: Array) -> str:
     return f"{type(layer).__name__}: its connection, {name}, was called with {given}."
 
 
+def _wrong_shapes(layer: SkipConnection | Parallel, *arrays: Array) -> ValueError | None:
+    """An error for arrays whose shapes a NumPy function can't join, or nothing."""
+    if not isinstance(layer.connection, np.ufunc) or not all(map(is_array, arrays)):
+        return None
+    shapes = [str(x.shape) for x in arrays]
+    if len({*shapes}) == 1:
+        return None
+    owner, name = type(layer).__name__, as_code(layer.connection)
+    if isinstance(layer, Parallel):
+        found = f"the results of its branches, {', '.join(shapes)}"
+    else:
+        found = f"what its layer {as_code(layer.layer)} gives, {shapes[0]}, to its input, {shapes[1]}"
+    return ValueError(f"{owner}: np.{name} can't broadcast {found}. {_fix(arrays)}")
+
+
+def _fix(arrays: tuple[Array, ...]) -> str:
+    """What makes shapes the same."""
+    if min(x.ndim for x in arrays) < 3:
+        return "Build the layers for the same number of features."
+    fixes = []
+    if len({x.shape[1:-1] for x in arrays}) > 1:
+        fixes.append("pad='same' in convolutions keeps the size of images.")
+    if len({x.shape[-1] for x in arrays}) > 1:
+        fixes.append("For another number of channels, take Parallel(np.add, layer, flux.Conv((1, 1), nin, nout)).")
+    return " ".join(fixes)
+
+
 class SkipConnection(Layer):
     """A layer and a way past it: connection(layer(x), x).
 
@@ -99,7 +126,8 @@ class SkipConnection(Layer):
 
     Returns, called with x: what `connection` returns.
 
-    Errors: TypeError for an argument that cannot be called.
+    Errors: TypeError for an argument that cannot be called; ValueError for shapes that `connection` can't join, and for
+    np.add of another number of channels or features, where NumPy would repeat a single one.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.SkipConnection(lambda x: 2 * x, np.add)(np.array([1.0, 2.0]))
@@ -115,8 +143,12 @@ class SkipConnection(Layer):
     def __call__(self, x: Array) -> Array:
         y = self.layer(x)
         try:
+            if self.connection is np.add and is_array(x) and is_array(y) and y.shape[-1:] != x.shape[-1:]:
+                raise ValueError("other channels")  # of which NumPy would repeat a single one
             return self.connection(y, x)
         except (TypeError, ValueError) as error:
+            if wrong := _wrong_shapes(self, y, x):
+                raise wrong from None
             error.add_note(_joined(self, y, x))
             raise
 
@@ -137,7 +169,8 @@ class Parallel(Layer):
     Returns, called with one x for all branches, or with one for each (as arguments or as a tuple): what `connection`
     returns.
 
-    Errors: TypeError for an argument that cannot be called; ValueError for another number of inputs.
+    Errors: TypeError for an argument that cannot be called; ValueError for another number of inputs, and for shapes
+    that `connection` can't join.
 
     >>> import numpy as np, tinyflux as flux
     >>> layer = flux.Parallel(np.add, np.square, np.negative, flux.identity)
@@ -163,6 +196,8 @@ class Parallel(Layer):
                 return functools.reduce(self.connection, outputs)
             return self.connection(*outputs)
         except (TypeError, ValueError) as error:
+            if wrong := _wrong_shapes(self, *outputs):
+                raise wrong from None
             error.add_note(_joined(self, *outputs))
             raise
 
