@@ -37,15 +37,15 @@ def test_data_in_data():
     """Batches ((x, mask), y) train as batches (x, mask, y) do."""
     x, mask, y = np.random.default_rng(0).random((3, 12, 3), np.float32)
 
-    def trained(loss, data, compile):
+    def trained(loss, data, native):
         flux.seed(0)
         model = flux.Dense(3, 3)
         loader = flux.DataLoader(data, 4, shuffle=True)
-        flux.train(loss, model, loader, flux.setup(flux.Adam(0.1), model), epochs=2, compile=compile)
+        flux.train(loss, model, loader, flux.setup(flux.Adam(0.1), model), epochs=2, compile=native)
         return model.weight
 
     expected = trained(lambda m, x, mask, y: flux.mse(m(x * mask), y), (x, mask, y), False)
     for data in (((x, mask), y), ({0: x, 1: mask}, y)):
-        for compile in (False, True):
-            found = trained(lambda m, given, y: flux.mse(m(given[0] * given[1]), y), data, compile)
+        for native in (False, True):
+            found = trained(lambda m, given, y: flux.mse(m(given[0] * given[1]), y), data, native)
             np.testing.assert_allclose(found, expected, rtol=1e-5)
