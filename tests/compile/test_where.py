@@ -103,6 +103,34 @@ def test_an_element_that_is_set_names_its_line():
     assert refused(flux.compile(setting), X[0]) == f"setting, {line_of(setting, 2)}"
 
 
+def test_an_element_that_is_set_in_a_loss_names_its_line():
+    def loss(model, x):
+        z = np.zeros(2)
+        z[0] = x[0, 0]
+        return mse(model, x) * z[0]
+
+    assert refused(train, loss, flux.Dense(3, 1), flux.Descent(0.1)) == f"loss, {line_of(loss, 2)}"
+
+
+def test_an_element_that_the_library_sets_names_no_line():
+    code = compile("def f(x):\n    z = np.zeros(2)\n    z[0] = x[0]\n    return z\n", "library.py", "exec")
+    names = {"__name__": "numpy.library", "np": np}
+    exec(code, names)
+    with pytest.raises(flux.NotCompilable, match=r"float, int or item") as caught:
+        flux.compile(names["f"])(X[0])
+    assert caught.value.where == ""
+
+
+def test_another_error_of_setting_an_element_stays_as_it_is():
+    def wrong(x):
+        z = np.zeros(2)
+        z[0] = [1.0, 2.0]
+        return x + z[0]
+
+    with pytest.raises(ValueError, match="setting an array element with a sequence"):
+        flux.compile(wrong)(X[0])
+
+
 def test_in_a_gradient_and_in_a_compiled_function_the_line_is_named_once():
     outer = flux.compile(lambda x: flux.gradient(lambda x: np.sum(flux.compile(branching)(x)), x))
     assert refused(outer, X[0]) == f"branching, {line_of(branching, 2)}"

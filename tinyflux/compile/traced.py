@@ -17,7 +17,7 @@ from .. import nodes, tree
 from ..autodiff import pullback, rule
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
-from ..checks import shown, was_setting_an_element
+from ..checks import shown
 from ..display import careful
 from ..errors import NotCompilable
 from ..nn.layers.show import as_code
@@ -178,12 +178,7 @@ class _Function(Program):
 
 def _trace(f: Callable[..., Any], args: Arguments, leaves: list[Array]) -> tuple[Any, list[Node]]:
     """What f returns for symbolic arrays, and the nodes in it."""
-    try:
-        result = _call_with(f, args, [_input(x) for x in leaves])
-    except ValueError as error:
-        if was_setting_an_element(error) and isinstance(error.__cause__, NotCompilable):
-            raise error.__cause__ from error
-        raise
+    result = _call_with(f, args, [_input(x) for x in leaves])
     _with_results(result, itertools.repeat(None))  # refuses what can't be given anew in every call: an iterator, say
     ends: list[Node] = []
     tree.map(lambda x: ends.append(x.node) if type(x) is Symbolic else None, result)

@@ -7,30 +7,40 @@ import os
 from collections.abc import Iterator
 from types import CodeType, TracebackType
 
+from ...checks import was_setting_an_element
 from ...errors import NotCompilable
 from ..guards.trust import trusted
 
 
 @contextlib.contextmanager
 def naming_the_line() -> Iterator[None]:
-    """Have a NotCompilable name the innermost line of the user's code that it comes from, if there is one."""
+    """Have a NotCompilable name the innermost line of the user's code that it comes from, if there is one.
+
+    NumPy makes a ValueError of one that is raised while an element of an array is set: it is raised in its place.
+    """
     try:
         yield
     except NotCompilable as error:
-        error.where = _innermost(error)
+        error.where = _innermost(error) or _innermost(error.__cause__)
         raise
+    except ValueError as error:
+        cause = error.__cause__
+        if not (was_setting_an_element(error) and isinstance(cause, NotCompilable)):
+            raise
+        cause.where = _innermost(error)
+        raise cause from error
 
 
-def _innermost(error: BaseException) -> str:
-    """The user's innermost line on the way to an error, or to the one that it was made from; "" if there is none."""
+def _innermost(error: BaseException | None) -> str:
+    """The user's innermost line on the way to an error, "" if there is none."""
     found = ""
-    step: TracebackType | None = error.__traceback__
+    step: TracebackType | None = error.__traceback__ if error is not None else None
     while step is not None:
         code = step.tb_frame.f_code
         if not trusted(step.tb_frame.f_globals.get("__name__")) and not _is_generated(code):
             found = describe(code, step.tb_lineno)
         step = step.tb_next
-    return found or (_innermost(error.__cause__) if isinstance(error.__cause__, (NotCompilable, ValueError)) else "")
+    return found
 
 
 def _is_generated(code: CodeType) -> bool:
