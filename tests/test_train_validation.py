@@ -1,5 +1,6 @@
 """Validation: its numbers, and that training goes on as without it."""
 
+import contextlib
 import pickle
 
 import numpy as np
@@ -324,3 +325,38 @@ def test_a_history_can_be_pickled():
     assert type(again) is flux.History
     assert again == history
     assert again.validation == history.validation
+
+
+class Counts:
+    """A layer that changes its state in inference mode as well: a buffer in two ways, a number, and a list."""
+
+    buffers = ("calls", "written")
+
+    def __init__(self):
+        self.weight = np.ones(3, np.float32)
+        self.calls, self.written, self.n, self.seen = np.zeros(1, np.float32), np.zeros(1, np.float32), 0, []
+        self.parts = [np.ones(3, np.float32), 0]
+
+    def __call__(self, x):
+        self.calls = self.calls + 1
+        self.written += 1
+        self.n += 1
+        self.parts[1] += 1
+        self.seen.append(len(x))
+        return x * self.weight * self.parts[0]
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_what_layers_keep_is_put_back(raises):
+    def metric(scores, labels):
+        if raises and model.n > 2:  # the loss and the scores count in the first try, too
+            raise KeyError("a mistake after the first try")
+        return 0.0
+
+    model = Counts()
+    opt = flux.setup(flux.Descent(), model)
+    loss = lambda m, x, y: flux.mse(m(x), y)  # noqa: E731
+    data, held = [(X[:, :3], Y)] * 2, (HELD_X[:, :3], HELD_Y)
+    with pytest.raises(KeyError) if raises else contextlib.nullcontext():
+        flux.train(loss, model, data, opt, compile=False, validation=held, metrics=[metric])
+    assert (model.calls, model.written, model.n, model.parts[1], model.seen) == (2, 2, 2, 2, [40, 40])

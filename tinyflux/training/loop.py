@@ -71,10 +71,10 @@ def train(
             as (x, mask, labels), where they are model(*inputs).
 
     **Validation** doesn't disturb training: the updates are the same, bit for bit, with it and without. Layers are in
-    inference mode, and random generators are put back. Arrays are taken in batches of up to 256 samples. The loss is
-    the mean of the batches' losses, weighted by their numbers of samples. Metrics are computed once, from the scores of
-    all batches together. It runs as native code where training does, unless there is too little to compute
-    for that to pay.
+    inference mode; what they change nevertheless, and random generators, are put back. Arrays are taken in batches of
+    up to 256 samples. The loss is the mean of the batches' losses, weighted by their numbers of samples. Metrics are
+    computed once, from the scores of all batches together. It runs as native code where training does, unless there is
+    too little to compute for that to pay.
 
     **Callbacks** cost time, as compiled training stops for each call of one. A callback may have a method
     `due(iteration)`, which is told how many updates were made, and returns the number after which the callback wants to

@@ -18,7 +18,9 @@ from ..compile.trace.symbolic import node_of, symbolic_input
 from ..data import DataLoader
 from ..data.loader import generators_kept
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
+from ..interrupts import commit
 from ..nn.layers.modes import switches
+from ..nodes import branches
 from ..types import Array, Loss, Tree
 from .checks import check_arguments
 from .report import reason, report_once
@@ -140,16 +142,43 @@ class Validation:
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """All layers in inference mode; afterwards these and the generators of random numbers are as they were."""
-        layers = list(switches(self._model))
-        modes = [inside["active"] for inside in layers]
+        before = _state(self._model)
         with generators_kept(self._items):
             try:
-                for inside in layers:
+                for inside in switches(self._model):
                     inside["active"] = False
                 yield
             finally:
-                for inside, mode in zip(layers, modes):
-                    inside["active"] = mode
+                _put_back(before)
+
+
+State = list[tuple[Any, Any, list[tuple[Array, Array]]]]
+
+
+def _state(model: Tree) -> State:
+    """What is in each object, list and dict of a model, and copies of its buffers, into which a layer may write."""
+    state: State = []
+    for _, node in branches(model):
+        inside, _ = tree.entries(node)
+        if inside is not None:
+            named = getattr(type(node), "buffers", ())
+            buffers: list[Array] = [getattr(node, name, None) for name in named]
+            held = list(inside) if isinstance(inside, list) else dict(inside)
+            state.append((inside, held, [(x, x.copy()) for x in buffers if is_array(x)]))
+    return state
+
+
+def _put_back(state: State) -> None:
+    for inside, held, buffers in state:
+        keys = range(len(held)) if isinstance(held, list) else held
+        if len(inside) == len(held) and (isinstance(held, list) or inside.keys() == held.keys()):
+            for key in keys:
+                if inside[key] is not held[key]:
+                    inside[key] = held[key]
+        else:
+            commit([(inside.clear,), (tree.filler(inside), held)])
+        for x, values in buffers:
+            x[...] = values
 
 
 def in_batches(data: Any) -> DataLoader[Any]:
