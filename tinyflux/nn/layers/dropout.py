@@ -24,22 +24,16 @@ _27, _30, _40 = map(np.uint64, (27, 30, 40))
 class Dropout(Layer):
     """Set each element to 0 with probability p and divide the others by 1 − p, while training (Srivastava et al. 2014).
 
-    The random numbers are counted, not drawn: element i (from 0, in C order) of a call is kept where u ≥ p, with the
-    number u = ⌊s / 2⁴⁰⌋ · 2⁻²⁴ in [0, 1) from the output s of SplitMix64 (Steele, Lea, Flood 2014) at position + i:
-
-        z = key + (position + i + 1) · 0x9E3779B97F4A7C15
-        z = (z ⊕ ⌊z / 2³⁰⌋) · 0xBF58476D1CE4E5B9
-        z = (z ⊕ ⌊z / 2²⁷⌋) · 0x94D049BB133111EB
-        s = z ⊕ ⌊z / 2³¹⌋                           all modulo 2⁶⁴
-
-    and the position then moves on by the number of elements. So key and position are the whole state: a checkpoint
-    holds them, and training goes on from it with the masks that would have come.
+    A network can then not rely on any single number, which helps against overfitting. Each call draws anew which
+    elements are dropped.
 
     Arguments:
         p: the probability, 0 ≤ p ≤ 1.
-        seed: the key, 0 ≤ seed < 2⁶⁴; by default it is drawn from the generator that `flux.seed` restarts.
-        dims: the axes along which elements have numbers of their own, an integer or a tuple, as in Flux; by default
-            all of them. Along the others one number is shared: dims=(0, -1) drops whole channels of each image.
+        seed: the key of the random numbers, 0 ≤ seed < 2⁶⁴; by default it is drawn from the generator that `flux.seed`
+            restarts.
+        dims: an axis or a tuple of axes, as in Flux. Each place along these axes is kept or dropped as a whole. For
+            images (N, H, W, C), dims=(0, -1) drops whole channels of each image. By default these are all axes: each
+            element is kept or dropped by itself.
 
     Attributes: `p`; `dims`; `state`, the key and the position, an array of two integers, which every active call
     replaces by a new one; and `active`: None to be active while a gradient is being taken, or True or False, as
@@ -49,6 +43,17 @@ class Dropout(Layer):
 
     Errors: ValueError for another p or seed, and for axes that x doesn't have; TypeError for a p that is no number, or
     a seed or dims that are no integers.
+
+    The random numbers are a function of a key and a position. Element i of a call (counted from 0, in C order) is kept
+    if u ≥ p, where u = ⌊s / 2⁴⁰⌋ · 2⁻²⁴ is a number in [0, 1), and s comes from SplitMix64 (Steele, Lea, Flood 2014):
+
+        z = key + (position + i + 1) · 0x9E3779B97F4A7C15
+        z = (z ⊕ ⌊z / 2³⁰⌋) · 0xBF58476D1CE4E5B9
+        z = (z ⊕ ⌊z / 2²⁷⌋) · 0x94D049BB133111EB
+        s = z ⊕ ⌊z / 2³¹⌋                           all modulo 2⁶⁴
+
+    The position then moves on by the number of elements. A checkpoint holds key and position, so a training that goes
+    on from it drops what it would have dropped.
 
     >>> import numpy as np, tinyflux as flux
     >>> layer = flux.Dropout(0.5, seed=1)
