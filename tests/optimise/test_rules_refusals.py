@@ -364,6 +364,27 @@ def test_an_elementwise_rule_needs_not(step):
     flux.setup(rule_of_step(step), two_parameters())
 
 
+def test_a_rule_that_draws_random_numbers_is_left_alone():
+    """Whether it holds its generator or takes the one of all: setup neither refuses it nor draws from them."""
+
+    class Noisy:
+        def __init__(self, rng):
+            self.rng = rng
+
+        def init(self, x):
+            return ()
+
+        def apply(self, state, x, g):
+            return state, (self.rng or flux.default_rng()).normal(size=g.shape)
+
+    own = np.random.default_rng(0)
+    for rng in (own, None):
+        generator = (rng or flux.default_rng()).bit_generator
+        before = generator.state
+        flux.setup(Noisy(rng), two_parameters())
+        assert generator.state == before
+
+
 @pytest.mark.parametrize("whole", ["arrays", "modle", True, 1])
 def test_whole_is_a_word_of_two(whole):
     with pytest.raises(ValueError, match=r'setup: Own: expected whole to be None, "array" or "model", got'):
