@@ -159,7 +159,7 @@ class ProgressBar:
             raise ImportError(f"progress_bar: expected tqdm, got none; {pip_install('examples')}") from error
         self._bar = tqdm(total=total, unit="it", disable=sys.stderr is None)
         self._start = time.perf_counter()
-        self._wanted: int | None = None  # updates that the training is to make
+        self._progress: Progress | None = None
 
     def due(self, iteration: int) -> int:
         return next_frame(iteration, self._start)
@@ -169,10 +169,11 @@ class ProgressBar:
             self._draw(progress)
 
     def _draw(self, progress: Progress) -> None:
+        self._progress = progress
         if self._bar.total is None:
             self._bar.total = progress.total
         if not self._bar.n:  # the clock starts after the first update, to which compiling belongs
-            self._start, self._wanted = time.perf_counter(), progress.total
+            self._start = time.perf_counter()
             self._bar.unpause()
             self._bar.initial = len(progress.losses)
         drawn = self._bar.update(len(progress.losses))  # True when it is time to draw
@@ -183,10 +184,13 @@ class ProgressBar:
 
     def close(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            if self._wanted is not None and self._bar.n < self._wanted:
+            now = self._progress
+            if now is not None and now.total is not None and self._bar.n < now.total:
                 self._bar.total = self._bar.n
-                self._bar.set_postfix_str(f"{self._bar.postfix}, stopped before {self._wanted:,}", refresh=False)
+                words = f"epoch={now.epoch}, loss={now.loss:.4f}, stopped before {now.total:,}"
+                self._bar.set_postfix_str(words, refresh=False)
             self._bar.close()
+        self._progress = None
 
 
 def progress_bar(total: int | None = None) -> ProgressBar:
