@@ -103,7 +103,7 @@ def test_compile_training_names_the_sample_of_the_batch():
     model = flux.Dense(3, 1)
     step = flux.compile_training(mse, model, flux.setup(flux.Descent(), model), 4)
     with pytest.raises(flux.NonFiniteLoss) as caught:
-        step((x, Y), np.array([[0, 1, 2, 3], [4, 5, 13, 6]]))
+        step((x, Y), np.array([[0, 1, 2, 3], [4, 5, 13, 6], [7, 8, 9, 13]]))
     assert str(caught.value).endswith("NaN or infinity is in the data: batch[0], row 2.")
 
 
