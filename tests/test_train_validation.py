@@ -360,3 +360,21 @@ def test_what_layers_keep_is_put_back(raises):
     with pytest.raises(KeyError) if raises else contextlib.nullcontext():
         flux.train(loss, model, data, opt, compile=False, validation=held, metrics=[metric])
     assert (model.calls, model.written, model.n, model.parts[1], model.seen) == (2, 2, 2, 2, [40, 40])
+
+
+def test_histories_are_added():
+    """A training that goes on, `history += flux.train(…)`: losses and validation belong to the same epochs."""
+    first, second = flux.History([3.0, 2.0]), flux.History([1.0], {"loss": [4.0]})
+    second.engine = "plain NumPy"
+    both = first + second
+    assert (type(both), list(both), list(both.validation), both.engine) == (
+        flux.History, [3.0, 2.0, 1.0], ["loss"], "plain NumPy",
+    )  # fmt: skip
+    np.testing.assert_array_equal(both.validation["loss"], [np.nan, np.nan, 4.0])
+    assert (list(first), first.validation) == ([3.0, 2.0], {})
+    same = second
+    second += first
+    assert second is same
+    assert list(second) == [1.0, 3.0, 2.0]
+    np.testing.assert_array_equal(second.validation["loss"], [4.0, np.nan, np.nan])
+    assert first.__add__([1.0]) == [3.0, 2.0, 1.0]

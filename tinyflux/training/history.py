@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..display import careful, careful_html
 
@@ -12,6 +14,8 @@ HEAD, TAIL = 4, 8  # epochs that are shown of a long training
 
 class History(list[float]):
     """What `train` returns: a list of the epochs' mean losses, which also holds what validation gave.
+
+    Where a training goes on, `history += flux.train(…)` adds its epochs.
 
     Arguments:
         losses: the mean loss of each epoch.
@@ -42,6 +46,35 @@ class History(list[float]):
         self.append(loss)
         for name, value in validation.items():
             self.validation.setdefault(name, []).append(value)
+
+    def __add__(self, other: Any) -> Any:
+        """The epochs of two trainings, one after the other; NaN where one of them wasn't validated. A list for a list.
+
+        >>> import tinyflux as flux
+        >>> flux.History([0.5], {"loss": [0.6]}) + flux.History([0.25], {"loss": [0.4]})
+        epoch   loss   validation loss
+            1    0.5               0.6
+            2   0.25               0.4
+        """
+        if not isinstance(other, History):
+            return super().__add__(other)
+        both = History([*self, *other])
+        for name in {**self.validation, **other.validation}:
+            both.validation[name] = [x for part in (self, other) for x in part._validated(name)]
+        both.engine = other.engine or self.engine
+        return both
+
+    def __iadd__(self, other: Any) -> Any:
+        if not isinstance(other, History):
+            return super().__iadd__(other)
+        both = self + other
+        self[:], self.validation, self.engine = both, both.validation, both.engine
+        return self
+
+    def _validated(self, name: str) -> list[float]:
+        """The values of that name, one for each epoch."""
+        values = self.validation.get(name, [])[: len(self)]
+        return values + [math.nan] * (len(self) - len(values))
 
     def _rows(self) -> list[list[str]]:
         """The table as words: a header, and a row for each epoch; in a long one some are left out."""
