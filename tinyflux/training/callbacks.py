@@ -32,7 +32,7 @@ class Progress:
         total: how many updates are to come over all passes, where the data has a length; else None.
         validation: what validation gave at the end of an epoch, a dict of numbers by name: "loss", and those of the
             metrics. Where `epoch_ended` is True they are those of this epoch, else those of the epoch before. Empty
-            during the first epoch, and without validation data.
+            until the first epoch has ended, and without validation data.
 
     >>> import tinyflux as flux
     >>> def report(progress):
@@ -97,13 +97,11 @@ def early_stopping(
     The model then has the weights of the last epoch, not those of the best one. A second callback keeps the best ones:
 
         best = np.inf
-
         def keep_best(progress):
             global best
             if progress.epoch_ended and progress.validation["loss"] < best:
                 best = progress.validation["loss"]
                 flux.save("best.npz", progress.model)
-
         flux.train(…, callbacks=[keep_best, flux.early_stopping("loss", patience=5)])
         flux.load("best.npz", model)
 
@@ -196,7 +194,9 @@ class ProgressBar:
 def progress_bar(total: int | None = None) -> ProgressBar:
     """A callback that shows a bar for the whole training, with the loss, on stderr (needs tqdm: the extra `examples`).
 
-    `train(…, verbose=True)` shows a line for each epoch, and needs nothing.
+    Its clock starts after the first update, so the time left leaves out what compiling takes. A training that ends early
+    closes the bar with the words "stopped before" and the number of updates that were to come. `train(…, verbose=True)`
+    shows a line for each epoch, and needs nothing.
 
     Arguments:
         total: the number of updates that are to come, for the time left; by default what `train` tells, which is
