@@ -194,9 +194,10 @@ class ProgressBar:
 def progress_bar(total: int | None = None) -> ProgressBar:
     """A callback that shows a bar for the whole training, with the loss, on stderr (needs tqdm: the extra `examples`).
 
-    Its clock starts after the first update, so the time left leaves out what compiling takes. A training that ends early
-    closes the bar with the words "stopped before" and the number of updates that were to come. `train(…, verbose=True)`
-    shows a line for each epoch, and needs nothing.
+    Its clock starts after the first update, so the time left leaves out what compiling takes. A training that ends
+    early closes the bar with the words "stopped before" and the number of updates that were to come.
+
+    `train(…, verbose=True)` shows a line for each epoch, and needs nothing.
 
     Arguments:
         total: the number of updates that are to come, for the time left; by default what `train` tells, which is
