@@ -47,7 +47,7 @@ figure, (top, bottom) = plt.subplots(2, 1, figsize=(5, 4.4), sharex=True, layout
 steps = np.arange(1, 41)
 top.bar(steps, x[0, :, 0], width=0.5, color="#bbbbbb", label="bit")
 top.step(steps, flux.sigmoid(model(x)[0, :, 0]), where="mid", color="#d55e00", linewidth=2, label="probability of odd")
-top.set(ylabel="value", ylim=(-0.05, 1.4), title="Three times as long as in training")
+top.set(ylabel="value", ylim=(-0.05, 1.4), title="Over three times as long as in training")
 top.legend(loc="upper right", ncols=2)
 image = bottom.pcolormesh(steps, np.arange(1, 17), states[:, order].T, cmap="PuOr", vmin=-1, vmax=1)
 bottom.set(xlabel="step", ylabel="number of the state", yticks=range(2, 17, 2))
