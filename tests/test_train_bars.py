@@ -9,6 +9,7 @@ import pytest
 
 import tinyflux as flux
 from tests.test_train_verbose import LINES, Terminal, X, Y, always_drawn, kept, train
+from tinyflux.training import report
 
 tqdm = pytest.importorskip("tqdm")
 
@@ -105,6 +106,17 @@ def test_lines_do_not_land_inside_a_bar(monkeypatch, stream):
     assert [before.replace("\x1b[A", "") for before, _ in found] == ["", ""]  # but where the terminal is told to write
     assert [line.partition(";")[0] for _, line in found] == [line.partition(";")[0] for line in LINES]
     assert "6/6 [" in text
+
+
+def test_what_is_reported_does_not_either(monkeypatch):
+    """The path that is taken becomes known when the bar was drawn already."""
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    bar = flux.progress_bar(5)
+    report.report_once.cache_clear()
+    report.report_once("tinyflux: said beside a bar")
+    bar.close()
+    assert "\rtinyflux: said beside a bar\n" in screen.getvalue()
 
 
 def test_lines_without_a_bar_that_was_ever_drawn(monkeypatch):

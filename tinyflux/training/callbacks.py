@@ -16,6 +16,7 @@ from ..installed import pip_install
 from ..optimise.state import OptimiserState
 from ..types import Tree
 from .history import number
+from .report import print_line
 
 
 @dataclasses.dataclass
@@ -249,7 +250,7 @@ class EpochLines:
             self.close()
             seconds = time.perf_counter() - self._begun
             if sys.stderr is not None:
-                _print_line(f"{title}: {loss}{_validated(progress.validation)}; {seconds:.1f} s")
+                print_line(f"{title}: {loss}{_validated(progress.validation)}; {seconds:.1f} s")
             self._sum, self._count, self._begun = 0.0, 0, time.perf_counter()
         elif self._tqdm is not None:
             self._draw(title, loss, len(progress.losses))
@@ -270,13 +271,6 @@ class EpochLines:
             if self._bar is not None:
                 self._bar.close()
         self._bar = None
-
-
-def _print_line(text: str) -> None:
-    """Print a line on stderr; a bar that somebody else draws there makes room for it."""
-    bars: Any = sys.modules.get("tqdm.std")
-    with bars.tqdm.external_write_mode(file=sys.stderr) if bars else contextlib.nullcontext():
-        print(text, file=sys.stderr, flush=True)
 
 
 def _validated(values: Mapping[str, float]) -> str:

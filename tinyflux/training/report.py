@@ -1,10 +1,11 @@
-"""What training reports on stderr, once: which path is used, and why."""
+"""What training reports on stderr: which path is used, and why, said once; and lines beside bars."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import sys
+from typing import Any
 
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 
@@ -14,7 +15,14 @@ def report_once(message: str) -> None:
     """Report something on stderr, if that can be written to: nothing depends on it."""
     if sys.stderr is not None:  # or print would write it to stdout
         with contextlib.suppress(Exception):
-            print(message, file=sys.stderr)
+            print_line(message)
+
+
+def print_line(text: str) -> None:
+    """Print a line on stderr; a bar that is drawn there makes room for it."""
+    bars: Any = sys.modules.get("tqdm.std")
+    with bars.tqdm.external_write_mode(file=sys.stderr) if bars else contextlib.nullcontext():
+        print(text, file=sys.stderr, flush=True)
 
 
 def reason(error: Exception) -> str:
