@@ -190,3 +190,14 @@ def find(model=None, data=None, rule=flux.Descent(), **options):  # noqa: B008
 )
 def test_refused(typed, error, said):
     check(typed, error, said)
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [([1, 2, 3], "the first step"), ([3, 2, 1], "the last step"), ([2, 1, 2], None), ([1], "step")],
+)
+def test_a_suggestion_without_a_valley_is_shown_as_one(losses, said):
+    rates = np.geomspace(0.1, 10, 3)[: len(losses)]
+    text = repr(flux.LearningRates(rates, np.array(losses, float), 0.1))
+    assert ("no valley" in text) == (said is not None)
+    assert said is None or said in text

@@ -48,9 +48,12 @@ class LearningRates:
     @careful
     def __repr__(self) -> str:
         least = int(np.argmin(self.losses))
+        ends = {0: "first", len(self.losses) - 1: "last"}
+        edge = f"; no valley, as this is the {ends[least]} step" if least in ends else ""
         return (
             f"LearningRates(suggestion={self.suggestion:.2g}; {len(self.rates)} steps from {self.rates[0]:.2g} to "
-            f"{self.rates[-1]:.2g}, least loss {number(self.losses[least])} at {self.rates[least]:.2g})"
+            f"{self.rates[-1]:.2g}, least loss {number(self.losses[least])} at {self.rates[least]:.2g}"
+            f"{edge})"
         )
 
 
@@ -83,7 +86,8 @@ def find_learning_rate(
 
     The other usual suggestion, the rate at which the loss falls most steeply, is the difference of noisy numbers: with
     batches of one image it was almost ten times too large. Draw the result with `flux.plot` to see whether the loss has
-    a valley at all.
+    a valley at all. Where it is least at the first step or at the last one, there is none; the result says so when it
+    is printed.
 
     All of this happens to a copy: the model, its buffers and the random generators stay as they are.
 
