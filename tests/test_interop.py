@@ -155,6 +155,10 @@ def test_a_hint_at_names():
         interop.load_state_dict(model, state)
     with pytest.raises(ValueError, match=r"and 2 more\.$"):  # of other layers
         interop.load_state_dict(model, {**state, "bn.weight": np.ones(2)})
+    with pytest.raises(ValueError, match=r"and 1 more\.$"):
+        interop.load_state_dict(model, state, names=["a", "b"])
+    with pytest.raises(ValueError, match=r"fc\.weight is left over\.$"):  # one fits
+        interop.load_state_dict(model, interop.state_dict(model, ["0", "fc"]))
 
 
 def test_arrays_on_the_gpu():

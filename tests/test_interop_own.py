@@ -51,6 +51,7 @@ KNOWN = {
     "the mean": (CHANNELS, lambda x: x.mean(axis=(1, 2)), 1, (CHANNELS,)),
     "GlobalMeanPool": (CHANNELS, lambda x: flux.flatten(flux.GlobalMeanPool()(x)), 1, (CHANNELS,)),
     "channels first": (PIXELS, lambda x: rows(np.moveaxis(x, -1, 1)), 1, (PIXELS,)),
+    "gates": (PIXELS, lambda x: rows(x * flux.sigmoid(x.mean(axis=(1, 2)))[:, None, None]), CHANNELS, SPACE),
     "there and back": (PIXELS, lambda x: rows(x.transpose(0, 3, 1, 2).transpose(0, 2, 3, 1)), CHANNELS, SPACE),
 }
 
@@ -78,6 +79,7 @@ def test_columns(case):
     [
         lambda x: rows(np.swapaxes(x, 1, 2)),
         lambda x: rows(np.swapaxes(x, 1, 3)),
+        lambda x: rows(x.transpose(0, 3, 1, 2).transpose(0, 3, 2, 1)),
         lambda x: rows(x)[:, ::-1],
         lambda x: np.concatenate([rows(x)[:, :30], rows(x)[:, 30:]], axis=1),
         lambda x: rows(x.reshape(-1, 2, 6, 5)),
@@ -90,9 +92,19 @@ def test_what_can_not_be_told(between):
         interop.load_state_dict(Own(PIXELS, between), {}, input_shape=SHAPE)
 
 
-def test_channels_that_are_summed_up():
+@pytest.mark.parametrize(
+    ("columns", "between"),
+    [
+        (12, lambda x: rows(x.sum(axis=-1))),
+        (PIXELS, lambda x: rows(x * rows(np.moveaxis(x, -1, 1)).reshape(x.shape))),  # of the same shape, no gates
+        (PIXELS, lambda x: rows(np.moveaxis(x, -1, 1) * x.mean(axis=(1, 2))[:, None, None, :3])),  # not by channels
+        (30, lambda x: x.reshape(-1, 30)),  # several rows for a sample
+        (5, lambda x: x[:, :, [0, 1, 2, 0, 1]].mean(axis=(1, 3))),  # as many columns as channels
+    ],
+)
+def test_columns_that_are_no_images(columns, between):
     with pytest.raises(ValueError, match="layer fc: it wasn't called, or functions that move numbers"):
-        interop.state_dict(Own(12, lambda x: rows(x.sum(axis=-1))), input_shape=SHAPE)
+        interop.state_dict(Own(columns, between), input_shape=SHAPE)
 
 
 @pytest.mark.parametrize("norm", [flux.BatchNorm, flux.LayerNorm])
@@ -110,11 +122,15 @@ def test_norms(norm):
         interop.state_dict(model)
 
 
+class Twice(Own):
+    def __call__(self, x):
+        x = self.conv(x)
+        return self.fc(rows(np.moveaxis(x, -1, 1))) + self.fc(rows(x))
+
+
 def test_a_layer_for_two_orders():
-    both = Own(PIXELS, rows)
-    both.between = lambda x: rows(x) + 0 * both.fc(rows(np.moveaxis(x, -1, 1)))[:, :1]
     with pytest.raises(ValueError, match="the layer fc: "):
-        interop.state_dict(both, input_shape=SHAPE)
+        interop.state_dict(Twice(PIXELS, rows), input_shape=SHAPE)
 
 
 class Decoder:
@@ -151,6 +167,23 @@ def test_sequences():
         np.testing.assert_array_equal(state["last.weight"], model.last.weight)
 
 
+def test_a_norm_of_sequences_and_one_of_images():
+    norm = flux.LayerNorm(5, 4)
+    norm.weight[...] = np.arange(20).reshape(5, 4)
+    for state in (interop.state_dict(norm), interop.state_dict(norm, input_shape=(5, 4))):
+        np.testing.assert_array_equal(state["weight"], norm.weight)
+    (found,) = {x.shape for x in interop.state_dict(flux.LayerNorm(3, 5, 4), input_shape=(3, 5, 4)).values()}
+    assert found == (4, 3, 5)
+    turned = flux.Chain(flux.Conv((1, 1), 2, 4), lambda x: np.swapaxes(x, 1, 2), flux.BatchNorm(4))
+    assert "2.running_var" in interop.state_dict(turned, input_shape=SHAPE)
+
+
+def test_signals():
+    model = flux.Chain(lambda x: 2 * x, flux.Conv((3,), 2, 4, pad=1), rows, flux.Dense(24, 3))
+    weight = interop.state_dict(model, input_shape=(6, 2))["3.weight"]
+    np.testing.assert_array_equal(theirs_to_ours(weight, 4, (6,)), model[3].weight)
+
+
 def test_flattened_input():
     model = flux.Chain(flux.flatten, flux.Dense(24, 3))
     weight = interop.state_dict(model, input_shape=SHAPE)["1.weight"]
@@ -158,6 +191,8 @@ def test_flattened_input():
     np.testing.assert_array_equal(interop.state_dict(model)["1.weight"], model[1].weight)  # one channel
     grey = interop.state_dict(flux.Chain(lambda x: x[..., np.newaxis], model), input_shape=(6, 4))
     np.testing.assert_array_equal(grey["1.1.weight"], model[1].weight)
+    conv = flux.Chain(lambda x: x[..., np.newaxis], flux.Conv((3, 3), 1, 2))
+    assert interop.state_dict(conv, input_shape=(6, 4))["1.weight"].shape == (2, 1, 3, 3)
 
 
 def test_a_function_of_ones_own_in_a_chain():
@@ -166,6 +201,12 @@ def test_a_function_of_ones_own_in_a_chain():
         interop.state_dict(half)
     weight = interop.state_dict(half, input_shape=SHAPE)["3.weight"]
     np.testing.assert_array_equal(theirs_to_ours(weight, 2, SPACE), half[3].weight)
+
+
+def test_branches_of_ones_own_functions():
+    branches = flux.Parallel(lambda a, b: a + b, rows, lambda x: 2 * rows(x))
+    with pytest.raises(ValueError, match=r"the layer 2: .* Give input_shape"):
+        interop.state_dict(flux.Chain(flux.Conv((3, 3), 2, 4, pad=1), branches, flux.BatchNorm(48)))
 
 
 def test_nothing_changes():

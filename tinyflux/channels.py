@@ -97,9 +97,12 @@ def _after(record: Any, before: list[Kind]) -> Kind:
     name, x = rule.name.rpartition(".")[2], values[links[0][0]]
     if {*before} <= {ROW, SERIES}:
         return SERIES if {*before} == {SERIES} and _is_elementwise(rule) else ROW
-    (kind, *others) = {*before}
-    if others:
+    parts = [(k, values[i]) for k, (i, _) in zip(before, links)]
+    images = [(k, part) for k, part in parts if not (k == ROW and _is_by_channel(part, y))]
+    (kind, *others) = {k for k, _ in images}
+    if others or (kind not in (IMAGE, UNKNOWN) and len(images) < len(parts)):
         return UNKNOWN
+    x = images[0][1]
     if rule.name.endswith(("convolution.convolve", "convolution.spread")):
         return IMAGE
     if _is_elementwise(rule) and (y.ndim == x.ndim):
@@ -116,6 +119,11 @@ def _after(record: Any, before: list[Kind]) -> Kind:
     if kind == FIRST and _moves(record) == [0, *range(2, x.ndim), 1]:
         return IMAGE
     return UNKNOWN
+
+
+def _is_by_channel(x: Array, y: Array) -> bool:
+    """Whether x, no image, has numbers for whole channels of images y: such as gates, (N, 1, 1, C)."""
+    return x.ndim == y.ndim > 2 and {*x.shape[1:-1]} == {1}
 
 
 def _is_elementwise(rule: Any) -> bool:
