@@ -20,7 +20,7 @@ from ..data.loader import generators_kept
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 from ..interrupts import commit
 from ..nn.layers.modes import switches
-from ..nodes import branches
+from ..nodes import MAPPING, OBJECT, SEQUENCE, attributes, node_kind
 from ..types import Array, Loss, Tree
 from .checks import check_arguments
 from .report import reason, report_once
@@ -158,25 +158,30 @@ State = list[tuple[Any, Any, list[tuple[Array, Array]]]]
 def _state(model: Tree) -> State:
     """What is in each object, list and dict of a model, and copies of its buffers, into which a layer may write."""
     state: State = []
-    for _, node in branches(model):
-        inside, _ = tree.entries(node)
-        if inside is not None:
-            named = getattr(type(node), "buffers", ())
-            buffers: list[Array] = [getattr(node, name, None) for name in named]
-            held = list(inside) if isinstance(inside, list) else dict(inside)
-            state.append((inside, held, [(x, x.copy()) for x in buffers if is_array(x)]))
+    todo = [model]
+    while todo:
+        node = todo.pop()
+        kind = node_kind(type(node))
+        if kind not in (OBJECT, MAPPING, SEQUENCE):
+            continue
+        inside = attributes(node) if kind == OBJECT else node
+        todo += node if kind == SEQUENCE else inside.values()
+        if isinstance(node, tuple):
+            continue
+        named = getattr(type(node), "buffers", ())
+        buffers: list[Array] = [getattr(node, name, None) for name in named]
+        held = list(inside) if kind == SEQUENCE else dict(inside)
+        state.append((inside, held, [(x, x.copy()) for x in buffers if is_array(x)]))
     return state
 
 
 def _put_back(state: State) -> None:
     for inside, held, buffers in state:
-        keys = range(len(held)) if isinstance(held, list) else held
-        if len(inside) == len(held) and (isinstance(held, list) or inside.keys() == held.keys()):
-            for key in keys:
-                if inside[key] is not held[key]:
-                    inside[key] = held[key]
-        else:
+        if len(inside) != len(held) or (isinstance(held, dict) and inside.keys() != held.keys()):
             commit([(inside.clear,), (tree.filler(inside), held)])
+        for key, value in held.items() if isinstance(held, dict) else enumerate(held):
+            if inside[key] is not value:
+                inside[key] = value
         for x, values in buffers:
             x[...] = values
 
