@@ -116,3 +116,4 @@ def test_signatures_keep_what_is_written_and_leave_out_what_is_internal():
         "(x, *, groups=1)"
     )
     assert signature(None, "function", "tinyflux.x", flux.relu, None, "(x, *, owner='relu')", "")[0] == "(x)"
+    assert signature(None, "function", "tinyflux.x", flux.relu, None, '(x, *, owner="relu")', "")[0] == "(x)"

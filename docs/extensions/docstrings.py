@@ -19,7 +19,7 @@ SPLIT = {  # sections that are lists in a sentence: how they begin, and where ea
     "Attributes": (re.compile("`"), re.compile(r"; (?:and )?(?=(?:the buffers )?`)")),
     "Errors": (re.compile(ERROR), re.compile(rf"[;.] (?={ERROR}\b)")),
 }
-OWNER = re.compile(r", (?:\*, )?owner='\w+'(?=\))")
+OWNER = re.compile(r", (?:\*, )?owner=['\"]\w+['\"](?=\))")
 
 RETURNED = {  # not to be called by name, and yet documented
     "Compiled": "compile.traced.Compiled",
