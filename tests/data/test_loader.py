@@ -63,11 +63,11 @@ def test_batches_have_the_form_of_the_data(batchsize, shuffle):
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_data_in_data(batchsize, shuffle):
     x = np.arange(20).reshape(10, 2)
-    loader = DataLoader(((x, {"mask": (x[:, 0],)}), x[:, 1]), batchsize, shuffle=shuffle)
+    loader = DataLoader(((x, {"mask": (x[:, 0],), "twice": x}), x[:, 1]), batchsize, shuffle=shuffle)
     seen = []
     for inputs, y in loader:
         assert type(inputs) is tuple
-        assert list(inputs[1]) == ["mask"]
+        assert list(inputs[1]) == ["mask", "twice"]
         assert type(inputs[1]["mask"]) is tuple
         np.testing.assert_array_equal(inputs[0], np.stack([inputs[1]["mask"][0], y], axis=1))
         seen += y.tolist()

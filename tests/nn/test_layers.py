@@ -198,6 +198,13 @@ def test_a_sum_of_other_shapes(layer, shape, fixes):
     assert (CHANNELS in str(error.value)) == (CHANNELS in fixes)
 
 
+def test_an_error_that_is_not_about_different_shapes():
+    with pytest.raises(ValueError, match="matmul: Input operand 1 has a mismatch") as error:
+        flux.SkipConnection(flux.identity, np.matmul)(np.ones((2, 3)))
+    (note,) = error.value.__notes__
+    assert "its connection, matmul, was called with" in note
+
+
 def test_what_may_be_broadcast():
     """Gates, numbers for whole channels, and a Parallel whose branches are meant to differ."""
     x = np.ones((2, 5, 5, 3), np.float32)

@@ -126,8 +126,8 @@ class SkipConnection(Layer):
 
     Returns, called with x: what `connection` returns.
 
-    Errors: TypeError for an argument that cannot be called; ValueError for shapes that `connection` can't join, and for
-    np.add of another number of channels or features, where NumPy would repeat a single one.
+    Errors: TypeError for an argument that cannot be called; ValueError for shapes that `connection` can't join. With
+    np.add the numbers of channels or features must be the same; NumPy alone would add a single one to all others.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.SkipConnection(lambda x: 2 * x, np.add)(np.array([1.0, 2.0]))
