@@ -246,7 +246,7 @@ def test_a_rule_that_branches_on_its_number_is_refused():
             return state, (self.eta * g if self.eta < 1 else g)
 
     model, opt = prepared(Branching())
-    with pytest.raises(flux.NotCompilable, match=r"branch that depends on an array's values.*Write it with np.where"):
+    with pytest.raises(flux.NotCompilable, match=r"branch that depends on a number's value .*Write it with np.where"):
         flux.compile_training(mse, model, opt)(DATA, [0])
 
 
