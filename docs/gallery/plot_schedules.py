@@ -26,10 +26,10 @@ drawn = {
     "Warmup, then Cosine (Sequence)": s.Sequence((s.Warmup(1.0, over=200), s.Cosine(1.0, over=800)), (200,)),
 }
 steps = np.arange(1000)
-figure, axes = plt.subplots(6, 2, figsize=(5.2, 9.6), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(6, 2, figsize=(5.2, 10.8), sharex=True, sharey=True, layout="constrained")
 for ax, (name, schedule) in zip(axes.flat, drawn.items()):
     ax.plot(steps, [schedule(t) for t in steps], color="#0072b2", linewidth=2)
-    ax.set_title(name, fontsize=10.5, loc="left")
+    ax.set_title(name.replace("(", "\n(", 1), fontsize=10.5, loc="left")  # its arguments below the name
     ax.set(ylim=(0, 1.08), yticks=(0, 0.5, 1), xticks=(0, 500, 1000))
     ax.grid(alpha=0.3)
 figure.supxlabel("step")
