@@ -1,6 +1,6 @@
 """The order of the pictures: from a first gradient to the insides; what isn't named here comes last."""
 
-TOPICS = ("gradients", "activations", "losses", "initialisers", "digits", "network", "convolution", "sequences")
+TOPICS = ("gradients", "activations", "losses", "initialisers", "start", "digits", "network", "convolution", "sequences")
 TOPICS += ("optimisers", "schedules", "scan", "lbfgs", "nan", "tape", "compiler", "speed")
 
 

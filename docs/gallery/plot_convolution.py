@@ -35,7 +35,7 @@ for i in range(8):
     above, below = axes[2 * (i // 4) : 2 * (i // 4) + 2, i % 4 + 1]
     above.imshow(maps[..., i], cmap="gray_r", vmin=0, vmax=maps.max())
     above.set_title(f"map {i + 1}", fontsize=11)
-    drawn = below.imshow(filters[i], cmap="PuOr", vmin=-most, vmax=most)
+    drawn = below.imshow(filters[i], cmap="PuOr_r", vmin=-most, vmax=most)
     below.set_xlabel(f"filter {i + 1}", fontsize=11)
 for ax in axes.flat:
     ax.set(xticks=[], yticks=[])

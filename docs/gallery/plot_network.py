@@ -27,14 +27,15 @@ def trained(width, n, epochs, batchsize):
     model = flux.Chain(flux.flatten, flux.Dense(784, width, flux.relu), flux.Dense(width, 10))
     data = flux.DataLoader((x[:n], y[:n]), batchsize=batchsize, shuffle=True)
     opt = flux.setup(flux.Adam(0.003), model)
-    return model, flux.train(loss, model, data, opt, epochs=epochs, validation=(x_held, y_held), compile=False)
+    validation, metrics = (x_held, y_held), (flux.accuracy,)
+    return model, flux.train(loss, model, data, opt, epochs, validation=validation, metrics=metrics, compile=False)
 
 
 # %%
 # The digits of whose wrong reading it is surest
 # ----------------------------------------------
 
-reader, _ = trained(32, 1200, 10, 32)
+reader, reading = trained(32, 1200, 10, 32)
 scores = reader(x_held)
 answers, probabilities = flux.onecold(scores), flux.softmax(scores)
 wrong = np.flatnonzero(answers != labels[held])
@@ -71,10 +72,9 @@ plt.show()
 # %%
 # A training, epoch by epoch
 # --------------------------
+# The training of the first network above.
 
-opt = flux.setup(flux.Adam(0.003), model)
-validation = (x_held, y_held)
-flux.plot(flux.train(loss, model, data, opt, 10, validation=validation, metrics=(flux.accuracy,), compile=False))
+flux.plot(reading)
 plt.show()
 
 # %%

@@ -34,7 +34,7 @@ def averaging(rule):
 # %%
 # WeightDecay and SignDecay
 # -------------------------
-# Four weights without a gradient. WeightDecay takes the same share of each, and none becomes zero. SignDecay takes the
+# Three weights without a gradient. WeightDecay takes the same share of each, and none becomes zero. SignDecay takes the
 # same amount, and the small ones are zero soon.
 for modifier, label, style, colour in [
     (flux.WeightDecay(0.1), "WeightDecay", "-", BLUE),
