@@ -1,7 +1,7 @@
 """The order of the pictures: from a first gradient to the insides; what isn't named here comes last."""
 
-TOPICS = ("gradients", "activations", "losses", "initialisers", "start", "digits", "network", "convolution", "sequences")
-TOPICS += ("optimisers", "schedules", "scan", "lbfgs", "nan", "tape", "compiler", "speed")
+TOPICS = ("gradients", "activations", "losses", "initialisers", "start", "digits", "network")
+TOPICS += ("convolution", "sequences", "optimisers", "schedules", "scan", "lbfgs", "nan", "tape", "compiler", "speed")
 
 
 class ByTopic:
