@@ -29,6 +29,12 @@ def test_a_formula_keeps_its_lines():
     )
 
 
+def test_code_is_no_formula():
+    assert converted("So:\n\n    def f(x):\n        return x\n\nNext.") == (
+        "So:\n\n.. code-block:: python\n\n    def f(x):\n        return x\n\nNext."
+    )
+
+
 def test_arguments_are_a_list_with_lines_that_go_on():
     text = """
     Arguments and errors: as for `mse`, and

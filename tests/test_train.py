@@ -182,6 +182,16 @@ def stops_at(values, patience):
     return len(flux.train(quadratic, model, [0.0] * 2, opt, epochs=len(values), callbacks=[stop]))
 
 
+def test_early_stopping_begins_anew_in_a_second_training():
+    values = iter([1.0, 2.0, 2.0, 5.0, 4.0, 3.0, 3.0, 3.0])
+    stop = flux.early_stopping(lambda: next(values), patience=2)
+    model = flux.Dense(1, 1)
+    opt = flux.setup(flux.Descent(0.0), model)
+    data = [np.ones((1, 1))]
+    train = lambda: flux.train(lambda m, x: np.mean(m(x)), model, data, opt, epochs=9, callbacks=[stop], compile=False)  # noqa: E731
+    assert [len(train()), len(train())] == [3, 5]
+
+
 @pytest.mark.parametrize(
     ("values", "patience", "epoch"),
     [

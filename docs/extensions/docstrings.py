@@ -139,6 +139,8 @@ def _blocks(lines: list[str]) -> list[list[str]]:
 def _block(lines: list[str], links: dict[str, str]) -> list[str]:
     if lines[0].startswith(">>>"):
         return lines
+    if lines[0].startswith("    ") and any(line.strip().startswith(("def ", "flux.")) for line in lines):
+        return [".. code-block:: python", "", *lines]
     if lines[0].startswith("    "):  # a formula
         return [".. code-block:: text", "   :class: formula", "", *lines]
     section = SECTION.match(lines[0])

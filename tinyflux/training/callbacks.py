@@ -74,7 +74,7 @@ class EarlyStopping:
     def __init__(self, metric: str | Callable[[], float], patience: int, sign: int) -> None:
         self.watches = metric if isinstance(metric, str) else None
         self._metric, self._patience, self._sign = metric, patience, sign
-        self._best, self._failures = math.inf, 0
+        self._best, self._failures, self._epoch = math.inf, 0, 0
 
     def due(self, iteration: int) -> float:
         """The end of an epoch is enough."""
@@ -83,6 +83,9 @@ class EarlyStopping:
     def __call__(self, progress: Progress) -> bool:
         if not progress.epoch_ended:
             return False
+        if progress.epoch < self._epoch:  # another training
+            self._best, self._failures = math.inf, 0
+        self._epoch = progress.epoch
         metric = self._metric
         value = self._sign * float(progress.validation[metric] if isinstance(metric, str) else metric())
         self._failures = 0 if value < self._best else self._failures + 1
@@ -95,7 +98,8 @@ def early_stopping(
 ) -> EarlyStopping:
     """A callback that stops training when a metric has not become better for `patience` epochs in a row.
 
-    The model then has the weights of the last epoch, not those of the best one. A second callback keeps the best ones:
+    A second training with it begins anew. After training the model has the weights of the last epoch, not those of the
+    best one. Another callback keeps the best ones:
 
         best = np.inf
         def keep_best(progress):
