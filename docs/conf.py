@@ -42,6 +42,7 @@ html_static_path = ["static"]
 html_css_files = ["tinyflux.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
+smartquotes = False  # code stands in sentences
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -25,13 +25,13 @@ def test_code_is_a_link_where_it_names_something_public():
 
 def test_a_formula_keeps_its_lines():
     assert converted("Momentum.\n\n    v ← ρv\n    Δ = v\n\nNesterov.") == (
-        "Momentum.\n\n.. code-block:: text\n   :class: formula\n\n    v ← ρv\n    Δ = v\n\nNesterov."
+        "Momentum.\n\n.. code-block:: text\n   :class: formula\n\n   v ← ρv\n   Δ = v\n\nNesterov."
     )
 
 
 def test_code_is_no_formula():
     assert converted("So:\n\n    def f(x):\n        return x\n\nNext.") == (
-        "So:\n\n.. code-block:: python\n\n    def f(x):\n        return x\n\nNext."
+        "So:\n\n.. code-block:: python\n\n   def f(x):\n       return x\n\nNext."
     )
 
 

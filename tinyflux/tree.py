@@ -123,6 +123,9 @@ def _refuse(tree: Tree) -> None:
 def leaves(tree: Tree) -> list[Array]:
     """All arrays of a tree, in order.
 
+    Arguments:
+        tree: an array, a model, or a list, tuple or dict of them.
+
     >>> import tinyflux as flux
     >>> [a.shape for a in flux.leaves(flux.Dense(3, 2))]
     [(2, 3), (2,)]

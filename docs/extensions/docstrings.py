@@ -140,9 +140,9 @@ def _block(lines: list[str], links: dict[str, str]) -> list[str]:
     if lines[0].startswith(">>>"):
         return lines
     if lines[0].startswith("    ") and any(line.strip().startswith(("def ", "flux.")) for line in lines):
-        return [".. code-block:: python", "", *lines]
+        return [".. code-block:: python", "", *[line[1:] for line in lines]]
     if lines[0].startswith("    "):  # a formula
-        return [".. code-block:: text", "   :class: formula", "", *lines]
+        return [".. code-block:: text", "   :class: formula", "", *[line[1:] for line in lines]]
     section = SECTION.match(lines[0])
     if section:
         return _section(section[1], section[2], [section[3], *lines[1:]], links)

@@ -27,7 +27,8 @@ def _block(page: Any, node: Any) -> None:
 
 def _mathml(formula: str, **options: str) -> str:
     """The prime stands beside its letter: the sign is small and high already."""
-    return PRIMED.sub(r'\1<mo lspace="0" rspace="0">\2</mo>', convert(formula, **options))
+    made = PRIMED.sub(r'\1<mo lspace="0" rspace="0">\2</mo>', convert(formula, **options))
+    return made.replace("<mo>&#x02016;", '<mo stretchy="false">&#x02016;')  # a norm's bars, all of one height
 
 
 def _skip() -> None:

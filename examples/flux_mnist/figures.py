@@ -222,7 +222,7 @@ def _effort(table: Table) -> tuple[Figure, Any] | None:
     axes.set(xlabel="effort: seconds of training for each percent of accuracy", ylim=(places[-1] + 0.6, -1.4))
     _log_seconds(axes, [effort for _, cell in best.values() for effort in _efforts(cell)])
     caption = "Effort is training time / accuracy, here at the checkpoint of the highest accuracy; the least is best. "
-    caption += f"Hollow: what never comes to {TOP:g} % is cheap, or dear, for nothing."
+    caption += f"Hollow: never reached {TOP:g} %, so its effort can't be compared."
     caption += _over_seeds(table, list(best), "A point is", "the thin line goes from the lowest to the highest of them")
     return Figure("effort", "Ranking by effort", caption), picture
 

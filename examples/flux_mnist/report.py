@@ -208,7 +208,7 @@ def _made(table: Table) -> str:
     return (
         f"Trained {machine.days(begun)}, {spent} of training in all, on {machines}. Versions: "
         f"{machine.software(begun)}. The images' SHA-256 is `{table.setting['data_sha256'][:16]}…`. This trains what "
-        f"the articles train, each with three seeds:\n\n```sh\n{command}\n```"
+        f"the articles train, each with one to three seeds:\n\n```sh\n{command}\n```"
     )
 
 

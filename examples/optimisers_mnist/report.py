@@ -118,7 +118,7 @@ def _findings(table: Table) -> str:
         alike = _names(unsure) if len(unsure) < len(compared) else f"any of the {len(compared)} others"
         lines.append(f"Not told apart from it by these seeds: {alike}.")
         surely = _names(name for name, sure in compared if sure)
-        lines.append(f"Surely behind it (with a risk of {RISK} of any false alarm): {surely}.")
+        lines.append(f"Significantly behind it ({RISK} chance that any of these is a false alarm): {surely}.")
         ends = [spread(r.ends("test accuracy")) for r in table.contest]
         means = [end.mean for end in ends if not math.isnan(end.mean)]
         deviations = sorted(end.deviation for end in ends if not math.isnan(end.deviation))
@@ -137,7 +137,7 @@ def _ranking(table: Table) -> str:
         means = [f"{spread(r.ends('test accuracy')).mean:.2f}" for r in (group[0], group[-1])]
         rows.append([" to ".join(dict.fromkeys(means)), _names(r.name for r in group)])
     header = ["mean test accuracy in %", "rules"]
-    words = "The seeds don't tell the rules of a row from the first of the row."
+    words = "Within a row, no rule differs significantly from the first."
     return "\n\n".join([words, markdown.table(header, "ll", rows), _why(table), *_singly(table)])
 
 

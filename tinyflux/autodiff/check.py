@@ -45,7 +45,7 @@ def gradcheck(
         args: float64 arrays, Python floats, or trees of them.
         order: how many derivatives are checked.
         directions: how many directions are tried for each array.
-        tolerance: the difference allowed, relative to 1 + the size of the derivative.
+        tolerance: the difference allowed, relative to 1 + the size of the derivative; by default 1e-6.
         rng: where random numbers come from; by default the same ones each time.
 
     Errors: GradientError (an AssertionError) where the two numbers differ, where f has another value while a gradient

@@ -29,7 +29,7 @@ def random_crop(images: Array, rng: np.random.Generator, padding: int = 4) -> Ar
 
     Returns: an array like `images`.
 
-    Errors: TypeError and ValueError for arguments that can't be meant.
+    Errors: TypeError and ValueError for arguments of a wrong type or value.
 
     >>> import numpy as np, tinyflux as flux
     >>> images = np.arange(1, 10, dtype=np.uint8).reshape(1, 3, 3, 1)
@@ -63,7 +63,7 @@ def random_flip(images: Array, rng: np.random.Generator, p: float = 0.5) -> Arra
 
     Returns: an array like `images`.
 
-    Errors: TypeError and ValueError for arguments that can't be meant.
+    Errors: TypeError and ValueError for arguments of a wrong type or value.
 
     >>> import numpy as np, tinyflux as flux
     >>> images = np.arange(6).reshape(1, 2, 3, 1)
@@ -95,7 +95,7 @@ def cutout(images: Array, rng: np.random.Generator, size: int = 16) -> Array:
 
     Returns: an array like `images`.
 
-    Errors: TypeError and ValueError for arguments that can't be meant.
+    Errors: TypeError and ValueError for arguments of a wrong type or value.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.data.cutout(np.ones((1, 3, 4, 1)), np.random.default_rng(1), size=2)[0, :, :, 0]
@@ -124,7 +124,7 @@ def normalise(images: Array, mean: ArrayLike, std: ArrayLike) -> Array:
 
     Returns: float32, of the same shape.
 
-    Errors: TypeError and ValueError for arguments that can't be meant.
+    Errors: TypeError and ValueError for arguments of a wrong type or value.
 
     >>> import numpy as np, tinyflux as flux
     >>> images = np.uint8([[[[0, 100, 255]]]])

@@ -28,7 +28,7 @@ class DataLoader(Generic[T]):
         partial: whether the last batch may be smaller; if not, the samples left over are skipped in this pass.
         transform: called as `transform(batch, rng)` for every batch; what it returns takes the batch's place. See
             `flux.data.random_crop`, `random_flip`, `cutout`, `normalise`. It must not write into the batch.
-        rng: the `numpy.random.Generator` that shuffles, by default the one that `tinyflux.seed` restarts.
+        rng: the `numpy.random.Generator` that shuffles, by default the one that `flux.seed` restarts.
 
     Every pass draws its order from `rng` when it begins. With a `transform` it also draws a seed, from which each batch
     gets a generator of its own. So the state of `rng` before a pass determines the whole pass: to resume a training
@@ -52,12 +52,12 @@ class DataLoader(Generic[T]):
     >>> import numpy as np
     >>> import tinyflux as flux
     >>> x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
-    >>> loader = flux.data.DataLoader((x, y), batchsize=2)
+    >>> loader = flux.DataLoader((x, y), batchsize=2)
     >>> len(loader)
     3
     >>> [labels.tolist() for samples, labels in loader]
     [[0, 1], [2, 3], [4]]
-    >>> shuffled = flux.data.DataLoader(y, batchsize=2, shuffle=True, partial=False, rng=np.random.default_rng(0))
+    >>> shuffled = flux.DataLoader(y, batchsize=2, shuffle=True, partial=False, rng=np.random.default_rng(0))
     >>> [batch.tolist() for batch in shuffled]
     [[2, 4], [3, 0]]
 
@@ -68,7 +68,7 @@ class DataLoader(Generic[T]):
     ...     images = flux.data.random_flip(flux.data.random_crop(images, rng, padding=4), rng)
     ...     return flux.data.normalise(images, mean=(125, 123, 114), std=(63, 62, 67)), labels
     >>> images = np.zeros((10, 32, 32, 3), np.uint8)
-    >>> augmented = flux.data.DataLoader((images, np.arange(10)), batchsize=5, shuffle=True, transform=augment)
+    >>> augmented = flux.DataLoader((images, np.arange(10)), batchsize=5, shuffle=True, transform=augment)
     >>> [(x.shape, x.dtype.name) for x, labels in augmented]
     [((5, 32, 32, 3), 'float32'), ((5, 32, 32, 3), 'float32')]
     """

@@ -25,7 +25,7 @@ def onehot(label: Hashable, classes: Sequence[Hashable] | NDArray[Any]) -> NDArr
         TypeError: there are several labels, or `classes` is one number.
 
     >>> import tinyflux as flux
-    >>> flux.data.onehot("cat", ["ant", "bee", "cat"])
+    >>> flux.onehot("cat", ["ant", "bee", "cat"])
     array([0., 0., 1.], dtype=float32)
     """
     if isinstance(label, (list, set, dict)) or (hasattr(label, "shape") and label.shape):
@@ -50,7 +50,7 @@ def onehotbatch(
         TypeError: `labels` or `classes` is one number, or a label is a list.
 
     >>> import tinyflux as flux
-    >>> flux.data.onehotbatch([2, 0], range(3))
+    >>> flux.onehotbatch([2, 0], range(3))
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
@@ -93,9 +93,9 @@ def onecold(scores: ArrayLike, classes: Sequence[Hashable] | NDArray[Any] | None
         TypeError: `scores` has no last axis, or one of length 0.
 
     >>> import tinyflux as flux
-    >>> flux.data.onecold([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
+    >>> flux.onecold([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
     array([1, 0])
-    >>> flux.data.onecold([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], ["ant", "bee", "cat"]).tolist()
+    >>> flux.onecold([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], ["ant", "bee", "cat"]).tolist()
     ['bee', 'ant']
     """
     if isinstance(scores, (str, bytes, int, float)) or is_foreign(scores) or not np.shape(scores)[-1:] > (0,):

@@ -176,14 +176,14 @@ def conv(
 ) -> Array:
     """The convolution of images with filters, as networks have it: filters aren't turned around.
 
-    y[n, p, o] = Σₖ Σ_c x[n, s·p + d·k − pad, c] · w[o, k, c], where x is 0 outside.
+    y[n, p, o] = Σ x[n, s·p + d·k − pad, c] · w[o, k, c], the sum being over k and c; x is 0 outside.
 
     Arguments:
         x: images (N, *space, C), with one to three axes of space.
         w: filters (O, *window, C / groups).
         stride, dilation: s and d, integers from 1 on; one for all axes of space, or one for each.
         pad: how many zeros are put around the images: a number for all sides, one for each axis, or a pair for each
-            axis; or "same", for as many windows as there are pixels (⌈n / s⌉ along an axis of n pixels).
+            axis; or `"same"`, for as many windows as there are pixels (⌈n / s⌉ along an axis of n pixels).
         groups: into how many groups channels and filters are cut, each for itself.
 
     Returns: an array (N, *out, O), out = ⌊(n + zeros − d·(k − 1) − 1) / s⌋ + 1 along an axis with a window of k.
@@ -212,12 +212,13 @@ def conv_transpose(
 ) -> Array:  # fmt: skip
     """The transposed convolution: each number of x goes to where a convolution would have read it from.
 
-    y[n, q, c] = Σₚ Σₖ Σ_o x[n, p, o] · w[o, k, c], over p and k with s·p + d·k − pad = q: the derivative of `conv`.
+    y[n, q, c] = Σ x[n, p, o] · w[o, k, c], the sum being over o, and over p and k with s·p + d·k − pad = q: the
+    derivative of `conv`.
 
     Arguments:
         x: images (N, *space, O).
         w: filters (O, *window, C / groups), those of the convolution that it transposes.
-        stride, pad, dilation, groups: that convolution's; with pad="same" y has s pixels for each of x.
+        stride, pad, dilation, groups: that convolution's; with `pad="same"` y has s pixels for each of x.
         outpad: how many pixels y has more at its ends, below s: several sizes of y would lead to the size of x.
 
     Returns: an array (N, *out, C), out = s·(n − 1) + d·(k − 1) + 1 − zeros + outpad.

@@ -46,10 +46,13 @@ def _normal(shape: Shape, rng: np.random.Generator | None, deviation: float) -> 
 def glorot_uniform(shape: Shape, rng: np.random.Generator | None = None, *, gain: float = 1.0) -> Array:
     """Uniform in ±a, a = gain·√(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
 
+    For a shape (out, in, *kernel), fan_in = k·in and fan_out = k·out, where k is the number of elements of a kernel: 1
+    for a matrix. A vector counts as a matrix of one column.
+
     Arguments:
         shape: the shape wanted.
         rng: a NumPy generator; by default the one that `flux.seed` restarts.
-        gain: a factor.
+        gain: a factor that suits the activation: √2 for relu, 5/3 for tanh.
 
     Returns: a float32 array.
 
@@ -103,7 +106,13 @@ def kaiming_normal(shape: Shape, rng: np.random.Generator | None = None, *, gain
 
 
 def zeros(shape: Shape, rng: np.random.Generator | None = None) -> Array:
-    """All 0; `rng` is not used.
+    """All 0.
+
+    Arguments:
+        shape: the shape wanted.
+        rng: not used.
+
+    Returns: a float32 array.
 
     >>> import tinyflux as flux
     >>> flux.zeros((2,))
@@ -114,7 +123,13 @@ def zeros(shape: Shape, rng: np.random.Generator | None = None) -> Array:
 
 
 def ones(shape: Shape, rng: np.random.Generator | None = None) -> Array:
-    """All 1; `rng` is not used.
+    """All 1.
+
+    Arguments:
+        shape: the shape wanted.
+        rng: not used.
+
+    Returns: a float32 array.
 
     >>> import tinyflux as flux
     >>> flux.ones((2,))

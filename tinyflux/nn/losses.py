@@ -69,7 +69,7 @@ def mse(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
 
     Arguments:
         prediction, target: arrays of one shape.
-        agg: brings the elements' values together.
+        agg: reduces the elements' values to the loss: np.mean, np.sum; `flux.identity` keeps them.
 
     Returns: a scalar (what `agg` returns).
 

@@ -34,8 +34,8 @@ def maxpool(x: Array, window: Any, stride: Any = None, pad: Any = 0, *, owner: s
         x: images (N, *space, C), with one to three axes of space.
         window: how many pixels a window has along each axis of space: an integer for all of them, or a tuple.
         stride: s, the steps from one window to the next; by default the window itself.
-        pad: how many pixels are put around the images, each less than any number and below the window: a number for
-            all sides, one for each axis, or a pair for each; or "same", for ⌈n / s⌉ windows along an axis of n pixels.
+        pad: how many pixels of −∞ are put around the images, fewer than the window has: a number for all sides, one
+            for each axis, or a pair for each; or `"same"`, for ⌈n / s⌉ windows along an axis of n pixels.
 
     Returns: an array (N, *out, C), out = ⌊(n + pixels around − k) / s⌋ + 1 along an axis of n pixels.
 

@@ -48,7 +48,8 @@ class Averaging(Rule):
 class Adam(Averaging):
     """Adam: steps of the size η, scaled by averages of the gradient and of its square.
 
-        m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  Δ = η·m̂/(√v̂ + ε)  with  m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)
+        m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²
+        Δ = η·m̂/(√v̂ + ε),  m̂ = m/(1−β₁ᵗ),  v̂ = v/(1−β₂ᵗ)
 
     Arguments:
         eta: the learning rate η.
@@ -110,7 +111,8 @@ class AdamW(Averaging):
 class AdaMax(Adam):
     """Adam with the largest gradient of late in the place of the root of the mean square.
 
-        m ← β₁m + (1−β₁)g,  u ← max(β₂u, |g|),  Δ = η/(1−β₁ᵗ)·m/(u + ε)
+        m ← β₁m + (1−β₁)g,  u ← max(β₂u, |g|)
+        Δ = η/(1−β₁ᵗ)·m/(u + ε)
 
     Arguments and errors: as for `Adam`, with β₂ the decay rate of u, to which ε is added.
 
@@ -177,7 +179,8 @@ class NAdam(Adam):
 class RAdam(Adam):
     """Adam that waits with the division until the mean square has seen enough gradients to be trusted.
 
-        Δ = r·η·m̂/(√v̂ + ε) if ρ > 4, else η·m̂,  with  r = √[(ρ−4)(ρ−2)ρ∞/((ρ∞−4)(ρ∞−2)ρ)],
+        Δ = r·η·m̂/(√v̂ + ε) if ρ > 4, else η·m̂
+        r = √[(ρ−4)(ρ−2)ρ∞/((ρ∞−4)(ρ∞−2)ρ)]
         ρ∞ = 2/(1−β₂) − 1,  ρ = ρ∞ − 2tβ₂ᵗ/(1−β₂ᵗ)
 
     Arguments and errors: as for `Adam`.

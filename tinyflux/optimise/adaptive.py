@@ -16,7 +16,8 @@ __all__ = ["AdaDelta", "AdaGrad", "RMSProp"]
 class RMSProp(Rule):
     """RMSProp: the gradient over the root of its mean square.
 
-        q ← ρq + (1−ρ)g²,  Δ = ηg/(√q + ε);   centred: l ← ρl + (1−ρ)g,  Δ = ηg/(√(q − l²) + ε)
+        q ← ρq + (1−ρ)g²,  Δ = ηg/(√q + ε)
+        centred:  l ← ρl + (1−ρ)g,  Δ = ηg/(√(q − l²) + ε)
 
     Arguments:
         eta: the learning rate η.

@@ -40,7 +40,7 @@ class OptimiserChain(Rule):
         rules: the modifiers, then the rule; after it Lookahead or EMA.
 
     A rule that measures each array (ClipNorm, Muon) and one that measures the whole model (YellowFin) can't be in one
-    chain, except that ClipNorm(…, over="model") may stand before one that measures each array.
+    chain, except that `ClipNorm(…, over="model")` may stand before one that measures each array.
 
     Errors: TypeError for anything but rules; ValueError for rules that can't be in one chain, and for Lookahead or EMA
     before the rule.

@@ -74,7 +74,9 @@ class Momentum(Rule):
 class Nesterov(Rule):
     """Momentum that takes the gradient a step ahead, where the velocity is about to lead.
 
-        Δ = (1 + ρ)η·g − ρ²v,  v ← ρv − η·g      (v points downhill; Δ is taken before v changes)
+        Δ = (1 + ρ)η·g − ρ²v,  v ← ρv − η·g
+
+    where v points downhill, and Δ is taken before v changes.
 
     Arguments: as for `Momentum`.
 
@@ -198,7 +200,8 @@ class Lion(Rule):
 class ASGD(Rule):
     """Averaged descent: the rate falls, and the average of the parameters is kept beside them.
 
-        Δ = ηₜ(g + λx),  a ← a + μₜ(x − Δ − a),  with  η₁ = η,  ηₜ₊₁ = η/(1 + ληt)^α,  μ₁ = 1,  μₜ₊₁ = 1/max(1, t − t₀)
+        Δ = ηₜ(g + λx),  a ← a + μₜ(x − Δ − a)
+        η₁ = η,  ηₜ₊₁ = η/(1 + ληt)ᵅ,  μ₁ = 1,  μₜ₊₁ = 1/max(1, t − t₀)
 
     Arguments:
         eta: the first learning rate η; a change of it is seen from the step after the next on.
@@ -246,10 +249,11 @@ class ASGD(Rule):
 class YellowFin(Rule):
     """Momentum whose rate α and momentum μ are the best for a noisy quadratic like the one met so far.
 
-        v ← μv + ηαg,  Δ = v,  with  μ = max(x², ((κ−1)/(κ+1))²),  α = (1−√μ)²/h_min,  κ = √(h_max/h_min)
+        v ← μv + ηαg,  Δ = v
+        μ = max(z², ((κ−1)/(κ+1))²),  α = (1−√μ)²/h₋,  κ = √(h₊/h₋)
 
-    where x in [0, 1] solves xD² = 2(1−x)³C/h_min². The rule measures, over all parameters together: the extremes h_max
-    and h_min of h = ‖g‖² over a window; the variance C of g; and the distance D, an average of ‖g‖/h. Each is averaged
+    where z in [0, 1] solves zD² = 2(1−z)³C/h₋². The rule measures, over all parameters together: the extremes h₊ and
+    h₋ of h = ‖g‖² over a window; the variance C of g; and the distance D, an average of ‖g‖/h. Each is averaged
     with the decay β, corrected for its start; the extremes as logarithms. Steps without a gradient don't count.
 
     Arguments:
@@ -260,7 +264,7 @@ class YellowFin(Rule):
     Errors: ValueError for a rate outside [0, 1), or a window below 1.
 
     Zhang & Mitliagkas, "YellowFin and the art of momentum tuning", 2019. What only their program does, such as averages
-    of α and μ and limits to the growth of h_max, is left out.
+    of α and μ and limits to the growth of h₊, is left out.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = [np.array([1.0, -3.0])]

@@ -86,6 +86,10 @@ class Constant(Schedule):
 class Step(Schedule):
     """Smaller by the factor γ after every `every` steps: start·γⁿ, n being how often these were made.
 
+    Arguments:
+        start, gamma: the number at first, and the factor γ.
+        every: after how many steps it becomes smaller.
+
     >>> import tinyflux as flux
     >>> schedule = flux.schedules.Step(0.8, every=10, gamma=0.5)
     >>> schedule(0), schedule(9), schedule(10), schedule(25)
@@ -103,6 +107,10 @@ class Step(Schedule):
 @dataclass(frozen=True)
 class MultiStep(Schedule):
     """Smaller by the factor γ at each milestone: start·γⁿ, n being how many were reached.
+
+    Arguments:
+        start, gamma: the number at first, and the factor γ.
+        milestones: the numbers of steps, in rising order.
 
     >>> import tinyflux as flux
     >>> schedule = flux.schedules.MultiStep(0.8, milestones=(10, 15), gamma=0.5)
@@ -141,7 +149,7 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class InverseTime(Schedule):
-    """Smaller as one over the time, fast at first and then slowly: start/(1 + decay·t).
+    """Smaller as one over the time, from `start`, fast at first and then slowly: start/(1 + decay·t).
 
     >>> import tinyflux as flux
     >>> flux.schedules.InverseTime(0.8, decay=0.5)(2)
@@ -160,6 +168,11 @@ class Polynomial(Schedule):
     """Down to `stop` along a power: stop + (start − stop)·(1 − t/over)ᵖ; p = 1 is a straight line.
 
     From the step `over` on it is `stop`.
+
+    Arguments:
+        start, stop: the number at first and in the end.
+        over: in how many steps it comes to `stop`.
+        power: p.
 
     >>> import tinyflux as flux
     >>> schedule = flux.schedules.Polynomial(0.8, over=10, power=2)
@@ -182,6 +195,10 @@ class Cosine(Schedule):
 
     From the step `over` on it is `stop`.
 
+    Arguments:
+        start, stop: the number at first and in the end.
+        over: in how many steps it comes to `stop`.
+
     Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without restarts.
 
     >>> import tinyflux as flux
@@ -201,6 +218,10 @@ class Cosine(Schedule):
 @dataclass(frozen=True)
 class CosineRestarts(Schedule):
     """Cosine, over and over: each turn is `factor` times as long as the one before, the first one `over` steps.
+
+    Arguments:
+        start, stop: the number at the beginning and at the end of each turn.
+        over, factor: how many steps the first turn takes, and the growth of the turns.
 
     Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017.
 
@@ -229,6 +250,9 @@ class CosineRestarts(Schedule):
 @dataclass(frozen=True)
 class Warmup(Schedule):
     """A straight line up to `value`, reached in the step number `over`, and `value` from then on: value·(t + 1)/over.
+
+    Arguments:
+        value, over: the number in the end, and in how many steps it is reached.
 
     >>> import tinyflux as flux
     >>> schedule = flux.schedules.Warmup(0.8, over=4)
@@ -288,6 +312,9 @@ class OneCycle(Schedule):
 @dataclass(frozen=True)
 class Demon(Schedule):
     """A momentum that decays to nothing: β₀(1 − t/over)/((1 − β₀) + β₀(1 − t/over)), for Momentum's ρ or Adam's β₁.
+
+    Arguments:
+        start, over: the momentum β₀ at first, in [0, 1), and in how many steps it comes to 0.
 
     Chen, Wolfe, Li & Kyrillidis, "Demon: improved neural network training with momentum decay", 2022.
 

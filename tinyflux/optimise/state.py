@@ -275,6 +275,9 @@ def averaged(model: T, opt: OptimiserState) -> T:
 def freeze(opt: Any) -> None:
     """Leave the parameters of `opt`, a state or any part of one, as they are from now on.
 
+    Arguments:
+        opt: what `setup` returned, or a part of it, such as opt[0] or opt[0].bias.
+
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2), flux.Dense(2, 1))
     >>> opt = flux.setup(flux.Descent(), model)
@@ -289,6 +292,9 @@ def freeze(opt: Any) -> None:
 
 def thaw(opt: Any) -> None:
     """Step the parameters of `opt`, a state or any part of one, again after `freeze`.
+
+    Arguments:
+        opt: what `setup` returned, or a part of it.
 
     >>> import tinyflux as flux
     >>> model = flux.Dense(3, 2)
@@ -307,13 +313,15 @@ def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
 
     Arguments:
         opt: what `setup` returned, or a part of it.
-        values: none; what isn't named is refused.
+        values: not allowed; give hyperparameters by name.
         hyperparameters: by the names that the rule has, such as eta; in a chain, and where parameters have several
             rules, every one that has the name gets the value. A schedule counts its steps from here on, unless one was
             there before.
 
     Errors: TypeError for a name that the rule doesn't have, ValueError for a value that it can't have, or that asks
-    for another state, as a form does. Nothing is changed then.
+    for another state, as a form does.
+
+    After an error nothing is changed.
 
     >>> import tinyflux as flux
     >>> model = flux.Dense(3, 2)

@@ -107,18 +107,19 @@ def early_stopping(
             if progress.epoch_ended and progress.validation["loss"] < best:
                 best = progress.validation["loss"]
                 flux.save("best.npz", progress.model)
-        flux.train(…, callbacks=[keep_best, flux.early_stopping("loss", patience=5)])
+        callbacks = [keep_best, flux.early_stopping("loss", patience=5)]
+        flux.train(loss, model, data, opt, epochs=100, validation=held_back, callbacks=callbacks)
         flux.load("best.npz", model)
 
     Arguments:
         metric: the name of a value of `train`'s validation: "loss", or that of one of its metrics. Or a function
             without arguments, which is called at the end of every epoch.
         patience: how many epochs in a row may pass without a new best, at least 1.
-        best: min where less is better, as it is for "loss" and for functions if nothing is said; max where more is,
-            as for an accuracy. For another name say which.
+        best: min if a smaller value is better, max if a larger one is, as for an accuracy. By default min for "loss"
+            and for functions; any other name needs it.
 
-    Errors: TypeError or ValueError for arguments that can't be meant; from `train`, before it begins, for a name that
-    its validation doesn't have.
+    Errors: TypeError or ValueError for arguments of a wrong type or value; from `train`, before it begins, for a name
+    that its validation doesn't have.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.seed(0)

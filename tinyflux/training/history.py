@@ -23,8 +23,8 @@ class History(list[float]):
 
     Attributes:
         validation: a dict of lists by name: "loss", and those of the metrics; empty where nothing was validated.
-        engine: what made the last update: "native code, by cc", "plain NumPy", or "plain NumPy: " and the reason; on
-            the GPU "CUDA kernels" or "CuPy".
+        engine: what made the last update: `"native code, by cc"`, `"plain NumPy"`, or that and the reason; on the GPU
+            `"CUDA kernels"` or `"CuPy"`.
 
     >>> import tinyflux as flux
     >>> history = flux.History([0.5, 0.25], {"loss": [0.6, 0.4], "accuracy": [0.8, 0.9]})

@@ -101,8 +101,8 @@ def find_learning_rate(
 
     Returns: a LearningRates: `rates`, `losses`, `suggestion`.
 
-    Errors: TypeError or ValueError for arguments that can't be meant, a rule without `eta`, data that lasts for one
-    pass; NonFiniteLoss where the very first loss isn't finite; those of `train`.
+    Errors: TypeError or ValueError for arguments of a wrong type or value, a rule without `eta`, data for one pass
+    only; NonFiniteLoss where the very first loss isn't finite; those of `train`.
 
     Smith, "Cyclical learning rates for training neural networks", 2017.
 

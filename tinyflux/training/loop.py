@@ -50,18 +50,8 @@ def train(
         callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops
             when one returns True. A callback with a method `close` is closed in the end, whatever happens. See
             `early_stopping`, `progress_bar`, and below for a callback that need not be called after every update.
-        compile: "auto" runs gradient and update as native code, if there is a C compiler and all of it can be compiled,
-            and reports once on stderr which path it takes. True raises an error where that fails (see
-            `compile_training`). False keeps to plain NumPy. The results are the same up to roundings.
-            To be compiled, the loss is recorded: it is called twice for each kind of batch (a smaller last one is
-            another kind), not for every item. So what it does besides calculating, such as printing, happens twice.
-            Layers may change their own arrays if these keep shape and
-            dtype, as those in a class's `buffers` do (see `is_training`). A layer that counts in a Python number, or
-            whose buffer grows, can't be compiled; in plain NumPy it works as written.
-            "auto" also keeps to NumPy where compiling would take longer than it saves, as for a Python loop over
-            hundreds of steps: for more than 16,000 operations, or 2,000 in trainings of less than 300 updates. Write
-            such a loop as `flux.scan`.
-            For a model on the GPU the same holds, with CUDA kernels for C, and CuPy for NumPy.
+        compile: "auto" runs gradient and update as native code where that is possible, and reports once on stderr which
+            path it takes; True raises an error where it isn't; False keeps to plain NumPy. See **Compiling** below.
         verbose: whether to print a line for each epoch on stderr, with its mean loss and the validation's values. On a
             terminal and in a notebook there is a bar while the epoch lasts, if tqdm is installed.
         validation: data that is not trained with, of which loss and metrics are taken at the end of every epoch: arrays
@@ -69,6 +59,16 @@ def train(
         metrics: functions of (scores, labels), such as `flux.accuracy`, or a dict of them, with the names they are to
             have. They are for validation items (x, labels), where the scores are model(x), or (*inputs, labels), such
             as (x, mask, labels), where they are model(*inputs).
+
+    **Compiling** needs a C compiler, and a loss whose operations can all be compiled (see `compile_training`). The
+    results are those of plain NumPy, up to roundings. For each kind of batch the loss is called twice, to be recorded,
+    and then no more: what it does besides calculating, such as printing, happens only then. (A smaller last batch is
+    another kind.) Layers may change their own arrays if these keep shape and dtype, as those in a class's `buffers` do
+    (see `is_training`). A layer that counts in a Python number, or whose buffer grows, can't be compiled; in plain
+    NumPy it works as written. "auto" also keeps to NumPy where compiling would take longer than it saves, as for a
+    Python loop over hundreds of steps: for more than 16,000 operations, or 2,000 in trainings of fewer than 300
+    updates. Write such a loop as `flux.scan`. For a model on the GPU the same holds, with CUDA kernels for C, and CuPy
+    for NumPy.
 
     **Validation** doesn't disturb training: the updates are the same, bit for bit, with it and without. Layers are in
     inference mode; what they change nevertheless, and random generators, are put back. Arrays are taken in batches of

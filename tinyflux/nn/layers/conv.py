@@ -26,7 +26,7 @@ class Conv(Layer):
         window: how many pixels a window has along each axis of space, a tuple of one to three integers.
         nin, nout: how many channels images have, going in and coming out.
         activation: σ, a function of an array.
-        stride, pad, dilation, groups: as for `flux.conv`; pad="same" keeps the images' size at stride 1.
+        stride, pad, dilation, groups: as for `flux.conv`; `pad="same"` keeps the images' size at stride 1.
         init: `init(shape, rng)` makes the weight from the shape (nout, nin / groups, *window); see
             `flux.glorot_uniform`.
         bias: False for a layer without b.
