@@ -182,10 +182,10 @@ def test_filters_have_colours_about_zero_and_a_bar(form):
     assert len(panels) == 3
     for panel, weights in zip(panels, filters, strict=True):
         np.testing.assert_allclose(panel.images[0].get_array(), weights)
-        assert colouring(panel.images[0]) == ("PuOr", -0.5, 0.5)
+        assert colouring(panel.images[0]) == ("PuOr_r", -0.5, 0.5)
     assert bar.get_ylim() == (-0.5, 0.5)
     filters[0, 1, 1], filters[1, 1, 1] = np.nan, -np.inf  # which is drawn as the least one
-    assert colouring(flux.plot(form(filters)).axes[0].images[0]) == ("PuOr", -0.5, 0.5)
+    assert colouring(flux.plot(form(filters)).axes[0].images[0]) == ("PuOr_r", -0.5, 0.5)
 
 
 def test_titles():

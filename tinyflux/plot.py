@@ -253,7 +253,7 @@ def _colouring(images: Any) -> dict[str, Any]:
     """The colours of images: dark on white for drawings on an empty background, and about 0 for signed numbers."""
     if images.ndim == 3 and (images < 0).any():
         most = np.nanmax(np.abs(images))
-        return {"cmap": "PuOr", "vmin": -most, "vmax": most}
+        return {"cmap": "PuOr_r", "vmin": -most, "vmax": most}
     empty = images.ndim == 3 and np.mean(images == 0) >= EMPTY
     return {"cmap": "gray_r" if empty else "gray", "vmin": 0, "vmax": 255 if images.dtype == np.uint8 else 1}
 

@@ -241,7 +241,7 @@ def test_where_no_rule_is_told_apart_the_report_says_why(tmp_path):
     )
     text = (tmp_path / "report.md").read_text()
     assert "Not told apart from it by these seeds: any of the 2 others." in text
-    assert "any false alarm): none." in text
+    assert "is a false alarm): none." in text
     assert row_of(text, "97.00 to 96.30")[1] == "Adam, Descent, Momentum"
     hint = stats.ttest_rel(tests["Adam"], tests["Descent"]).pvalue
     assert 0.025 < hint < 0.05
