@@ -19,9 +19,12 @@ def report_once(message: str) -> None:
 
 
 def print_line(text: str) -> None:
-    """Print a line on stderr; a bar that is drawn there makes room for it."""
+    """Print a line on stderr; a bar that is drawn there makes room for it.
+
+    Without tqdm's lock: Ctrl-C within its `acquire` would leave it taken, and every later bar would wait for ever.
+    """
     bars: Any = sys.modules.get("tqdm.std")
-    with bars.tqdm.external_write_mode(file=sys.stderr) if bars else contextlib.nullcontext():
+    with bars.tqdm.external_write_mode(file=sys.stderr, nolock=True) if bars else contextlib.nullcontext():
         print(text, file=sys.stderr, flush=True)
 
 
