@@ -11,7 +11,10 @@ from tinyflux.training import not_finite
 
 X, Y = np.ones((20, 3), np.float32), np.zeros((20, 1), np.float32)
 HOW = pytest.mark.parametrize("how", [False, "auto"], ids=["NumPy", "native"])
-MADE = "the model or the loss made it: 0/0, the logarithm of 0, or an overflow, as after steps that were too large."
+MADE = (
+    "the model or the loss made it: 0/0, the logarithm of 0, or an overflow, as after steps that were too large. "
+    "Take a smaller learning rate, or look for that operation."
+)
 
 
 def spoiled(x, *place, value=np.nan):

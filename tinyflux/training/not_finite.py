@@ -40,7 +40,10 @@ def what_to_do(model: Tree, name: str, data: Tree) -> str:
             "loss and a gradient that was not finite, or its step was too large. Look at the gradients before it, "
             "batch by batch, or take a smaller learning rate."
         )
-    made = "the model or the loss made it: 0/0, the logarithm of 0, or an overflow, as after steps that were too large."
+    made = (
+        "the model or the loss made it: 0/0, the logarithm of 0, or an overflow, as after steps that were too large. "
+        "Take a smaller learning rate, or look for that operation."
+    )
     try:
         place = _place_in(data)
     except TypeError:  # in something that holds arrays in a way of its own
