@@ -8,6 +8,7 @@ import math
 import pickle
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -111,10 +112,20 @@ def test_a_bar_is_closed_whatever_happens(monkeypatch):
         train(monkeypatch, screen, data=[(X, Y), (X, Y * np.nan)])
 
 
+def bars_lock_is_free():
+    locks = pytest.importorskip("tqdm").tqdm.get_lock().locks
+    taken = [lock for lock in locks if lock.acquire(False)]
+    for lock in taken:
+        lock.release()
+    return taken == locks
+
+
 @pytest.mark.parametrize("stream", [Full, lambda: None])
 def test_what_cannot_be_shown_stops_nothing(monkeypatch, stream, capsys):
     train(monkeypatch, stream())
     assert capsys.readouterr().out == ""
+    with ThreadPoolExecutor(1) as beside:  # tqdm would leave the lock of all bars taken
+        assert beside.submit(bars_lock_is_free).result()
 
 
 def test_native_code_is_not_interrupted_for_lines(monkeypatch):

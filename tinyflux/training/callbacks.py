@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import sys
@@ -16,7 +15,7 @@ from ..installed import pip_install
 from ..optimise.state import OptimiserState
 from ..types import Tree
 from .history import number
-from .report import print_line
+from .report import print_line, unseen
 
 
 @dataclasses.dataclass
@@ -169,7 +168,7 @@ class ProgressBar:
         return next_frame(iteration, self._start)
 
     def __call__(self, progress: Progress) -> None:
-        with contextlib.suppress(OSError, ValueError):  # nobody can see it: no reason not to train
+        with unseen():
             self._draw(progress)
 
     def _draw(self, progress: Progress) -> None:
@@ -187,7 +186,7 @@ class ProgressBar:
             self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}", refresh=False)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with unseen():
             now = self._progress
             if now is not None and now.total is not None and self._bar.n < now.total:
                 self._bar.total = self._bar.n
@@ -243,7 +242,7 @@ class EpochLines:
         return math.inf if self._tqdm is None else next_frame(iteration, self._start)
 
     def __call__(self, progress: Progress) -> None:
-        with contextlib.suppress(OSError, ValueError):  # nobody can see it: no reason not to train
+        with unseen():
             self._show(progress)
 
     def _show(self, progress: Progress) -> None:
@@ -272,7 +271,7 @@ class EpochLines:
         )
 
     def close(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with unseen():
             if self._bar is not None:
                 self._bar.close()
         self._bar = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
@@ -26,6 +27,20 @@ def print_line(text: str) -> None:
     bars: Any = sys.modules.get("tqdm.std")
     with bars.tqdm.external_write_mode(file=sys.stderr, nolock=True) if bars else contextlib.nullcontext():
         print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """For what draws a bar: where that fails nobody can see it, which is no reason not to train.
+
+    tqdm leaves its lock taken when a write fails; every later bar would wait for ever.
+    """
+    try:
+        yield
+    except (OSError, ValueError):
+        bars: Any = sys.modules.get("tqdm.std")
+        with contextlib.suppress(Exception):  # it was not taken
+            bars.tqdm.get_lock().release()
 
 
 def reason(error: Exception) -> str:
