@@ -306,7 +306,7 @@ def test_rows_are_named_only_where_that_fits(model, shape, fix):
 
 def test_a_connection_says_what_it_was_called_with():
     for layer in (flux.SkipConnection(flux.Dense(2, 3), np.add), flux.Parallel(np.add, flux.Dense(2, 3), flux.relu)):
-        with pytest.raises(ValueError, match=rf"{type(layer).__name__}: np.add can't broadcast .*\(4, 3\), .*\(4, 2\)"):
+        with pytest.raises(ValueError, match=rf"{type(layer).__name__}: np.add can't join .*\(4, 3\), .*\(4, 2\)"):
             layer(X)
         layer.connection = lambda a, b: a + b
         with pytest.raises(ValueError, match="broadcast") as raised:

@@ -15,6 +15,7 @@ from examples.common import pictures
 from examples.landscapes import __main__ as command
 from examples.landscapes import figures
 from examples.landscapes.functions import LANDSCAPES
+from tests.support.gif import frames
 from tests.support.scripts import environment, refused, script
 
 LINE = np.linspace(0, 1, 41)[:, None]
@@ -27,15 +28,6 @@ OUTCOMES = {"Descent(0.1)": "40", "Descent(9)": "diverged"}
 
 def landscapes(tmp_path, *arguments):
     return script(tmp_path, *arguments, command=("-m", "examples.landscapes"))
-
-
-def frames(path):
-    with Image.open(path) as image:
-        found = []
-        for i in range(image.n_frames):
-            image.seek(i)
-            found.append(np.asarray(image.convert("RGB")).astype(int))
-        return found
 
 
 # The pictures

@@ -4,21 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import to_rgb
-from PIL import Image
 
 from examples.landscapes import front
 from examples.landscapes.functions import LANDSCAPES
+from tests.support.gif import frames
 
 COMMITTED = Path(__file__).resolve().parents[2] / "docs" / "images" / "landscape.gif"
-
-
-def frames(path):
-    with Image.open(path) as image:
-        found = []
-        for i in range(image.n_frames):
-            image.seek(i)
-            found.append(np.asarray(image.convert("RGB")).astype(int))
-        return found
 
 
 def of_colour(frame, colour):

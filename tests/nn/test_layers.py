@@ -190,7 +190,7 @@ PIXELS, CHANNELS = "pad='same' in convolutions", "take Parallel(np.add, layer, f
 )
 def test_a_sum_of_other_shapes(layer, shape, fixes):
     x = np.zeros(shape, np.float32)
-    with pytest.raises(ValueError, match=r"SkipConnection: np\.add can't broadcast what its layer") as error:
+    with pytest.raises(ValueError, match=r"SkipConnection: np\.add can't join what its layer") as error:
         flux.SkipConnection(layer, np.add)(x)
     for text in (repr(layer).split("  ")[0], str(layer(x).shape), str(shape), *fixes):
         assert text in str(error.value)

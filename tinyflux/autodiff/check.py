@@ -12,6 +12,7 @@ from .. import tree
 from ..arrays import is_array
 from ..types import Array
 from .gradient import pullback, recorded_pullback
+from .state import unchanged
 from .tape import Tape
 
 # A central difference with step h is off by h²·f‴/6 from the curve and by u·f/h from rounding, u = 2.2e-16. Both are of
@@ -68,13 +69,8 @@ def _of_one_state(f: Callable[..., Any]) -> Callable[..., Any]:
     """`f`, after which the layers among its arguments are as they were."""
 
     def evaluated(*args: Any) -> Any:
-        _, stateful = tree.map_differentiated(lambda x: x, args)
-        try:
+        with unchanged(args):
             return f(*args)
-        finally:
-            for _, inside, _, before in stateful:
-                inside.clear()
-                tree.filler(inside)(before)
 
     return evaluated
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import numpy as np
 
 from .. import tree
 from ..arrays import is_array
+from ..interrupts import commit
+from ..types import Tree
 from .tape import Tape, Tracked
 
 Undo = list[tuple[Any, ...]] | None  # calls for `interrupts.commit` that put things back
@@ -76,6 +79,26 @@ _CALCULATED = (
     "flux.withgradient takes a function that returns (loss, more). An array that a layer replaces is state: name it in "
     'its class, as in buffers = ("mean",); help(flux.is_training) has an example.'
 )
+
+
+@contextlib.contextmanager
+def unchanged(model: Tree) -> Iterator[None]:
+    """In the end all objects, dicts and lists of a tree hold what they held before, and its buffers their numbers."""
+    _, stateful = tree.map_differentiated(lambda x: x, model)
+    named = [inside.get(name) for node, inside, _, _ in stateful for name in getattr(type(node), "buffers", ())]
+    copies = [(x, x.copy()) for x in named if is_array(x)]
+    try:
+        yield
+    finally:
+        for _, inside, _, before in stateful:
+            then = dict(enumerate(before)) if isinstance(before, list) else before
+            if len(inside) != len(before) or (then is before and inside.keys() != before.keys()):
+                commit([(inside.clear,), (tree.filler(inside), before)])
+            for key, value in then.items():
+                if inside[key] is not value:
+                    inside[key] = value
+        for x, values in copies:
+            x[...] = values
 
 
 def opened(y: Any, tape: Tape) -> Any:

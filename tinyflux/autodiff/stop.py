@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from .. import tree
-from ..types import Array, Tree
+from ..types import Array, T
 from .rule import rule
-
-T = TypeVar("T", bound=Tree)
 
 
 def stop_gradient(x: T) -> T:

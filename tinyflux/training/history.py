@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..display import careful, careful_html
+from ..display import Line, careful, careful_html, html_table
 
 HEAD, TAIL = 4, 8  # epochs that are shown of a long training
 
@@ -97,9 +96,7 @@ class History(list[float]):
     @careful_html
     def _repr_html_(self) -> str:
         head, *rows = self._rows()
-        cells = "".join([f"<th>{html.escape(text)}</th>" for text in head])
-        lines = ["".join([f"<td>{text}</td>" for text in row]) for row in rows]
-        return f"<table><tr>{cells}</tr>{''.join([f'<tr>{line}</tr>' for line in lines])}</table>"
+        return html_table(head, ">" * len(head), list(map(Line, rows)))
 
 
 def number(x: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, differ, is_array
+from ..autodiff.state import unchanged
 from ..checks import check_call, is_value, shown
 from ..compile import compile as compiled
 from ..compile.ir.program import Recording, reachable
@@ -18,9 +19,7 @@ from ..compile.trace.symbolic import node_of, symbolic_input
 from ..data import DataLoader
 from ..data.loader import generators_kept
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
-from ..interrupts import commit
 from ..nn.layers.modes import switches
-from ..nodes import MAPPING, OBJECT, SEQUENCE, attributes, node_kind
 from ..types import Array, Loss, Tree
 from .checks import check_arguments
 from .report import reason, report_once
@@ -142,48 +141,10 @@ class Validation:
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """All layers in inference mode; afterwards these and the generators of random numbers are as they were."""
-        before = _state(self._model)
-        with generators_kept(self._items):
-            try:
-                for inside in switches(self._model):
-                    inside["active"] = False
-                yield
-            finally:
-                _put_back(before)
-
-
-State = list[tuple[Any, Any, list[tuple[Array, Array]]]]
-
-
-def _state(model: Tree) -> State:
-    """What is in each object, list and dict of a model, and copies of its buffers, into which a layer may write."""
-    state: State = []
-    todo = [model]
-    while todo:
-        node = todo.pop()
-        kind = node_kind(type(node))
-        if kind not in (OBJECT, MAPPING, SEQUENCE):
-            continue
-        inside = attributes(node) if kind == OBJECT else node
-        todo += node if kind == SEQUENCE else inside.values()
-        if isinstance(node, tuple):
-            continue
-        named = getattr(type(node), "buffers", ())
-        buffers: list[Array] = [getattr(node, name, None) for name in named]
-        held = list(inside) if kind == SEQUENCE else dict(inside)
-        state.append((inside, held, [(x, x.copy()) for x in buffers if is_array(x)]))
-    return state
-
-
-def _put_back(state: State) -> None:
-    for inside, held, buffers in state:
-        if len(inside) != len(held) or (isinstance(held, dict) and inside.keys() != held.keys()):
-            commit([(inside.clear,), (tree.filler(inside), held)])
-        for key, value in held.items() if isinstance(held, dict) else enumerate(held):
-            if inside[key] is not value:
-                inside[key] = value
-        for x, values in buffers:
-            x[...] = values
+        with generators_kept(self._items), unchanged(self._model):
+            for inside in switches(self._model):
+                inside["active"] = False
+            yield
 
 
 def in_batches(data: Any) -> DataLoader[Any]:

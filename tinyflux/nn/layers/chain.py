@@ -88,19 +88,21 @@ def _joined(layer: Any, *arrays: Array) -> str:
     return f"{type(layer).__name__}: its connection, {name}, was called with {given}."
 
 
-def _wrong_shapes(layer: SkipConnection | Parallel, *arrays: Array) -> ValueError | None:
-    """An error for arrays whose shapes a NumPy function can't join, or nothing."""
-    if not isinstance(layer.connection, np.ufunc) or not all(map(is_array, arrays)):
-        return None
+def _shapes_differ(layer: SkipConnection | Parallel, *arrays: Array) -> bool:
+    """Whether arrays of several shapes came to a NumPy function, which may be why it failed."""
+    joins = isinstance(layer.connection, np.ufunc) and all(map(is_array, arrays))
+    return joins and len({x.shape for x in arrays}) > 1
+
+
+def _wrong_shapes(layer: SkipConnection | Parallel, *arrays: Array) -> ValueError:
+    """An error for arrays whose shapes a NumPy function can't join."""
     shapes = [str(x.shape) for x in arrays]
-    if len({*shapes}) == 1:
-        return None
     owner, name = type(layer).__name__, as_code(layer.connection)
     if isinstance(layer, Parallel):
         found = f"the results of its branches, {', '.join(shapes)}"
     else:
-        found = f"what its layer {as_code(layer.layer)} gives, {shapes[0]}, to its input, {shapes[1]}"
-    return ValueError(f"{owner}: np.{name} can't broadcast {found}. {_fix(arrays)}")
+        found = f"what its layer {as_code(layer.layer)} gives, {shapes[0]}, and its input, {shapes[1]}"
+    return ValueError(f"{owner}: np.{name} can't join {found}. {_fix(arrays)}")
 
 
 def _fix(arrays: tuple[Array, ...]) -> str:
@@ -142,13 +144,13 @@ class SkipConnection(Layer):
 
     def __call__(self, x: Array) -> Array:
         y = self.layer(x)
+        if self.connection is np.add and is_array(x) and is_array(y) and y.shape[-1:] != x.shape[-1:]:
+            raise _wrong_shapes(self, y, x)  # NumPy would repeat a single channel
         try:
-            if self.connection is np.add and is_array(x) and is_array(y) and y.shape[-1:] != x.shape[-1:]:
-                raise ValueError("other channels")  # of which NumPy would repeat a single one
             return self.connection(y, x)
         except (TypeError, ValueError) as error:
-            if wrong := _wrong_shapes(self, y, x):
-                raise wrong from None
+            if _shapes_differ(self, y, x):
+                raise _wrong_shapes(self, y, x) from None
             error.add_note(_joined(self, y, x))
             raise
 
@@ -196,8 +198,8 @@ class Parallel(Layer):
                 return functools.reduce(self.connection, outputs)
             return self.connection(*outputs)
         except (TypeError, ValueError) as error:
-            if wrong := _wrong_shapes(self, *outputs):
-                raise wrong from None
+            if _shapes_differ(self, *outputs):
+                raise _wrong_shapes(self, *outputs) from None
             error.add_note(_joined(self, *outputs))
             raise
 
