@@ -55,12 +55,63 @@ WALKERS = [
 ]
 
 
+MORE_WALKERS = {
+    "trainmode": flux.trainmode,
+    "testmode": flux.testmode,
+    "summary": flux.summary,
+    "cpu": flux.cpu,
+    "save": lambda m: flux.save("never-written.npz", m),
+    "state_dict": flux.interop.state_dict,
+    "load_state_dict": lambda m: flux.interop.load_state_dict(m, {}),
+    "scan": lambda m: flux.scan(lambda state, x: (state, x), m, np.ones(3)),
+    "scan over": lambda m: flux.scan(lambda state, x: (state, x), 0.0, m),
+    "compile": lambda m: flux.compile(lambda m, x: x)(m, np.ones(3)),
+    "compile by name": lambda m: flux.compile(lambda x, m: x)(np.ones(3), m=m),
+    "a compiled result": lambda m: flux.compile(lambda x: m)(np.ones(3)),
+    "update": lambda m: flux.update(flux.setup(flux.Descent(), {"other": np.ones(1)}), m, {}),
+    "freeze": flux.freeze,
+}
+
+
 @pytest.mark.parametrize("kind", ["object", "list", "dict"])
-@pytest.mark.parametrize("walker", WALKERS)
+@pytest.mark.parametrize("walker", [*WALKERS, *MORE_WALKERS.values()], ids=[*map(str, range(9)), *MORE_WALKERS])
 def test_a_cycle_is_named(walker, kind):
     place = {"object": r"Node at \.inner\.parent", "list": r"list at \[1\]\[0\]", "dict": r"dict at \['me'\]"}[kind]
     with pytest.raises(ValueError, match=f"a model must be a tree, but the {place} is a node that it stands in itself"):
         walker(cyclic(kind))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_cycle_that_is_closed_after_setup(compiled):
+    x = np.ones((4, 2), np.float32)
+    model = flux.Chain(flux.Dense(2, 2))
+    opt = flux.setup(flux.Descent(), model)
+    model[0].owner = model
+    with pytest.raises(ValueError, match=r"Chain at \.layers\[0\]\.owner is a node that it stands in itself"):
+        flux.train(lambda m, x, y: flux.mse(m(x), y), model, [(x, x)], opt, compile=compiled)
+
+
+def test_data_with_a_cycle():
+    data = {"x": np.ones((4, 2), np.float32)}
+    data["again"] = (data,)
+    with pytest.raises(ValueError, match=r"dict at \['again'\]\[0\] is a node that it stands in itself"):
+        flux.DataLoader(data)
+
+
+def test_the_mode_of_a_model_with_a_cycle_stays():
+    model = flux.Chain(flux.Dropout(0.5), flux.Dense(2, 2))
+    model.me = model
+    with pytest.raises(ValueError, match=r"Chain at \.me "):
+        flux.testmode(model)
+    assert model[0].active is None
+    assert "Dropout(0.5)" in repr(model)
+
+
+def test_a_set_with_its_own_owner():
+    m = Node()
+    m.seen, m.w = {m}, np.ones(1)
+    with pytest.raises(TypeError, match=r"arrays in the set at \.seen would be neither trained nor saved"):
+        flux.leaves(m)
 
 
 def test_deep_is_no_cycle():

@@ -36,6 +36,7 @@ from .nn.layers import (
     flatten,
 )
 from .nn.layers.show import Layer
+from .nodes import branches
 from .summary import calls_of
 from .types import Array, Tree
 
@@ -181,12 +182,8 @@ def channels_by_order(model: Tree) -> dict[int, int | None]:
     return found
 
 
-def _convolutions(node: Tree) -> Iterator[Any]:
-    if isinstance(node, Conv):
-        yield node
-    elif not is_array(node):
-        for _, child in tree.children(node):
-            yield from _convolutions(child)
+def _convolutions(model: Tree) -> Iterator[Any]:
+    return (node for _, node in branches(model) if isinstance(node, Conv))
 
 
 def _channels_made(conv: Conv) -> int:

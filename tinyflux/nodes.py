@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import is_array_type
-from .types import Tree
+from .arrays import is_array, is_array_type
+from .types import Array, Tree
 
 _HEAP_TYPE = 1 << 9  # CPython's flag of classes that a Python `class` statement made
 LEAF, OPAQUE, SEQUENCE, MAPPING, OBJECT, CLOSED = range(6)
@@ -114,11 +114,78 @@ def children(node: Tree) -> list[tuple[str, Any]]:
     return [(f".{name}", child) for name, child in attributes(node).items()] if kind == OBJECT else []
 
 
+def is_parameter(x: Array) -> bool:
+    """Whether the array `x` can be differentiated: its dtype is real floating point."""
+    kind: str = x.dtype.kind
+    return kind == "f"
+
+
+def arrays_in(tree: Tree, buffers: bool = True) -> Iterator[tuple[str, Array]]:
+    """The arrays of a tree, each with its path; without buffers only its parameters."""
+    if is_array(tree):
+        if buffers or is_parameter(tree):
+            yield "", tree
+        return
+    look_into(tree)
+    skip = () if buffers else [f".{name}" for name in getattr(type(tree), "buffers", ())]
+    for step, child in children(tree):
+        if step not in skip:
+            for path, array in arrays_in(child, buffers):
+                yield step + path, array
+
+
+class Closed(TypeError):
+    """Something that can't be walked holds an array."""
+
+
+def look_into(node: Tree) -> None:
+    """Raise Closed for a node with arrays that can't be replaced: a set, a generator, a list with attributes."""
+    kind = node_kind(type(node))
+    if kind == CLOSED:
+        inside = node.values() if isinstance(node, types.MappingProxyType) else node
+        if isinstance(node, ONCE) or any(True for x in inside for _ in arrays_in(x)):
+            raise Closed
+    elif kind in (SEQUENCE, MAPPING) and any(True for _ in arrays_in(getattr(node, "__dict__", None))):
+        raise Closed
+
+
+def refuse(tree: Tree) -> None:
+    """Raise the error, with the place, for a tree with a node below itself or with arrays that can't be replaced.
+
+    A walk that is too deep, or that meets such arrays, calls this in the end: looking for cycles on the way would cost.
+    """
+    todo: list[tuple[str, Any, tuple[int, ...]]] = [("", tree, ())]
+    while todo:
+        path, node, above = todo.pop()
+        try:
+            look_into(node)
+        except (Closed, RecursionError):
+            where = f"the attributes of the {type(node).__name__}" if children(node) else f"the {type(node).__name__}"
+            raise TypeError(
+                f"arrays in {where} at {path or 'the root'} would be neither trained nor saved: what stands there "
+                "can't be walked. Keep them in a list, a tuple, a dict, or in attributes of an object."
+            ) from None
+        if id(node) in above:
+            raise ValueError(
+                f"a model must be a tree, but the {type(node).__name__} at {path} is a node that it stands in itself. "
+                "Keep the reference out of the model's attributes, or hold it as weakref.ref(node)."
+            )
+        todo += [(path + step, child, (*above, id(node))) for step, child in children(node)]
+
+
 def branches(node: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
     """A node and all that stands below it, each with its path."""
+    try:
+        yield from _branches(node, path)
+    except RecursionError:
+        refuse(node)
+        raise
+
+
+def _branches(node: Tree, path: str) -> Iterator[tuple[str, Any]]:
     yield path, node
     for step, child in children(node):
-        yield from branches(child, path + step)
+        yield from _branches(child, path + step)
 
 
 def misplaced_buffer(model: Tree, path: str = "") -> str:

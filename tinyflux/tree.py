@@ -9,7 +9,6 @@ the tree but are no parameters: nothing differentiates or steps them.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,13 +22,16 @@ from .nodes import (  # fmt: skip
     MAPPING,
     NUMBERS,
     OBJECT,
-    ONCE,
     OPAQUE,
     SEQUENCE,
+    Closed,
+    arrays_in,
     attributes,
     kinds,
+    look_into,
     node_kind,
     rebuild,
+    refuse,
     slots_of,
 )
 from .nodes import (
@@ -38,6 +40,9 @@ from .nodes import (
 from .nodes import (
     entries as entries,
 )
+from .nodes import (
+    is_parameter as is_parameter,
+)
 from .types import Array, T, Tree
 
 __all__ = ["destructure", "f32", "f64", "leaves", "map", "parameter_count", "parameters", "walk"]
@@ -45,12 +50,6 @@ __all__ = ["destructure", "f32", "f64", "leaves", "map", "parameter_count", "par
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-def is_parameter(x: Array) -> bool:
-    """Whether the array `x` can be differentiated: its dtype is real floating point."""
-    kind: str = x.dtype.kind
-    return kind == "f"
 
 
 def walk(tree: Tree, buffers: bool = True) -> Iterator[tuple[str, Array]]:
@@ -65,59 +64,10 @@ def walk(tree: Tree, buffers: bool = True) -> Iterator[tuple[str, Array]]:
     [("['w']", (2, 3)), ("['rest'][0]", (4,))]
     """
     try:
-        yield from _walk(tree, buffers)
-    except (RecursionError, _Closed):
-        _refuse(tree)
+        yield from arrays_in(tree, buffers)
+    except (RecursionError, Closed):
+        refuse(tree)
         raise
-
-
-def _walk(tree: Tree, buffers: bool) -> Iterator[tuple[str, Array]]:
-    if is_array(tree):
-        if buffers or is_parameter(tree):
-            yield "", tree
-        return
-    _look_into(tree)
-    skip = () if buffers else [f".{name}" for name in getattr(type(tree), "buffers", ())]
-    for step, child in children(tree):
-        if step not in skip:
-            for path, array in _walk(child, buffers):
-                yield step + path, array
-
-
-class _Closed(TypeError):
-    """Something that can't be walked holds an array."""
-
-
-def _look_into(node: Tree) -> None:
-    """Raise _Closed for a node with arrays that can't be replaced: a set, a generator, a list with attributes."""
-    kind = node_kind(type(node))
-    if kind == CLOSED:
-        inside = node.values() if isinstance(node, types.MappingProxyType) else node
-        if isinstance(node, ONCE) or any(True for x in inside for _ in _walk(x, True)):
-            raise _Closed
-    elif kind in (SEQUENCE, MAPPING) and any(True for _ in _walk(getattr(node, "__dict__", None), True)):
-        raise _Closed
-
-
-def _refuse(tree: Tree) -> None:
-    """Raise the error, with the place, for a tree with a node below itself or with arrays that can't be replaced."""
-    todo: list[tuple[str, Any, tuple[int, ...]]] = [("", tree, ())]
-    while todo:
-        path, node, above = todo.pop()
-        try:
-            _look_into(node)
-        except _Closed:
-            where = f"the attributes of the {type(node).__name__}" if children(node) else f"the {type(node).__name__}"
-            raise TypeError(
-                f"arrays in {where} at {path or 'the root'} would be neither trained nor saved: what stands there "
-                "can't be walked. Keep them in a list, a tuple, a dict, or in attributes of an object."
-            ) from None
-        if id(node) in above:
-            raise ValueError(
-                f"a model must be a tree, but the {type(node).__name__} at {path} is a node that it stands in itself. "
-                "Keep the reference out of the model's attributes, or hold it as weakref.ref(node)."
-            )
-        todo += [(path + step, child, (*above, id(node))) for step, child in children(node)]
 
 
 def leaves(tree: Tree) -> list[Array]:
@@ -171,8 +121,8 @@ def map(f: Callable[..., Any], tree: T, *rest: Any, buffers: bool = True) -> T: 
     try:
         mapped: T = _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, None if buffers else [])
         return mapped
-    except (RecursionError, _Closed):
-        _refuse(tree)
+    except (RecursionError, Closed):
+        refuse(tree)
         raise
 
 
@@ -191,8 +141,8 @@ def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, Statef
     stateful: Stateful = []
     try:
         return _map_one(f, tree, stateful, FLOATS), stateful
-    except (RecursionError, _Closed):
-        _refuse(tree)
+    except (RecursionError, Closed):
+        refuse(tree)
         raise
 
 
@@ -209,7 +159,11 @@ def same(x: Any, y: Any) -> bool:
 
 def map_numbers(f: Callable[[Any], Any], tree: Tree) -> Any:
     """A tree with `f(x)` in the place of arrays except buffers, and of numbers in lists, tuples and dicts."""
-    return _map_one(f, tree, [], NUMBERS)
+    try:
+        return _map_one(f, tree, [], NUMBERS)
+    except (RecursionError, Closed):
+        refuse(tree)
+        raise
 
 
 def map_derivatives(f: Callable[[Any], Any], tree: Tree) -> Any:
@@ -249,7 +203,7 @@ def _map_one(
         else:
             inside = node
             if cls is not dict:
-                _look_into(node)
+                look_into(node)
         for name, child in inside.items():
             below = kinds.get(type(child))
             if name in skip or (below == OPAQUE and not (numbers and isinstance(child, numbers))):
@@ -273,7 +227,7 @@ def _map_one(
         return whole
     if kind == SEQUENCE:
         if cls is not tuple and cls is not list:
-            _look_into(node)
+            look_into(node)
         items = [_map_one(f, child, stateful, numbers, inner) for child in node]
         for new, old in zip(items, node):
             if new is not old:
@@ -285,7 +239,7 @@ def _map_one(
             stateful.append((node, node, whole, list(whole)))
         return whole
     if kind == CLOSED:
-        _look_into(node)
+        look_into(node)
     return f(node) if kind == LEAF or isinstance(node, numbers) else node
 
 
@@ -302,7 +256,7 @@ def _map_each(f: Callable[..., Any], node: Tree, rest: tuple[Any, ...], buffers:
     """`map` over several trees at once."""
     if is_array(node):
         return f(node, *rest)
-    _look_into(node)
+    look_into(node)
     pairs = children(node)
     if not pairs:
         return node

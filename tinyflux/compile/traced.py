@@ -179,7 +179,11 @@ class _Function(Program):
 def _trace(f: Callable[..., Any], args: Arguments, leaves: list[Array]) -> tuple[Any, list[Node]]:
     """What f returns for symbolic arrays, and the nodes in it."""
     result = _call_with(f, args, [_input(x) for x in leaves])
-    _with_results(result, itertools.repeat(None))  # refuses what can't be given anew in every call: an iterator, say
+    try:
+        _with_results(result, itertools.repeat(None))  # refuses what can't be given anew in every call: an iterator
+    except RecursionError:
+        nodes.refuse(result)
+        raise
     ends: list[Node] = []
     tree.map(lambda x: ends.append(x.node) if type(x) is Symbolic else None, result)
     return result, ends
@@ -261,6 +265,14 @@ def signature(x: Tree, leaves: list[Array], others: list[Any], inside: bool = Fa
     A number of Python's or NumPy's is a leaf as an argument of its own, and a constant inside a tree. `others` gathers
     what is for guards to look at: functions, classes of nodes, and constants other than numbers and words.
     """
+    try:
+        return _signature(x, leaves, others, inside)
+    except RecursionError:
+        nodes.refuse(x)
+        raise
+
+
+def _signature(x: Tree, leaves: list[Array], others: list[Any], inside: bool) -> Any:
     kind = type(x)
     if tree.is_array(x) or (not inside and isinstance(x, (float, np.generic))):
         leaves.append(x)
@@ -273,7 +285,7 @@ def signature(x: Tree, leaves: list[Array], others: list[Any], inside: bool = Fa
     if children and kind not in (tuple, list, dict):
         others.append(kind)
     if children:
-        return (kind, *[(step, signature(child, leaves, others, True)) for step, child in children])
+        return (kind, *[(step, _signature(child, leaves, others, True)) for step, child in children])
     others.append(x)
     return len(others)
 

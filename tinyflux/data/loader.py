@@ -13,6 +13,7 @@ from .. import tree
 from ..arrays import default_rng, is_array, on_gpu, to_numpy
 from ..checks import as_array, check_call, check_flag, check_function, check_generator, check_integer, shown
 from ..display import careful
+from ..nodes import refuse
 
 T = TypeVar("T")
 
@@ -178,7 +179,11 @@ def _on_gpu(rng: np.random.Generator) -> Any:
 
 def _samples(data: Any) -> int:
     """The length of the first axis, having checked that all arrays of `data` agree on it."""
-    arrays = dict(_named("data", data))
+    try:
+        arrays = dict(_named("data", data))
+    except RecursionError:
+        refuse(data)
+        raise
     if not arrays:
         raise ValueError(f"DataLoader: expected at least one array as data, got {data!r}.")
     for name, array in arrays.items():

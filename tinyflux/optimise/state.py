@@ -161,7 +161,7 @@ def _set_up(model: Tree, rule_at: Callable[[Place], Any]) -> OptimiserState:
 
 def holds_state(node: Any) -> bool:
     """Whether an optimiser's state stands anywhere in a tree."""
-    return isinstance(node, OptimiserState) or any(holds_state(child) for _, child in tree.children(node))
+    return any(isinstance(part, OptimiserState) for _, part in branches(node))
 
 
 def copied_state(opt: OptimiserState, model: Tree, move: Callable[[Any], Any]) -> OptimiserState:

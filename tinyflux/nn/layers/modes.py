@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ... import tree
 from ...autodiff.tape import is_recording
 from ...checks import shown
+from ...nodes import branches
 
 Model = TypeVar("Model")
 
@@ -70,7 +71,7 @@ def trainmode(model: Model, mode: bool | str | None = True) -> Model:
 
     Returns: the model.
 
-    Errors: ValueError for another mode.
+    Errors: ValueError for another mode, and for a model that stands in itself.
 
     >>> import tinyflux as flux
     >>> model = flux.trainmode(flux.Chain(flux.Dense(3, 2), flux.Dropout(0.5)))
@@ -79,7 +80,7 @@ def trainmode(model: Model, mode: bool | str | None = True) -> Model:
     """
     if not (mode is None or isinstance(mode, bool) or (isinstance(mode, str) and mode == "auto")):
         raise ValueError(f"trainmode: expected a mode True, False, None or 'auto', got {shown(mode)}.")
-    for attributes in switches(model):
+    for attributes in list(switches(model)):
         attributes["active"] = None if mode == "auto" else mode
     return model
 
@@ -99,10 +100,9 @@ def testmode(model: Model, mode: bool | str | None = True) -> Model:  # noqa: PT
 testmode.__test__ = False  # type: ignore[attr-defined]  # pytest takes the name for a test
 
 
-def switches(node: Any) -> Iterator[Any]:
+def switches(model: Any) -> Iterator[Any]:
     """The attributes of every layer that has a mode: `attributes["active"]` is that."""
-    inside, _ = tree.entries(node)
-    if inside is not None and not isinstance(node, (list, dict)) and "active" in inside:
-        yield inside
-    for _, child in tree.children(node):
-        yield from switches(child)
+    for _, node in branches(model):
+        inside, _ = tree.entries(node)
+        if inside is not None and not isinstance(node, (list, dict)) and "active" in inside:
+            yield inside
