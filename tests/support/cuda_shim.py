@@ -91,7 +91,8 @@ KERNEL = r'extern "C" __global__[^{;]*?\b(\w+)\([^()]*\) *\{'
 
 def parameter_types(code, name):
     """The types of a kernel's parameters, with float or double for T."""
-    parameters = re.search(rf'extern "C" __global__[^{{;]*?\b{name}\(([^()]*)\)', code)[1].replace("__restrict__", "")
+    parameters = re.search(rf'extern "C" __global__[^{{;]*?\b{name}\(([^()]*)\)', code)[1]
+    parameters = re.sub("__restrict__|RESTRICT", "", parameters)
     (real,) = re.findall(r"using T = (\w+);", code) or ["float"]
     types = [re.sub(r"\s*\b\w+$", "", parameter.strip()) for parameter in parameters.split(",")]
     return [re.sub(r"\bT\b", real, kind) for kind in types]

@@ -8,7 +8,9 @@
 
 #define __global__
 #define __device__
+#define __forceinline__ inline __attribute__((always_inline))
 #define __shared__ static
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
 
 struct Index {

@@ -6,15 +6,21 @@
 constexpr int SIDE = 16;   // threads along each side of a tile
 constexpr int TERMS = 16;  // terms that lie in shared memory at a time
 
+// What lies in shared memory: factors, with one more in each line so that columns are not all in one bank; and where the
+// tile's rows, columns and terms lie, these and the next ones.
+template <class T, int ROWS, int COLUMNS, class Index>
+struct Tile {
+    T left[TERMS][ROWS + 1], right[TERMS][COLUMNS + 1];
+    Index a_row[ROWS], b_column[COLUMNS], a_term[2][TERMS], b_term[2][TERMS];
+};
+
 template <class T, int ROWS, int COLUMNS, class Places>
-__device__ void contract(const T* a, const T* b, T* out) {
+__device__ void contract(unsigned block, char* shared, const T* a, const T* b, T* out) {
     using Index = typename Places::Index;
     constexpr int THREADS = SIDE * SIDE, ACROSS = (Places::COLUMNS + COLUMNS - 1) / COLUMNS;
     constexpr int DOWN = (Places::ROWS + ROWS - 1) / ROWS;
-    __shared__ T left[TERMS][ROWS + 1], right[TERMS][COLUMNS + 1];  // one more, so that columns are not all in one bank
-    __shared__ Index a_row[ROWS], b_column[COLUMNS], a_term[2][TERMS], b_term[2][TERMS];
+    auto& [left, right, a_row, b_column, a_term, b_term] = *reinterpret_cast<Tile<T, ROWS, COLUMNS, Index>*>(shared);
     const int thread = threadIdx.x, x = thread % SIDE, y = thread / SIDE;
-    unsigned block = blockIdx.x;
     const int column = block % ACROSS * COLUMNS;
     block /= ACROSS;
     const int row = block % DOWN * ROWS;

@@ -38,6 +38,12 @@ class Tiling:
         tiles = [-(-n // side) for n, side in zip(self.contraction.size, self.tile)]
         return math.prod(tiles) * _count(self.contraction, self.contraction.outer) * self.parts
 
+    @property
+    def shared(self) -> str:
+        """The shared memory of a block, as C writes it."""
+        kind = c_type(self.contraction.a.node.dtype)
+        return f"sizeof(Tile<{kind}, {self.tile[0]}, {self.tile[1]}, long long>)"
+
 
 def find_tiling(kernel: Kernel) -> Tiling | None:
     """How a sum of products is calculated in tiles; None where it's better to give each result a thread or a block."""
@@ -56,7 +62,7 @@ def find_tiling(kernel: Kernel) -> Tiling | None:
 
 
 def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling) -> list[str]:
-    """The lines of the kernel: where everything lies, and a call."""
+    """The lines of the section: where everything lies, and a call."""
     (node,), c = kernel.nodes, tiling.contraction
     m, n, k = c.size
     chunk = -(-k // tiling.parts)
@@ -74,13 +80,14 @@ def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling) -> 
         functions.append(_place(place, index, c, axes[kind], strides[array]))
     operands = [_address(context, x) for x in (c.a, c.b)]
     target, kind = context.name(node, write=True), c_type(node.dtype)
+    sizes = f"{kind}, {tiling.tile[0]}, {tiling.tile[1]}"
     return [
         "struct Places {",
         f"using Index = {index};",
         f"enum : long long {{ {', '.join(f'{name} = {value}' for name, value in numbers.items())} }};",
         *functions,
         "};",
-        f"contract<{kind}, {tiling.tile[0]}, {tiling.tile[1]}, Places>({', '.join(operands)}, {target});",
+        f"contract<{sizes}, Places>(block, shared, {', '.join(operands)}, {target});",
     ]
 
 

@@ -17,6 +17,12 @@
 #include <stdint.h>
 #endif
 
+#ifndef RESTRICT  // of pointers, where nobody else writes what they point to while a kernel runs
+#define RESTRICT __restrict__
+#endif
+
+constexpr int larger(int x, int y) { return x > y ? x : y; }
+
 #define ELEMENTARY(T, s, f)                                                   \
     static inline __device__ T exp_##s(T x) { return exp##f(x); }            \
     static inline __device__ T log_##s(T x) { return log##f(x); }            \

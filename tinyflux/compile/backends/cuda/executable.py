@@ -97,7 +97,7 @@ def _allocate(translation: Translation, results: Sequence[Result]) -> dict[str, 
     """Arrays for what is calculated, by their names."""
     import cupy
 
-    ranges = live_ranges([place.array for place in launch.arrays] for launch in translation.launches)
+    ranges = live_ranges([place.array for launch in level for place in launch.arrays] for level in translation.levels)
     between = {name: (n * dtype.itemsize, dtype) for name, (n, dtype) in translation.arrays.items() if name in ranges}
     offsets, total = assign_offsets(
         ranges, {name: -(-size // ALIGNED) * ALIGNED for name, (size, _) in between.items()}

@@ -34,7 +34,8 @@ from ...ir.indexing import c_strides
 from ...ir.node import Node
 from ...schedule.fuse import Kernel, Schedule
 from .contractions import emit_contraction, find_tiling
-from .launches import Convolution, Launch, Place, Step, relocate
+from .launches import Barrier, Convolution, Place, Section, Step, relocate
+from .levels import Launched, find_levels, make_kernels
 from .products import as_matrix_product
 from .row_fusion import group_rows, row_axis
 from .sequences import unroll
@@ -74,7 +75,7 @@ class Translation:
         texts: where kernels are written, behind those of a program around this one.
 
     Attributes:
-        launches: kernels and products, in the order in which they are to run.
+        steps: sections of kernels and products, in an order in which they can run.
         arrays: how many elements, of which dtype, the arrays in between have, by their names.
 
     Errors: NotCompilable for what has no form in CUDA.
@@ -86,7 +87,7 @@ class Translation:
             if what:
                 raise NotCompilable(f"{what} can't be compiled for the GPU.")
         self._context = SourceContext(schedule, trusted, None)
-        self.launches: list[Step] = []
+        self.steps: list[Step] = []
         self.arrays: dict[str, tuple[int, DType]] = {}
         self._texts = [_header()] if texts is None else texts
         for node in self._context.offsets:
@@ -108,18 +109,32 @@ class Translation:
             else:
                 _WRITERS[group[0].kind](self, group[0])
 
+    @functools.cached_property
+    def _kernels(self) -> tuple[list[list[Launched]], list[str]]:
+        return make_kernels(find_levels(self.steps))
+
+    @property
+    def levels(self) -> list[list[Launched]]:
+        """What is to be launched: level by level, as what is in one level may run at the same time."""
+        return self._kernels[0]
+
+    @property
+    def launches(self) -> list[Launched]:
+        """The same, in an order in which it can run."""
+        return [launch for level in self.levels for launch in level]
+
     @property
     def text(self) -> str:
         """The source of all kernels."""
-        return "\n".join(self._texts)
+        return "\n".join([*self._texts, *self._kernels[1]])
 
     def _product(self, kernel: Kernel) -> None:
         if kernel in self._products:
-            self.launches.append(self._products[kernel])
+            self.steps.append(self._products[kernel])
             return
         (node,), tiling = kernel.nodes, self._tilings[kernel]
         lines = emit_contraction(self._context, kernel, tiling)
-        self._kernel(lines, tiling.blocks)
+        self._section(lines, tiling.blocks, tiling.shared)
         if tiling.parts > 1:
             self._merge_parts(node, tiling.parts)
 
@@ -130,24 +145,26 @@ class Translation:
         places = tuple(Place(self._context.name(x)) for x in (*node.args, node))
         shapes = tuple(x.shape for x in (*node.args, node))
         self._context.used = {}
-        self.launches.append(Convolution(places, function, shapes, how, node.dtype))
+        self.steps.append(Convolution(places, function, shapes, how, node.dtype))
 
     def _reduce(self, kernel: Kernel) -> None:
         (node,) = kernel.nodes
         long = node.params[0] in TREE and _length(node) > SERIAL
         (self._block_reduce if long else self._thread_reduce)(kernel)
 
-    def _kernel(self, lines: Sequence[str], blocks: int) -> None:
-        """Make a kernel of lines, with the arrays that they name for parameters, and have it launched."""
+    def _section(self, lines: Sequence[str], blocks: int, shared: str = "") -> None:
+        """Make a section of lines, with the arrays that they name for parameters."""
         used, self._context.used = self._context.used, {}
-        name = f"kernel{len(self._texts)}"
-        parameters = ", ".join(
-            f"{'' if write else 'const '}{c_type(node.dtype)} *__restrict__ {array}"
-            for array, (node, write) in used.items()
-        )
-        body = ["    " + line for line in indent(list(lines))]
-        self._texts.append("\n".join([f'extern "C" __global__ void {name}({parameters}) {{', *body, "}\n"]))
-        self.launches.append(Launch(name, blocks, tuple(map(Place, used))))
+        name = f"section{len(self._texts)}"
+        types = tuple(f"{'' if write else 'const '}{c_type(node.dtype)} *" for node, write in used.values())
+        parameters = [
+            *("unsigned block", "unsigned blocks"),
+            *(["char *shared"] if shared else []),
+            *(f"{kind}RESTRICT {array}" for kind, array in zip(types, used)),
+        ]
+        head = f"static __device__ __forceinline__ void {name}({', '.join(parameters)}) {{"
+        self._texts.append("\n".join([head, *["    " + line for line in indent(list(lines))], "}\n"]))
+        self.steps.append(Section(name, blocks, tuple(map(Place, used)), types, shared))
 
     def _map(self, kernel: Kernel) -> None:
         groups = merge_axes(self._context, kernel)
@@ -162,7 +179,7 @@ class Translation:
         stores = emitter.stores(tuple(index))
         size = math.prod(kernel.shape)
         lines = [*emitter.outside, *_grid_loop("e", size), *_unravel("e", axes), *emitter.lines, *stores, "}"]
-        self._kernel(lines, _block_count(size))
+        self._section(lines, _block_count(size))
 
     def _thread_reduce(self, kernel: Kernel) -> None:
         """A reduction in which a thread goes through all that its result is made of."""
@@ -180,7 +197,7 @@ class Translation:
             sweep = [begin, *nest(inner, [*emitter.lines, step]), f"{target} = total;"]
         outer = [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]
         lines = [*emitter.outside, *_grid_loop("e", node.size), *_unravel("e", outer), *sweep, "}"]
-        self._kernel(lines, _block_count(node.size))
+        self._section(lines, _block_count(node.size))
 
     def _by_rows(self, group: Sequence[Kernel]) -> None:
         """Several loops over the elements of short rows: a thread calculates a row."""
@@ -196,7 +213,7 @@ class Translation:
                 sweep = self._reduced_row(emitter, node, row_axis(kernel, SERIAL)[1])
             lines += ["{", *emitter.outside, *sweep, "}"]
         rows, _ = row_axis(group[0], SERIAL)
-        self._kernel([*_grid_loop("e", rows), *_unravel("e", [(ROW, rows)]), *lines, "}"], _block_count(rows))
+        self._section([*_grid_loop("e", rows), *_unravel("e", [(ROW, rows)]), *lines, "}"], _block_count(rows))
 
     def _reduced_row(self, emitter: ExpressionEmitter, node: Node, row: int) -> list[str]:
         (x,), (function, axes) = node.args, node.params
@@ -219,7 +236,7 @@ class Translation:
         sweep = emit_scan(emitter, node, str(node.shape[axis]))
         outer = [(f"i{i}", n) for i, n in enumerate(node.shape) if i != axis]
         count = math.prod(n for _, n in outer)
-        self._kernel(
+        self._section(
             [*emitter.outside, *_grid_loop("e", count), *_unravel("e", outer), *sweep, "}"], _block_count(count)
         )
 
@@ -237,10 +254,10 @@ class Translation:
         target = self._context.name(node, write=True)
         chunk = -(-length // parts)
         lines = [
-            f"__shared__ {kind} shared[{THREADS}];",
+            f"{kind} *totals = ({kind} *)shared;",
             f"const int lane = threadIdx.x / {width};",
-            f"const long long part = blockIdx.x / {columns};",
-            f"const long long o = blockIdx.x % {columns} * {width} + threadIdx.x % {width};",
+            f"const long long part = block / {columns};",
+            f"const long long o = block % {columns} * {width} + threadIdx.x % {width};",
             f"{kind} total = {neutral_element(function, dtype)};",
             f"if (o < {node.size}) {{",
             *_unravel("o", [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]),
@@ -255,25 +272,25 @@ class Translation:
             *_add_lanes(node, width),
             f"if (lane == 0 && o < {node.size}) {target}[part * {node.size} + o] = total;",
         ]
-        self._kernel(lines, columns * parts)
+        self._section(lines, columns * parts, _totals(kind))
         if parts > 1:
             self._merge_parts(node, parts)
 
     def _merge_parts(self, node: Node, parts: int) -> None:
         """Have the last kernel write its parts to an array of their own, and a second one bring them together."""
-        first, target = self.launches.pop(), self._context.name(node)
+        first, target = self.steps.pop(), self._context.name(node)
         parts_of, kind, function = "parts_of_" + target, c_type(node.dtype), node.params[0]
         self.arrays[parts_of] = (parts * node.size, node.dtype)
         places = {name: Place(name) for name, _ in first.arrays} | {target: Place(parts_of)}
-        self.launches.append(relocate(first, places))
+        self.steps.append(relocate(first, places))
         width = (
             8 if parts > SERIAL // 2 else THREADS
         )  # results beside each other; the other threads share out the parts
         lanes, blocks = THREADS // width, -(-node.size // width)
         lines = [
-            f"__shared__ {kind} shared[{THREADS}];",
+            f"{kind} *totals = ({kind} *)shared;",
             f"const int lane = threadIdx.x / {width};",
-            f"const long long e = (long long)blockIdx.x * {width} + threadIdx.x % {width};",
+            f"const long long e = (long long)block * {width} + threadIdx.x % {width};",
             f"{kind} total = {neutral_element(function, node.dtype)};",
             f"for (int part = lane; e < {node.size} && part < {parts}; part += {lanes}) {{",
             combine(function, "total", f"{parts_of}[part * {node.size}ll + e]", node.dtype),
@@ -282,13 +299,13 @@ class Translation:
             f"if (lane == 0 && e < {node.size}) {target}[e] = total;",
         ]
         self._context.used = {parts_of: (node, False), target: (node, True)}
-        self._kernel(lines, blocks)
+        self._section(lines, blocks, _totals(kind))
 
     def _loop(self, kernel: Kernel) -> None:
         """A loop over a sequence, whose body is a program of its own."""
         translate = functools.partial(Translation, texts=self._texts)
-        for launches, arrays in unroll(self._context, kernel, translate):
-            self.launches += launches
+        for steps, arrays in unroll(self._context, kernel, translate):
+            self.steps += [*steps, Barrier()]  # what is calculated too early takes memory
             self.arrays |= arrays
         self._context.used = {}
 
@@ -315,15 +332,20 @@ def _header() -> str:
 def _add_lanes(node: Node, width: int) -> list[str]:
     """Lines that bring together the totals of a block's threads, `width` results beside each other, in lane 0."""
     return [
-        "shared[threadIdx.x] = total;",
+        "totals[threadIdx.x] = total;",
         f"for (int half = {THREADS // width // 2}; half > 0; half /= 2) {{",
         "__syncthreads();",
         "if (lane < half) {",
-        combine(node.params[0], "total", f"shared[threadIdx.x + half * {width}]", node.dtype),
-        "shared[threadIdx.x] = total;",
+        combine(node.params[0], "total", f"totals[threadIdx.x + half * {width}]", node.dtype),
+        "totals[threadIdx.x] = total;",
         "}",
         "}",
     ]
+
+
+def _totals(kind: str) -> str:
+    """The shared memory for a number of each thread of a block."""
+    return f"{THREADS} * sizeof({kind})"
 
 
 def _length(node: Node) -> int:
@@ -338,8 +360,8 @@ def _block_count(count: int) -> int:
 
 def _grid_loop(name: str, count: int) -> list[str]:
     """The head of a loop over `count` elements, which all threads of a kernel share."""
-    start = "(long long)blockIdx.x * blockDim.x + threadIdx.x"
-    return [f"for (long long {name} = {start}; {name} < {count}; {name} += (long long)gridDim.x * blockDim.x) {{"]
+    start = f"(long long)block * {THREADS} + threadIdx.x"
+    return [f"for (long long {name} = {start}; {name} < {count}; {name} += (long long)blocks * {THREADS}) {{"]
 
 
 def _unravel(name: str, axes: Sequence[tuple[str, int]]) -> list[str]:

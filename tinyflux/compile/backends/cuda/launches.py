@@ -18,8 +18,32 @@ class Place(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of a kernel, in blocks of its own: a function that the kernel calls for each of them.
+
+    Attributes:
+        name: of the function.
+        blocks: how many blocks of threads share its work.
+        arrays: its arguments.
+        types: of its parameters.
+        shared: the C expression for how many bytes of shared memory it calculates in, or nothing.
+    """
+
+    name: str
+    blocks: int
+    arrays: tuple[Place, ...]
+    types: tuple[str, ...]
+    shared: str = ""
+
+    @property
+    def writes(self) -> tuple[bool, ...]:
+        """Which arrays it writes."""
+        return tuple(not kind.startswith("const ") for kind in self.types)
+
+
+@dataclasses.dataclass(frozen=True)
 class Launch:
-    """A launch of a kernel: its name, how many blocks of THREADS threads, and the arrays it is given."""
+    """A launch of a kernel: its name, how many blocks of threads, and the arrays it is given."""
 
     kernel: str
     blocks: int
@@ -42,6 +66,8 @@ class Multiply:
     transposed: tuple[bool, bool]
     dtype: DType
 
+    writes = False, False, True
+
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
@@ -61,11 +87,21 @@ class Convolution:
     how: Geometry
     dtype: DType
 
+    writes = False, False, True
 
-Step = Launch | Multiply | Convolution
+
+@dataclasses.dataclass(frozen=True)
+class Barrier:
+    """Between steps: those behind it run after all that are before it."""
+
+    arrays: tuple[Place, ...] = ()
+    writes = ()
 
 
-def relocate(launch: Step, places: Mapping[str, Place]) -> Step:
-    """The same launch with other arrays in the place of those of these names."""
-    arrays = [Place(places[name].array, places[name].start + start) for name, start in launch.arrays]
-    return dataclasses.replace(launch, arrays=tuple(arrays))
+Step = Section | Multiply | Convolution | Barrier
+
+
+def relocate(step: Step, places: Mapping[str, Place]) -> Step:
+    """The same step with other arrays in the place of those of these names."""
+    arrays = [Place(places[name].array, places[name].start + start) for name, start in step.arrays]
+    return dataclasses.replace(step, arrays=tuple(arrays))

@@ -1,6 +1,6 @@
-"""Loops over the steps of a sequence: the launches of their body, once for every step.
+"""Loops over the steps of a sequence: the sections of their body, once for every step.
 
-The kernels of a body are written once. Their launches are listed for every step, with arrays of its own, so nothing is
+The sections of a body are written once. They are listed for every step, with arrays of its own, so nothing is
 left to decide when they run. Memory is shared out among these arrays as among others: what a step calculates in serves
 the next ones too, and the state that a step leaves lies elsewhere than the one it reads.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def unroll(
     context: SourceContext, kernel: Kernel, translate: Callable[[Schedule, set[Node]], Translation]
 ) -> Iterator[tuple[list[Step], dict[str, tuple[int, DType]]]]:
-    """For each step of a loop its launches, and the arrays that they calculate in.
+    """For each step of a loop what is to run, and the arrays that it calculates in.
 
     Arguments:
         translate: makes kernels of a program.
@@ -51,5 +51,5 @@ def unroll(
         places |= {name: Place(stack, t * size) for name, (stack, size) in stacks.items()}
         if step == steps.length - 1:
             places |= {f"p{after + k}": Place(parts["last", k]) for k in changing if ("last", k) in parts}
-        yield [relocate(launch, places) for launch in inner.launches], {here + name: own[name] for name in own}
+        yield [relocate(inside, places) for inside in inner.steps], {here + name: own[name] for name in own}
         places |= {f"p{first + k}": places[f"p{after + k}"] for k in changing}
