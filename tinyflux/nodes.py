@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import types
 from collections import deque
 from collections.abc import Iterator, MutableMapping
@@ -30,20 +31,17 @@ def node_kind(cls: type) -> int:
         return kinds[cls]
     if is_array_type(cls):
         kind = LEAF
-    elif issubclass(cls, (tuple, list)):
-        kind = SEQUENCE
-    elif issubclass(cls, dict):
-        kind = MAPPING
+    elif issubclass(cls, (tuple, list, dict)):
+        kind = MAPPING if issubclass(cls, dict) else SEQUENCE
+        _note_slots(cls)
     elif issubclass(cls, (types.ModuleType, partial, type, np.generic, np.ufunc)):
         kind = OPAQUE
     elif issubclass(cls, (set, frozenset, deque, *ONCE, *_VIEWS)):
         kind = CLOSED
     else:
         _check_buffers(cls)
-        slots = tuple(dict.fromkeys(_slot_names(cls)))
-        if slots:
-            slots_of[cls] = slots
-        written = cls.__flags__ & _HEAP_TYPE and (cls.__dictoffset__ or slots)
+        _note_slots(cls)
+        written = cls.__flags__ & _HEAP_TYPE and (cls.__dictoffset__ or cls in slots_of)
         kind = OBJECT if written or cls is types.SimpleNamespace else OPAQUE
     return kinds.setdefault(cls, kind)
 
@@ -56,6 +54,12 @@ def _check_buffers(cls: type) -> None:
             f"{cls.__name__}: expected buffers to be a tuple of names, got the string {names!r}. Write buffers = "
             f"({names!r},), with a comma."
         )
+
+
+def _note_slots(cls: type) -> None:
+    slots = tuple(dict.fromkeys(_slot_names(cls)))
+    if slots:
+        slots_of[cls] = slots
 
 
 def _slot_names(cls: type) -> Iterator[str]:
@@ -74,8 +78,16 @@ def carried_along(cls: type) -> type:
 
 
 def attributes(node: Tree) -> MutableMapping[str, Any]:
-    """The attributes of an object, in slots or not, as a mapping that can be written to."""
-    return _Attributes(node) if type(node) in slots_of else node.__dict__
+    """The attributes of an object, in slots or not, as a mapping that can be written to.
+
+    Those of a list, a tuple or a dict of a class of one's own are settings, which copies keep; no array stands there.
+    """
+    return _Attributes(node) if type(node) in slots_of else getattr(node, "__dict__", {})
+
+
+def is_subclassed(node: Tree) -> bool:
+    """Whether a node is a list, a tuple or a dict of a class of one's own, which may have attributes."""
+    return isinstance(node, (list, tuple, dict)) and type(node) not in (list, tuple, dict)
 
 
 class _Attributes(MutableMapping[str, Any]):
@@ -145,7 +157,7 @@ def look_into(node: Tree) -> None:
         inside = node.values() if isinstance(node, types.MappingProxyType) else node
         if isinstance(node, ONCE) or any(True for x in inside for _ in arrays_in(x)):
             raise Closed
-    elif kind in (SEQUENCE, MAPPING) and any(True for _ in arrays_in(getattr(node, "__dict__", None))):
+    elif is_subclassed(node) and any(True for _ in arrays_in(dict(attributes(node)))):
         raise Closed
 
 
@@ -219,14 +231,12 @@ def rebuild(node: Tree, items: Any) -> Any:
         new = cls.__new__(cls)
         attributes(new).update(items)
         return new
-    if kind == MAPPING and cls is not dict:
-        new = copy.copy(node)
-        new.update(items)
-        return new
-    if kind == MAPPING:
+    if cls is dict:
         return items
-    if isinstance(node, list):
-        new = copy.copy(node)  # with the attributes of a subclass
-        new[:] = items
-        return new
-    return cls(*items) if hasattr(cls, "_fields") else cls(items)
+    if issubclass(cls, tuple):
+        new = tuple.__new__(cls, items)
+    else:
+        new = copy.copy(node)  # a defaultdict's function, too
+        new.update(items) if kind == MAPPING else operator.setitem(new, slice(None), items)
+    attributes(new).update(attributes(node))
+    return new

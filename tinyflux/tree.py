@@ -27,6 +27,7 @@ from .nodes import (  # fmt: skip
     Closed,
     arrays_in,
     attributes,
+    is_subclassed,
     kinds,
     look_into,
     node_kind,
@@ -224,6 +225,7 @@ def _map_one(
                 stateful.append((node, inside, whole.__dict__ if cls not in slots_of else attributes(whole), changed))
             else:
                 stateful.append((node, inside, whole, dict(whole)))
+                _note_attributes(stateful, node, whole)
         return whole
     if kind == SEQUENCE:
         if cls is not tuple and cls is not list:
@@ -237,10 +239,17 @@ def _map_one(
             whole = node
         if stateful is not None and cls is not tuple and isinstance(node, list):
             stateful.append((node, node, whole, list(whole)))
+        _note_attributes(stateful, node, whole)
         return whole
     if kind == CLOSED:
         look_into(node)
     return f(node) if kind == LEAF or isinstance(node, numbers) else node
+
+
+def _note_attributes(stateful: Stateful | None, node: Tree, whole: Tree) -> None:
+    """Append the attributes of a list, a tuple or a dict of a class of one's own."""
+    if stateful is not None and is_subclassed(node):
+        stateful.append((node, attributes(node), attributes(whole), dict(attributes(whole))))
 
 
 def numbers(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:

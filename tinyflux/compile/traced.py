@@ -284,15 +284,22 @@ def _signature(x: Tree, leaves: list[Array], others: list[Any], inside: bool) ->
     children = tree.children(x)
     if children and kind not in (tuple, list, dict):
         others.append(kind)
+        if nodes.kinds[kind] != nodes.OBJECT:
+            children += _settings(x)
     if children:
         return (kind, *[(step, _signature(child, leaves, others, True)) for step, child in children])
     others.append(x)
     return len(others)
 
 
+def _settings(x: Tree) -> list[tuple[str, Any]]:
+    """The attributes of a list, a tuple or a dict of a class of one's own."""
+    return [(f".{name}", value) for name, value in nodes.attributes(x).items()] if nodes.is_subclassed(x) else []
+
+
 def constants(x: Tree, path: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """What stands in a tree, place by place: (path, (what a compiled program depends on there, the node or leaf))."""
-    below = tree.children(x)
+    below = tree.children(x) + _settings(x)
     others: list[Any] = []
     form = type(x) if below else signature(x, [], others, True)
     yield path, ((form, *map(id, others)), x)
