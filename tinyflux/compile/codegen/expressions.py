@@ -62,6 +62,7 @@ class SourceContext:
         self.used: dict[str, tuple[Node, bool]] = {}
         self.functions: dict[tuple[str, str], str] = {}
         self.blas = False  # whether BLAS is called
+        self.shared: dict[str, None] = {}  # what is called in libraries that programs share
         self.tables: dict[Kernel, dict[str, str]] = {}  # of contractions: where their numbers lie
         self.threads = False  # whether loops are shared out between threads
         self.checks: list[tuple[type[Exception], str]] = []

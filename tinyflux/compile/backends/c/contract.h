@@ -89,10 +89,12 @@ TF_INLINE void TF_N(tf_half_tile)(const int mr, const int sets, int64_t k, const
 
 /* All m rows of a strip: compiled once for each number of vectors. Only the strip of a narrow b may have several sets:
    threads cut rows where a tile begins, but columns anywhere, and a sum must not depend on that. */
+#define TF_PARAMETERS                                                                                             \
+    int64_t m, int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,     \
+        const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add
+typedef void TF_N(tf_gathered)(TF_PARAMETERS);
 #define TF_GATHERED(name, tall, tile)                                                                             \
-    static __attribute__((noinline, unused)) void TF_N(name)(                                                     \
-        int64_t m, int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c, \
-        const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add)                                    \
+    static __attribute__((noinline, unused)) void TF_N(name)(TF_PARAMETERS)                                       \
     {                                                                                                             \
         int64_t i = 0;                                                                                            \
         for (; i + tall <= m; i += tall) tile(tall);                                                              \
@@ -125,6 +127,21 @@ TF_GATHERED(tf_gathered_half, TF_ROWS(1), TF_TILE_HALF)
 #undef TF_TILE_NARROW
 #undef TF_PLACES
 #undef TF_GATHERED
+#undef TF_PARAMETERS
+
+/* By how many vectors; then the two of a narrow b. */
+#define TF_NARROW 5
+#define TF_HALF 6
+static TF_N(tf_gathered) *const TF_N(tf_all_gathered)[] = {
+    [1] = TF_N(tf_gathered1), [2] = TF_N(tf_gathered2), [3] = TF_N(tf_gathered3), [TF_NARROW] = TF_N(tf_gathered_narrow),
+#if TF_WIDE == 4
+    [4] = TF_N(tf_gathered4),
+#endif
+#if TF_BYTES == 64
+    [TF_HALF] = TF_N(tf_gathered_half),
+#endif
+};
+TF_SHARED(TF_N(shared_gathered), TF_N(tf_all_gathered));
 
 /* packed[q, :] = b[b_k[q] + b_j[:]] for n columns, padded with zeros to `width`. Columns lie together in pieces of
    `along` (0: they don't), the first of which begins `j` before; or else terms do, in pieces of `down`. Whole vectors
@@ -199,27 +216,12 @@ static __attribute__((noinline, unused)) void TF_N(contract)(
                 const int nv = (int)((columns + TF_LANES - 1) / TF_LANES), more = add || q > 0;
                 const int lanes = (int)(columns - (nv - 1) * TF_LANES), width = half ? TF_LANES / 2 : nv * TF_LANES;
                 TF_N(tf_gather)(columns, deep, width, b, b_k + q, b_j + j, j, along, q, down, packed);
-#define TF_CALL(name) TF_N(name)(rows, deep, a, a_i + i, a_k + q, packed, c, c_i + i, c_j, j, lanes, more)
-#if TF_BYTES == 64
-                if (half)
-                    TF_CALL(tf_gathered_half);
-                else
-#endif
-                if (narrow)
-                    TF_CALL(tf_gathered_narrow);
-                else if (nv == 1)
-                    TF_CALL(tf_gathered1);
-                else if (nv == 2)
-                    TF_CALL(tf_gathered2);
-#if TF_WIDE == 4
-                else if (nv == 4)
-                    TF_CALL(tf_gathered4);
-#endif
-                else
-                    TF_CALL(tf_gathered3);
-#undef TF_CALL
+                TF_N(tf_gathered) *const tiles = TF_N(shared_gathered)[half ? TF_HALF : narrow ? TF_NARROW : nv];
+                tiles(rows, deep, a, a_i + i, a_k + q, packed, c, c_i + i, c_j, j, lanes, more);
             }
 }
 
+#undef TF_HALF
+#undef TF_NARROW
 #undef TF_WIDEN
 #undef TF_SETS

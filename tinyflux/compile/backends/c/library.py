@@ -29,7 +29,7 @@ class Library:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        library = build(header() + source.text)
+        library = build("#define TF_LINKED\n" + header() + source.text)
         for name, arguments in _SIGNATURES.items():
             with contextlib.suppress(ValueError):  # not all sources have all of them
                 setattr(self, name, _function(library, name, arguments))
@@ -39,6 +39,8 @@ class Library:
             _function(library, "link_pool", "pp")(
                 *(ctypes.cast(f, ctypes.c_void_p) for f in (_pool().parallel, _pool().workspace))
             )
+        for name in source.context.shared:
+            _function(library, f"link_{name}", "p")(ctypes.c_void_p.in_dll(_shared(name), "address"))
         self._arenas: list[Array] = []
 
     def arena(self) -> Array:
@@ -102,6 +104,12 @@ def _pool() -> ctypes.CDLL:
     library = build((Path(__file__).parent / "pool.c").read_text(encoding="utf-8"))
     library.set_threads(ctypes.c_int64(available_cores()))
     return library
+
+
+@functools.cache
+def _shared(name: str) -> ctypes.CDLL:
+    """A library of functions that programs share, as they take half a second to compile; see TF_SHARED in matmul.h."""
+    return build(f"{header()}\nconst void *const address = shared_{name};\n")
 
 
 def contiguous(x: Array) -> Array:

@@ -54,6 +54,14 @@
 #define TF_AHEAD 2
 #define TF_LINE (64 * 8 / TF_BITS) /* numbers of a cache line */
 
+/* What takes long to compile, and isn't specialised, is in libraries that programs share: there is a pointer to it, which a
+   program has set (library.py), and which is constant in those libraries. */
+#ifdef TF_LINKED
+#define TF_SHARED(pointer, value) static __typeof__(&*value) pointer
+#else
+#define TF_SHARED(pointer, value) static __typeof__(&*value) const pointer = value
+#endif
+
 #define TF_INLINE static inline __attribute__((always_inline, unused))
 #if defined(__clang__)
 #define TF_UNROLL _Pragma("clang loop unroll(full)")

@@ -89,7 +89,9 @@ def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction, st
         int(p.row in p.terms),
         p.run(p.columns, p.b.strides), p.run(p.terms, p.b.strides),
     ]  # fmt: skip
-    call = f"contract_{functions.suffix(node.dtype)}({', '.join(map(str, arguments))});"
+    kind = functions.suffix(node.dtype)
+    context.shared[f"gathered_{kind}"] = None
+    call = f"contract_{kind}({', '.join(map(str, arguments))});"
     return nest([(f"i{i}", lengths[i]) for i in p.outer], [call])
 
 

@@ -64,6 +64,7 @@ class Source:
             self._bodies, self._counter = around._bodies, around._counter
             self._prefix = f"loop{next(self._counter)}_"
             self.context.functions, self.context.checks = around.context.functions, around.context.checks
+            self.context.shared = around.context.shared
         self._names = {node: f"%{i}" for node, i in self.context.names.items()}
         parts = [self._part(f"{self._prefix}after", AFTER), self._part(f"{self._prefix}update", UPDATE)]
         if schedule.rows is not None:
@@ -86,6 +87,7 @@ class Source:
     def _functions(self) -> list[str]:
         """The functions that the parts call, and BLAS where one of them does."""
         functions = [_BLAS] * self.context.blas + [_POOL] * self.context.threads
+        functions += map(_SHARED.format, self.context.shared)
         for (parameters, statement), name in self.context.functions.items():
             body = "\n".join("    " + line for line in indent(statement.split("\n")))
             functions.append(f"static __attribute__((noinline)) void {name}({parameters}) {{\n{body}\n}}\n")
@@ -205,6 +207,12 @@ void link_pool(void *parallel_of_pool, void *workspace_of_pool) {
     parallel = (int (*)(work *, char *const *, char *, int64_t, int))parallel_of_pool;
     workspace = (void *(*)(int64_t))workspace_of_pool;
 }
+"""
+
+_SHARED = """\
+void link_{0}(const void *shared) {{
+    shared_{0} = shared;
+}}
 """
 
 _ZERO = "memset(arena + {0}, 0, {1} * sizeof({2}));"

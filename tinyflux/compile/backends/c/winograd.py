@@ -59,6 +59,7 @@ def emit(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]
         space = 4 * (SUMMED * (CHANNELS + o) + 2 * LINE)
         arguments = [first, last, SUMMED, CHANNELS, sizes, *arrays, int(in_rows)]
     context.threads = True
+    context.shared[f"by_{'rows' if part == 'convolve' else 'columns'}_{kind}"] = None
     failed = context.error_code(MemoryError, "there is no memory for what a convolution calculates with.")
     return [
         f"{t} *const space = workspace({space * node.dtype.itemsize});",
