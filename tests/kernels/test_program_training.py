@@ -9,7 +9,7 @@ import pytest
 import tinyflux as flux
 from tests.support.device_standin import DeviceArray
 from tests.support.program_cases import InOrder, check_trained, data, loss, network
-from tinyflux.training.cuda import Kernels
+from tinyflux.training.cuda_iteration import CudaIteration
 from tinyflux.training.gpu import GpuEngine
 
 pytestmark = pytest.mark.usefixtures("compiling")
@@ -296,13 +296,13 @@ def test_an_error_behind_a_loss_that_is_not_finite(native):
 
 
 def test_a_second_training_finds_its_programs(monkeypatch):
-    made, make = [], Kernels.__init__
+    made, make = [], CudaIteration.__init__
 
     def counted(self, *args):
         make(self, *args)
         made.append(self)
 
-    monkeypatch.setattr(Kernels, "__init__", counted)
+    monkeypatch.setattr(CudaIteration, "__init__", counted)
     ends = []
     for move, option in ((lambda x: x, False), (flux.gpu, True)):
         model = move(network())

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support import device_standin
+from tests.support import cublas_standin, device_standin, graphs
 from tests.support.device_standin import DeviceArray
 from tinyflux.optimise.kernels import launch
 
@@ -47,7 +47,6 @@ ORDERS = {  # of the blocks, and of the threads of a block
 order = "forward"
 extra_flags = []  # of the compiler
 launches = []  # of all kernels: grid, block and arguments
-products = []  # of matrices: m, n and k
 
 
 class ShimError(Exception):
@@ -77,8 +76,11 @@ class RawKernel:
         self.kernel = types.SimpleNamespace(ptr=0)
 
     def __call__(self, grid, block, args):
-        launches.append((grid, block, args))
         values = [checked(*pair) for pair in zip(args, self.types, strict=True)]
+        graphs.now_or_later(lambda: self.run(grid, block, args, values))
+
+    def run(self, grid, block, args, values):
+        launches.append((grid, block, args))
         addresses = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
         orders = [np.ascontiguousarray(ORDERS[order](count), np.uint32) for count in (*grid, *block)]
         fault = self.launch(*grid, *block, *[o.ctypes.data_as(ctypes.c_void_p) for o in orders], addresses)
@@ -151,30 +153,6 @@ def kept(name, code, command):
     return target
 
 
-def gemm(dtype):
-    """cuBLAS' product of matrices that lie column by column: c = α op(a) op(b) + β c."""
-
-    def product(handle, turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-        def matrix(address, rows, columns, ld):
-            if ld < max(1, rows):
-                raise ShimError(f"a leading dimension of {ld} for {rows} rows")
-            size = ((columns - 1) * ld + rows) * np.dtype(dtype).itemsize
-            memory = np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
-            strides = (memory.itemsize, ld * memory.itemsize)
-            return np.lib.stride_tricks.as_strided(memory, (rows, columns), strides)
-
-        def number(address):
-            return matrix(address, 1, 1, 1).item()
-
-        left = matrix(a, k, m, lda).T if turn_a else matrix(a, m, k, lda)
-        right = matrix(b, n, k, ldb).T if turn_b else matrix(b, k, n, ldb)
-        assert (number(alpha), number(beta)) == (1, 0)
-        products.append((m, n, k))
-        matrix(c, m, n, ldc)[...] = left @ right
-
-    return product
-
-
 class Device(contextlib.nullcontext):
     """`cupy.cuda.Device`, as far as it is used."""
 
@@ -189,8 +167,8 @@ def install(monkeypatch):
     module = device_standin.cupy_module()
     module.RawModule = RawModule
     module.cuda.Device = Device
-    module.cuda.cublas = types.SimpleNamespace(sgemm=gemm(np.float32), dgemm=gemm(np.float64))
-    module.cuda.device = types.SimpleNamespace(get_cublas_handle=lambda: 0)
+    module.cuda.Stream, module.cuda.get_current_stream = graphs.Stream, graphs.current_stream
+    cublas_standin.install(monkeypatch)
     module.empty = lambda shape, dtype: DeviceArray(np.full(shape, POISON.get(np.dtype(dtype).kind, 77), dtype))
     module.cuda.driver = types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *args: RESIDENT)
     memory = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data, device_id=0))
@@ -199,6 +177,5 @@ def install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(sys.modules[__name__], "order", "forward")
     launches.clear()
-    products.clear()
     launch._compiled.cache_clear()
     return module

@@ -15,6 +15,7 @@ import weakref
 
 import numpy as np
 
+from tests.support import graphs
 from tests.support.device_standin import DeviceArray
 from tinyflux.nn import cudnn
 
@@ -172,10 +173,14 @@ class Graph:
 
     def execute(self, pointers, workspace, handle):
         expect(self.done == 5, "a plan that was not built")
-        expect(handles[handle] == (stream, self.device), f"stream and device are {handles[handle]}, not {stream}")
+        told, device = handles[handle]
+        expect((told, device) == (current_stream().ptr, self.device), f"stream and device are {told} and {device}")
         expect(sorted(pointers) == sorted(t.uid for t in [*self.operands, self.out]), f"{pointers}")
         if failure:
             raise RuntimeError(failure)
+        graphs.now_or_later(lambda: self._run(pointers, workspace))
+
+    def _run(self, pointers, workspace):
         runs.append(self)
         live = [x for x in (reference() for reference in _allocated) if x is not None]
         own = [x for x in live if x.ctypes.data == workspace and x.nbytes >= self.get_workspace_size()]
@@ -248,6 +253,14 @@ def forget():
     cudnn.allow_tf32(True)
 
 
+def current_stream():
+    found = graphs.current_stream()
+    if found is graphs.DEFAULT:
+        found = graphs.Stream()
+        found.ptr = stream
+    return found
+
+
 def install(monkeypatch, cupy):
     """Have `import cudnn` find this, beside a CuPy whose arrays tell their addresses (see cuda_shim)."""
     here = sys.modules[__name__]
@@ -269,7 +282,7 @@ def install(monkeypatch, cupy):
         return x
 
     monkeypatch.setattr(cupy, "empty", allocated)
-    cupy.cuda.get_current_stream = lambda: types.SimpleNamespace(ptr=stream)
+    cupy.cuda.get_current_stream = current_stream
     for name, value in (("stream", 7), ("unsupported", lambda graph: False), ("failure", "")):
         monkeypatch.setattr(here, name, value)
     forget()

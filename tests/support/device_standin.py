@@ -32,6 +32,7 @@ REFUSED = {  # what CuPy's functions don't do although their parameters allow it
     "dot": lambda a, b: not (isinstance(a, DeviceArray) and isinstance(b, DeviceArray)),
     "tensordot": lambda a, b, axes=2: 0 in (a.ndim, b.ndim) and axes not in (0, ((), ())),
 }
+COPYING = {"astype", "copy", "flatten", "repeat", "take"}
 ATTRIBUTES = ["dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides"]
 METHODS = [
     "all", "any", "argmax", "argmin", "argpartition", "argsort", "astype", "clip", "conj", "copy", "cumprod", "cumsum",
@@ -40,11 +41,18 @@ METHODS = [
 ]  # fmt: skip
 
 synchronisations = 0  # how often a value was read from the device
+busy = ""  # why the device can't be asked for anything now
 
 
 def synchronise():
     global synchronisations
+    refuse_while_busy()
     synchronisations += 1
+
+
+def refuse_while_busy():
+    if busy:
+        raise RuntimeError(f"the device is asked for something while {busy}")
 
 
 class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -64,6 +72,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         )
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
+        refuse_while_busy()
         name = ufunc.__name__
         if name not in UFUNCS or method not in ("__call__", "outer", *REDUCED):
             return NotImplemented
@@ -82,6 +91,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return out[0] if out else closed(result, inputs)
 
     def __array_function__(self, function, kinds, args, kwargs):
+        refuse_while_busy()
         name = ".".join([*function.__module__.split(".")[1:], function.__name__])
         if name not in SIGNATURES or any(kind not in (DeviceArray, np.ndarray) for kind in kinds):
             return NotImplemented
@@ -104,6 +114,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return closed(self._host[opened(index)], (self,))
 
     def __setitem__(self, index, value):
+        refuse_while_busy()
         refuse_numpy(value)
         self._host[opened(index)] = opened(value)
 
@@ -156,7 +167,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def data(self):
         """An address at which there is no kernel for parameters: they are stepped by CuPy. See tests/kernels."""
-        return types.SimpleNamespace(ptr=1, device_id=0)
+        return types.SimpleNamespace(ptr=self._host.ctypes.data | 1, device_id=0)
 
     @property
     def __cuda_array_interface__(self):
@@ -170,6 +181,8 @@ def _method(name):
             refuse_axis(self, [*args, options.get("axis")][0])
         if {"where", "initial"} & options.keys():
             raise TypeError(f"{name}() got an unexpected keyword argument")
+        if name in COPYING:
+            refuse_while_busy()
         return closed(getattr(self._host, name)(*opened(args), **opened(options)), (self,))
 
     return method
@@ -248,6 +261,7 @@ def asarray(x, dtype=None, order=None, **options):
     """`cupy.asarray`: NumPy arrays and numbers are copied to the device."""
     if isinstance(x, DeviceArray):
         return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+    refuse_while_busy()
     host = np.array(x, dtype)
     if host.dtype.kind not in "biufc":
         raise ValueError(f"Unsupported dtype {host.dtype}")

@@ -113,7 +113,12 @@ def choose_engines(
     if on_gpu(opt._leaves[0].view):
         from .gpu import GpuEngine
 
-        return [GpuEngine(loss, model, opt, compile, steady)]
+        engine = GpuEngine(loss, model, opt, compile, steady)
+        if compile is False:
+            return [engine]
+        from .cuda_engine import CudaEngine
+
+        return [CudaEngine(loss, model, opt, steady, engine), engine]
     plain = PlainEngine(loss, model, opt, native=compile is not False and opt.native)
     if compile is False:
         return [plain]

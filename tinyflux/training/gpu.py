@@ -20,6 +20,7 @@ from ..types import Array, Loss, Tree
 from .cuda import Kernels, Rows
 from .engines import PlainEngine, Updates
 from .layer_state import tied_places
+from .recorded_iteration import UpdateNotCompilable
 from .report import reason, report_once
 
 STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
@@ -51,6 +52,18 @@ class GpuEngine(PlainEngine):
         self._kind: Any = None  # of the latest item; None once somebody had a chance to change anything
         self._latest: Kernels | None = None  # the program for it
         self._state: Any = None  # what the latest gradient has made of the state of layers
+
+    def take_over(self, error: Exception) -> None:
+        """Go on where whole iterations can't be compiled: by kernels if it is the update alone that can't."""
+        if isinstance(error, UpdateNotCompilable):
+            self.about = f"CUDA kernels for the gradient, and an update by itself: {reason(error)}"
+            return
+        if self._required:
+            raise error
+        self._programs.clear()
+        self._by_cupy = True
+        self.about = f"CuPy: {reason(error)}"
+        self.notice = f"tinyflux: training runs by {self.about}"
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         self._kind = None
@@ -102,12 +115,7 @@ class GpuEngine(PlainEngine):
             try:
                 self._latest = self._look_up(item, kind, others)
             except Exception as error:
-                if self._required:
-                    raise
-                self._programs.clear()
-                self._by_cupy = True
-                self.about = f"CuPy: {reason(error)}"
-                self.notice = f"tinyflux: training runs by {self.about}"
+                self.take_over(error)
                 return None
             report_once(STARTED)
         self._kind = seen if self._steady else None

@@ -17,22 +17,22 @@ from ..compile.backends.c.library import Library, address, contiguous
 from ..compile.backends.c.source import Source
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
-from ..compile.ir.node import Node
 from ..compile.ir.program import format_program, reachable
-from ..compile.schedule.fuse import Result, make_schedule
+from ..compile.schedule.fuse import make_schedule
 from ..compile.schedule.pipelining import find_pipelined
 from ..compile.schedule.tiling import BLOCK, plan_rows
 from ..compile.trace.programs import Program, Programs
 from ..compile.trace.record import Trace
-from ..compile.trace.symbolic import ON_GPU, Symbolic, check_dtype, symbolic_input
+from ..compile.trace.symbolic import ON_GPU
 from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..optimise.checks import check_known, check_model
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .layer_state import find_changed, replace_arrays, tied_places
-from .recorded_update import RecordedUpdate, settings
-from .traced_loss import refuse_model, trace_loss
+from .layer_state import replace_arrays, tied_places
+from .recorded_iteration import RecordedIteration, record_iteration
+from .recorded_update import settings
+from .traced_loss import refuse_model
 
 MIN_BLOCKS_TO_SHARE = 8  # blocks of rows; from so many on, several cores share an iteration
 STRETCH = 0.05  # seconds that the C code runs without a look at whether Ctrl-C was pressed
@@ -54,12 +54,14 @@ class Iteration(Program):
                 raise NotCompilable(ON_GPU)
             if type(x) is not np.ndarray:
                 raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
-        trace = Trace(lambda: self._record(loss, model, data, size), look, limit=limit)
+        trace = Trace(lambda: record_iteration(loss, model, opt, data, size), look, limit=limit)
         super().__init__(trace.surroundings, trace.contents)
         self._captured = trace.captured
         self._captured_slots = [node.params for node, _ in trace.recording.captured]
         refuse_model(trace, model, [leaf.buffer.x for leaf in opt._leaves])
-        total, results, order = trace.value
+        recorded: RecordedIteration = trace.value
+        total, results, order = recorded.loss, recorded.results, recorded.order
+        self._update, self._model_slots = recorded.update, recorded.model_slots
         with trace.recording as recording:
             nodes = reachable(trace.ends)
             plan = plan_rows(nodes, order) if size is not None and size > BLOCK else None
@@ -84,35 +86,6 @@ class Iteration(Program):
     @property
     def program(self) -> str:  # type: ignore[override]  # made when it is asked for
         return self._text()
-
-    def _record(
-        self, loss: Loss, model: Tree, data: Tree, size: int | None
-    ) -> tuple[tuple[Node, list[Result], Node], list[Node]]:
-        """Record an iteration: its loss, what becomes of the arrays that it changes, and the input of the order."""
-        recording = program.recording()
-        order: Array = None
-
-        def make_batch() -> Tree:
-            nonlocal order
-            order = recording.input((size or 1,), np.int64)
-            recording.trusted.add(order)
-            return tree.map(rows, data)
-
-        def rows(x: Array) -> Symbolic:
-            if size is None:
-                return symbolic_input(x)
-            samples = Symbolic(recording.input((size, *x.shape[1:]), check_dtype(x.dtype)))
-            batch: Symbolic = samples[Symbolic(order)]
-            return batch
-
-        traced = trace_loss("compile_training", loss, model, make_batch)
-        before = [traced.symbols[id(a)] for a in tree.leaves(model)]
-        self._model_slots = [symbol.node.params for symbol in before]
-        results = find_changed(traced.after, before)
-        self._update = RecordedUpdate(recording, self._opt, traced.grads, traced.symbols)
-        results += self._update.results
-        ends = [traced.value, *[r.node for r in results], *recording.demands]
-        return (traced.value, results, order), ends
 
     def fits(self) -> bool:
         """Whether parameters that the program steps alike are still to be stepped alike."""

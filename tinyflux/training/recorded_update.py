@@ -133,10 +133,10 @@ class RecordedUpdate:
             return False
         return all(_alike(group[0].leaf, member.leaf) for group in self._groups for member in group)
 
-    def numbers(self) -> Array:
+    def numbers(self, there: Array | None = None) -> Array:
         """Hyperparameters and numbers of states, float64, in the order of `slots`; the states' are the program's now.
 
-        The program counts them on in this array.
+        The program counts them on in this array, or in `there`, an array on the GPU.
         """
         numbers = [x for head in (heads_of(self._active) if self._heads else ()) for x in _numbers_of_head(head)]
         owned: list[tuple[list[Leaf], int]] = []  # leaves with numbers, and where these end
@@ -148,7 +148,8 @@ class RecordedUpdate:
         owners = []
         for leaves, stop in owned:
             before = leaves[0].numbers
-            owners.append(ProgramNumbers(leaves, before, values[stop - len(before) : stop]))
+            now = values if there is None else there
+            owners.append(ProgramNumbers(leaves, before, now[stop - len(before) : stop]))
         self._opt._layout.transfer_numbers(owners)
         return values
 

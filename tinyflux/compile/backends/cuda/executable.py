@@ -14,10 +14,12 @@ from ....nn import cudnn
 from ....types import Array
 from ...schedule.buffers import assign_offsets, live_ranges
 from ...schedule.fuse import Result
+from . import cublas
 from .kernels import THREADS, Translation
 from .launches import Convolution, Launch, Multiply, Place
 
 ALIGNED = 256  # bytes: arrays begin at multiples of this, as CuPy's own do
+Call = tuple[Any, ...]  # a function and its arguments
 
 
 class Executable:
@@ -48,6 +50,7 @@ class Executable:
         find_kernel = functools.cache(module.get_function)
         find_array = functools.cache(self._find)
         self._calls: list[tuple[Any, list[Any]]] = []  # functions, each with its arguments
+        self._products: list[list[Any]] = []  # the arguments of cuBLAS, whose handle comes first
         self._patches: dict[Place, list[tuple[list[Any], int, bool]]] = {}  # arguments that differ from call to call
         for launch in translation.launches:
             arrays = list(map(find_array, launch.arrays))
@@ -58,8 +61,9 @@ class Executable:
                 self._calls.append((_find_plan(launch), arrays))
                 patches = [(arrays, i, False) for i in range(len(arrays))]
             else:
-                function, arguments = _product(launch, arrays)
-                self._calls.append((function, arguments))
+                arguments = _product(launch, arrays)
+                self._calls.append((cublas.gemm(launch.dtype.name), arguments))
+                self._products.append(arguments)
                 patches = [(arguments, i, True) for i in POINTERS]
             for place, patch in zip(launch.arrays, patches):
                 if place.array in self._inputs:
@@ -69,15 +73,29 @@ class Executable:
         for _, arrays in plans:  # one runs after another, so that all calculate in the same memory
             arrays.append(workspace)
 
-    def __call__(self, given: Sequence[Array]) -> None:
-        """Calculate, in the current stream; nothing is waited for."""
+    def calls(self, given: Sequence[Array]) -> list[Call]:
+        """The calls that calculate, in the current stream; nothing is waited for. They are good until the next ones."""
         arrays = [x if x.flags.c_contiguous else x.copy() for x in (*given, *self._copied)]
         for place, patches in self._patches.items():
             x = _from(arrays[self._inputs[place.array]], place.start)
             for arguments, i, is_address in patches:
                 arguments[i] = x.data.ptr if is_address else x
-        for function, arguments in self._calls:
+        if self._products:
+            handle = cublas.handle()
+            for arguments in self._products:
+                arguments[0] = handle
+        return [(function, *arguments) for function, arguments in self._calls]
+
+    def __call__(self, given: Sequence[Array]) -> None:
+        """Calculate, in the current stream; nothing is waited for."""
+        for function, *arguments in self.calls(given):
             function(*arguments)
+
+    def is_capturable(self, given: Sequence[Array]) -> bool:
+        """Whether a graph can hold the calls: nothing is copied for them, as cuDNN does what is not aligned."""
+        arrays = [x for function, arguments in self._calls if isinstance(function, cudnn.Plan) for x in arguments]
+        contiguous = not self._copied and all(x.flags.c_contiguous for x in given)
+        return contiguous and all(x is not None and x.data.ptr % cudnn.ALIGNMENT == 0 for x in arrays)
 
     def release(self) -> None:
         """Let go of the arrays that were given."""
@@ -117,17 +135,13 @@ def _find_plan(launch: Convolution) -> cudnn.Plan:
 POINTERS = (9, 7, 12)  # where the arguments of cuBLAS have the left matrix, the right one, and the result
 
 
-def _product(launch: Multiply, arrays: Sequence[Array | None]) -> tuple[Any, list[Any]]:
-    """The function of cuBLAS, and its arguments. It takes a matrix for its transposed: outᵀ = rightᵀ leftᵀ."""
-    import cupy
-
+def _product(launch: Multiply, arrays: Sequence[Array | None]) -> list[Any]:
+    """The arguments of cuBLAS; the handle is missing. It takes a matrix for its transposed: outᵀ = rightᵀ leftᵀ."""
     m, n, k = launch.size
     left, right = launch.transposed
-    gemm = {"float32": cupy.cuda.cublas.sgemm, "float64": cupy.cuda.cublas.dgemm}[launch.dtype.name]
     one, zero = (x.ctypes.data for x in _ones_and_zeros(launch.dtype.name))
     a, b, c = (None if x is None else x.data.ptr for x in arrays)
-    sizes = cupy.cuda.device.get_cublas_handle(), int(right), int(left), n, m, k
-    return gemm, [*sizes, one, b, k if right else n, a, m if left else k, zero, c, n]
+    return [None, int(right), int(left), n, m, k, one, b, k if right else n, a, m if left else k, zero, c, n]
 
 
 @functools.cache

@@ -10,8 +10,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 from ....errors import NotCompilable
 from ....nn import cudnn
@@ -32,7 +36,7 @@ from ...ir import ops
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.node import Node
-from ...schedule.fuse import Kernel, Schedule
+from ...schedule.fuse import UPDATE, Kernel, Schedule
 from .contractions import emit_contraction, find_tiling
 from .launches import Barrier, Convolution, Place, Section, Step, relocate
 from .levels import Launched, find_levels, make_kernels
@@ -47,6 +51,7 @@ ITEMS_PER_THREAD = 32  # numbers that a thread adds up, before more blocks are t
 MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
 TREE = ("sum", "product", "maximum", "minimum")  # reductions that can be done in any order
 ROW = "i0"  # the index of a row, where one thread calculates rows by several loops
+RECORD, FAULT = "record", "fault"  # arrays of a training: see `Translation`
 UNSUPPORTED = ("psi", "zeta")  # not in scalar_math.h
 
 
@@ -70,18 +75,31 @@ class Translation:
     """A program as CUDA.
 
     Arguments:
-        schedule: the program, as it is scheduled: without blocks of rows, and without inputs that are overwritten.
+        schedule: the program, as it is scheduled, without blocks of rows.
         trusted: inputs that hold indices which are known to be right.
         texts: where kernels are written, behind those of a program around this one.
+        demands: what has to be true beside a loss that is finite, with the errors if it isn't.
 
     Attributes:
         steps: sections of kernels and products, in an order in which they can run.
         arrays: how many elements, of which dtype, the arrays in between have, by their names.
 
+    **An iteration of training** overwrites some of its inputs, after its loss has been looked at. Two more arrays are
+    given to it: `record` (float64) and `fault` (int32, of one element: the number of an error, see `checks`). record[0]
+    is how many losses were entered, record[1] the last one, and record[3], record[4] … are the losses; record[2] is 0.
+    Once a loss is not finite, or there is a fault, all losses are NaN, and inputs are not overwritten any more.
+
     Errors: NotCompilable for what has no form in CUDA.
     """
 
-    def __init__(self, schedule: Schedule, trusted: set[Node], texts: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        trusted: set[Node],
+        texts: list[str] | None = None,
+        demands: Mapping[Node, tuple[type[Exception], str]] = MappingProxyType({}),
+    ) -> None:
+        self._gated = False  # whether sections do nothing if a loss was not finite
         for node in schedule.nodes:
             what = unsupported(node, trusted)
             if what:
@@ -103,11 +121,10 @@ class Translation:
             else dataclasses.replace(kernel, kind="reduce")
             for kernel in schedule.kernels
         ]
-        for group in group_rows(kernels, schedule.stored, SERIAL):
-            if len(group) > 1:
-                self._by_rows(group)
-            else:
-                _WRITERS[group[0].kind](self, group[0])
+        self._write([kernel for kernel in kernels if kernel.phase != UPDATE])
+        if schedule.wanted:
+            self._look(schedule.wanted, demands)
+        self._write([kernel for kernel in kernels if kernel.phase == UPDATE])
 
     @functools.cached_property
     def _kernels(self) -> tuple[list[list[Launched]], list[str]]:
@@ -124,9 +141,51 @@ class Translation:
         return [launch for level in self.levels for launch in level]
 
     @property
+    def first_lasting(self) -> int:
+        """The number of the first launch that changes what stays: inputs, `record` and `fault`."""
+        results = self._context.schedule.results
+        lasting = {RECORD, FAULT, *(f"p{r.pointer}" for r in results if r.overwrites is not None)}
+        for i, launch in enumerate(self.launches):
+            if any(write and place.array in lasting for place, write in zip(launch.arrays, launch.writes)):
+                return i
+        return len(self.launches)
+
+    @property
     def text(self) -> str:
         """The source of all kernels."""
         return "\n".join([*self._texts, *self._kernels[1]])
+
+    @property
+    def checks(self) -> list[tuple[type[Exception], str]]:
+        """The errors that kernels note in `fault`, by their numbers there, which count from 1."""
+        return self._context.checks
+
+    def _write(self, kernels: Sequence[Kernel]) -> None:
+        for group in group_rows(kernels, self._context.schedule.stored, SERIAL):
+            if len(group) > 1:
+                self._by_rows(group)
+            else:
+                _WRITERS[group[0].kind](self, group[0])
+
+    def _look(self, wanted: Sequence[Node], demands: Mapping[Node, tuple[type[Exception], str]]) -> None:
+        """Enter the loss into `record`: as NaN where one before it was not finite, or something else is wrong."""
+        context = self._context
+        loss = context.name(wanted[0])
+        faults = [
+            f"if (good && !{context.name(node)}[0]) fault[0] = {context.error_code(*demands[node])};"
+            for node in wanted[1:]
+        ]
+        context.used |= {RECORD: (_special(np.float64), True), FAULT: (_special(np.int32), True)}
+        lines = [
+            "const long long at = (long long)record[0];",
+            "const bool before = record[2 + at] - record[2 + at] == 0;",
+            f"const bool good = before && {loss}[0] - {loss}[0] == 0 && !fault[0];",
+            *faults,
+            f"record[3 + at] = record[1] = before && !fault[0] ? (double){loss}[0] : NAN;",
+            "record[0] = at + 1;",
+        ]
+        self._section(["if (threadIdx.x == 0) {", *lines, "}"], 1)
+        self._gated = True
 
     def _product(self, kernel: Kernel) -> None:
         if kernel in self._products:
@@ -154,6 +213,9 @@ class Translation:
 
     def _section(self, lines: Sequence[str], blocks: int, shared: str = "") -> None:
         """Make a section of lines, with the arrays that they name for parameters."""
+        if self._gated:
+            self._context.used[RECORD] = (_special(np.float64), False)
+            lines = ["if (record[1] - record[1] != 0) return;", *lines]
         used, self._context.used = self._context.used, {}
         name = f"section{len(self._texts)}"
         types = tuple(f"{'' if write else 'const '}{c_type(node.dtype)} *" for node, write in used.values())
@@ -319,6 +381,12 @@ _WRITERS = {
     "reduce": Translation._reduce,
     "scan": Translation._scan,
 }
+
+
+@functools.cache
+def _special(dtype: DTypeLike) -> Node:
+    """What stands for an array that is no node's."""
+    return ops.Input((), -1, (1,), np.dtype(dtype), False, -1)
 
 
 @functools.cache

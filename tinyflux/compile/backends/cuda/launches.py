@@ -43,11 +43,12 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """A launch of a kernel: its name, how many blocks of threads, and the arrays it is given."""
+    """A launch of a kernel: its name, how many blocks of threads, its arrays, and which of them it writes."""
 
     kernel: str
     blocks: int
     arrays: tuple[Place, ...]
+    writes: tuple[bool, ...]
 
 
 @dataclasses.dataclass(frozen=True)

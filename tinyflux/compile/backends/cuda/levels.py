@@ -56,7 +56,9 @@ def make_kernels(
             name = f"kernel{list(texts).index(key) if key in texts else len(texts)}"
             texts.setdefault(key, _kernel(name, sections))
             places = [place for section in sections for place in section.arrays]
-            level.append(Launch(name, sum(section.blocks for section in sections), tuple(places)))
+            writes = [write for section in sections for write in section.writes]
+            blocks = sum(section.blocks for section in sections)
+            level.append(Launch(name, blocks, tuple(places), tuple(writes)))
         launched.append(level)
     return launched, list(texts.values())
 

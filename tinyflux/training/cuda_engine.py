@@ -1,0 +1,233 @@
+"""The engine of training that launches whole iterations on the GPU, many of them at once where a graph holds them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from .. import tree
+from ..arrays import on_gpu
+from ..compile.guards.guards import Snapshot
+from ..compile.trace.programs import Programs
+from ..compile.traced import signature
+from ..data import DataLoader
+from ..data.loader import is_plain_loader
+from ..errors import NotCompilable
+from ..nn.cudnn import is_tf32_allowed
+from ..optimise.checks import check_model
+from ..optimise.state import OptimiserState
+from ..types import Array, Loss, Tree
+from .cuda_iteration import ROOM, CudaIteration, LossRecord
+from .engines import Updates
+from .gpu import STARTED, GpuEngine
+from .layer_state import tied_places
+from .recorded_update import settings
+from .report import report_once
+
+SECONDS = 1.0  # after which losses are read in any case: a training that has come to nothing is not to go on for long
+FIRST = 32  # losses that are read together at first, before it is known how long they take
+
+
+class CudaEngine:
+    """Updates whose losses become known later, when they are read; until something can't be compiled.
+
+    Arguments:
+        steady: whether nothing of the user's runs when the next item is fetched, which might change the model.
+        plain: the engine that goes on then.
+    """
+
+    def __init__(self, loss: Loss, model: Tree, opt: OptimiserState, steady: bool, plain: GpuEngine) -> None:
+        self._loss, self._model, self._opt = loss, model, opt
+        self._steady, self._plain = steady, plain
+        self._programs: CudaIterations = opt._programs.setdefault("iterations", CudaIterations())
+        self._since = self._programs.made
+        self._latest: CudaIteration | None = None  # the program that the model's arrays belong to
+        self._most, self._first_at = FIRST, 0.0
+        self.about = "CUDA kernels"
+
+    def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
+        try:
+            if _is_taken_by_number(data):
+                rest = yield from self._pass(data, budget)
+            else:
+                rest = yield from self._items(data, budget)
+            losses = self._read()
+            if losses:
+                yield losses
+            return rest
+        except Exception:
+            losses = self._read()
+            if losses and not math.isfinite(losses[-1]):  # this came first
+                yield losses
+            raise
+        finally:
+            self._read()
+
+    def close(self) -> None:
+        """Let go of the data, and of all programs but the last ones."""
+        self._programs.release()
+
+    def _pass(self, loader: DataLoader[Any], budget: Callable[[], int]) -> Updates:
+        """One pass over a DataLoader, batches of one size together."""
+        order = loader.order().astype(np.int64, copy=False)
+        stretches = list(_stretches(order, loader.batchsize))
+        arrays = tree.leaves(loader.data)
+        for i, numbers in enumerate(stretches):
+            at, program = 0, None
+            while at < len(numbers):
+                program = program or self._find(loader.data, numbers.shape[1])
+                if program is None:
+                    rows = [*numbers[at:], *[row for more in stretches[i + 1 :] for row in more]]
+                    return (tree.map(lambda x: x[row], loader.data) for row in rows)  # noqa: B023
+                count = min(len(numbers) - at, self._room(budget))
+                program.run(arrays, numbers[at : at + count], count)
+                at += count
+                if not self._room(budget):
+                    yield self._read()
+                    program = None  # callbacks were called, which may have changed anything
+
+    def _items(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
+        """Updates by one item after another."""
+        kind: Any = None
+        items = iter(data)
+        for item in items:
+            before, kind = kind, _kind(item)
+            program = self._latest if self._steady and kind == before else None
+            program = program or self._find(item, None)
+            if program is None:
+                return itertools.chain([item], items)
+            program.run(tree.leaves(item), None, 1)
+            if not self._room(budget):
+                yield self._read()
+                kind = None
+        return None
+
+    def _find(self, data: Tree, size: int | None) -> CudaIteration | None:
+        """The program for batches of `size` samples of the data, or all of it; None if the plain engine is to go on."""
+        try:
+            found = self._programs.iteration(self._loss, self._model, self._opt, data, size, self._since)
+        except Exception as error:
+            self._programs.clear()
+            self._plain.take_over(error)
+            return None
+        report_once(STARTED)
+        found.bind(self._model)
+        self._latest = found
+        return found
+
+    def _room(self, budget: Callable[[], int]) -> int:
+        """How many updates may be launched until losses are to be read."""
+        unread = self._programs.unread
+        if not unread:
+            self._first_at = time.monotonic()
+        elif time.monotonic() - self._first_at > SECONDS:
+            return 0
+        return max(0, min(budget(), self._most) - unread)
+
+    def _read(self) -> list[float]:
+        """The losses that were not read yet, after which callbacks may be called; this waits for the device."""
+        if self._latest is not None:
+            self._latest.unbind(self._model)
+            self._latest = None
+        unread, losses = self._programs.unread, self._programs.read()
+        took = time.monotonic() - self._first_at
+        if took > SECONDS:
+            self._most = max(1, self._most // 2)
+        elif unread == self._most and took < SECONDS / 4:
+            self._most = min(2 * self._most, ROOM)
+        return losses
+
+
+class CudaIterations(Programs):
+    """A cache of iterations, which belongs to an optimiser's state, and the losses that they enter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._record: LossRecord | None = None  # on the GPU of the model
+
+    @property
+    def unread(self) -> int:
+        """How many iterations were launched since the losses were read."""
+        return 0 if self._record is None else self._record.unread
+
+    def read(self) -> list[float]:
+        """The losses that were not read yet, up to the first that is not finite.
+
+        Errors: the one that a kernel has found, at an index out of bounds, say.
+        """
+        losses = [] if self._record is None else self._record.read()
+        if losses and not math.isfinite(losses[-1]):
+            for program in self:
+                program.raise_fault()
+        return losses
+
+    def iteration(
+        self, loss: Loss, model: Tree, opt: OptimiserState, data: Tree, size: int | None, since: int | None
+    ) -> CudaIteration:
+        """The program for batches of `size` samples of the data, or for all of it, with all else as it is now."""
+        check_model("train", opt, model)
+        leaves: list[Array] = []
+        others: list[Any] = [type(leaf.rule) for leaf in opt._leaves]
+        rules = settings(opt)
+        others += [function for _, (_, schedules), _ in rules for function in schedules]
+        samples = data if size is None else tree.map(lambda x: x[:0], data)
+        forms = (size, signature(samples, [], others, True), signature(model, leaves, others, True))
+        parameters = tuple(map(id, tree.parameters(model)))
+        self.refuse_parameters(tree.leaves(data), opt)
+
+        def look() -> Snapshot:
+            return self.guards(loss, *others)
+
+        def make(before: Any) -> CudaIteration:
+            if self._record is None:
+                with opt._leaves[0].view.device:
+                    self._record = LossRecord()
+            return CudaIteration(loss, look, model, opt, data, size, self._record)
+
+        form = (*forms, tied_places(leaves), rules, parameters, is_tf32_allowed())
+        found: CudaIteration = self.find(form, look(), make, since=since)
+        return found
+
+    def refuse_parameters(self, arrays: Sequence[Array], opt: OptimiserState) -> None:
+        """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
+        changing = {id(leaf.buffer.x): leaf.buffer.x for leaf in opt._leaves}.values()
+        if any(_overlap(x, y) for x in arrays for y in changing):
+            raise NotCompilable("the data is a parameter of the model, or a view of one, which changes: copy it.")
+
+
+def _overlap(x: Array, y: Array) -> bool:
+    """Whether some of an array lies between the first and the last element of another."""
+    (start, stop), (first, last) = _bounds(x), _bounds(y)
+    return start < last and first < stop
+
+
+def _bounds(x: Array) -> tuple[int, int]:
+    """The address at which the memory of an array on the GPU begins, and the one at which it ends."""
+    if not on_gpu(x) or not x.size:
+        return 0, 0
+    reach = [(n - 1) * stride for n, stride in zip(x.shape, x.strides)]
+    return x.data.ptr + sum(min(0, r) for r in reach), x.data.ptr + sum(max(0, r) for r in reach) + x.itemsize
+
+
+def _is_taken_by_number(data: Iterable[Tree]) -> TypeGuard[DataLoader[Any]]:
+    """Whether kernels can take the batches where the data lies: a copy would not see what becomes of the arrays."""
+    return is_plain_loader(data) and all(on_gpu(x) and x.flags.c_contiguous for x in tree.leaves(data.data))
+
+
+def _stretches(order: Array, size: int) -> Iterator[Array]:
+    """The numbers of the samples of a pass, of shape (batches, size): the whole batches, then the last, smaller one."""
+    whole = len(order) - len(order) % size
+    for part in (order[:whole].reshape(-1, size), order[None, whole:]):
+        if part.size:
+            yield part
+
+
+def _kind(item: Tree) -> Any:
+    """What a program depends on in an item."""
+    others: list[Any] = []
+    return signature(item, [], others, True), list(map(id, others))

@@ -1,0 +1,259 @@
+"""Iterations of training on the GPU: recorded, scheduled, made kernels of, and many of them launched at once."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..arrays import on_gpu
+from ..compile.backends.cuda.executable import Call, Executable
+from ..compile.backends.cuda.kernels import FAULT, RECORD, Translation
+from ..compile.guards.guards import Snapshot
+from ..compile.ir import program
+from ..compile.ir.node import Node
+from ..compile.ir.program import Recording, format_program, reachable
+from ..compile.schedule.fuse import Result, make_schedule
+from ..compile.trace.programs import Program
+from ..compile.trace.record import Trace
+from ..compile.trace.symbolic import Symbolic
+from ..errors import NotCompilable
+from ..interrupts import commit, uninterrupted
+from ..nn.cudnn import Plan
+from ..optimise.checks import check_known
+from ..optimise.state import OptimiserState
+from ..types import Array, Loss, Tree
+from .cuda import unique_leaves
+from .layer_state import DeviceState, replace_arrays
+from .recorded_iteration import RecordedIteration, record_iteration
+from .report import report_once
+from .traced_loss import refuse_model
+
+ROOM = 1024  # losses that the device keeps until they are read
+STRETCH = 16  # iterations in a graph
+
+
+class LossRecord:
+    """The losses on the current device, as kernels enter them: see `Translation`.
+
+    Attributes:
+        unread: how many iterations were launched since the losses were read.
+    """
+
+    def __init__(self) -> None:
+        import cupy
+
+        self.losses = cupy.asarray(np.zeros(3 + ROOM))
+        self.unread = 0
+
+    def read(self) -> list[float]:
+        """The losses that were not read yet, up to the first that is not finite; this waits for the device."""
+        values = self.losses[3 : 3 + self.unread].tolist() if self.unread else []
+        commit([(self.losses.__setitem__, 0, 0.0), (setattr, self, "unread", 0)])
+        failed = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
+        return values if failed is None else values[: failed + 1]
+
+
+class CudaIteration(Program):
+    """The program for one kind of data, and for the parameters that a model holds."""
+
+    def __init__(
+        self, loss: Loss, look: Callable[[], Snapshot], model: Tree, opt: OptimiserState, data: Tree, size: int | None,
+        record: LossRecord,
+    ) -> None:  # fmt: skip
+        check_known("train", opt, model)
+        own, given = unique_leaves(model), tree.leaves(data)
+        if not all(map(on_gpu, [*own, *given])):
+            raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
+        rows: list[Node] = []
+
+        def record_it() -> tuple[RecordedIteration, list[Node]]:
+            rows.clear()
+            return record_iteration(loss, model, opt, data, size, lambda x: _copied(x, rows))
+
+        trace = Trace(record_it, look, gpu=True)
+        super().__init__(trace.surroundings, trace.contents)
+        refuse_model(trace, model, [leaf.buffer.x for leaf in opt._leaves])
+        recorded: RecordedIteration = trace.value
+        recording = trace.recording
+        copies = [Result(node, len(recording.inputs) + i) for i, node in enumerate(rows)]
+        results = [*recorded.results, *copies]
+        with recording:
+            self.program = "\n".join(format_program(reachable(trace.ends), [recorded.loss]))
+            total = program.elementwise("positive", [recorded.loss], recorded.loss.dtype)
+            schedule = make_schedule(results, total, None, recording.demands)
+        self.source = Translation(schedule, recording.trusted, demands=recording.demands)
+        self._first_lasting = self.source.first_lasting
+        self._opt, self._update, self._record = opt, recorded.update, record
+        self._find_memory(recorded, recording, results, own, len(given))
+        self._read: list[Array] = []
+        self._given: list[Array] = []
+        self._graphs: dict[int, Any] = {}  # by how many iterations they make
+        self._owners: Any = None
+
+    def _find_memory(
+        self, recorded: RecordedIteration, recording: Recording, results: Sequence[Result], own: Sequence[Array],
+        count: int,
+    ) -> None:  # fmt: skip
+        """Lay down which arrays the program's inputs and results are; the last `count` of them are the data's."""
+        slots = dict.fromkeys(recorded.model_slots)  # of the model's arrays, each once
+        leaves = [leaf.view for leaf in self._opt._leaves]
+        parameters = set(map(id, leaves))
+        written = {r.pointer for r in results}
+        self._own = [i for i, slot in enumerate(slots) if slot in written and id(own[i]) not in parameters]
+        self._others = [i for i, x in enumerate(own) if id(x) not in parameters and i not in self._own]
+        self._device = own[0].device
+        with self._device:
+            import cupy
+
+            self._state = DeviceState([own[i] for i in self._own])
+            self._numbers = cupy.empty(len(self._update.slots), np.float64)
+            names = [f"p{slot}" for slot in slots]
+            fixed = {name: x for name, x in zip(names, own) if id(x) in parameters}
+            fixed |= {names[i]: x for i, x in zip(self._own, self._state.results)}
+            fixed |= {f"p{node.params}": x for node, x in recording.captured}
+            fixed |= {f"p{slot}": leaf.arrays[i] for leaf, i, slot in self._update.states}
+            fixed |= {f"p{slot}": self._numbers[i : i + 1] for i, slot in enumerate(self._update.slots)}
+            self._fault = cupy.asarray(np.zeros(1, np.int32))
+            fixed |= {RECORD: self._record.losses, FAULT: self._fault}
+            order = recorded.order.params
+            self._size = recorded.order.size
+            given = [names[i] for i in self._others] + [f"p{order + 1 + i}" for i in range(count)] + [f"p{order}"]
+            self._executable = Executable(self.source, results, fixed, given)
+            self._order = cupy.empty(STRETCH * self._size, np.int64)
+
+    def fits(self) -> bool:
+        """Whether parameters that the program steps alike are still to be stepped alike."""
+        return self._update.fits()
+
+    def bind(self, model: Tree) -> None:
+        """Take the model's arrays that are no parameters, and the optimiser's numbers, as they are now.
+
+        Those arrays that the program changes are replaced, where they stand, by its own: see `unbind`.
+        """
+        import cupy
+
+        own = unique_leaves(model)
+        with self._device:
+            if self._own:
+                old = [own[i] for i in self._own]
+                replace_arrays(model, dict(zip(map(id, old), self._state.attach(old))))
+                own = unique_leaves(model)
+            if self._owners is None or self._opt._layout._owners is not self._owners:
+                values = self._update.numbers(self._numbers)
+                self._numbers[...] = cupy.asarray(values)
+                self._owners = self._opt._layout._owners
+        self._read = [own[i] for i in self._others]
+
+    def unbind(self, model: Tree) -> None:
+        """Give the model arrays in the place of those that the program will change again: somebody may keep them."""
+        if self._own:
+            own = unique_leaves(model)
+            with self._device:
+                copies = self._state.detach()
+            replace_arrays(model, {id(own[i]): x for i, x in zip(self._own, copies)})
+
+    def run(self, data: Sequence[Array], order: Array | None, count: int) -> None:
+        """Launch iterations, and count them as unread. Nothing is waited for.
+
+        Arguments:
+            order: the numbers of samples on the device, int64 of shape (iterations, batchsize); None for one iteration
+                of all data.
+            count: how many of them to make.
+        """
+        given = [*self._read, *data]
+        warm = len(given) == len(self._given) and all(map(operator.is_, given, self._given))
+        if not warm:
+            self._given, self._graphs = given, {}
+        self._opt._layout.mark_stale()
+        with self._device:
+            at = 0
+            while at < count:
+                some = STRETCH if count - at >= STRETCH else 1
+                graph = self._graph(some) if warm else None
+                if graph is None:
+                    self._launch(self._order if order is None else order[at])
+                    at, warm = at + 1, True
+                    continue
+                if order is not None:
+                    self._order[: some * self._size] = order[at : at + some].reshape(-1)
+                commit([(graph.launch,), (setattr, self._record, "unread", self._record.unread + some)])
+                at += some
+
+    def _launch(self, order: Array) -> None:
+        """Launch the kernels of an iteration one by one: what changes nothing that stays, then all that does."""
+        calls = self._executable.calls([*self._given, order])
+        for function, *arguments in calls[: self._first_lasting]:
+            function(*arguments)
+        last = [*calls[self._first_lasting :], (setattr, self._record, "unread", self._record.unread + 1)]
+        if any(isinstance(function, Plan) for function, *_ in last):  # which is written in Python
+            import cupy
+
+            stream = cupy.cuda.get_current_stream()
+            uninterrupted(lambda: _make(last, self._device, stream))
+        else:
+            commit(last)
+
+    def _graph(self, count: int) -> Any:
+        """The graph of so many iterations; None where there can't be one."""
+        if count not in self._graphs:
+            self._graphs[count] = None
+            if self._executable.is_capturable([*self._given, self._order]):
+                try:
+                    self._graphs[count] = _capture(self._calls(count))
+                except Exception as error:
+                    report_once(f"tinyflux: kernels are launched one by one, as a CUDA graph can't hold them: {error}")
+        return self._graphs[count]
+
+    def _calls(self, count: int) -> Iterator[Call]:
+        """The calls of so many iterations, whose orders lie behind each other."""
+        for i in range(count):
+            yield from self._executable.calls([*self._given, self._order[i * self._size :][: self._size]])
+
+    def raise_fault(self) -> None:
+        """Raise the error that a kernel has found, if one has: the last loss that was read was not finite."""
+        number = int(self._fault.item()) if self.source.checks else 0
+        if number:
+            self._fault[...] = 0
+            kind, message = self.source.checks[number - 1]
+            raise kind(message)
+
+    def release(self) -> None:
+        """Let go of the arrays of the last item, and of the state of layers."""
+        self._read, self._given, self._graphs, self._owners = [], [], {}, None
+        self._state.release()
+        self._executable.release()
+
+
+def _copied(x: Symbolic, copies: list[Node]) -> Symbolic:
+    """Rows of the data, which are copied once, wherever they are read."""
+    copies.append(program.elementwise("positive", [x.node], x.dtype))
+    return Symbolic(copies[-1])
+
+
+def _make(calls: Iterable[Call], *surroundings: Any) -> None:
+    """Make calls on a device, in a stream, which are another thread's."""
+    with contextlib.ExitStack() as stack:
+        for surrounding in surroundings:
+            stack.enter_context(surrounding)
+        commit(calls)
+
+
+def _capture(calls: Iterable[Call]) -> Any:
+    """A CUDA graph of calls."""
+    import cupy
+
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        try:
+            for function, *arguments in calls:
+                function(*arguments)
+        finally:
+            graph = stream.end_capture()
+    return graph
