@@ -270,7 +270,7 @@ def test_what_is_looked_at_before_an_update():
             long = np.cumsum(np.cumsum(long, axis=0), axis=1)
         loss = node_of(np.sum(long))
         results = [Result(node_of(x - long), node_of(x).params, node_of(x))]
-        context = SourceContext(make_schedule(results, loss, None, [node_of(demand)]), recording.trusted, None)
+        context = SourceContext(make_schedule(results, (), loss, None, [node_of(demand)]), recording.trusted, None)
     assert {loss, node_of(demand)} <= context.offsets.keys()
     check_lifetimes(context)
 

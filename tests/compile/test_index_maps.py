@@ -1,11 +1,13 @@
 """The map of a view, which NumPy is asked for, leads to the elements that the view has."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.lib.stride_tricks import sliding_window_view
 
+import tinyflux as flux
 from tinyflux.compile.ir.indexing import view_of
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)
@@ -55,3 +57,15 @@ def test_large_arrays_that_nobody_could_hold():
     axes, shape = view_of((10**5, 10**5, 30), lambda x: x[7::3, ::-1, 2])
     assert shape == (33331, 10**5)
     assert axes == ((7, ((0, 3),)), (10**5 - 1, ((1, -1),)), (2, ()))
+
+
+def test_indices_of_rows_in_a_product_are_looked_at():
+    """Of an argument: from the end, and out of bounds."""
+    p, x = np.linspace(-1, 1, 70).reshape(14, 5), np.linspace(0, 1, 60).reshape(5, 12)
+    f = lambda p, k, x: np.tanh(p[k] @ x)  # noqa: E731
+    compiled = flux.compile(f)
+    k = np.array([0, -1, 2, -14, 13, 0, 1, 5])
+    np.testing.assert_allclose(compiled(p, k, x), f(p, k, x), rtol=1e-12)
+    for bad in (14, -15, 2**40):
+        with pytest.raises(IndexError, match="out of bounds for an axis of length 14"):
+            compiled(p, np.array([0, bad, 2, 3, 4, 5, 6, 7]), x)

@@ -161,7 +161,8 @@ class _Function(Program):
         else:
             first = len(trace.recording.inputs)
             results = [Result(n, first + i) for i, n in enumerate(ends)]
-            self._library = Library(Source(make_schedule(results), trace.recording.trusted))
+            trusted = trace.recording.trusted
+            self._library = Library(Source(make_schedule(results, trusted), trusted))
         self.source: Source = self._library.source
 
     def __call__(self, leaves: list[Array]) -> Any:

@@ -71,7 +71,7 @@ class Iteration(Program):
             self._text: Callable[[], str] = lambda: "\n".join(format_program(nodes, shown))
             if total.op == "input" or total.op == "view":
                 total = program.elementwise("positive", [total], total.dtype)
-            schedule = make_schedule(results, total, plan, recording.demands)
+            schedule = make_schedule(results, recording.trusted, total, plan, recording.demands)
             schedule.pipelined = find_pipelined(schedule, order)
             self.source = Source(schedule, recording.trusted, total, order, recording.demands)
         self._library = Library(self.source)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from ..ir.indexing import Map, c_strides, compose, identity
 from ..ir.node import Node
@@ -116,15 +116,21 @@ class Contraction:
         return length if length > 1 else 0
 
 
-def find_product(node: Node, stored: set[Node], rows: RowPlan | None) -> Product | Contraction | None:
-    """The product of matrices that a reduction amounts to, or None."""
+def find_product(
+    node: Node, stored: set[Node], rows: RowPlan | None, trusted: Container[Node] = ()
+) -> Product | Contraction | None:
+    """The product of matrices that a reduction amounts to, or None.
+
+    Arguments:
+        trusted: see `make_schedule`.
+    """
     (multiply,) = node.args
     function, axes = node.params
     if function != "sum" or node.dtype.kind != "f" or multiply in stored:
         return None
     if multiply.op != "map" or multiply.params != "multiply" or not axes or multiply.size < SMALL:
         return None
-    a, b = (_operand(x, stored, multiply.ndim) for x in multiply.args)
+    a, b = (_operand(x, stored, multiply.ndim, trusted) for x in multiply.args)
     if a is None or b is None:
         return None
     result = iter(c_strides(node.shape))
@@ -249,13 +255,13 @@ def _forms(
                 yield Product("axpy", shape, left, right, out, _own_axis(shape, left, right, out), j, k, outer, row)
 
 
-def _operand(x: Node, stored: set[Node], ndim: int) -> Operand | None:
+def _operand(x: Node, stored: set[Node], ndim: int, trusted: Container[Node]) -> Operand | None:
     """How an argument of the multiplication lies in memory."""
     at: Map = identity(ndim)
     if x.op == "view" and x not in stored:
         at, x = compose(x.params, at), x.args[0]
     if x.op == "gather" and x not in stored:
-        return _gathered(x, at, stored, ndim)
+        return _gathered(x, at, ndim, trusted)
     if x.op == "input" or x in stored or x.op == "reshape":
         memory = c_strides(x.shape)
         return Operand(x, sum(o * s for (o, _), s in zip(at, memory)), _strides(at, memory, ndim), None)
@@ -270,13 +276,13 @@ def _strides(at: Map, memory: Sequence[int], ndim: int) -> tuple[int, ...]:
     return tuple(strides)
 
 
-def _gathered(x: Node, at: Map, stored: set[Node], ndim: int) -> Operand | None:
-    """Rows that are picked by one array of indices, in the first axis."""
+def _gathered(x: Node, at: Map, ndim: int, trusted: Container[Node]) -> Operand | None:
+    """Rows that are picked by one array of indices, in the first axis; a product takes those as they are."""
     source, *indices = x.args
     axes, position = x.params
     if len(indices) != 1 or position != 0 or axes != (("index", 0), *(("axis", i) for i in range(1, x.ndim))):
         return None
-    if source.op != "input" or indices[0].op != "input" or indices[0].ndim != 1:
+    if source.op != "input" or indices[0] not in trusted or indices[0].op != "input" or indices[0].ndim != 1:
         return None
     (first, row), *rest = at
     if first or (row and (len(row) != 1 or row[0][1] != 1)):

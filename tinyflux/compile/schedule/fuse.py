@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..ir import ops
@@ -68,11 +68,13 @@ class Stored(set[Node]):
 
     Attributes:
         reads: what `memory_reads` has found, by node; used once the set is complete.
+        trusted: see `make_schedule`.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         super().__init__(nodes)
         self.reads: dict[Node, Sequence[tuple[Node, Map | None]]] = {}
+        self.trusted: Container[Node] = ()
 
 
 @dataclasses.dataclass
@@ -101,12 +103,14 @@ class Schedule:
 
 
 def make_schedule(
-    results: Sequence[Result], loss: Node | None = None, rows: RowPlan | None = None, demands: Iterable[Node] = ()
-) -> Schedule:
+    results: Sequence[Result], trusted: Container[Node] = (), loss: Node | None = None, rows: RowPlan | None = None,
+    demands: Iterable[Node] = (),
+) -> Schedule:  # fmt: skip
     """Schedule a program.
 
     Arguments:
         results: what it is to calculate.
+        trusted: inputs that hold indices which are known to be right: loops look at others.
         loss: the node that is looked at before inputs are overwritten.
         rows: which nodes are calculated in blocks of rows.
         demands: nodes that are looked at together with the loss.
@@ -118,6 +122,7 @@ def make_schedule(
     roots = [r.node for r in results] + wanted
     nodes = reachable(roots)
     stored = _choose_stored(nodes, roots)
+    stored.trusted = trusted
     early |= {r.node for r in results if r.overwrites is None}
     writers = {r.node for r in results if r.overwrites is not None}
 
@@ -240,7 +245,7 @@ def _place(
     first: int = 0,
 ) -> None:
     """Enter a stored node into the first kernel that can take it, or into a new one."""
-    product = find_product(node, stored, rows) if isinstance(node, ops.Reduce) else None
+    product = find_product(node, stored, rows, stored.trusted) if isinstance(node, ops.Reduce) else None
     kind = "product" if product else node.kernel
     weight = _body_cost(node, stored)
     if kind == "map":
