@@ -16,6 +16,7 @@ from examples.common import models
 from tests.support import contraction_cases, device_standin, layer_cases
 from tests.support.contraction_cases import CONTRACTIONS
 from tests.support.device_standin import DeviceArray
+from tests.support.index_cases import PICKINGS
 from tests.support.kernel_cases import CHAINS, RULES
 from tests.support.layer_cases import LAYERS
 from tests.support.program_cases import CASES, FUNCTIONS, arrays
@@ -163,6 +164,14 @@ def test_programs_of_contractions(nvrtc, translated, name, dtype):
     code = translated(lambda m, x: np.sum(CONTRACTIONS[name].f(m["p"], x) ** 2), {"p": p}, x)
     assert "contract<" in code
     check_program(nvrtc, code)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", PICKINGS)
+def test_programs_of_indices(nvrtc, translated, name, dtype):
+    case = PICKINGS[name]
+    p, *batch = case.inputs(dtype)
+    check_program(nvrtc, translated(case.loss, {"p": p}, *batch), SINES)
 
 
 @pytest.mark.parametrize("layer", list(filter(layer_cases.is_compiled_for_gpu, LAYERS)), ids=repr)

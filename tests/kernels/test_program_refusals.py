@@ -21,19 +21,11 @@ def test_what_is_said(capsys):
 REFUSED = {
     "an array in NumPy": (lambda m, x, y: np.mean((m(x) * np.ones(3, np.float32)) ** 2), "in NumPy"),
     "sorting": (lambda m, x, y: np.mean(np.sort(m(x)) ** 2), "can't be compiled"),
-    "an index": (lambda m, x, y: np.mean(m(x)[:, np.argmax(y, axis=1) % 3]), "an index in an array"),
-    "a fixed index": (lambda m, x, y: np.mean(m(x)[[0, 3, 5]]), "an index in an array"),
-    "a fixed index in the data": (lambda m, x, y: np.mean(m(x) ** 2) * np.mean(x[[0, 3, 5]]), "an index in an array"),
-    "one fixed index": (lambda m, x, y: np.mean(m(x)[[3]]), "an index in an array"),
     "a mask": (lambda m, x, y: np.mean(m(x)[np.argmax(x, axis=1) > 2]), "indexing by a mask"),
     "random numbers": (lambda m, x, y: np.mean(m(x)) * flux.default_rng().random(), "draws random numbers"),
     "a step of a scan": (
         lambda m, x, y: np.mean(flux.scan(lambda s, z: (np.sort(s) * z, None), m(x)[0], m(x))[0]),
         "sort",
-    ),
-    "an index of a step": (
-        lambda m, x, y: np.mean(flux.scan(lambda s, k: (s + m(x)[k], None), m(x)[0], np.argmax(y, axis=1))[0]),
-        "an index in an array",
     ),
     "digamma": (lambda m, x, y: np.mean(special.gammaln(2 + m(x) ** 2)), "psi"),
 }

@@ -91,3 +91,17 @@ static unsigned atomicInc(unsigned* address, unsigned limit) {
     *address = old >= limit ? 0 : old + 1;
     return old;
 }
+
+static int atomicCAS(int* address, int compare, int value) {
+    const int old = *address;
+    if (old == compare) *address = value;
+    return old;
+}
+
+static unsigned atomicOr(unsigned* address, unsigned bits) {
+    const unsigned old = *address;
+    *address |= bits;
+    return old;
+}
+
+static int __ffs(unsigned x) { return __builtin_ffs(static_cast<int>(x)); }

@@ -47,7 +47,7 @@ class Kernels(Program):
         (grads, changed), found, recording = trace.value, trace.ends, trace.recording
         self.program = "\n".join(format_program(reachable(found), found[: 1 + len(tree.leaves(grads))]))
         results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
-        self.source = Translation(make_schedule(results), recording.trusted)
+        self.source = Translation(make_schedule(results, recording.trusted), recording.trusted)
         inputs = [f"p{i}" for i in range(len(own) + len(given))]
         parameters = set(map(id, tree.parameters(model)))
         self._others = [i for i, x in enumerate(own) if id(x) not in parameters]
@@ -85,12 +85,15 @@ class Kernels(Program):
         self._read = [own[i] for i in self._others]
 
     def __call__(self, given: Sequence[Array]) -> tuple[Array, Tree]:
-        """The loss for the arrays of an item, and the gradient; the next ones overwrite both. Nothing is waited for.
+        """The loss for the arrays of an item, and the gradient; the next ones overwrite both.
+
+        Nothing is waited for, unless there are indices that may be out of bounds.
 
         What becomes of the state of layers is for the caller to copy: see `state`.
         """
         with self._device:
             self._executable([*self._read, *given])
+            self._executable.raise_fault()
         return self._loss, self._grads
 
     def release(self) -> None:

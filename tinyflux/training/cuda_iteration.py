@@ -13,7 +13,8 @@ import numpy as np
 from .. import tree
 from ..arrays import on_gpu
 from ..compile.backends.cuda.executable import Call, Executable
-from ..compile.backends.cuda.kernels import FAULT, RECORD, Translation
+from ..compile.backends.cuda.kernels import Translation
+from ..compile.backends.cuda.launches import RECORD
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
 from ..compile.ir.node import Node
@@ -86,7 +87,7 @@ class CudaIteration(Program):
         with recording:
             self.program = "\n".join(format_program(reachable(trace.ends), [recorded.loss]))
             total = program.elementwise("positive", [recorded.loss], recorded.loss.dtype)
-            schedule = make_schedule(results, total, None, recording.demands)
+            schedule = make_schedule(results, recording.trusted, total, None, recording.demands)
         self.source = Translation(schedule, recording.trusted, demands=recording.demands)
         self._first_lasting = self.source.first_lasting
         self._opt, self._update, self._record = opt, recorded.update, record
@@ -119,8 +120,7 @@ class CudaIteration(Program):
             fixed |= {f"p{node.params}": x for node, x in recording.captured}
             fixed |= {f"p{slot}": leaf.arrays[i] for leaf, i, slot in self._update.states}
             fixed |= {f"p{slot}": self._numbers[i : i + 1] for i, slot in enumerate(self._update.slots)}
-            self._fault = cupy.asarray(np.zeros(1, np.int32))
-            fixed |= {RECORD: self._record.losses, FAULT: self._fault}
+            fixed[RECORD] = self._record.losses
             order = recorded.order.params
             self._size = recorded.order.size
             given = [names[i] for i in self._others] + [f"p{order + 1 + i}" for i in range(count)] + [f"p{order}"]
@@ -217,11 +217,7 @@ class CudaIteration(Program):
 
     def raise_fault(self) -> None:
         """Raise the error that a kernel has found, if one has: the last loss that was read was not finite."""
-        number = int(self._fault.item()) if self.source.checks else 0
-        if number:
-            self._fault[...] = 0
-            kind, message = self.source.checks[number - 1]
-            raise kind(message)
+        self._executable.raise_fault()
 
     def release(self) -> None:
         """Let go of the arrays of the last item, and of the state of layers."""

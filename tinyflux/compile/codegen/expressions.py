@@ -244,15 +244,23 @@ class ExpressionEmitter:
                 raise IndexError(f"index {number} is out of bounds for an axis of length {length}")
             return (int(number) % length, ())
         raw = self.value(indices, at)
-        if is_trusted(indices, self.context.trusted):
+        if is_trusted(indices, self.context.trusted, length):
             return (0, ((raw, 1),))
+        return (0, ((self.found_index(indices, raw, length), 1),))
+
+    def found_index(self, indices: Node, raw: str, length: int) -> str:
+        """The name of an index from the start, where what was read is one; else the function returns an error."""
         lines = self.place(raw)
         self.may_fail = self.may_fail or lines is self.lines
-        code = self.context.error_code(IndexError, f"an index is out of bounds for an axis of length {length}")
+        code = self.out_of_bounds(length)
         name = self.declare(lines)
         lines.append(f"if ({raw} < -{length}ll || {raw} >= {length}ll) return {code};")
         lines.append(f"const int64_t {name} = {raw} < 0 ? {raw} + {length} : {raw};")
-        return (0, ((name, 1),))
+        return name
+
+    def out_of_bounds(self, length: int) -> int:
+        """The number of the error for an index along an axis of some length."""
+        return self.context.error_code(IndexError, f"an index is out of bounds for an axis of length {length}")
 
     def _join(self, node: Node, index: tuple[Affine, ...]) -> str:
         axis = node.params
@@ -308,9 +316,10 @@ def loop_indices(shape: Sequence[int]) -> tuple[Affine, ...]:
     return tuple(ZERO if n == 1 else (0, ((f"i{k}", 1),)) for k, n in enumerate(shape))
 
 
-def is_trusted(indices: Node, trusted: set[Node]) -> bool:
-    """Whether indices need not be looked at: they are one number, or lie in an input that is trusted."""
+def is_trusted(indices: Node, trusted: set[Node], length: int) -> bool:
+    """Whether indices along an axis need not be looked at: one number, 0, 1, 2 …, or in an input that is trusted."""
     source = indices
     while source.op == "view":
         source = source.args[0]
-    return source in trusted or literal_value(indices) is not None
+    counted = source.op == "iota" and source.size <= length
+    return counted or source in trusted or literal_value(indices) is not None

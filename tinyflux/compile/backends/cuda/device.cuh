@@ -31,3 +31,10 @@ constexpr int larger(int x, int y) { return x > y ? x : y; }
 
 ELEMENTARY(float, f32, f)
 ELEMENTARY(double, f64, )
+
+// An index from the start; where it is out of bounds, the first one. The first fault of all is noted.
+static inline __device__ int64_t find_index(int64_t index, int64_t length, int code, int32_t* fault) {
+    if (index >= -length && index < length) return index < 0 ? index + length : index;
+    atomicCAS(fault, 0, code);
+    return 0;
+}

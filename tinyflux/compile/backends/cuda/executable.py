@@ -15,8 +15,9 @@ from ....types import Array
 from ...schedule.buffers import assign_offsets, live_ranges
 from ...schedule.fuse import Result
 from . import cublas
-from .kernels import THREADS, Translation
-from .launches import Convolution, Launch, Multiply, Place
+from .grid import THREADS
+from .kernels import Translation
+from .launches import FAULT, Convolution, Launch, Multiply, Place
 
 ALIGNED = 256  # bytes: arrays begin at multiples of this, as CuPy's own do
 Call = tuple[Any, ...]  # a function and its arguments
@@ -27,7 +28,7 @@ class Executable:
 
     Arguments:
         results: of the program.
-        fixed: the arrays that some of its inputs and results always are, by name.
+        fixed: the arrays that some of its inputs and results always are, by name; of those in NumPy copies are made.
         given: the names of its other inputs, whose arrays are given in each call.
 
     Attributes:
@@ -39,12 +40,15 @@ class Executable:
     ) -> None:
         import cupy
 
+        fixed = {name: cupy.asarray(x) for name, x in fixed.items()}
         in_place = {name: x for name, x in fixed.items() if x.flags.c_contiguous}
         copied = {name: x for name, x in fixed.items() if name not in in_place}  # anew in each call
         self._copied = list(copied.values())
         self._inputs = {name: i for i, name in enumerate([*given, *copied])}
         self._arrays = _allocate(translation, [r for r in results if f"p{r.pointer}" not in in_place])
         self._arrays |= in_place  # products know no more of them than addresses
+        self._checks = translation.checks
+        self._fault = self._arrays[FAULT] = cupy.asarray(np.zeros(2, np.int32))
         self.results = [self._arrays[f"p{r.pointer}"] for r in results]
         module = cupy.RawModule(code=translation.text, options=("-std=c++17",))
         find_kernel = functools.cache(module.get_function)
@@ -96,6 +100,14 @@ class Executable:
         arrays = [x for function, arguments in self._calls if isinstance(function, cudnn.Plan) for x in arguments]
         contiguous = not self._copied and all(x.flags.c_contiguous for x in given)
         return contiguous and all(x is not None and x.data.ptr % cudnn.ALIGNMENT == 0 for x in arrays)
+
+    def raise_fault(self) -> None:
+        """Raise the error that a kernel has found; where they look for any, this waits for them."""
+        found = max(self._fault.tolist()) if self._checks else 0
+        if found:
+            self._fault[:] = 0
+            kind, message = self._checks[found - 1]
+            raise kind(message)
 
     def release(self) -> None:
         """Let go of the arrays that were given."""

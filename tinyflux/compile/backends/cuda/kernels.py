@@ -2,7 +2,7 @@
 
 A thread calculates an element of a map. The elements that a sum brings together are shared out between the threads of a
 block, or of several blocks, whose sums a second kernel adds up, always in the same order. What is calculated inside a
-loop is written by `ExpressionEmitter`, as for the CPU.
+loop is written by `KernelEmitter`, as for the CPU.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from ....types import DType
 from ...codegen.expressions import (
     ZERO,
     Affine,
-    ExpressionEmitter,
     SourceContext,
     affine_sum,
     c_index,
-    is_trusted,
     loop_indices,
 )
 from ...codegen.loops import indent, merge_axes, nest
@@ -38,36 +36,29 @@ from ...ir.indexing import c_strides
 from ...ir.node import Node
 from ...schedule.fuse import UPDATE, Kernel, Schedule
 from .contractions import emit_contraction, find_tiling
-from .launches import Barrier, Convolution, Place, Section, Step, relocate
+from .grid import THREADS, block_count, grid_loop, unravel
+from .indices import KernelEmitter
+from .launches import FAULT, RECORD, Barrier, Convolution, Place, Section, Step, relocate
 from .levels import Launched, find_levels, make_kernels
 from .products import as_matrix_product
 from .row_fusion import group_rows, row_axis
+from .scatter import emit_scatter
 from .sequences import unroll
 
-THREADS = 256  # of a block
-BLOCKS = 4096  # of a kernel, at most: a thread calculates several elements of a larger array
 SERIAL = 64  # numbers; so many at most are added up by one thread
 ITEMS_PER_THREAD = 32  # numbers that a thread adds up, before more blocks are taken
 MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
 TREE = ("sum", "product", "maximum", "minimum")  # reductions that can be done in any order
 ROW = "i0"  # the index of a row, where one thread calculates rows by several loops
-RECORD, FAULT = "record", "fault"  # arrays of a training: see `Translation`
 UNSUPPORTED = ("psi", "zeta")  # not in scalar_math.h
 
 
-def unsupported(node: Node, trusted: set[Node]) -> str:
-    """What in a node can't be translated to CUDA, by the name that users know; empty if all can.
-
-    Arguments:
-        trusted: inputs that hold indices which are known to be right: a kernel can't fail for an index.
-    """
+def unsupported(node: Node) -> str:
+    """What in a node can't be translated to CUDA, by the name that users know; empty if all can."""
     if isinstance(node, ops.Map) and node.params in UNSUPPORTED:
         return f"scipy.special.{node.params}"
     if isinstance(node, ops.Call) and node.params[0] not in cudnn.FUNCTIONS:
         return str(node.params[0])
-    picked = node.args[1:] if isinstance(node, ops.Gather) else ()
-    if isinstance(node, ops.Scatter) or any(not is_trusted(x, trusted) for x in picked):
-        return "an index in an array"
     return ""
 
 
@@ -77,17 +68,19 @@ class Translation:
     Arguments:
         schedule: the program, as it is scheduled, without blocks of rows.
         trusted: inputs that hold indices which are known to be right.
-        texts: where kernels are written, behind those of a program around this one.
+        around: the program that this one is the body of a loop in: it has the sections and the checks of both.
         demands: what has to be true beside a loss that is finite, with the errors if it isn't.
 
     Attributes:
         steps: sections of kernels and products, in an order in which they can run.
         arrays: how many elements, of which dtype, the arrays in between have, by their names.
 
-    **An iteration of training** overwrites some of its inputs, after its loss has been looked at. Two more arrays are
-    given to it: `record` (float64) and `fault` (int32, of one element: the number of an error, see `checks`). record[0]
-    is how many losses were entered, record[1] the last one, and record[3], record[4] … are the losses; record[2] is 0.
-    Once a loss is not finite, or there is a fault, all losses are NaN, and inputs are not overwritten any more.
+    **An index out of bounds** is noted in an array `fault` (int32), as fault[0]: the number of an error, see `checks`.
+
+    **An iteration of training** overwrites some of its inputs, after its loss has been looked at. An array `record`
+    (float64) is given to it: record[0] is how many losses were entered, record[1] the last one, and record[3],
+    record[4] … are the losses; record[2] is 0. Once a loss is not finite, or there is a fault, which then becomes
+    fault[1], all losses are NaN, and inputs are not overwritten any more.
 
     Errors: NotCompilable for what has no form in CUDA.
     """
@@ -96,18 +89,20 @@ class Translation:
         self,
         schedule: Schedule,
         trusted: set[Node],
-        texts: list[str] | None = None,
+        around: Translation | None = None,
         demands: Mapping[Node, tuple[type[Exception], str]] = MappingProxyType({}),
     ) -> None:
         self._gated = False  # whether sections do nothing if a loss was not finite
         for node in schedule.nodes:
-            what = unsupported(node, trusted)
+            what = unsupported(node)
             if what:
                 raise NotCompilable(f"{what} can't be compiled for the GPU.")
         self._context = SourceContext(schedule, trusted, None)
         self.steps: list[Step] = []
         self.arrays: dict[str, tuple[int, DType]] = {}
-        self._texts = [_header()] if texts is None else texts
+        self._texts: list[str] = [_header()] if around is None else around._texts
+        if around is not None:
+            self._context.checks = around.checks
         for node in self._context.offsets:
             self.arrays[self._context.name(node)] = (node.size, node.dtype)
         products = {k: as_matrix_product(self._context, k) for k in schedule.kernels if k.kind == "product"}
@@ -172,16 +167,18 @@ class Translation:
         context = self._context
         loss = context.name(wanted[0])
         faults = [
-            f"if (good && !{context.name(node)}[0]) fault[0] = {context.error_code(*demands[node])};"
+            f"if (good && !{context.name(node)}[0]) fault[1] = {context.error_code(*demands[node])};"
             for node in wanted[1:]
         ]
         context.used |= {RECORD: (_special(np.float64), True), FAULT: (_special(np.int32), True)}
         lines = [
             "const long long at = (long long)record[0];",
             "const bool before = record[2 + at] - record[2 + at] == 0;",
-            f"const bool good = before && {loss}[0] - {loss}[0] == 0 && !fault[0];",
+            "if (before && fault[0]) fault[1] = fault[0];",
+            "fault[0] = 0;",
+            f"const bool good = before && {loss}[0] - {loss}[0] == 0 && !fault[1];",
             *faults,
-            f"record[3 + at] = record[1] = before && !fault[0] ? (double){loss}[0] : NAN;",
+            f"record[3 + at] = record[1] = before && !fault[1] ? (double){loss}[0] : NAN;",
             "record[0] = at + 1;",
         ]
         self._section(["if (threadIdx.x == 0) {", *lines, "}"], 1)
@@ -237,17 +234,17 @@ class Translation:
             if length != 1:
                 index[group[-1]] = (0, ((f"i{group[-1]}", 1),))
             axes.append((f"i{group[-1]}", length))
-        emitter = ExpressionEmitter(self._context, kernel)
+        emitter = KernelEmitter(self._context, kernel)
         stores = emitter.stores(tuple(index))
         size = math.prod(kernel.shape)
-        lines = [*emitter.outside, *_grid_loop("e", size), *_unravel("e", axes), *emitter.lines, *stores, "}"]
-        self._section(lines, _block_count(size))
+        lines = [*emitter.outside, *grid_loop("e", size), *unravel("e", axes), *emitter.lines, *stores, "}"]
+        self._section(lines, block_count(size))
 
     def _thread_reduce(self, kernel: Kernel) -> None:
         """A reduction in which a thread goes through all that its result is made of."""
         (node,) = kernel.nodes
         (x,), (function, axes) = node.args, node.params
-        emitter = ExpressionEmitter(self._context, kernel)
+        emitter = KernelEmitter(self._context, kernel)
         value = emitter.value(x, loop_indices(x.shape))
         target = f"{self._context.name(node, write=True)}[e]"
         inner = [(f"i{i}", str(x.shape[i])) for i in axes]
@@ -258,15 +255,15 @@ class Translation:
             step = combine(function, "total", value, node.dtype)
             sweep = [begin, *nest(inner, [*emitter.lines, step]), f"{target} = total;"]
         outer = [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]
-        lines = [*emitter.outside, *_grid_loop("e", node.size), *_unravel("e", outer), *sweep, "}"]
-        self._section(lines, _block_count(node.size))
+        lines = [*emitter.outside, *grid_loop("e", node.size), *unravel("e", outer), *sweep, "}"]
+        self._section(lines, block_count(node.size))
 
     def _by_rows(self, group: Sequence[Kernel]) -> None:
         """Several loops over the elements of short rows: a thread calculates a row."""
         lines: list[str] = []
         for kernel in group:
             node = kernel.nodes[0]
-            emitter = ExpressionEmitter(self._context, kernel)
+            emitter = KernelEmitter(self._context, kernel)
             if kernel.kind == "map":
                 stores = emitter.stores(loop_indices(kernel.shape))
                 inner = [(f"i{i}", str(n)) for i, n in enumerate(kernel.shape) if i]
@@ -275,9 +272,9 @@ class Translation:
                 sweep = self._reduced_row(emitter, node, row_axis(kernel, SERIAL)[1])
             lines += ["{", *emitter.outside, *sweep, "}"]
         rows, _ = row_axis(group[0], SERIAL)
-        self._section([*_grid_loop("e", rows), *_unravel("e", [(ROW, rows)]), *lines, "}"], _block_count(rows))
+        self._section([*grid_loop("e", rows), *unravel("e", [(ROW, rows)]), *lines, "}"], block_count(rows))
 
-    def _reduced_row(self, emitter: ExpressionEmitter, node: Node, row: int) -> list[str]:
+    def _reduced_row(self, emitter: KernelEmitter, node: Node, row: int) -> list[str]:
         (x,), (function, axes) = node.args, node.params
         names = [ROW if i == row else f"i{i + 1}" for i in range(x.ndim)]
         at = tuple(ZERO if n == 1 else (0, ((name, 1),)) for name, n in zip(names, x.shape))
@@ -294,13 +291,15 @@ class Translation:
         """A running sum or product: a thread goes along a line."""
         (node,) = kernel.nodes
         axis = node.params[1]
-        emitter = ExpressionEmitter(self._context, kernel)
+        emitter = KernelEmitter(self._context, kernel)
         sweep = emit_scan(emitter, node, str(node.shape[axis]))
         outer = [(f"i{i}", n) for i, n in enumerate(node.shape) if i != axis]
         count = math.prod(n for _, n in outer)
-        self._section(
-            [*emitter.outside, *_grid_loop("e", count), *_unravel("e", outer), *sweep, "}"], _block_count(count)
-        )
+        self._section([*emitter.outside, *grid_loop("e", count), *unravel("e", outer), *sweep, "}"], block_count(count))
+
+    def _scatter(self, kernel: Kernel) -> None:
+        for lines, blocks, shared in emit_scatter(self._context, kernel, self.arrays):
+            self._section(lines, blocks, shared)
 
     def _block_reduce(self, kernel: Kernel) -> None:
         """A reduction by the threads of a block: 32 results beside each other, or one, and several numbers of each."""
@@ -310,7 +309,7 @@ class Translation:
         width = 1 if last in axes else min(32, 1 << (node.size - 1).bit_length())
         lanes, length, columns = THREADS // width, _length(node), -(-node.size // width)
         parts = max(1, min(-(-length // (lanes * ITEMS_PER_THREAD)), MAX_BLOCKS_PER_SUM // columns))
-        emitter = ExpressionEmitter(self._context, kernel)
+        emitter = KernelEmitter(self._context, kernel)
         value = emitter.value(x, loop_indices(x.shape))
         kind, dtype = c_type(node.dtype), node.dtype
         target = self._context.name(node, write=True)
@@ -322,11 +321,11 @@ class Translation:
             f"const long long o = block % {columns} * {width} + threadIdx.x % {width};",
             f"{kind} total = {neutral_element(function, dtype)};",
             f"if (o < {node.size}) {{",
-            *_unravel("o", [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]),
+            *unravel("o", [(f"i{i}", n) for i, n in enumerate(x.shape) if i not in axes]),
             *emitter.outside,
             f"const long long stop = (part + 1) * {chunk} < {length} ? (part + 1) * {chunk} : {length};",
             f"for (long long r = part * {chunk} + lane; r < stop; r += {lanes}) {{",
-            *_unravel("r", [(f"i{i}", x.shape[i]) for i in axes]),
+            *unravel("r", [(f"i{i}", x.shape[i]) for i in axes]),
             *emitter.lines,
             combine(function, "total", value, dtype),
             "}",
@@ -365,7 +364,7 @@ class Translation:
 
     def _loop(self, kernel: Kernel) -> None:
         """A loop over a sequence, whose body is a program of its own."""
-        translate = functools.partial(Translation, texts=self._texts)
+        translate = functools.partial(Translation, around=self)
         for steps, arrays in unroll(self._context, kernel, translate):
             self.steps += [*steps, Barrier()]  # what is calculated too early takes memory
             self.arrays |= arrays
@@ -380,6 +379,7 @@ _WRITERS = {
     "product": Translation._product,
     "reduce": Translation._reduce,
     "scan": Translation._scan,
+    "scatter": Translation._scatter,
 }
 
 
@@ -419,32 +419,3 @@ def _totals(kind: str) -> str:
 def _length(node: Node) -> int:
     """How many numbers each result of a reduction is made of."""
     return math.prod(node.args[0].shape[i] for i in node.params[1])
-
-
-def _block_count(count: int) -> int:
-    """How many blocks share a loop over `count` elements."""
-    return max(1, min(-(-count // THREADS), BLOCKS))
-
-
-def _grid_loop(name: str, count: int) -> list[str]:
-    """The head of a loop over `count` elements, which all threads of a kernel share."""
-    start = f"(long long)block * {THREADS} + threadIdx.x"
-    return [f"for (long long {name} = {start}; {name} < {count}; {name} += (long long)blocks * {THREADS}) {{"]
-
-
-def _unravel(name: str, axes: Sequence[tuple[str, int]]) -> list[str]:
-    """The indices along some axes, from the number of an element in C order."""
-    long = [(index, n) for index, n in axes if n != 1]
-    lines = []
-    divisor = math.prod(n for _, n in long)
-    if not divisor:  # nothing is calculated, but it has to compile
-        return [f"const long long {index} = 0;" for index, _ in long]
-    narrow = "int" if divisor < 2**31 else "long long"  # of which division is slow
-    if len(long) > 1:
-        lines.append(f"const {narrow} {name}_ = {name};")
-    for i, (index, n) in enumerate(long):
-        divisor //= n
-        quotient = f"{name}_ / {divisor}" if divisor != 1 else f"{name}_"
-        value = name if len(long) == 1 else quotient if i == 0 else f"{quotient} % {n}"
-        lines.append(f"const long long {index} = {value};")
-    return lines

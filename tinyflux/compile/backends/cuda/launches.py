@@ -9,6 +9,8 @@ from typing import NamedTuple
 from ....nn.convolution import Geometry
 from ....types import DType
 
+FAULT, RECORD = "fault", "record"  # arrays for errors and losses: see `Translation`
+
 
 class Place(NamedTuple):
     """Where an array lies: in the array of this name, from an element on."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from .launches import Barrier, Convolution, Launch, Multiply, Section, Step
+from .launches import FAULT, RECORD, Barrier, Convolution, Launch, Multiply, Section, Step
 
 MAX_ARRAYS = 400  # of a kernel: its parameters are 4 KB at most
 
@@ -19,7 +19,8 @@ Launched = Launch | Multiply | Convolution
 def find_levels(steps: Sequence[Step]) -> list[list[Section | Multiply | Convolution]]:
     """The steps, level by level.
 
-    A step comes after those that write what it reads, and after those that use what it writes.
+    A step comes after those that write what it reads, and after those that use what it writes. Faults are noted in any
+    order; the step that enters the loss looks at them.
     """
     levels: list[list[Section | Multiply | Convolution]] = []
     first = 0  # the first level behind the last barrier
@@ -29,7 +30,8 @@ def find_levels(steps: Sequence[Step]) -> list[list[Section | Multiply | Convolu
         if isinstance(step, Barrier):
             first = len(levels)
             continue
-        arrays = [(place.array, write) for place, write in zip(step.arrays, step.writes)]
+        enters = any(write and place.array == RECORD for place, write in zip(step.arrays, step.writes))
+        arrays = [(x.array, write and (enters or x.array != FAULT)) for x, write in zip(step.arrays, step.writes)]
         level = max([first, *[1 + (used if write else written).get(name, -1) for name, write in arrays]])
         for name, write in arrays:
             used[name] = max(level, used.get(name, level))

@@ -15,7 +15,7 @@ from ...codegen.expressions import SourceContext
 from ...ir.loop import Steps
 from ...ir.node import Node
 from ...schedule.fuse import Kernel, Result, Schedule, make_schedule
-from .launches import Place, Step, relocate
+from .launches import FAULT, Place, Step, relocate
 
 if TYPE_CHECKING:
     from .kernels import Translation
@@ -38,10 +38,11 @@ def unroll(
     first, after, end = len(steps.slices), len(body.inputs), len(body.inputs) + len(steps.carries)
     changing = [k for k, x in enumerate(body.ends[: end - after]) if x is not body.inputs[first + k]]
     made = [*changing, *range(end - after, len(body.ends))]
-    inner = translate(make_schedule([Result(body.ends[k], after + k) for k in made]), body.recording.trusted)
+    trusted = body.recording.trusted
+    inner = translate(make_schedule([Result(body.ends[k], after + k) for k in made], trusted), trusted)
     own = inner.arrays | {f"p{after + k}": (body.ends[k].size, body.ends[k].dtype) for k in changing}
 
-    places = {f"p{i}": Place(context.name(x)) for i, x in enumerate(node.args)}
+    places = {f"p{i}": Place(context.name(x)) for i, x in enumerate(node.args)} | {FAULT: Place(FAULT)}
     stacks = {f"p{i}": (context.name(x), body.inputs[i].size) for i, x in enumerate(node.args[:first])}
     stacks |= {f"p{end + i}": (parts["stack", k], body.ends[end - after + i].size) for i, k in enumerate(outputs)}
     for step in range(steps.length):

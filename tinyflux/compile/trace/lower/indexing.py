@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ....arrays import on_gpu
+from ....arrays import on_gpu, to_numpy
 from ....autodiff.cotangents import scattered
 from ....autodiff.rules.indexing import added_windows
 from ....autodiff.table import compositions, name_of
@@ -91,6 +91,8 @@ def _item(x: Array) -> Array:
             "np.where(mask, x, 0), or take a mask that is no argument."
         )
     array = np.asarray(x) if isinstance(x, (list, tuple, bool, np.bool_)) else x
+    if on_gpu(x) and x.dtype == np.bool_:
+        array = to_numpy(x)
     return array if _is_mask(array) else x
 
 
@@ -99,17 +101,16 @@ def _is_mask(x: Array) -> bool:
 
 
 def _index_array(item: Any, length: int) -> Node:
-    """An array of indices along an axis of some length, as a node; one of NumPy's is read anew in every call."""
+    """An array of indices along an axis of some length, as a node; one of NumPy's is read anew in every call.
+
+    On the GPU it can't be: what NumPy's array holds now is copied there. Guards look whether it has changed.
+    """
     array = np.asarray(item, None if len(item) else np.intp) if isinstance(item, (list, tuple)) else item
     kind = getattr(array, "dtype", type(item))
-    if on_gpu(array) and program.recording().gpu:
-        raise NotCompilable(ON_GPU)
     if getattr(kind, "kind", "") not in ("i", "u"):
         raise IndexError(f"expected indices to be integers, got {kind}")
-    return _constant_indices(array, length) if array is not item else cast(node_of(item), np.int64)
-
-
-ON_GPU = "an index in an array can't be compiled for the GPU."
+    constant = array is not item or (program.recording().gpu and type(array) is np.ndarray)
+    return _constant_indices(array, length) if constant else cast(node_of(item), np.int64)
 
 
 def _constant_indices(places: Array, length: int) -> Node:
@@ -118,13 +119,18 @@ def _constant_indices(places: Array, length: int) -> Node:
     if array.size and not (-length <= array.min() and array.max() < length):
         raise IndexError(f"an index is out of bounds for an axis of length {length}")
     array = np.where(array < 0, array + length, array).astype(np.int64)
-    if array.ndim == 0:
-        return program.literal(int(array), np.int64)
-    if program.recording().gpu:
-        raise NotCompilable(ON_GPU)
+    if array.size == 1:
+        return program.broadcast(program.literal(int(array.item()), np.int64), array.shape)
+    if program.recording().gpu and _counts(array):
+        return program.iota(array.shape, int(np.argmax(array.shape)))
     node = program.recording().capture(array)
     program.recording().trusted.add(node)
     return node
+
+
+def _counts(array: Array) -> bool:
+    """Whether an array is 0, 1, 2 … along its only long axis: kernels need not read it, nor look for places in it."""
+    return max(array.shape, default=0) == array.size and bool((array.ravel() == np.arange(array.size)).all())
 
 
 @lower(operator.getitem)
