@@ -289,3 +289,21 @@ def test_bars():
     table = Table(html_table(["a", "b"], "<>", [Line(["x", "1"]), Line(["whole"])]))
     assert table.rows == [["a", "b"], ["x", "1"], ["whole"]]
     assert table.bars == []
+
+
+def test_many_layers():
+    layers = [flux.Dense(3, 3) for _ in range(2000)]  # of 12 parameters each
+    model = flux.Chain(*layers)
+    text = repr(model)
+    assert text.splitlines()[0] == "Chain("
+    assert text.splitlines()[1:41] == text.splitlines()[-11:-1] * 4
+    assert text.splitlines()[41] == "  ...  # 1,950 more"
+    assert text.splitlines()[-1].endswith("# 24,000 parameters in all")
+    assert len(text.splitlines()) == 1 + 40 + 1 + 10 + 1
+    assert len(Table(model._repr_html_()).rows) == len(text.splitlines()) + 1
+    assert "..." not in repr(flux.Chain(*layers[:100]))
+    layer = flux.Dense(3, 3)
+    layer.activation = layers
+    assert repr(layer).startswith("Dense(3, 3, list(...)) ")
+    layer.activation = model
+    assert repr(layer).startswith("Dense(3, 3, Chain(...)) ")

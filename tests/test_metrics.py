@@ -156,3 +156,16 @@ def test_on_the_gpu(metric, monkeypatch):
 )
 def test_refused(typed, error, said):
     check(typed, error, said)
+
+
+@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("masked", [0, 1])
+def test_masked_arrays_are_refused(metric, masked):
+    given = [SCORES, LABELS]
+    given[masked] = np.ma.array(given[masked], mask=given[masked] == 0)
+    with pytest.raises(
+        TypeError, match=rf"{metric.__name__}: expected NumPy's plain arrays, got a MaskedArray\. Leave"
+    ):
+        metric(*given)
+    with pytest.raises(TypeError, match=r"got a matrix\. Give np\.asarray\(x\)\."):
+        metric(SCORES.view(np.matrix), LABELS)

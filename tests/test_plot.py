@@ -99,6 +99,38 @@ def test_what_lies_on_the_gpu(monkeypatch):
     assert len(flux.plot(standin.asarray(np.zeros((3, 4, 5)))).axes) == 3
 
 
+@pytest.mark.parametrize("numbers", [[np.nan] * 3, [np.inf, -np.inf, np.nan]])
+def test_numbers_of_which_none_is_finite(numbers):
+    (panel,) = flux.plot(flux.History(numbers)).axes
+    assert [text.get_text() for text in panel.texts] == ["no finite number"]
+    assert (list(panel.get_yticks()), panel.get_xlim()) == ([], (0.0, 4.0))
+    history = flux.History([0.5, 0.4, 0.3], {"accuracy": numbers})
+    above, below = flux.plot(history).axes
+    assert ([*above.texts], [text.get_text() for text in below.texts]) == ([], ["no finite number"])
+    (panel,) = flux.plot({"a": numbers, "b": [1.0]}).axes
+    assert list(panel.texts) == []
+
+
+def test_many_names_and_long_ones(recwarn):
+    figure = flux.plot({f"curve {i}": LOSSES for i in range(40)})
+    figure.canvas.draw()
+    (panel,) = figure.axes
+    box = panel.get_legend().get_window_extent()
+    frame = panel.get_window_extent()
+    assert len(legend(panel)) == 40
+    assert frame.height > 0.6 * figure.bbox.height
+    assert box.height < frame.height
+    assert box.width < frame.width
+    (panel,) = flux.plot({"a" * 200: LOSSES, "b" * 40: LOSSES}).axes
+    assert legend(panel) == ["a" * 39 + "…", "b" * 40]
+    assert [str(warning.message) for warning in recwarn if "layout" in str(warning.message)] == []
+
+
+def test_a_learning_rate_of_one_step():
+    (panel,) = flux.plot(flux.LearningRates(np.array([0.1]), np.array([2.0]), 0.01)).axes
+    assert panel.lines[0].get_marker() == "o"
+
+
 def test_schedules():
     cosine = flux.schedules.Cosine(0.1, over=20)
     (panel,) = flux.plot(cosine).axes
@@ -253,6 +285,19 @@ def test_nothing_is_imported_before_it_is_used():
     ),
     (lambda: flux.plot({"a": LOSSES, "b": "c"}), TypeError, "expected what['b'] to be a list of numbers, a history or"),
     (lambda: flux.plot(TENSOR), TypeError, "got a torch tensor of shape (4, 2). Give an array of NumPy's, x.detach"),
+    (
+        lambda: flux.plot([HISTORY, HISTORY]),
+        TypeError,
+        'for several curves a dict of them, {"one": …, "two": …}; at index 0 stands a History.',
+    ),
+    (lambda: flux.plot([1.0, True]), TypeError, "at index 1 stands True."),
+    (lambda: flux.plot(range(3)), TypeError, "got a range. Give list(x)."),
+    (lambda: flux.plot(np.ones(3) * 1j), TypeError, "got an array of shape (3,) of complex128."),
+    (lambda: flux.plot(np.ma.masked_equal([1.0, 2.0], 2.0)), TypeError, "got a masked one. Give x.filled(np.nan)"),
+    (lambda: flux.plot(np.ma.masked_equal(DIGIT, 0)), TypeError, "got a masked one. Give x.filled(np.nan)"),
+    (lambda: flux.plot({"a": np.ma.array([1.0], mask=True)}), TypeError, "got a masked one. Give x.filled(np.nan)"),
+    (lambda: flux.plot(np.array([[1, -3], [0, 2]])), ValueError, "expected a confusion matrix to hold counts, got -3"),
+    (lambda: flux.plot(lambda t: "a", 3), TypeError, "expected a function to give a number, got 'a' at step 0."),
     (lambda: flux.plot(flux.Dense(2, 1)), TypeError, "a list of numbers, a history or a schedule, got a Dense"),
     (lambda: flux.plot({}), ValueError, "plot: expected at least one curve, got an empty dict."),
     (lambda: flux.plot([]), ValueError, "plot: expected what to have numbers, got none."),

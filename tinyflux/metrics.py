@@ -26,8 +26,9 @@ def accuracy(scores: Array, labels: Array) -> float:
 
     Returns: a number from 0 to 1.
 
-    Errors: TypeError for something else than arrays of numbers; ValueError for shapes that don't go together, a label
-    that is no class's number, fewer than two classes, and no samples; MixedDevices for arrays on two devices.
+    Errors: TypeError for something else than plain arrays of numbers, such as masked ones; ValueError for shapes that
+    don't go together, a label that is no class's number, fewer than two classes, and no samples; MixedDevices for
+    arrays on two devices.
 
     >>> import numpy as np, tinyflux as flux
     >>> scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5]])
@@ -121,6 +122,10 @@ def _checked(metric: str, scores: Array, labels: Array) -> tuple[Array, Array]:
         if not is_array(x):
             fix = " Give what the model returns, model(x)." if callable(x) else as_array(x)
             raise TypeError(f"{metric}: expected arrays as scores and labels, got {shown(x)}.{fix}")
+        if isinstance(x, (np.ma.MaskedArray, np.matrix)):
+            masked = isinstance(x, np.ma.MaskedArray)
+            fix = "Leave out what is masked: labels.data[keep], scores[keep]" if masked else "Give np.asarray(x)"
+            raise TypeError(f"{metric}: expected NumPy's plain arrays, got a {type(x).__name__}. {fix}.")
     if on_gpu(scores) != on_gpu(labels):
         where = f"the scores lie {device_of(scores)}, the labels {device_of(labels)}"
         raise MixedDevices(f"{metric}: {where}. {MOVE}", (scores, labels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ WIDE = 20  # from this ratio on of the largest to the smallest number an axis is
 IMAGES, COLUMNS = 40, 8  # shown at most, and beside each other
 TITLED_COLUMNS = 4  # beside each other where they have titles
 EMPTY = 1 / 3  # from this share of zeros on images are drawings on an empty background
+LEGEND, LONG = 12, 40  # names below each other, and their characters
 LABELLED = 20  # classes of a confusion matrix up to which its cells hold their numbers
 
 Curves = Mapping[str, Sequence[float]]
@@ -92,6 +93,8 @@ def _drawing(what: Any, steps: int | None, titles: Sequence[str] | None) -> Call
     """What draws it, given pyplot; an error for what can't be drawn."""
     if steps is not None:
         check_integer("plot", "steps", steps, 2)
+    if any(isinstance(x, np.ma.MaskedArray) for x in (what.values() if isinstance(what, dict) else [what])):
+        raise TypeError("plot: expected an array without a mask, got a masked one. Give x.filled(np.nan).")
     if isinstance(what, LearningRates):
         return lambda pyplot: _learning_rates(pyplot, what)
     if is_array(what) and what.ndim in (3, 4):
@@ -102,6 +105,8 @@ def _drawing(what: Any, steps: int | None, titles: Sequence[str] | None) -> Call
         raise TypeError(f"plot: titles are for images, got {shown(what)}.")
     if is_array(what) and what.ndim == 2 and what.dtype.kind in "iu" and what.shape[0] == what.shape[1] > 0:
         counts = to_numpy(what)
+        if counts.min() < 0:
+            raise ValueError(f"plot: expected a confusion matrix to hold counts, got {counts.min()} in it.")
         return lambda pyplot: _confusion(pyplot, counts)
     named = {str(name): x for name, x in what.items()} if isinstance(what, dict) else {"": what}
     if not named:
@@ -123,16 +128,34 @@ def _curve(x: Any, steps: int | None, name: str) -> Sequence[float]:
         length = getattr(x, "over", None) if steps is None else steps
         if length is None:
             raise ValueError(f"plot: how many steps of {shown(x)}? Write flux.plot(schedule, steps=1000).")
-        return [float(x(t)) for t in range(int(length))]
+        values = [x(t) for t in range(int(length))]
+        odd = [t for t, value in enumerate(values) if not _is_real(value)]
+        if odd:
+            raise TypeError(
+                f"plot: expected {shown(x)} to give a number, got {shown(values[odd[0]])} at step {odd[0]}."
+            )
+        return [float(value) for value in values]
     numbers = x.tolist() if is_array(x) and x.ndim == 1 else x
     if not isinstance(numbers, (list, tuple)) or not all(map(_is_real, numbers)):
-        fix = (
-            as_array(x) if is_foreign(x) else " For images give (N, height, width), for several curves a dict of them."
-        )
-        raise TypeError(f"plot: expected {name} to be a list of numbers, a history or a schedule, got {shown(x)}.{fix}")
+        raise TypeError(f"plot: expected {name} to be a list of numbers, a history or a schedule, got {_no_curve(x)}")
     if not len(numbers):
         raise ValueError(f"plot: expected {name} to have numbers, got none.")
     return [float(number) for number in numbers]
+
+
+def _no_curve(x: Any) -> str:
+    """What was given, and what to give instead."""
+    if is_foreign(x):
+        return f"{shown(x)}.{as_array(x)}"
+    if is_array(x) and x.ndim == 1:
+        return f"{shown(x)} of {x.dtype}."
+    if isinstance(x, (range, Iterator)):
+        return f"{shown(x)}. Give list(x)."
+    fix = f"{shown(x)}. For images give (N, height, width), for several curves a dict of them"
+    if isinstance(x, (list, tuple)):
+        place, odd = next((i, item) for i, item in enumerate(x) if not _is_real(item))
+        return f'{fix}, {{"one": …, "two": …}}; at index {place} stands {shown(odd)}.'
+    return f"{fix}."
 
 
 def _is_real(x: Any) -> bool:
@@ -218,7 +241,7 @@ def _curves(pyplot: Any, curves: Curves) -> Any:
 
 def _learning_rates(pyplot: Any, found: LearningRates) -> Any:
     figure, (panel,) = _panels(pyplot, 1)
-    panel.plot(found.rates, found.losses, color=COLOURS[0])
+    panel.plot(found.rates, found.losses, color=COLOURS[0], marker="o" if len(found.rates) == 1 else None)
     panel.set_xscale("log")
     panel.axvline(found.suggestion, color=COLOURS[1], linestyle="--", label=f"suggestion: {found.suggestion:.2g}")
     _finish(panel, "loss, smoothed")
@@ -278,6 +301,7 @@ def _confusion(pyplot: Any, counts: Any) -> Any:
 
 def _line(panel: Any, numbers: Sequence[float], colour: str, dash: str, label: str, first: int = 1) -> None:
     marker = "o" if len(numbers) <= FEW else None
+    label = label if len(label) <= LONG else f"{label[: LONG - 1]}…"
     steps = range(first, first + len(numbers))
     panel.plot(steps, numbers, color=colour, linestyle=dash, marker=marker, markersize=4, label=label)
 
@@ -289,8 +313,12 @@ def _finish(panel: Any, label: str, spread: float = 1.0) -> None:
         panel.yaxis.get_major_locator().set_params(subs=(1.0,) if spread > 1e3 else (1.0, 3.0))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter("")
-    if any(panel.get_legend_handles_labels()[1]):
-        panel.legend()
+    if not any(np.isfinite(line.get_ydata()).any() for line in panel.lines):
+        panel.text(0.5, 0.5, "no finite number", ha="center", va="center", transform=panel.transAxes)
+        panel.set(yticks=[], xlim=(0, max(len(line.get_ydata()) for line in panel.lines) + 1))
+    names = [name for name in panel.get_legend_handles_labels()[1] if name]
+    if names:
+        panel.legend(**({"fontsize": 7, "ncols": -(-len(names) // LEGEND)} if len(names) > LEGEND else {}))
 
 
 def _colour(i: int) -> str:

@@ -21,6 +21,7 @@ from ...display import Line, careful, careful_html, html_table, shares
 
 _COLUMN = 40  # where the notes begin, if the code leaves room
 _LONG = 300  # characters; what is longer is shown by its class
+_MANY, _HEAD, _TAIL = 100, 40, 10  # parts of a layer: where there are more, so many are shown of its start and its end
 
 
 class Layer:
@@ -81,7 +82,7 @@ def _count(x: Any) -> int | None:
     """How many parameters there are, None for none."""
     try:
         return tree.parameter_count(x) or None
-    except Exception:  # of arrays in a set, say
+    except Exception:  # of arrays in a set, say, or of a node below itself
         return None
 
 
@@ -106,27 +107,8 @@ def _norm_note(row: _Row) -> str:
 
 
 def _all_rows(layer: Layer, gradient: bool) -> list[_Row]:
-    """Lines of code, each with the amount of what it builds; without amounts where a node stands below itself."""
-    measured = norm if gradient else _count
-    return list(_rows(layer, "", "", (lambda x: None) if _is_cyclic(layer) else measured))
-
-
-def _is_cyclic(x: Any) -> bool:
-    """Whether a node stands below itself: no tree, in which counting would never end."""
-    above: set[int] = set()
-    done: set[int] = set()
-    todo = [(x, False)]
-    while todo:
-        node, leaving = todo.pop()
-        if leaving:
-            above.remove(id(node))
-            done.add(id(node))
-        elif id(node) in above:
-            return True
-        elif id(node) not in done and not is_array(node):
-            above.add(id(node))
-            todo += [(node, True), *[(child, False) for _, child in tree.children(node)]]
-    return False
+    """Lines of code, each with the amount of what it builds."""
+    return list(_rows(layer, "", "", norm if gradient else _count))
 
 
 class _Open(threading.local):
@@ -148,8 +130,13 @@ def _rows(x: Any, indent: str, comma: str, measured: Callable[[Any], Any]) -> It
     yield _Row(f"{indent}{type(x).__name__}(", None)
     _open.ids.add(id(x))
     try:
-        for part in inside:
+        many = len(inside) > _MANY
+        for part in inside[:_HEAD] if many else inside:
             yield from _rows(part, indent + "  ", ",", measured)
+        if many:
+            yield _Row(f"{indent}  ...  # {len(inside) - _HEAD - _TAIL:,} more", None)
+            for part in inside[-_TAIL:]:
+                yield from _rows(part, indent + "  ", ",", measured)
     finally:
         _open.ids.discard(id(x))
     yield _Row(f"{indent}){comma}", measured(x), True)
@@ -171,8 +158,11 @@ def as_code(x: Any) -> str:
 
 
 def _as_code(x: Any) -> str:
+    inside = parts(x) if isinstance(x, Layer) else x if isinstance(x, (list, tuple, dict)) else []
+    if len(inside) > _MANY:
+        return f"{type(x).__name__}(...)"
     if isinstance(x, Layer):
-        return f"{type(x).__name__}({', '.join(map(as_code, parts(x)))})"
+        return f"{type(x).__name__}({', '.join(map(as_code, inside))})"
     if isinstance(x, functools.partial):
         options = [*map(repr, x.args), *(f"{name}={value!r}" for name, value in x.keywords.items())]
         return f"partial({', '.join([as_code(x.func), *options])})"
