@@ -16,7 +16,7 @@ def test_trainings_of_layers_with_a_state(make):
     state_cases.check(make)
 
 
-@pytest.mark.parametrize("layer", list(filter(layer_cases.is_compiled_for_gpu, layer_cases.LAYERS)), ids=repr)
+@pytest.mark.parametrize("layer", layer_cases.LAYERS, ids=repr)
 def test_layers(layer):
     layer_cases.check_compiled(layer)
 

@@ -105,7 +105,8 @@ def test_a_training_with_batches_of_all_kinds():
 
     def loss(m, tokens, labels):
         scores = m["dense"](np.mean(m["embedding"][tokens], axis=1))
-        return -np.mean(flux.logsoftmax(scores)[np.arange(len(labels)), labels])
+        scores = flux.logsoftmax(scores[:, [2, 0, 1, 3]])
+        return -np.mean(scores[np.arange(len(labels)), labels])
 
     ends = []
     for move, option in ((lambda x: x, False), (flux.gpu, True)):

@@ -174,7 +174,7 @@ def test_programs_of_indices(nvrtc, translated, name, dtype):
     check_program(nvrtc, translated(case.loss, {"p": p}, *batch), SINES)
 
 
-@pytest.mark.parametrize("layer", list(filter(layer_cases.is_compiled_for_gpu, LAYERS)), ids=repr)
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
 def test_programs_of_layers(nvrtc, translated, layer):
     model = {"layer": flux.f32(copy.deepcopy(layer)), "x": layer_cases.images(np.float32)}
     check_program(nvrtc, translated(lambda m, k: layer_cases.loss(m["layer"], m["x"] * k), model, np.float32([2])))

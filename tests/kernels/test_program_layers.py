@@ -6,7 +6,7 @@ import tinyflux as flux
 from tests.support import cuda_shim, layer_cases
 
 pytestmark = pytest.mark.usefixtures("compiling")
-LAYERS = [layer for layer in layer_cases.LAYERS if layer_cases.is_compiled_for_gpu(layer)]
+LAYERS = layer_cases.LAYERS
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
@@ -19,9 +19,3 @@ def test_layers(layer):
 def test_threads_in_any_order(layer, order):
     cuda_shim.order = order
     layer_cases.check_compiled(layer)
-
-
-@pytest.mark.parametrize("layer", [x for x in layer_cases.LAYERS if x not in LAYERS], ids=repr)
-def test_layers_that_are_left_to_cupy(layer):
-    with pytest.raises(flux.NotCompilable, match="can't be compiled"):
-        layer_cases.check_compiled(layer)

@@ -114,13 +114,6 @@ def test_an_array_of_the_model_that_is_replaced():
     np.testing.assert_allclose(*results, rtol=1e-6)
 
 
-def test_an_active_dropout():
-    flux.seed(0)
-    model = flux.gpu(flux.Chain(flux.Dense(6, 8), flux.Dropout(0.5, seed=1), flux.Dense(8, 3)))
-    with pytest.raises(flux.NotCompilable):
-        flux.train(loss, model, [flux.gpu(data())], flux.setup(flux.Descent(0.1), model), compile=True)
-
-
 def test_shapes_that_change_again_and_again(capsys):
     x, y = flux.gpu(*data())
     items = [(x[:n], y[:n]) for n in range(2, 2 + programs.MAX_PROGRAMS + 1)]

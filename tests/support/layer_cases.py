@@ -34,11 +34,6 @@ LAYERS = [
 ]
 
 
-def is_compiled_for_gpu(layer):
-    """Whether `train` makes kernels of a layer: neither random numbers nor arrays that NumPy makes are in it."""
-    return not isinstance(layer, flux.Dropout) and "bilinear" not in repr(layer)
-
-
 def images(dtype=np.float64):
     """Numbers without a pattern, no two of which are the same."""
     return np.sin(np.arange(240.0) ** 2).reshape(2, 6, 5, 4).astype(dtype)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import tree
+from ..arrays import on_gpu
 from ..autodiff import withgradient
 from ..checks import check_loss
 from ..compile.ir.node import Node
@@ -101,7 +102,8 @@ def refuse_model(trace: Trace, model: Tree, buffers: Sequence[Array] = ()) -> No
     Arguments:
         buffers: arrays in which the parameters lie.
     """
-    shared = any(np.may_share_memory(array, x) for array in trace.captured for x in buffers)
+    pairs = ((array, x) for array in trace.captured for x in buffers if on_gpu(array) == on_gpu(x))
+    shared = any(np.may_share_memory(array, x) for array, x in pairs)
     if shared or trace.surroundings.has(_parts(model)):
         raise NotCompilable(
             "the loss reads the model from its surroundings, whose parameters would stay as they are now. "

@@ -98,8 +98,8 @@ class Dropout(Layer):
 
         shape = self._mask_shape(x.shape)
         size = math.prod(shape)
-        counts = (np.arange(1, size + 1, dtype=np.uint64) * _GAMMA).reshape(shape or 1)
-        values = _beside(state, counts), state[:1] + state[1:] * _GAMMA
+        counts = (np.arange(1, size + 1, dtype=np.uint64, like=state) * _GAMMA).reshape(shape or 1)
+        values = counts, state[:1] + state[1:] * _GAMMA
         mask = forward(factors, True, values) if size > LARGE and is_plain(values) else factors(*values)
         self.state = state + _beside(state, np.array([0, size], np.uint64))
         return x * _beside(plain(x), mask.reshape(shape))
@@ -125,5 +125,6 @@ def _splitmix64(z: Any) -> Any:
 
 
 def _beside(array: Array, constant: Any) -> Any:
-    """NumPy's array `constant` as one of CuPy's where `array` is one."""
-    return np.asarray(constant, like=array) if hasattr(array, "__cuda_array_interface__") else constant
+    """NumPy's array `constant` as one of CuPy's where `array` is one, or a recorded one."""
+    there = type(constant) is np.ndarray and not isinstance(array, (np.ndarray, np.generic))
+    return np.asarray(constant, like=array) if there else constant

@@ -205,8 +205,14 @@ def _full(shape: Any, fill_value: Array, dtype: DTypeLike | None = None, order: 
 
 @lower(np.asarray, np.array, np.ascontiguousarray)
 def _asarray(a: Array, dtype: Any = None, order: str = "K", device: Any = None, copy: Any = None) -> Node:
-    x = node_of(a)
+    x = _constant(np.asarray(a)) if program.recording().gpu and isinstance(a, (np.ndarray, list, tuple)) else node_of(a)
     return x if dtype is None and not x.weak else cast(x, dtype or x.dtype)
+
+
+def _constant(array: Array) -> Node:
+    """An array in NumPy that is moved to the GPU, as np.asarray(…, like=x) asks for."""
+    check_dtype(array.dtype)
+    return program.recording().capture(array)
 
 
 @lower(np.eye)
@@ -216,7 +222,17 @@ def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float, order: str
     return cast(program.elementwise("equal", [rows, program.iota(shape, 1)], np.bool_), dtype or float)
 
 
-lower(np.arange)(lambda *args, dtype=None, device=None: node_of(np.arange(*args, dtype=dtype)))
+@lower(np.arange)
+def _arange(*args: float, dtype: DTypeLike | None = None, device: Any = None) -> Node:
+    """Whole numbers are counted; others are those that NumPy makes, to the bit."""
+    array: Array = np.arange(*args, dtype=dtype)
+    if array.dtype.kind not in "iu" or len(array) < 2:
+        constant: Node = _asarray(array)
+        return constant
+    first, step = int(array[0]), int(array[1]) - int(array[0])
+    counted = program.elementwise("multiply", [program.iota(array.shape, 0), program.literal(step, np.int64)], np.int64)
+    return cast(program.elementwise("add", [counted, program.literal(first, np.int64)], np.int64), array.dtype)
+
 
 # Questions about arrays.
 lower(np.shape)(lambda a: node_of(a).shape)
