@@ -1,8 +1,11 @@
 """What is shown at the prompt and in a notebook: readable, and never an error, whatever an object holds."""
 
+import copy
 import functools
 import html.parser
 import math
+import pickle
+import time
 
 import numpy as np
 import pytest
@@ -210,6 +213,54 @@ def test_a_gradient_says_that_it_is_one():
     assert repr(broken).endswith("# gradient of norm nan")
     half = flux.gradient(lambda m: np.sum(m(x.astype(np.float16))), flux.tree.map(np.float16, flux.Dense(2, 3)))
     assert repr(half).endswith("# gradient of norm 12")
+
+
+class Slotted(flux.nn.layers.show.Layer):
+    __slots__ = ("weight",)
+
+    def __init__(self):
+        self.weight = np.ones(4)
+
+    def _parts(self):
+        return ["4"]
+
+    def __call__(self, x):
+        return x
+
+
+def test_a_part_of_a_gradient_says_that_it_is_one():
+    """It does so when the whole is gone. The slope of a sum is 1 by each of a weight's numbers: √6 and √4."""
+    model = flux.Chain(flux.Dense(2, 3), flux.Chain(Slotted()))
+
+    def slope():
+        return flux.gradient(lambda m: np.sum(m[0].weight) + np.sum(m[1][0].weight), model)
+
+    said = "Dense(2, 3, bias=False)                 # gradient of norm 2.449"
+    assert repr(slope()[0]) == repr(slope().layers[0]) == said
+    assert repr(slope()[1][0]) == "Slotted(4)                              # gradient of norm 2"
+    assert Table(slope()[0]._repr_html_()).rows[0][:2] == ["gradient", "norm"]
+    assert repr(flux.summary(slope()[1])).splitlines()[-1] == "total              gradient of norm 2 in 1 array"
+    assert repr(model[0]).endswith("# 9 parameters")
+    assert repr(flux.f64(model)[0]).endswith("# 9 parameters")
+    assert repr(flux.tree.map(lambda x, g: x if g is None else x - g, model, slope())[0]).endswith("# 9 parameters")
+
+
+def test_gradients_of_many_layers_print_in_linear_time():
+    layers = [flux.Dense(2, 3) for _ in range(1000)]
+    grads = flux.gradient(lambda m: np.sum(m[0].weight), layers)
+    before = time.process_time()
+    text = repr(grads)
+    assert text.count("gradient of norm 2.449") == 1
+    assert time.process_time() - before < 1  # two seconds, where each was looked for among all
+
+
+def test_gradients_are_copied_and_pickled():
+    grads = flux.gradient(lambda m: np.sum(m(np.ones((4, 2), np.float32))), flux.Dense(2, 3))
+    for copied in (copy.deepcopy(grads), pickle.loads(pickle.dumps(grads)), copy.copy(grads)):
+        assert vars(copied).keys() == vars(grads).keys()
+        assert copied.weight.tolist() == [[4.0, 4.0]] * 3
+        copied.weight = None
+        assert grads.weight is not None
 
 
 def test_a_gradient_that_holds_itself():

@@ -1,5 +1,6 @@
 """A model is a tree: walking it, mapping over it, taking it apart and putting it together."""
 
+import dataclasses
 import enum
 import threading
 from collections import OrderedDict, defaultdict, namedtuple
@@ -294,3 +295,17 @@ def test_conversion_keeps_ties(convert):
     assert new[0].weight is new[2].weight
     assert new[0].weight is not new[1].weight
     assert flux.parameter_count(new) == 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    w: object
+    f: object = np.tanh
+
+
+def test_a_frozen_dataclass_is_differentiated_and_stepped():
+    model = Frozen(np.array([1.0, 2.0]))
+    grads = flux.gradient(lambda m: np.sum(m.w**2), model)
+    assert (type(grads), grads.w.tolist(), grads.f) == (Frozen, [2.0, 4.0], np.tanh)
+    flux.update(flux.setup(flux.Descent(0.5), model), model, grads)
+    assert model.w.tolist() == [0.0, 0.0]

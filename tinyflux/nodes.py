@@ -214,6 +214,10 @@ def misplaced_buffer(model: Tree, path: str = "") -> str:
     return ""
 
 
+class Slopes(dict[str, Any]):
+    """The attributes of an object in a gradient: it has a layer's class, but prints as the gradient that it is."""
+
+
 def entries(node: Tree) -> tuple[Any, list[Any]]:
     """The container in which a node's children can be replaced (None for a tuple), and their keys, in order."""
     kind = node_kind(type(node))
@@ -229,7 +233,12 @@ def rebuild(node: Tree, items: Any) -> Any:
     kind = kinds[cls]
     if kind == OBJECT:
         new = cls.__new__(cls)
-        attributes(new).update(items)
+        if type(items) is Slopes and cls not in slots_of:
+            object.__setattr__(new, "__dict__", items)  # also of a frozen dataclass
+        else:
+            attributes(new).update(items)
+            if type(items) is Slopes and cls.__dictoffset__:
+                object.__setattr__(new, "__dict__", Slopes(new.__dict__))
         return new
     if cls is dict:
         return items

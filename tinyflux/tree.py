@@ -25,6 +25,7 @@ from .nodes import (  # fmt: skip
     OPAQUE,
     SEQUENCE,
     Closed,
+    Slopes,
     arrays_in,
     attributes,
     is_subclassed,
@@ -215,7 +216,7 @@ def _map_one(
                 new = _map_one(f, child, stateful, numbers, inner)
             if new is not child:
                 if changed is None:
-                    changed = dict(inside)
+                    changed = Slopes(inside) if inner and kind == OBJECT else dict(inside)
                 changed[name] = new
         whole = node if changed is None else rebuild(node, changed)
         if stateful is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
@@ -12,7 +11,7 @@ import numpy as np
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
 from ..checks import shown, was_setting_an_element
-from ..nodes import branches
+from ..nodes import Slopes, branches
 from .operands import REAL, foreign, is_foreign, thread
 from .state import Undo, keep_state, opened
 from .tape import NotReal, Tape, Tracked, plain, sweep
@@ -150,7 +149,7 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
 
     Returns: for one argument its gradient, for several a tuple. A gradient has the shape of its argument: an array for
     an array, a tree for a tree. None stands for an array that f does not depend on, and for integers, booleans and
-    buffers. The gradient of a model prints as the model, with the norm of each layer's part.
+    buffers. The gradient of a model prints as the model, with the norm of each layer's part; so does a part of it.
 
     Floats in lists, tuples and dicts are differentiated like arrays. Floats in an object's attributes, such as the p of
     a Dropout, are its configuration: in the gradient they are None. Functions, strings, and an object's integers stay
@@ -322,8 +321,6 @@ def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], keep: bool)
         gradients = tuple([tree.map_derivatives(take, box) for box in boxes])
     except IndexError:
         raise TypeError(_replaced(boxes, tape)) from None
-    for g in gradients:
-        _remember(g)
     return gradients if len(gradients) > 1 else gradients[0]
 
 
@@ -349,32 +346,9 @@ def _replaced(boxes: list[Any], tape: Tape) -> str:
     )
 
 
-_models: set[weakref.ref[Any]] = set()  # gradients of models that are still there
-
-
-def _remember(g: Any) -> None:
-    """Keep in mind that `g`, or what is in it, is a gradient: it prints as one."""
-    cls: Any = type(g)
-    if cls is dict or cls is list or cls is tuple:
-        for part in g.values() if cls is dict else g:
-            if type(part) is not np.ndarray:
-                _remember(part)
-    elif cls.__hash__ is object.__hash__ and cls.__weakrefoffset__:
-        _models.add(weakref.ref(g, _models.discard))
-
-
 def is_gradient(x: Any) -> bool:
     """Whether the layer `x` is a gradient of a model, or a part of one: it has the model's class."""
-    todo = [model for reference in tuple(_models) if (model := reference()) is not None]
-    seen: set[int] = set()
-    while todo:
-        node = todo.pop()
-        if node is x:
-            return True
-        if id(node) not in seen:
-            seen.add(id(node))
-            todo += [child for _, child in tree.children(node) if not is_array(child)]
-    return False
+    return type(getattr(x, "__dict__", None)) is Slopes
 
 
 def _separate(gradients: list[Any]) -> None:
