@@ -1,9 +1,10 @@
 // What CUDA has and C++ hasn't, as far as the kernels use it: they run on the CPU, one fiber to a CUDA thread.
 //
-// The threads of a block run one at a time and change places at barriers only, in an order that the caller gives; blocks
-// run one after another. A kernel that is right gives the same in every order.
+// The threads of a block run one at a time and change places at barriers, and where a warp exchanges values, only, in an
+// order that the caller gives; blocks run one after another. A kernel that is right gives the same in every order.
 
 #include <math.h>
+#include <string.h>
 #include <ucontext.h>
 
 #define __global__
@@ -21,10 +22,15 @@ static Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace shim {
 
+enum Stop { BARRIER, EXCHANGE, FINISHED };  // where a thread waits
+
 struct Thread {
     ucontext_t context;
     char stack[1 << 16];
-    bool finished, fenced;
+    bool fenced;
+    Stop stop;
+    int exchanges;     // so far
+    char given[2][8];  // in the latest two of them
 };
 
 static const char* fault;  // what went wrong in a launch
@@ -35,7 +41,33 @@ static void** arguments;
 
 static void entry() {
     kernel(arguments);
-    current->finished = true;
+    current->stop = FINISHED;
+}
+
+static void wait(Stop stop) {
+    current->stop = stop;
+    swapcontext(&current->context, &scheduler);
+}
+
+// Run threads to their next stop: all of them, or those that exchange values.
+static void run_threads(const unsigned* order, bool all) {
+    for (unsigned i = 0; i < blockDim.x; ++i) {
+        if (!all && threads[order[i]].stop != EXCHANGE) continue;
+        threadIdx.x = order[i];
+        current = &threads[order[i]];
+        swapcontext(&scheduler, &current->context);
+    }
+}
+
+// Whether any thread exchanges values; then all of its warp have to.
+static bool find_exchange() {
+    bool found = false;
+    for (unsigned i = 0; i < blockDim.x; ++i) {
+        const Thread &thread = threads[i], &first = threads[i / 32 * 32];
+        if ((thread.stop == EXCHANGE) != (first.stop == EXCHANGE)) fault = "an exchange that not all threads of a warp reach";
+        found = found || thread.stop == EXCHANGE;
+    }
+    return found;
 }
 
 static void run_block(const unsigned* order) {
@@ -46,17 +78,15 @@ static void run_block(const unsigned* order) {
         thread.context.uc_stack.ss_sp = thread.stack;
         thread.context.uc_stack.ss_size = sizeof(thread.stack);
         thread.context.uc_link = &scheduler;
-        thread.finished = thread.fenced = false;
+        thread.fenced = false;
+        thread.exchanges = 0;
         makecontext(&thread.context, entry, 0);
     }
-    for (unsigned finished = 0; finished == 0;) {  // from barrier to barrier
-        for (unsigned i = 0; i < count; ++i) {
-            threadIdx.x = order[i];
-            current = &threads[order[i]];
-            swapcontext(&scheduler, &current->context);
-            finished += current->finished;
-        }
-        if (finished != 0 && finished != count) {
+    for (unsigned finished = 0; finished == 0 && !fault;) {  // from barrier to barrier
+        run_threads(order, true);
+        while (find_exchange() && !fault) run_threads(order, false);
+        for (unsigned i = 0; i < count; ++i) finished += threads[i].stop == FINISHED;
+        if (!fault && finished != 0 && finished != count) {
             fault = "a barrier that not all threads of a block reach";
         }
     }
@@ -80,7 +110,21 @@ static const char* run(unsigned grid, unsigned block, const unsigned* blocks, co
 
 static void __syncthreads() {
     shim::current->fenced = false;
-    swapcontext(&shim::current->context, &shim::scheduler);
+    shim::wait(shim::BARRIER);
+}
+
+template <class T>
+static T __shfl_xor_sync(unsigned mask, T value, int lanes) {
+    const unsigned other = threadIdx.x ^ lanes;
+    const int turn = shim::current->exchanges++ % 2;
+    memcpy(shim::current->given[turn], &value, sizeof value);
+    shim::wait(shim::EXCHANGE);
+    if (mask != 0xffffffff || lanes >= 32 || other >= blockDim.x) {
+        shim::fault = "an exchange with a thread that there is not";
+        return value;
+    }
+    memcpy(&value, shim::threads[other].given[turn], sizeof value);
+    return value;
 }
 
 static void __threadfence() { shim::current->fenced = true; }

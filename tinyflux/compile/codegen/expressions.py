@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from ..ir import functions
 from ..ir.functions import c_type
@@ -316,7 +316,7 @@ def loop_indices(shape: Sequence[int]) -> tuple[Affine, ...]:
     return tuple(ZERO if n == 1 else (0, ((f"i{k}", 1),)) for k, n in enumerate(shape))
 
 
-def is_trusted(indices: Node, trusted: set[Node], length: int) -> bool:
+def is_trusted(indices: Node, trusted: Container[Node], length: int) -> bool:
     """Whether indices along an axis need not be looked at: one number, 0, 1, 2 …, or in an input that is trusted."""
     source = indices
     while source.op == "view":

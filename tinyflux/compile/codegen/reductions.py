@@ -54,17 +54,16 @@ def emit_arg_extremum(
     function: str,
     node: Node,
     x: Node,
-    axis: int,
+    place: str,
     inner: Sequence[tuple[str, str]],
     lines: list[str],
     value: str,
     target: str,
 ) -> list[str]:
-    """The place of the first maximum or minimum; NaN is both."""
+    """The place of the first maximum or minimum; NaN is both. Its index is called `place`."""
     sign = ">" if function == "argmax" else "<"
     better = f"{value} {sign} best" + (f" || ({value} != {value} && best == best)" if x.dtype.kind == "f" else "")
     start = [f"{c_type(x.dtype)} best = {neutral_element(function, x.dtype)};", f"{c_type(node.dtype)} found = 0;"]
-    place = f"i{axis}" if x.shape[axis] != 1 else "0"
     return [
         *start, *nest(inner, [*lines, f"if ({better}) {{ best = {value}; found = {place}; }}"]), f"{target} = found;",
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 // Sums of products, out[i, j] = sum over k of a[i, k] b[k, j], whose rows i, columns j and terms k lie anywhere in memory:
 // `Places` says where, and how many there are. A block calculates a tile of ROWS x COLUMNS results, each thread some of
 // them in registers, from TERMS terms at a time that lie in shared memory. Where there are few tiles, blocks share out the
-// terms, too: each part has a result of its own, `Places::SIZE` elements after the one before.
+// terms, too. `finish` takes the number of the part, where the result lies, and the total.
 
 constexpr int SIDE = 16;   // threads along each side of a tile
 constexpr int TERMS = 16;  // terms that lie in shared memory at a time
@@ -14,8 +14,8 @@ struct Tile {
     Index a_row[ROWS], b_column[COLUMNS], a_term[2][TERMS], b_term[2][TERMS];
 };
 
-template <class T, int ROWS, int COLUMNS, class Places>
-__device__ void contract(unsigned block, char* shared, const T* a, const T* b, T* out) {
+template <class T, int ROWS, int COLUMNS, class Places, class Finish>
+__device__ void contract(unsigned block, char* shared, const T* a, const T* b, Finish finish) {
     using Index = typename Places::Index;
     constexpr int THREADS = SIDE * SIDE, ACROSS = (Places::COLUMNS + COLUMNS - 1) / COLUMNS;
     constexpr int DOWN = (Places::ROWS + ROWS - 1) / ROWS;
@@ -30,7 +30,7 @@ __device__ void contract(unsigned block, char* shared, const T* a, const T* b, T
     const int stop = start + Places::CHUNK < Places::TERMS ? start + Places::CHUNK : Places::TERMS;
     a += Places::a_outer(outer);
     b += Places::b_outer(outer);
-    out += static_cast<long long>(part) * Places::SIZE + Places::out_outer(outer);
+    const Index out = Places::out_outer(outer);
 
     for (int i = thread; i < ROWS; i += THREADS)  // behind the last row lies the last row again, which nobody asks for
         a_row[i] = Places::a_row(row + i < Places::ROWS ? row + i : Places::ROWS - 1);
@@ -81,7 +81,8 @@ __device__ void contract(unsigned block, char* shared, const T* a, const T* b, T
 #pragma unroll
         for (int j = 0; j < COLUMNS / SIDE; ++j) {
             const int c = column + x + j * SIDE;
-            if (r < Places::ROWS && c < Places::COLUMNS) out[Places::out_row(r) + Places::out_column(c)] = total[i][j];
+            if (r < Places::ROWS && c < Places::COLUMNS)
+                finish(part, out + Places::out_row(r) + Places::out_column(c), total[i][j]);
         }
     }
 }

@@ -61,14 +61,18 @@ def find_tiling(kernel: Kernel) -> Tiling | None:
     return dataclasses.replace(whole, parts=max(1, min(k // PART, BLOCKS // whole.blocks)))
 
 
-def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling) -> list[str]:
-    """The lines of the section: where everything lies, and a call."""
+def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling, finish: Sequence[str]) -> list[str]:
+    """The lines of the section: where everything lies, and a call.
+
+    Arguments:
+        finish: what is done with the total `total0` of element `e`, of the part `part`.
+    """
     (node,), c = kernel.nodes, tiling.contraction
     m, n, k = c.size
     chunk = -(-k // tiling.parts)
     index = "int" if max(x.size for x in (c.a.node, c.b.node, node)) < 2**30 else "long long"
     numbers = {
-        "ROWS": m, "COLUMNS": n, "TERMS": k, "OUTER": _count(c, c.outer), "CHUNK": chunk, "SIZE": f"{node.size}ll",
+        "ROWS": m, "COLUMNS": n, "TERMS": k, "OUTER": _count(c, c.outer), "CHUNK": chunk,
         "A_BY_TERMS": int(_lies_along(c.a, c.terms, c.rows)), "B_BY_TERMS": int(_lies_along(c.b, c.terms, c.columns)),
     }  # fmt: skip
     axes = {"row": c.rows, "column": c.columns, "term": c.terms, "outer": c.outer}
@@ -79,7 +83,7 @@ def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling) -> 
         array, kind = place.split("_")
         functions.append(_place(place, index, c, axes[kind], strides[array]))
     operands = [_address(context, x) for x in (c.a, c.b)]
-    target, kind = context.name(node, write=True), c_type(node.dtype)
+    kind = c_type(node.dtype)
     sizes = f"{kind}, {tiling.tile[0]}, {tiling.tile[1]}"
     return [
         "struct Places {",
@@ -87,7 +91,9 @@ def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling) -> 
         f"enum : long long {{ {', '.join(f'{name} = {value}' for name, value in numbers.items())} }};",
         *functions,
         "};",
-        f"contract<{sizes}, Places>(block, shared, {', '.join(operands)}, {target});",
+        f"contract<{sizes}, Places>(block, shared, {', '.join(operands)}, [&](int part, {index} e, {kind} total0) {{",
+        *finish,
+        "});",
     ]
 
 

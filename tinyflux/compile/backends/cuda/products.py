@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ...codegen.expressions import SourceContext
 from ...ir.indexing import c_strides
 from ...schedule.contraction import Operand, Product
@@ -28,6 +30,14 @@ def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None
         return None
     names = context.name(left.node), context.name(right.node), context.name(node, write=True)
     return Multiply(tuple(map(Place, names)), (m, n, k), (a, b), node.dtype)
+
+
+LARGE = 1 << 24  # multiplications, from which on a product is left to cuBLAS; untuned
+
+
+def pays(product: Multiply) -> bool:
+    """Whether cuBLAS is worth a launch of its own, and what comes before and behind the product another two."""
+    return math.prod(product.size) >= LARGE
 
 
 def _transposed(x: Operand, shape: tuple[int, int], axes: tuple[int | None, int | None]) -> bool | None:
