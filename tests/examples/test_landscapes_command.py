@@ -270,7 +270,11 @@ import numpy as np, vispy
 vispy.use("egl")
 from examples.landscapes import window
 from examples.landscapes.functions import LANDSCAPES
-paths = {"a": np.linspace([1, 1.5], [3, 0.5], 21), "b": np.array([[1, 1.5], [-4, -4], [np.inf, np.nan]])}
+paths = {
+    "a": np.linspace([1, 1.5], [3, 0.5], 21),
+    "b": np.array([[1, 1.5], [-4, -4], [np.inf, np.nan]]),
+    "leaving": np.array([[1, 1.5], [9, 9], [1, 1.5], [-4, -4]]),
+}
 canvas, at = window.scene(LANDSCAPES["beale"], paths)
 images = []
 for step in (0, 20):
@@ -279,6 +283,10 @@ for step in (0, 20):
 blue = [int((abs(image - [0, 0x72, 0xB2]).max(axis=-1) < 20).sum()) for image in images]
 assert len(np.unique(images[0].reshape(-1, 3), axis=0)) > 100, "the surface is blank"
 assert blue[1] > blue[0] + 100, blue
+name = images[0][15:35, 45:120]
+assert (name < 100).all(axis=-1).sum() > 5, "the path has no name"
+green = int((abs(images[1] - [0, 0x9E, 0x73]).max(axis=-1) < 20)[100:].sum())
+assert green < 100, f"a path goes on where it has left the surface: {green}"
 """
 
 
