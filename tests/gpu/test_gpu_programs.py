@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tests.support import contraction_cases, layer_cases, state_cases
+from tests.support import compiled_cases, contraction_cases, dropout_cases, layer_cases, state_cases
+from tests.support.index_cases import PICKINGS
+from tests.support.program_cases import compiled
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
@@ -27,3 +29,39 @@ def test_sums_of_products(name, dtype):
     case = contraction_cases.CONTRACTIONS[name]
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
     contraction_cases.check(case.f, *contraction_cases.inputs(case, dtype), tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", PICKINGS)
+def test_indices_in_arrays(name, dtype):
+    case = PICKINGS[name]
+    p, *batch = case.inputs(dtype)
+    expected, slopes = flux.withgradient(lambda m: case.loss(m, *batch), {"p": p})
+    model, moved = flux.gpu({"p": p}, tuple(batch))
+    program, tolerance = compiled(case.loss, model, moved), 2e-5 if dtype == np.float32 else 1e-12
+    seen = []
+    for _ in range(3):
+        value, found = program(moved)
+        seen.append(found["p"].get())
+        np.testing.assert_allclose(value.get(), expected, rtol=tolerance)
+    np.testing.assert_allclose(seen[0], slopes["p"], rtol=0, atol=tolerance * max(1, np.abs(p).max(initial=0)))
+    np.testing.assert_array_equal(seen[0], seen[1])  # to the bit, in every run
+    np.testing.assert_array_equal(seen[0], seen[2])
+
+
+def test_an_index_that_is_out_of_bounds():
+    picked = flux.compile(lambda x, k: x[k])
+    x, k = flux.gpu(np.arange(12.0).reshape(3, 4), np.array([2, 0, -1]))
+    with pytest.raises(IndexError, match="out of bounds for an axis of length 3"):
+        picked(x, k + 1)
+    assert picked(x, k).tolist() == x[k].tolist()
+
+
+@pytest.mark.parametrize("name", dropout_cases.LAYERS)
+def test_an_active_dropout(name, tmp_path):
+    dropout_cases.check(name, tmp_path / "checkpoint.npz")
+
+
+@pytest.mark.parametrize("name", compiled_cases.FUNCTIONS)
+def test_compiled_functions(name):
+    compiled_cases.check(name)

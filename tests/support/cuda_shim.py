@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 from pathlib import Path
 
@@ -45,6 +46,7 @@ ORDERS = {  # of the blocks, and of the threads of a block
 }
 
 order = "forward"
+one_at_a_time = threading.Lock()
 extra_flags = []  # of the compiler
 launches = []  # of all kernels: grid, block and arguments
 
@@ -83,7 +85,8 @@ class RawKernel:
         launches.append((grid, block, args))
         addresses = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
         orders = [np.ascontiguousarray(ORDERS[order](count), np.uint32) for count in (*grid, *block)]
-        fault = self.launch(*grid, *block, *[o.ctypes.data_as(ctypes.c_void_p) for o in orders], addresses)
+        with one_at_a_time:  # ctypes lets other threads run meanwhile
+            fault = self.launch(*grid, *block, *[o.ctypes.data_as(ctypes.c_void_p) for o in orders], addresses)
         if fault:
             raise ShimError(fault.decode())
 

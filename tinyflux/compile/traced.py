@@ -14,12 +14,14 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from .. import nodes, tree
+from ..arrays import MOVE, MixedDevices, on_gpu
 from ..autodiff import pullback, rule
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
 from ..checks import shown
 from ..display import careful
 from ..errors import NotCompilable
+from ..nn.cudnn import is_tf32_allowed
 from ..nn.layers.show import as_code
 from ..types import Array, Tree
 from .backends.c.library import Library, address, contiguous, pointers
@@ -31,7 +33,7 @@ from .ir.program import format_program, reachable, recording
 from .schedule.fuse import Result, make_schedule
 from .trace.programs import Inspectable, Program, Programs
 from .trace.record import Trace
-from .trace.symbolic import ON_GPU, Symbolic, symbolic_input
+from .trace.symbolic import Symbolic, symbolic_input
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,19 +61,22 @@ class Compiled(Inspectable, Generic[P, R]):
         surroundings = self._programs.guards(self._f, *others)
         if surroundings.traced:
             return self._f(*args, **kwargs)
+        if not kinds <= _KINDS:
+            form.append(_place([plain(x) for x in leaves]))
         key = tuple(form)
         if Tracked in kinds:
             rules = self._rules.find(key, surroundings, _Differentiable, self._f, (args, kwargs), leaves, surroundings)
             differentiable: R = rules(leaves)
             return differentiable
-        if not kinds <= _KINDS:
-            _refuse(kinds - _KINDS)
         result: R = self._programs.find(key, surroundings, self._compiled, (args, kwargs), leaves, others)(leaves)
         return result
 
-    def _compiled(self, args: Arguments, leaves: list[Array], others: list[Any], before: _Function | None) -> _Function:
+    def _compiled(self, args: Arguments, leaves: list[Array], others: list[Any], before: Function | None) -> Function:
         look = functools.partial(self._programs.guards, self._f, *others)
-        return _Function(self._f, args, leaves, look, before)
+        kind = Function
+        if any(map(on_gpu, leaves)):
+            from .traced_on_gpu import DeviceFunction as kind
+        return kind(self._f, args, leaves, look, before)
 
     @careful
     def __repr__(self) -> str:
@@ -89,13 +94,19 @@ _KINDS = {float, np.ndarray}
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def _refuse(kinds: set[type]) -> None:
-    """NotCompilable for leaves among the arguments that are no arrays of NumPy's own, and no numbers."""
-    for kind in kinds:
-        if hasattr(kind, "__cuda_array_interface__"):
-            raise NotCompilable(ON_GPU)
-        if not issubclass(kind, (np.generic, float)):
-            raise NotCompilable(f"a {kind.__name__} can't be compiled; NumPy's own arrays can: np.array(x).")
+def _place(leaves: Sequence[Array]) -> tuple[Any, ...]:
+    """What a program depends on where arrays among the arguments lie on the GPU; nothing if they are in NumPy.
+
+    Errors: MixedDevices for some here and some there; NotCompilable for what is no array of these, and no number.
+    """
+    arrays = [x for x in leaves if not isinstance(x, (np.generic, float))]
+    there = [x for x in arrays if on_gpu(x)]
+    for x in arrays:
+        if type(x) is not np.ndarray and not on_gpu(x):
+            raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's own arrays can: np.array(x).")
+    if there and len(there) < len(arrays):
+        raise MixedDevices(f"a compiled function was called with arrays in NumPy and on the GPU. {MOVE}", arrays)
+    return (there[0].device.id, is_tf32_allowed()) if there else ()
 
 
 def compile(f: Callable[P, R]) -> Compiled[P, R]:  # noqa: A001
@@ -138,7 +149,7 @@ def compile(f: Callable[P, R]) -> Compiled[P, R]:  # noqa: A001
     return Compiled(f)
 
 
-class _Function(Program):
+class Function(Program):
     """A function compiled for arguments of one kind, and surroundings of one kind.
 
     Arguments:
@@ -146,16 +157,22 @@ class _Function(Program):
         before: the program for other contents of the arrays in them: if this one is the same, so is the library.
     """
 
+    gpu = False  # whether it runs there
+
     def __init__(
         self, f: Callable[..., Any], args: Arguments, leaves: list[Array], look: Callable[[], Snapshot],
-        before: _Function | None,
+        before: Function | None,
     ) -> None:  # fmt: skip
-        trace = Trace(lambda: _trace(f, args, leaves), look)
+        trace = Trace(lambda: _trace(f, args, leaves), look, self.gpu)
         super().__init__(trace.surroundings, trace.contents)
-        self.result, ends = trace.value, trace.ends
+        self.result, ends = trace.value, list(trace.ends)
         self._captured = trace.captured
         self._outputs = [(n.shape, n.dtype, n.weak) for n in ends]
         self.program = "\n".join(format_program(reachable(ends), ends))
+        self._make(trace, ends, leaves, before)
+
+    def _make(self, trace: Trace, ends: list[Node], leaves: list[Array], before: Function | None) -> None:
+        """Compile what was recorded."""
         if before is not None and before.program == self.program:
             self._library: Library = before._library
         else:
@@ -163,9 +180,15 @@ class _Function(Program):
             results = [Result(n, first + i) for i, n in enumerate(ends)]
             trusted = trace.recording.trusted
             self._library = Library(Source(make_schedule(results, trusted), trusted))
-        self.source: Source = self._library.source
+        self.source: Any = self._library.source
 
     def __call__(self, leaves: list[Array]) -> Any:
+        outputs = self._calculate(leaves)
+        found = [self._unwrap(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)]
+        return _with_results(self.result, iter(found))
+
+    def _calculate(self, leaves: list[Array]) -> list[Array]:
+        """The results, in new arrays."""
         arrays = [contiguous(x) for x in (*leaves, *self._captured)]
         outputs = [np.empty(shape, dtype) for shape, dtype, _ in self._outputs]
         arena = self._library.arena()
@@ -174,7 +197,11 @@ class _Function(Program):
         if code:
             kind, message = self.source.checks[code - 1]
             raise kind(message)
-        return _with_results(self.result, iter([_unwrap(x, weak) for x, (_, _, weak) in zip(outputs, self._outputs)]))
+        return outputs
+
+    def _unwrap(self, x: Array, weak: bool) -> Any:
+        """An array, or the number in one without axes, as NumPy has it."""
+        return x.item() if weak else x[()]
 
 
 def _trace(f: Callable[..., Any], args: Arguments, leaves: list[Array]) -> tuple[Any, list[Node]]:
@@ -204,7 +231,7 @@ def _with_results(x: Tree, calculated: Iterator[Array]) -> Tree:
     """
     if isinstance(x, ArrayOperators):
         return next(calculated)
-    if isinstance(x, np.ndarray):
+    if tree.is_array(x):
         return x.copy()
     if isinstance(x, _KEPT):
         return x
@@ -218,11 +245,6 @@ def _with_results(x: Tree, calculated: Iterator[Array]) -> Tree:
         return copy.copy(x)
     items = [_with_results(child, calculated) for _, child in tree.children(x)]
     return nodes.rebuild(x, items if kind == nodes.SEQUENCE else dict(zip(tree.entries(x)[1], items)))
-
-
-def _unwrap(x: Array, weak: bool) -> Any:
-    """An array, or the number in one without axes, as NumPy has it."""
-    return x.item() if weak else x[()]
 
 
 def _input(x: Any) -> Symbolic:

@@ -23,7 +23,6 @@ from ..compile.schedule.pipelining import find_pipelined
 from ..compile.schedule.tiling import BLOCK, plan_rows
 from ..compile.trace.programs import Program, Programs
 from ..compile.trace.record import Trace
-from ..compile.trace.symbolic import ON_GPU
 from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..optimise.checks import check_known, check_model
@@ -51,7 +50,10 @@ class Iteration(Program):
         leaves = tree.leaves(model)
         for x in (*leaves, *tree.leaves(data)):
             if on_gpu(x):
-                raise NotCompilable(ON_GPU)
+                raise NotCompilable(
+                    "compile_training makes code for the CPU, and an array lies on the GPU. flux.train compiles for "
+                    "the GPU; or bring model and data back by flux.cpu(…)."
+                )
             if type(x) is not np.ndarray:
                 raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
         trace = Trace(lambda: record_iteration(loss, model, opt, data, size), look, limit=limit)

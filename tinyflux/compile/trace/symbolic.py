@@ -186,13 +186,10 @@ def symbolic_input(x: Array) -> Symbolic:
     return Symbolic(program.recording().input(x.shape, check_dtype(x.dtype)))
 
 
-ON_GPU = (
-    "an array on the GPU can't be compiled: what flux.compile and flux.compile_training make runs on the CPU. Leave "
-    "the function as it is, to CuPy; or bring model and data back by flux.cpu(…). flux.train compiles for the GPU."
-)
+ON_GPU = "an array on the GPU can't be compiled with those in NumPy. Move one of them by flux.gpu(…) or flux.cpu(…)."
 IN_NUMPY = (
-    "an array in NumPy, of the loss, or of what it calls (an active Dropout), can't be compiled with those on the GPU."
-    " Move it by flux.gpu(…)."
+    "an array in NumPy, of the function or of what it calls, can't be compiled with those on the GPU. Move it by "
+    "flux.gpu(…), or write np.asarray(array, like=x)."
 )
 _BRANCH = "Write it with np.where; for min and max write np.minimum and np.maximum."
 _ELEMENT = (

@@ -34,6 +34,13 @@ from .stages import Group, Stage, find_registers, group_stages, may_fault
 
 Demands = Mapping[Node, tuple[type[Exception], str]]
 UNSUPPORTED = ("psi", "zeta")  # not in scalar_math.h
+CALLS = {  # functions of whole rows and matrices that are written in C alone
+    "argsort": "np.argsort",
+    "factors": "np.linalg.solve, inv or det",
+    "solve": "np.linalg.solve or inv",
+    "cholesky": "np.linalg.cholesky",
+    "singular": "np.linalg.svd",
+}
 
 
 def unsupported(node: Node) -> str:
@@ -41,7 +48,7 @@ def unsupported(node: Node) -> str:
     if isinstance(node, ops.Map) and node.params in UNSUPPORTED:
         return f"scipy.special.{node.params}"
     if isinstance(node, ops.Call) and node.params[0] not in cudnn.FUNCTIONS:
-        return str(node.params[0])
+        return CALLS[node.params[0]]
     return ""
 
 
