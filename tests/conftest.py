@@ -19,6 +19,9 @@ if "TINYFLUX_CACHE" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="tinyflux-tests-")
     os.environ["TINYFLUX_CACHE"] = _cache.name
 
+# The processes that tests start would otherwise compile all modules of the package, each of them again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The same examples in every run, so that a failure can be repeated; no deadline, as machines differ.
 if settings:
     settings.register_profile("tinyflux", derandomize=True, deadline=None, max_examples=10, database=None)
