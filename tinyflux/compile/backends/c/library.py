@@ -13,7 +13,7 @@ import numpy as np
 from ....cores import available_cores
 from ....types import Array
 from .build import build
-from .source import Source, header
+from .source import Source, header, with_header
 
 _SIGNATURES = {"call": "pp", "run": "ppnp", "share": "ppnn", "merge": "pp", "conclude": "ppp"}  # pointers, numbers
 
@@ -29,7 +29,7 @@ class Library:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        library = build("#define TF_LINKED\n" + header() + source.text)
+        library = build(with_header(source.text))
         for name, arguments in _SIGNATURES.items():
             with contextlib.suppress(ValueError):  # not all sources have all of them
                 setattr(self, name, _function(library, name, arguments))

@@ -103,6 +103,8 @@ typedef int tf_int32 __attribute__((vector_size(32)));
 typedef long long tf_int64 __attribute__((vector_size(32)));
 #endif
 
+/* A program needn't read what it doesn't call. */
+#ifndef TF_WITHOUT_f32
 #define TF_MASKED TF_MASKED_F32
 #define TF_NUMBERS (tf_int32){0, 1, 2, 3, 4, 5, 6, 7}
 #define TF_T float
@@ -117,7 +119,9 @@ typedef long long tf_int64 __attribute__((vector_size(32)));
 #define TF_MIX TF_MIX4
 #endif
 #include "matmul.h"
+#endif
 
+#ifndef TF_WITHOUT_f64
 #define TF_MASKED TF_MASKED_F64
 #define TF_NUMBERS (tf_int64){0, 1, 2, 3}
 #define TF_T double
@@ -132,6 +136,7 @@ typedef long long tf_int64 __attribute__((vector_size(32)));
 #define TF_MIX TF_MIX2
 #endif
 #include "matmul.h"
+#endif
 
 /* Compilers inline all branches before they drop those that can't be taken, so the large ones are chosen between before:
    a product of known sizes takes half the time to compile. */

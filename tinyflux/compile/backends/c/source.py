@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,17 @@ def header() -> str:
         products = products.replace(f'#include "{name}"', (folder / name).read_text("utf-8"))
     texts.append(products.replace('#include "matmul.h"', products))  # once for each dtype
     return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts)
+
+
+_PRODUCTS = re.compile(r"\b(?:axpy|contract|dot|lanes|total|winograd_\w+)_(f32|f64)\b")  # functions of matmul.h
+
+
+def with_header(text: str) -> str:
+    """A whole source: products of matrices of a dtype that it doesn't call take long to read, and are left out."""
+    unused = {"f32", "f64"} - set(_PRODUCTS.findall(text))
+    return "".join(
+        ["#define TF_LINKED\n", *(f"#define TF_WITHOUT_{kind}\n" for kind in sorted(unused)), header(), text]
+    )
 
 
 KERNELS_PER_FUNCTION = 40  # kernels in one function: compilers take more than twice the time for one twice as long
