@@ -66,6 +66,20 @@ def test_losses_that_are_negative():
     assert found.losses[0] == -1
 
 
+def test_a_lucky_first_batch_is_no_valley():
+    """Its loss is the least of all, as no other item has no offset; the rates begin far below any that matters."""
+    items = [(1.0, 0.0), *[(0.0, 20.0), (2.0, 20.0)] * 50]
+    model = {"x": np.array([5.0])}
+    found = flux.find_learning_rate(lambda m, y, c: quadratic(m, y) + c, model, items, flux.Descent())
+    assert np.argmin(found.losses) == 0
+    at = np.argmin(np.abs(found.rates - 10 * found.suggestion))
+    start = len(found.losses) // 10
+    assert at == np.argmin(np.where(np.arange(len(found.losses)) < start, np.inf, found.losses)) > start
+    assert 0.01 < found.suggestion < 1
+    assert "no valley" not in repr(found)
+    assert "no valley, as this is the first" in repr(flux.LearningRates(found.rates[:40], np.arange(40.0), 1.0))
+
+
 def state_of(model):
     return [(x.dtype, x.tobytes()) for x in flux.leaves(model)]
 
@@ -142,6 +156,30 @@ def test_it_suggests_a_rate_that_trains():
     best = after(found.suggestion)
     assert best < after(found.suggestion / 100)
     assert best < after(found.suggestion * 100)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [flux.Adam, flux.Nesterov, lambda eta: flux.Muon(eta, others=flux.Adam(eta))],
+    ids=["Adam", "Nesterov", "Muon"],
+)
+def test_three_rates_about_the_suggestion_hold_a_good_one(rule):
+    """The best of them comes within 20 % of the best of a fine grid: for three kinds of rules."""
+    images, labels = flux.data.digits("train")
+    rows, targets = images.reshape(len(images), -1), flux.onehotbatch(labels, range(10)).astype(np.float32)
+
+    def fresh():
+        flux.seed(0)
+        model = flux.Chain(flux.Dense(784, 32, flux.relu), flux.Dense(32, 10))
+        return model, flux.DataLoader((rows, targets), 32, shuffle=True)
+
+    def after(eta):
+        model, data = fresh()
+        return flux.train(cross, model, data, flux.setup(rule(float(eta)), model), 5, compile=False)[-1]
+
+    model, data = fresh()
+    suggestion = flux.find_learning_rate(cross, model, data, rule(0.1), compile=False).suggestion
+    assert min(after(suggestion * factor) for factor in (3, 1, 1 / 3)) < 1.2 * min(map(after, np.geomspace(1e-3, 1, 9)))
 
 
 def test_on_the_gpu(monkeypatch):

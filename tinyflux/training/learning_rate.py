@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class LearningRates:
     Attributes:
         rates: the learning rate of each step that was made, growing.
         losses: the smoothed loss of each step, from before its update.
-        suggestion: the largest rate to try: a tenth of that at which the smoothed loss is least.
+        suggestion: where to begin: a tenth of the rate at which the smoothed loss is least.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.LearningRates(np.array([0.01, 0.1, 1.0]), np.array([0.5, 0.2, 0.9]), suggestion=0.01)
@@ -47,8 +47,8 @@ class LearningRates:
 
     @careful
     def __repr__(self) -> str:
-        least = int(np.argmin(self.losses))
-        ends = {0: "first", len(self.losses) - 1: "last"}
+        least = _least(self.losses)
+        ends = {len(self.losses) // 10: "first", len(self.losses) - 1: "last"}
         edge = f"; no valley, as this is the {ends[least]} step" if least in ends else ""
         return (
             f"LearningRates(suggestion={self.suggestion:.2g}; {len(self.rates)} steps from {self.rates[0]:.2g} to "
@@ -78,11 +78,19 @@ def find_learning_rate(
     The test ends after T steps. It ends before when a loss isn't finite, or when sₜ is more than four times the least s
     so far. (Where that least one is negative, sₜ must lie above it by three times its size.)
 
-    The suggestion is **a tenth of the rate at which s is least**. At the least loss the rate begins to be too large; at
-    a tenth of it the loss still falls. Take it as an upper limit: a hundred updates don't tell what a long training
-    stands. Try it, a third of it and a tenth of it, and keep what validates best. For a small convolutional network
-    with BatchNorm, trained by Adam for 8 epochs, the test suggested 0.05. The accuracies on images held back were 0.886
-    with 0.05, 0.962 with 0.01, and 0.983 with 0.003.
+    The suggestion is **a tenth of the rate at which s is least**, leaving out the first tenth of the steps, whose
+    averages are of few losses. At the least loss the rate begins to be too large; at a tenth of it the loss still
+    falls. **Try three times the suggestion, itself and a third of it**, and keep what
+    validates best. So it was measured, with an MLP on the digits of `flux.data.digits` after 5 epochs, for 23 rules:
+    the best of the three rates came within 20 % of the least loss of a fine grid for all 23, the suggestion alone for
+    13. It was right for Adam and its kin, too small by a factor of three to nine for `Descent`, `Nesterov`, `QHM` and
+    `AdaGrad`, and too large by a factor of two to three for `Lion` and `Muon`, whose steps have a size that doesn't
+    depend on the gradient's; no other reading of the curve did better for all. With batches of 8 images it was three
+    times too large for `Adam` and `Momentum`, too.
+
+    A hundred updates don't tell what a long training stands: for one, try a tenth, too. For a small convolutional
+    network with BatchNorm, trained by Adam for 8 epochs, the test suggested 0.05. The accuracies on images held back
+    were 0.886 with 0.05, 0.962 with 0.01, and 0.983 with 0.003.
 
     The other usual suggestion, the rate at which the loss falls most steeply, is the difference of noisy numbers: with
     batches of one image it was almost ten times too large. Draw the result with `flux.plot` to see whether the loss has
@@ -153,7 +161,13 @@ def find_learning_rate(
             if not losses:
                 raise
     rates = float(lowest) * growth ** np.arange(len(losses))
-    return LearningRates(rates, np.array(losses), float(rates[np.argmin(losses)] / 10))
+    return LearningRates(rates, np.array(losses), float(rates[_least(losses)] / 10))
+
+
+def _least(losses: Sequence[float] | Array) -> int:
+    """Where the smoothed loss is least; the first tenth doesn't count, whose averages are of few losses."""
+    start = len(losses) // 10
+    return start + int(np.argmin(losses[start:]))
 
 
 def _rule_for(trial: Tree, rule: Any, model: Tree) -> Any:
