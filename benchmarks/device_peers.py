@@ -10,8 +10,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import cycle, islice
+from itertools import repeat
 from typing import Any
+
+import numpy as np
+
+import tinyflux as flux
 
 from .models import Cell
 from .peers import Batches, Contender, _tinyflux, _torch, jax_scan, joined, looped
@@ -22,29 +26,39 @@ WARMUP = 3  # steps before a capture, as PyTorch's documentation has it
 
 def tinyflux(cell: Cell, batches: Batches) -> Contender:
     """Steps as `train` makes them there."""
-    import tinyflux as flux
-
     return trained(getattr(flux, cell.loss), *_tinyflux(cell), batches)
 
 
 def trained(loss: Callable[[Any, Any], Any], model: Any, opt: Any, batches: Batches) -> Contender:
     """The same for any loss, model and state of an optimiser."""
-    import tinyflux as flux
-    from tinyflux.training.gpu import GpuEngine
+    from tinyflux.training.engines import choose_engines
+    from tinyflux.training.loop import make_updates
 
     model, opt = flux.gpu(model, opt)
-    engine = GpuEngine(lambda m, x, y: loss(m(x), y), model, opt, "auto", steady=True)
-    source = cycle(moved(batches, flux.gpu))
+    x, y = (flux.gpu(a) for a in joined(batches))
+    loader = InTurn((x, y), len(batches[0][0]))
+    engines = choose_engines(lambda m, x, y: loss(m(x), y), model, loader, opt, "auto", None)
 
     def run(n: int) -> float:
-        return [loss for losses in engine.updates(islice(source, n), lambda: n) for loss in losses][-1]
+        loader.count = n
+        data: Any = loader if len(batches) > 1 else repeat((x, y), n)
+        return [loss for losses in make_updates(engines, data, lambda: n) for loss in losses][-1]
 
     return run, lambda: flux.leaves(flux.cpu(model))
 
 
-def tinyflux_eager(cell: Cell, batches: Batches) -> Contender:
-    import tinyflux as flux
+class InTurn(flux.DataLoader[Any]):
+    """The batches in turn: each pass takes as many as are asked for, and goes on where the one before has ended."""
 
+    count = begin = 0
+
+    def order(self) -> Any:
+        size, whole = self.batchsize, self.taken - self.taken % self.batchsize
+        first, self.begin = self.begin, self.begin + self.count * size
+        return np.arange(first, self.begin, like=self.data[0]) % whole
+
+
+def tinyflux_eager(cell: Cell, batches: Batches) -> Contender:
     model, opt = flux.gpu(*_tinyflux(cell))
     loss = getattr(flux, cell.loss)
 

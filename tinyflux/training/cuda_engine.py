@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from ..nn.cudnn import is_tf32_allowed
 from ..optimise.checks import check_model
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .cuda_iteration import ROOM, CudaIteration, LossRecord
+from .cuda_iteration import ROOM, STRETCHES, CudaIteration, LossRecord
 from .engines import Updates
 from .gpu import STARTED, GpuEngine
 from .layer_state import tied_places
@@ -30,7 +30,7 @@ from .recorded_update import settings
 from .report import report_once
 
 SECONDS = 1.0  # after which losses are read in any case: a training that has come to nothing is not to go on for long
-FIRST = 32  # losses that are read together at first, before it is known how long they take
+FIRST = 1 + STRETCHES[0]  # losses that are read together at first: of one iteration kernel by kernel, and of a graph
 
 
 class CudaEngine:
@@ -52,9 +52,13 @@ class CudaEngine:
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         try:
-            if _is_taken_by_number(data):
+            if not is_plain_loader(data):
+                rest = yield from self._items(data, budget)
+            elif not data.shuffle and len(data) == 1 and data.batchsize >= data.taken:
+                rest = yield from self._items([data.data], budget)
+            elif all(on_gpu(x) and x.flags.c_contiguous for x in tree.leaves(data.data)):
                 rest = yield from self._pass(data, budget)
-            else:
+            else:  # a copy would not see what becomes of the arrays in the course of the pass
                 rest = yield from self._items(data, budget)
             losses = self._read()
             if losses:
@@ -212,11 +216,6 @@ def _bounds(x: Array) -> tuple[int, int]:
         return 0, 0
     reach = [(n - 1) * stride for n, stride in zip(x.shape, x.strides)]
     return x.data.ptr + sum(min(0, r) for r in reach), x.data.ptr + sum(max(0, r) for r in reach) + x.itemsize
-
-
-def _is_taken_by_number(data: Iterable[Tree]) -> TypeGuard[DataLoader[Any]]:
-    """Whether kernels can take the batches where the data lies: a copy would not see what becomes of the arrays."""
-    return is_plain_loader(data) and all(on_gpu(x) and x.flags.c_contiguous for x in tree.leaves(data.data))
 
 
 def _stretches(order: Array, size: int) -> Iterator[Array]:

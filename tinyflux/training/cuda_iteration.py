@@ -36,7 +36,7 @@ from .report import report_once
 from .traced_loss import refuse_model
 
 ROOM = 1024  # losses that the device keeps until they are read
-STRETCH = 16  # iterations in a graph
+STRETCHES = (16, 4, 1)  # iterations in a graph
 
 
 class LossRecord:
@@ -125,7 +125,7 @@ class CudaIteration(Program):
             self._size = recorded.order.size
             given = [names[i] for i in self._others] + [f"p{order + 1 + i}" for i in range(count)] + [f"p{order}"]
             self._executable = Executable(self.source, results, fixed, given)
-            self._order = cupy.empty(STRETCH * self._size, np.int64)
+            self._order = cupy.empty(STRETCHES[0] * self._size, np.int64)
 
     def fits(self) -> bool:
         """Whether parameters that the program steps alike are still to be stepped alike."""
@@ -174,7 +174,7 @@ class CudaIteration(Program):
         with self._device:
             at = 0
             while at < count:
-                some = STRETCH if count - at >= STRETCH else 1
+                some = next(n for n in STRETCHES if n <= count - at)
                 graph = self._graph(some) if warm else None
                 if graph is None:
                     self._launch(self._order if order is None else order[at])

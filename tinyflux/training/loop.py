@@ -130,7 +130,7 @@ def train(
         for progress.epoch in range(1, epochs + 1):
             total, count, stop = 0.0, 0, False
             items = data if is_plain_loader(data) else CheckedItems(loss, model, data)
-            for losses in _updates(engines, items, budget):
+            for losses in make_updates(engines, items, budget):
                 failed = losses.pop() if not math.isfinite(losses[-1]) else None
                 count += len(losses)
                 total += sum(losses)
@@ -176,7 +176,7 @@ def _validation(loss: Loss, model: Tree, data: Any, metrics: Mapping[str, Callab
     return measure
 
 
-def _updates(engines: list[Engine], data: Any, budget: Callable[[], int]) -> Iterator[list[float]]:
+def make_updates(engines: list[Engine], data: Any, budget: Callable[[], int]) -> Iterator[list[float]]:
     """One pass over the data: an engine makes the updates until it can't go on, then the next one does."""
     while data is not None:
         data = yield from engines[0].updates(data, budget)

@@ -1,0 +1,290 @@
+"""Iterations held by a CUDA graph, launched many at once: all that is promised holds as if they came one by one."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tests.support import cuda_shim, graphs
+from tests.support.device_standin import counted
+from tests.support.interruptions import interrupted, state_of
+from tests.support.program_cases import InOrder, data, loss, network
+from tests.support.state_cases import running
+from tinyflux.training import cuda_engine, report
+
+pytestmark = pytest.mark.usefixtures("compiling")
+STEP = flux.schedules.Step(0.1, every=7, gamma=0.5)
+RULES = [
+    flux.Descent(0.1),
+    flux.Adam(0.01),
+    flux.OptimiserChain(flux.WeightDecay(0.01), flux.Adam(STEP)),
+    flux.OptimiserChain(flux.ClipNorm(0.5), flux.Momentum(0.01)),
+    flux.Muon(),
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh(compiling, monkeypatch):
+    graphs.launched.clear()
+    monkeypatch.setattr(cuda_engine, "SECONDS", 1e9)  # g++ takes longer
+
+
+def batchnormed():
+    flux.seed(0)
+    return flux.Chain(flux.Dense(6, 8, bias=False), flux.BatchNorm(8, flux.relu), flux.Dense(8, 3))
+
+
+def trained(move, batches, *, make=network, rule=RULES[1], epochs=2, callbacks=(), option=True, error=None):
+    """What a training leaves behind: losses, with the error at their end, and all arrays."""
+    flux.seed(0)
+    model = move(make())
+    opt = flux.setup(rule, model)
+    kept = []
+
+    def keep(progress):
+        kept.extend(progress.losses)
+
+    keep.due = lambda iteration: math.inf
+    called = [keep, *[make_callback() for make_callback in callbacks]]
+    with np.errstate(all="ignore"):
+        if error is None:
+            flux.train(loss, model, batches(move), opt, epochs, called, compile=option)
+        else:
+            with pytest.raises(error) as found:
+                flux.train(loss, model, batches(move), opt, epochs, called, compile=option)
+            kept.append(str(found.value))
+    return kept, [np.asarray(x) for x in flux.cpu([*flux.leaves(model), *(s for f in opt._leaves for s in f.state)])]
+
+
+def check_as_one_by_one(batches, **options):
+    """As on the plain path in NumPy; returns how many graphs were launched."""
+    found = trained(flux.gpu, batches, **options)
+    launched = len(graphs.launched)
+    expected = trained(lambda x: x, batches, **options, option=False)
+    if error_expected := options.get("error"):
+        assert error_expected is Stop
+        del found[0][-1], expected[0][-1]
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
+    for a, b in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
+    return launched
+
+
+def one_by_one(n=50, size=1):
+    """A loader whose passes take samples in the order of the CPU."""
+    return lambda move: InOrder(move(data(n)), size)
+
+
+@pytest.mark.parametrize("order", cuda_shim.ORDERS)
+@pytest.mark.parametrize("make", [network, running, batchnormed])
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_a_pass(rule, make, order):
+    """The first iteration is launched kernel by kernel, and losses are read behind a graph of 16; 13 and 30 follow."""
+    cuda_shim.order = order
+    size = 1 if make is network else 5
+    assert check_as_one_by_one(one_by_one(30 * size, size), rule=rule, make=make) == (1 + 4) + 6
+
+
+def test_a_pass_is_read_seldom():
+    """More and more losses at a time, as long as they come quickly."""
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Descent(0.1), model)
+    _, reads = counted(lambda: flux.train(loss, model, one_by_one(150)(flux.gpu), opt, compile=True))
+    assert reads == 4  # 17, 34, 68, and the rest
+
+
+@pytest.mark.parametrize("at", [0, 5, 16, 17, 30, 49])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_in_the_middle_of_a_graph_that_is_not_finite(at, bad):
+    """What was before it stands, and nothing comes of those behind it, though they were launched with it."""
+
+    def batches(move, n=50):
+        x, y = data(n)
+        x[at:] = [bad] * 6
+        return InOrder(move((x, y)), 1)
+
+    for make in (network, running):
+        found = trained(flux.gpu, batches, make=make, epochs=1, error=flux.NonFiniteLoss)
+        assert f"at item {at} of epoch 1" in found[0][-1]
+        if at:
+            expected = trained(flux.gpu, lambda move: InOrder(move(data(50)), 1), make=make, epochs=1, error=Stop,
+                               callbacks=[lambda: stopping(at)])  # fmt: skip
+            assert found[0][:-1] == expected[0][:-1]
+            for a, b in zip(found[1], expected[1], strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+class Stop(Exception):
+    pass
+
+
+def stopping(at):
+    """A callback that fails after so many updates."""
+
+    def stop(progress):
+        if progress.iteration == at:
+            raise Stop
+
+    stop.due = lambda iteration: at if iteration < at else math.inf
+    return stop
+
+
+@pytest.mark.parametrize("at", [1, 16, 23])
+def test_an_error_in_a_callback(at):
+    """The updates until then stand, and no other."""
+    check_as_one_by_one(one_by_one(), error=Stop, callbacks=[lambda: stopping(at)])
+
+
+@pytest.mark.parametrize("every", [1, 3, 16, 20])
+def test_what_callbacks_change(every):
+    """A learning rate, a frozen layer, a layer's state: from the next update on, and not before."""
+
+    def changing():
+        def change(progress):
+            if progress.epoch_ended:
+                return
+            if progress.iteration == every:
+                flux.adjust(progress.opt, eta=0.2)
+            if progress.iteration == 2 * every:
+                flux.freeze(progress.opt.layers[1])
+            assert progress.iteration % every == 0
+
+        change.due = lambda iteration: iteration + every
+        return change
+
+    check_as_one_by_one(one_by_one(), make=running, callbacks=[changing], epochs=1)
+
+
+def test_what_callbacks_see():
+    """Arrays of a layer's state stay as they were when the callback was called."""
+    seen = []
+
+    def looking():
+        def look(progress):
+            seen.append((progress.iteration, progress.model[0].batches))
+
+        look.due = lambda iteration: iteration + 20
+        return look
+
+    trained(flux.gpu, one_by_one(), make=running, callbacks=[looking])
+    assert [(n, b.tolist()) for n, b in seen] == [(n, [n]) for n in (20, 40, 50, 60, 80, 100, 100)]
+
+
+@pytest.mark.parametrize("size", [3, 16, 49, 50])
+def test_a_last_short_batch(size):
+    check_as_one_by_one(one_by_one(50, size), epochs=4)
+
+
+def test_the_same_item_again():
+    """It is a graph of one iteration; items in other arrays are launched kernel by kernel."""
+    item = flux.gpu(data(10))
+    launched = check_as_one_by_one(lambda move: [item if move is flux.gpu else flux.cpu(item)] * 6)
+    assert launched == 11
+    graphs.launched.clear()
+    assert check_as_one_by_one(lambda move: [move(data(10)) for _ in range(6)]) == 0
+
+
+def test_a_batch_that_is_all_data():
+    assert check_as_one_by_one(lambda move: flux.DataLoader(move(data(30)), 30), epochs=7) == 6
+
+
+def test_the_numbers_of_the_state():
+    """They are counted on the device, and read when somebody asks."""
+    model = flux.gpu(network())
+    opt = flux.setup(RULES[2], model)
+    flux.train(loss, model, InOrder(flux.gpu(data(40)), 1), opt, compile=True)
+    assert opt.layers[0].weight.numbers[-1] == 40
+    flux.train(loss, model, InOrder(flux.gpu(data(3)), 1), opt, compile=True)
+    assert opt.layers[0].weight.numbers[-1] == 43
+    _, grads = flux.withgradient(lambda m: loss(m, *flux.gpu(data(5))), model)
+    flux.update(opt, model, grads)
+    flux.train(loss, model, InOrder(flux.gpu(data(20)), 1), opt, compile=True)
+    assert opt.layers[0].weight.numbers[-1] == 64
+
+
+def test_a_rule_whose_update_cannot_be_recorded(capsys):
+    """The gradient is calculated by kernels, and the update by CuPy."""
+    report.report_once.cache_clear()
+    rule = flux.OptimiserChain(flux.AccumGrad(3), flux.Descent(0.1))
+    launched = check_as_one_by_one(one_by_one(20), rule=rule, epochs=1)
+    assert launched == 0
+    assert "CuPy: " not in capsys.readouterr().err
+
+
+def test_what_a_graph_cannot_hold_is_launched_one_by_one(monkeypatch, capsys):
+    def refuse(self, mode=None):
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+
+    monkeypatch.setattr(graphs.Stream, "begin_capture", refuse)
+    report.report_once.cache_clear()
+    assert check_as_one_by_one(one_by_one()) == 0
+    said = "kernels are launched one by one, as a CUDA graph can't hold them: cudaErrorStreamCaptureUnsupported"
+    assert capsys.readouterr().err.count(said) == 1
+
+
+def test_arrays_in_another_layout_are_read_as_they_are():
+    """An array of the surroundings that is copied for each launch, so that it is in no graph."""
+    results = []
+    for option in (False, True):
+        there = flux.gpu(np.arange(12, dtype=np.float32))[::4]
+
+        def change(progress):
+            there[...] = there + 1  # noqa: B023
+
+        change.due = lambda iteration: iteration + 5
+        model = flux.gpu(network())
+        opt = flux.setup(flux.Descent(0.01), model)
+        value = lambda m, x, y: loss(m, x, y * there)  # noqa: B023, E731
+        flux.train(value, model, InOrder(flux.gpu(data(30)), 1), opt, callbacks=[change], compile=option)
+        results.append(flux.cpu(flux.leaves(model)))
+    assert not graphs.launched
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_data_that_is_part_of_a_parameter_is_left_to_cupy():
+    """Eager code reads a batch before the update."""
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Descent(0.1), model)
+    x = model.layers[0].weight[:6]
+    assert x.shape == (6, 6)
+    with pytest.raises(flux.NotCompilable, match="the data is a parameter of the model, or a view of one"):
+        flux.train(loss, model, flux.DataLoader((x, flux.gpu(data(6)[1])), 2), opt, compile=True)
+
+
+def test_long_trainings_are_read_after_a_second(monkeypatch):
+    monkeypatch.setattr(cuda_engine, "SECONDS", -1.0)
+    model = flux.gpu(network())
+    opt = flux.setup(flux.Descent(0.1), model)
+    _, reads = counted(lambda: flux.train(loss, model, one_by_one(40)(flux.gpu), opt, compile=True))
+    assert reads == 4 + 9  # 17, 8, 4 and 2, then each
+
+
+@pytest.mark.parametrize("rule", [RULES[2], RULES[3]], ids=repr)
+def test_every_line_of_a_pass(rule):
+    """An interrupt leaves whole updates, the state of layers and the numbers of the optimiser's state with them."""
+
+    def make():
+        flux.seed(0)
+        model, loader = flux.gpu(running()), InOrder(flux.gpu(data(60)), 3)
+        opt = flux.setup(rule, model)
+        flux.train(loss, model, loader, opt, compile=True)
+        return model, opt, loader
+
+    def go(model, opt, loader, *callbacks):
+        flux.train(loss, model, loader, opt, callbacks=callbacks, compile=True)
+
+    model, opt, loader = make()
+    allowed = [state_of(model, opt)]
+    go(model, opt, loader, lambda progress: allowed.append(state_of(model, opt)))
+    assert len(allowed) == 1 + 20 + 1
+    at = 1
+    while True:
+        model, opt, loader = make()
+        stopped = interrupted(lambda: go(model, opt, loader), at)  # noqa: B023
+        assert state_of(model, opt) in allowed, f"split at line {at}"
+        if not stopped:
+            break
+        at += 41
+    assert at > 100
