@@ -40,7 +40,7 @@ def trained(loss: Callable[[Any, Any], Any], model: Any, opt: Any, batches: Batc
     engines = choose_engines(lambda m, x, y: loss(m(x), y), model, loader, opt, "auto", None)
 
     def run(n: int) -> float:
-        loader.count = n
+        loader.taken = n * loader.batchsize
         data: Any = loader if len(batches) > 1 else repeat((x, y), n)
         return [loss for losses in make_updates(engines, data, lambda: n) for loss in losses][-1]
 
@@ -48,14 +48,14 @@ def trained(loss: Callable[[Any, Any], Any], model: Any, opt: Any, batches: Batc
 
 
 class InTurn(flux.DataLoader[Any]):
-    """The batches in turn: each pass takes as many as are asked for, and goes on where the one before has ended."""
+    """The batches in turn: a pass takes `taken` samples, and goes on where the one before has ended."""
 
-    count = begin = 0
+    shuffle = property(lambda self: True, lambda self, value: None)  # so that `order` says which
+    begin = 0
 
     def order(self) -> Any:
-        size, whole = self.batchsize, self.taken - self.taken % self.batchsize
-        first, self.begin = self.begin, self.begin + self.count * size
-        return np.arange(first, self.begin, like=self.data[0]) % whole
+        first, self.begin = self.begin, self.begin + self.taken
+        return np.arange(first, self.begin, like=self.data[0]) % (len(self.data[0]) // self.batchsize * self.batchsize)
 
 
 def tinyflux_eager(cell: Cell, batches: Batches) -> Contender:
