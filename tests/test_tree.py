@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import threading
+import types
 from collections import OrderedDict, defaultdict, namedtuple
 from functools import partial
 
@@ -309,3 +310,13 @@ def test_a_frozen_dataclass_is_differentiated_and_stepped():
     assert (type(grads), grads.w.tolist(), grads.f) == (Frozen, [2.0, 4.0], np.tanh)
     flux.update(flux.setup(flux.Descent(0.5), model), model, grads)
     assert model.w.tolist() == [0.0, 0.0]
+
+
+class Space(types.SimpleNamespace):
+    pass
+
+
+@pytest.mark.parametrize("kind", [types.SimpleNamespace, Space])
+def test_a_namespace_is_differentiated(kind):
+    grads = flux.gradient(lambda m: np.sum(m.w**2), kind(w=np.array([1.0, 2.0]), n=3))
+    assert (type(grads), grads.w.tolist(), grads.n) == (kind, [2.0, 4.0], 3)

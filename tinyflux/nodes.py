@@ -233,12 +233,16 @@ def rebuild(node: Tree, items: Any) -> Any:
     kind = kinds[cls]
     if kind == OBJECT:
         new = cls.__new__(cls)
-        if type(items) is Slopes and cls not in slots_of:
-            object.__setattr__(new, "__dict__", items)  # also of a frozen dataclass
-        else:
+        if type(items) is not Slopes:
             attributes(new).update(items)
-            if type(items) is Slopes and cls.__dictoffset__:
-                object.__setattr__(new, "__dict__", Slopes(new.__dict__))
+            return new
+        if cls in slots_of:
+            attributes(new).update(items)
+            items = Slopes(getattr(new, "__dict__", {}))
+        try:
+            object.__setattr__(new, "__dict__", items)  # also of a frozen dataclass
+        except AttributeError:  # there is none, or it can't be replaced, as that of a SimpleNamespace
+            attributes(new).update(items)
         return new
     if cls is dict:
         return items
