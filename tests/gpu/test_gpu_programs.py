@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tests.support import compiled_cases, contraction_cases, dropout_cases, layer_cases, state_cases
+from tests.support import call_cases, compiled_cases, contraction_cases, dropout_cases, layer_cases, state_cases
 from tests.support.index_cases import PICKINGS
-from tests.support.program_cases import compiled
+from tests.support.program_cases import arrays, compiled
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
@@ -65,3 +65,21 @@ def test_an_active_dropout(name, tmp_path):
 @pytest.mark.parametrize("name", compiled_cases.FUNCTIONS)
 def test_compiled_functions(name):
     compiled_cases.check(name)
+
+
+@pytest.mark.parametrize("name", call_cases.CASES)
+def test_rows_and_matrices(name):
+    f, shape = call_cases.CASES[name]
+    p, x = arrays(shape, shape, dtype=np.float64)
+    expected, slopes = flux.withgradient(lambda m: f(m["p"], x), {"p": p})
+    model, moved = flux.gpu({"p": p}, (x,))
+    value, found = compiled(lambda m, x: f(m["p"], x), model, moved)(moved)
+    np.testing.assert_allclose(value.get(), expected, rtol=1e-11)
+    np.testing.assert_allclose(found["p"].get(), slopes["p"], rtol=0, atol=1e-10 * max(1, np.abs(slopes["p"]).max()))
+
+
+@pytest.mark.parametrize("name", call_cases.FAILING)
+def test_matrices_that_fail(name):
+    f, bad, said = call_cases.FAILING[name]
+    with pytest.raises(np.linalg.LinAlgError, match=said):
+        flux.compile(f)(flux.gpu(bad))

@@ -13,7 +13,7 @@ import pytest
 
 import tinyflux as flux
 from examples.common import models
-from tests.support import contraction_cases, device_standin, layer_cases
+from tests.support import call_cases, contraction_cases, device_standin, layer_cases
 from tests.support.contraction_cases import CONTRACTIONS
 from tests.support.device_standin import DeviceArray
 from tests.support.index_cases import PICKINGS
@@ -164,6 +164,14 @@ def test_programs_of_contractions(nvrtc, translated, name, dtype):
     code = translated(lambda m, x: np.sum(CONTRACTIONS[name].f(m["p"], x) ** 2), {"p": p}, x)
     assert "contract<" in code
     check_program(nvrtc, code)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", call_cases.CASES)
+def test_programs_of_calls(nvrtc, translated, name, dtype):
+    f, shape = call_cases.CASES[name]
+    p, x = arrays(shape, shape, dtype=dtype)
+    check_program(nvrtc, translated(lambda m, x: f(m["p"], x), {"p": p}, x), SINES)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

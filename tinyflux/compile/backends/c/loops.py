@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...codegen.calls import CORES, FAILURES
 from ...codegen.expressions import (
     ZERO,
     Affine,
@@ -149,14 +150,6 @@ def _call(context: SourceContext, kernel: Kernel) -> list[str]:
         line = f"if ({line}) return {context.error_code(np.linalg.LinAlgError, FAILURES[function])}"
     return nest([(f"i{i}", str(n)) for i, n in enumerate(stack)], [f"{line};"])
 
-
-# How many axes of each argument belong to one call; those before them are a stack, the same for all arguments.
-CORES = {"argsort": (1,), "factors": (2,), "solve": (2, 2), "cholesky": (2,), "singular": (2,)}
-FAILURES = {
-    "solve": "Singular matrix",
-    "cholesky": "Matrix is not positive definite",
-    "singular": "SVD did not converge",
-}
 
 _Emitters = dict[str, Callable[..., list[str]]]
 _SHARED: _Emitters = {"map": _map, "reduce": _reduce, "product": products.emit_product, "winograd": winograd.emit}

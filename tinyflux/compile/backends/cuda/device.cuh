@@ -1,4 +1,4 @@
-// What the kernels of a program call beside CUDA's own functions; scalar_math.h follows.
+// What the kernels of a program call beside CUDA's own functions; scalar_math.h and special.h follow.
 
 #ifdef __CUDACC_RTC__  // it has no headers of C's
 #define int8_t signed char

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...codegen.expressions import ExpressionEmitter
+from ...codegen.expressions import ExpressionEmitter, SourceContext
 from ...ir.node import Node
 from .launches import FAULT
 
 _FAULT = Node((), FAULT, (1,), np.dtype(np.int32), False, -1)
+
+
+def note_faults(context: SourceContext) -> str:
+    """The name of the array for faults, which a section then is given."""
+    context.used[FAULT] = (_FAULT, True)
+    return FAULT
 
 
 class KernelEmitter(ExpressionEmitter):
@@ -19,8 +25,7 @@ class KernelEmitter(ExpressionEmitter):
         if not length and indices.size:
             kind, message = self.context.checks[code - 1]
             raise kind(message)
-        self.context.used[FAULT] = (_FAULT, True)
         lines = self.place(raw)
         name = self.declare(lines)
-        lines.append(f"const int64_t {name} = find_index({raw}, {length}, {code}, {FAULT});")
+        lines.append(f"const int64_t {name} = find_index({raw}, {length}, {code}, {note_faults(self.context)});")
         return name

@@ -21,6 +21,7 @@ from ...ir import ops
 from ...ir.functions import c_type
 from ...ir.node import Node
 from ...schedule.fuse import Kernel, Schedule
+from .calls import emit_call, refused_call
 from .contractions import Tiling, emit_contraction, find_tiling
 from .grid import block_count, grid_loop, unravel
 from .indices import KernelEmitter
@@ -33,23 +34,12 @@ from .sequences import unroll
 from .stages import Group, Stage, find_registers, group_stages, may_fault
 
 Demands = Mapping[Node, tuple[type[Exception], str]]
-UNSUPPORTED = ("psi", "zeta")  # not in scalar_math.h
-CALLS = {  # functions of whole rows and matrices that are written in C alone
-    "argsort": "np.argsort",
-    "factors": "np.linalg.solve, inv or det",
-    "solve": "np.linalg.solve or inv",
-    "cholesky": "np.linalg.cholesky",
-    "singular": "np.linalg.svd",
-}
 
 
 def unsupported(node: Node) -> str:
     """What in a node can't be translated to CUDA, by the name that users know; empty if all can."""
-    if isinstance(node, ops.Map) and node.params in UNSUPPORTED:
-        return f"scipy.special.{node.params}"
-    if isinstance(node, ops.Call) and node.params[0] not in cudnn.FUNCTIONS:
-        return CALLS[node.params[0]]
-    return ""
+    is_call = isinstance(node, ops.Call) and node.params[0] not in cudnn.FUNCTIONS
+    return refused_call(node) if is_call else ""
 
 
 class Translation:
@@ -236,8 +226,11 @@ class Translation:
         ]
 
     def _call(self, kernel: Kernel) -> None:
-        """A product of a convolution, by cuDNN."""
+        """A product of a convolution, by cuDNN; or a function of whole rows or matrices."""
         (node,) = kernel.nodes
+        if node.params[0] not in cudnn.FUNCTIONS:
+            self._section(*emit_call(self._context, kernel))
+            return
         function, how = node.params
         places = tuple(Place(self._context.name(x)) for x in (*node.args, node))
         shapes = tuple(x.shape for x in (*node.args, node))
@@ -306,5 +299,6 @@ def _special(dtype: DTypeLike) -> Node:
 def _header() -> str:
     """What every source begins with."""
     here = Path(__file__).parent
-    files = (here / "device.cuh", here.parent / "c" / "scalar_math.h", here / "contract.cuh")
+    c = here.parent / "c"
+    files = (here / "device.cuh", c / "scalar_math.h", c / "special.h", here / "contract.cuh", here / "calls.cuh")
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
