@@ -80,13 +80,13 @@ def find_learning_rate(
 
     The suggestion is **a tenth of the rate at which s is least**, leaving out the first tenth of the steps, whose
     averages are of few losses. At the least loss the rate begins to be too large; at a tenth of it the loss still
-    falls. **Try three times the suggestion, itself and a third of it**, and keep what
-    validates best. So it was measured, with an MLP on the digits of `flux.data.digits` after 5 epochs, for 23 rules:
-    the best of the three rates came within 20 % of the least loss of a fine grid for all 23, the suggestion alone for
-    13. It was right for Adam and its kin, too small by a factor of three to nine for `Descent`, `Nesterov`, `QHM` and
+    falls. **Try three times the suggestion, itself and a third of it**, and keep what validates best. Measured with an
+    MLP on the digits of `flux.data.digits` after 5 epochs, for 23 rules, the best of the three rates came within 20 %
+    of the least loss of a fine grid for all 23, the suggestion alone for 13. The suggestion was right for Adam and its
+    kin, too small by a factor of three to nine for `Descent`, `Nesterov`, `QHM` and
     `AdaGrad`, and too large by a factor of two to three for `Lion` and `Muon`, whose steps have a size that doesn't
-    depend on the gradient's; no other reading of the curve did better for all. With batches of 8 images it was three
-    times too large for `Adam` and `Momentum`, too.
+    depend on the gradient's; no other reading of the curve did better for all. With batches of 8 images the three
+    rates sufficed for 8 of 10 rules, with three layers for 6, and were within 57 % for all.
 
     A hundred updates don't tell what a long training stands: for one, try a tenth, too. For a small convolutional
     network with BatchNorm, trained by Adam for 8 epochs, the test suggested 0.05. The accuracies on images held back
