@@ -19,6 +19,11 @@ if "TINYFLUX_CACHE" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="tinyflux-tests-")
     os.environ["TINYFLUX_CACHE"] = _cache.name
 
+# Processes with a home of their own would otherwise look for fonts, each of them again.
+if "MPLCONFIGDIR" not in os.environ:
+    _fonts = tempfile.TemporaryDirectory(prefix="tinyflux-tests-")
+    os.environ["MPLCONFIGDIR"] = _fonts.name
+
 # The processes that tests start would otherwise compile all modules of the package, each of them again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
