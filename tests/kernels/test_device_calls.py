@@ -33,7 +33,7 @@ def test_what_fails(name, order):
     """As on the CPU: the same error, with the same message; the next call is as ever."""
     cuda_shim.order = order
     f, bad, said = FAILING[name]
-    compiled, good = flux.compile(f), 2 * np.eye(3) + 0 * bad
+    compiled, good = flux.compile(f), np.zeros_like(bad) + 2 * np.eye(3)
     for _ in range(2):
         for x in (bad, flux.gpu(bad)):
             with pytest.raises(np.linalg.LinAlgError, match=f"^{said}$"):
@@ -44,10 +44,12 @@ def test_what_fails(name, order):
 def test_what_is_too_large(monkeypatch):
     monkeypatch.setattr(calls, "LARGEST", 5)
     monkeypatch.setattr(calls, "COMPARISONS", 100)
+    monkeypatch.setattr(calls, "SMALL", 100)
     x = flux.gpu(np.eye(6))
     for f, said in (
         (np.linalg.inv, "np.linalg.solve, inv or det of so large matrices can't be compiled for the GPU"),
         (np.linalg.cholesky, "np.linalg.cholesky of so large"),
+        (np.linalg.pinv, "np.linalg.svd of so large"),
         (np.sort, r"sorting so many numbers \(np.argsort, np.sort\)"),
     ):
         with pytest.raises(flux.NotCompilable, match=said):

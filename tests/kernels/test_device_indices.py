@@ -125,7 +125,7 @@ def test_a_training_with_batches_of_all_kinds():
 FAULTS = [
     ("index < 0 ? index + length : index", "index"),
     ("index >= -length && index < length", "index < length"),
-    ("atomicCAS(fault, 0, code);", ""),
+    ("note_fault(code, fault);\n    return 0", "return 0"),
     ("total += there ?", "total += true ?"),
     ("begin == start ? 0", "true ? 0"),
     ("begin += 8192", "begin += 8191"),

@@ -44,6 +44,9 @@ CASES = {
     "solve, vectors": (lambda p, x: np.sum(np.linalg.solve(well(p), x[0]) * x[1]), (9, 9)),
     "det of data": (lambda p, x: np.sum(np.linalg.det(well(x)) * p[:, 0, 0]), (3, 4, 4)),
     "slogdet": (lambda p, x: sum(np.sum(part) for part in np.linalg.slogdet(well(p))[1:]), (3, 4, 4)),
+    "singular values": (lambda p, x: np.sum(np.linalg.svd(p, compute_uv=False) ** 3 * x[:, 0]), (3, 6, 4)),
+    "pinv": (lambda p, x: np.sum(np.linalg.pinv(p) * np.swapaxes(x, -1, -2)), (2, 6, 4)),
+    "det": (lambda p, x: np.sum(np.sin(np.linalg.det(well(p)) / 99)), (3, 4, 4)),
     "cholesky": (lambda p, x: np.sum(np.linalg.cholesky(definite(p)) * x), (3, 7, 7)),
     "cholesky, a large one": (lambda p, x: np.sum(np.linalg.cholesky(definite(p)) * x), (20, 20)),
     "running products": (lambda p, x: np.sum(np.cumprod(1 + p / 9, axis=1) * x), (7, 9)),
@@ -60,5 +63,6 @@ CASES = {
 FAILING = {
     "inv": (lambda x: np.linalg.inv(x), np.array([np.eye(3), np.ones((3, 3))]), "Singular matrix"),
     "solve": (lambda x: np.linalg.solve(x, x[:, :1]), np.zeros((3, 3)), "Singular matrix"),
+    "svd": (lambda x: np.linalg.svd(x, compute_uv=False), np.full((3, 3), np.nan), "SVD did not converge"),
     "cholesky": (lambda x: np.linalg.cholesky(x), -np.eye(3), "Matrix is not positive definite"),
 }

@@ -60,7 +60,7 @@ static __device__ void solve(const T* lu, const T* b, T* x, int n, int m, int co
     const int thread = threadIdx.x, threads = blockDim.x;
     const T* const swaps = lu + n * n;
     for (int i = thread; i < n; i += threads)
-        if (lu[i * n + i] == 0) atomicCAS(fault, 0, code);
+        if (lu[i * n + i] == 0) note_fault(code, fault);
     for (int j = thread; j < m; j += threads) {
         for (int i = 0; i < n; ++i) x[i * m + j] = b[i * m + j];
         for (int i = 0; i < n; ++i) {
@@ -85,7 +85,7 @@ static __device__ void cholesky(const T* a, T* l, int n, int code, int32_t* faul
     for (int k = 0; k < n; ++k) {
         __syncthreads();
         const T square = l[k * n + k], diagonal = sqrt(square);
-        if (square <= 0 && thread == 0) atomicCAS(fault, 0, code);
+        if (square <= 0 && thread == 0) note_fault(code, fault);
         __syncthreads();
         for (int i = k + thread; i < n; i += threads) l[i * n + k] = i == k ? diagonal : l[i * n + k] / diagonal;
         __syncthreads();

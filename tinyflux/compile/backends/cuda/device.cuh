@@ -1,4 +1,4 @@
-// What the kernels of a program call beside CUDA's own functions; scalar_math.h and special.h follow.
+// What the kernels of a program call beside CUDA's own functions; C's headers follow.
 
 #ifdef __CUDACC_RTC__  // it has no headers of C's
 #define int8_t signed char
@@ -15,7 +15,9 @@
 #endif
 #else
 #include <stdint.h>
+#include <string.h>
 #endif
+#define restrict __restrict__  // C++ has it by no other name
 
 #ifndef RESTRICT  // of pointers, where nobody else writes what they point to while a kernel runs
 #define RESTRICT __restrict__
@@ -32,9 +34,12 @@ constexpr int larger(int x, int y) { return x > y ? x : y; }
 ELEMENTARY(float, f32, f)
 ELEMENTARY(double, f64, )
 
-// An index from the start; where it is out of bounds, the first one. The first fault of all is noted.
+// The first fault of all is noted.
+static inline __device__ void note_fault(int code, int32_t* fault) { atomicCAS(fault, 0, code); }
+
+// An index from the start; where it is out of bounds, the first one.
 static inline __device__ int64_t find_index(int64_t index, int64_t length, int code, int32_t* fault) {
     if (index >= -length && index < length) return index < 0 ? index + length : index;
-    atomicCAS(fault, 0, code);
+    note_fault(code, fault);
     return 0;
 }

@@ -300,5 +300,6 @@ def _header() -> str:
     """What every source begins with."""
     here = Path(__file__).parent
     c = here.parent / "c"
-    files = (here / "device.cuh", c / "scalar_math.h", c / "special.h", here / "contract.cuh", here / "calls.cuh")
+    shared = (c / "scalar_math.h", c / "special.h", c / "linalg.h")
+    files = (here / "device.cuh", *shared, here / "contract.cuh", here / "calls.cuh")
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
