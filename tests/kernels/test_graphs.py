@@ -122,6 +122,19 @@ def test_a_batch_that_is_all_data():
     assert len(graphs.launched) == 6
 
 
+def test_validation():
+    """It reads the model between two passes, and leaves it as it is."""
+    losses = []
+    for move, option in ((lambda x: x, False), (flux.gpu, True)):
+        model = move(batchnormed())
+        held_back = move(tuple(a[:20] for a in data(30)))
+        opt = flux.setup(flux.Adam(0.01), model)
+        history = flux.train(loss, model, one_by_one(40, 2)(move), opt, 3, validation=held_back, compile=option)
+        losses.append([*history, *history.validation["loss"]])
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert history.engine == "CUDA kernels"
+
+
 def test_the_numbers_of_the_state():
     """They are counted on the device, and read when somebody asks."""
     model = flux.gpu(network())

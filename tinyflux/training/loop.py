@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import on_gpu
 from ..checks import check_flag
 from ..data.loader import is_plain_loader
 from ..errors import NonFiniteLoss
@@ -149,7 +150,8 @@ def train(
                 fix = "An iterator lasts for one pass: give a list, or a DataLoader." if progress.epoch > 1 else ""
                 raise ValueError(f"train: the data gave no item in epoch {progress.epoch}. {fix}".rstrip())
             if measure is not None:
-                progress.validation = measure(native=not isinstance(engines[0], PlainEngine))
+                there = on_gpu(opt._leaves[0].view)
+                progress.validation = measure(native=not there and not isinstance(engines[0], PlainEngine))
             history.add(total / count, progress.validation)
             progress.epoch_ended = True
             stop = _call(callbacks, progress) or stop
