@@ -8,7 +8,7 @@ from tests.kernels.test_device_programs import TOLERANCE, check
 from tests.support import scan_cases
 from tests.support.program_cases import InOrder, compiled
 from tests.support.scan_cases import SCANS
-from tinyflux.compile.backends.cuda import launches, products
+from tinyflux.compile.backends.cuda import kernels, launches
 from tinyflux.training.gpu import STARTED
 
 pytestmark = pytest.mark.usefixtures("compiling")
@@ -29,7 +29,7 @@ def recurrent(length):
 
 
 def test_products_go_to_cublas_and_kernels_are_those_of_one_step(monkeypatch):
-    monkeypatch.setattr(products, "LARGE", 0)
+    monkeypatch.setattr(kernels, "pays", lambda product: True)
     texts = set()
     for length in (2, 9):
         program = recurrent(length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ from .products import as_matrix_product, pays
 from .scatter import emit_scatter
 from .sections import SectionEmitter
 from .sequences import unroll
-from .stages import Group, Stage, find_registers, group_stages, may_fault
+from .stages import Group, Stage, find_registers, group_stages, has_short_rows, may_fault, read_elsewhere
 
 Demands = Mapping[Node, tuple[type[Exception], str]]
 
@@ -76,6 +77,7 @@ class Translation:
             what = unsupported(node)
             if what:
                 raise NotCompilable(f"{what} can't be compiled for the GPU.")
+        schedule = dataclasses.replace(schedule, registers=set())  # those of its loops; stages have others
         self._context = SourceContext(schedule, trusted, None)
         self.steps: list[Step] = []
         self.arrays: dict[str, tuple[int, DType]] = {}
@@ -92,7 +94,7 @@ class Translation:
             if node not in schedule.registers:
                 self.arrays[self._context.name(node)] = (node.size, node.dtype)
         self._context.used = {}
-        self._emitter = SectionEmitter(self._context, self._section, self.arrays)
+        self._emitter = SectionEmitter(self._context, self._section, self.arrays, read_elsewhere(groups, schedule))
         self._demands = demands
         self._write(groups)
 
@@ -136,23 +138,21 @@ class Translation:
         overwriting = {r.node for r in schedule.results if r.overwrites is not None}
         checks = {node for kernel in schedule.kernels if may_fault(kernel, schedule.stored) for node in kernel.nodes}
         checks = (checks | set(schedule.wanted[1:])) & schedule.stored - overwriting
-        self._gated = False  # whether sections do nothing if a loss was not finite
         self._unentered = schedule.wanted[:1]  # the loss, until it is entered
         self._is_last = False  # whether nothing is left to be checked
         for group in groups:
             nodes = {node for stage in group for node in stage.nodes}
             checks -= nodes
             self._is_last = not checks
-            self._gated = bool(nodes & overwriting)
-            if self._gated and self._unentered:
-                self._look()
+            if nodes & overwriting and self._unentered:
+                self._section(self._entry(), 1)
             self._group(group)
         if self._unentered:
-            self._look()
+            self._section(self._entry(), 1)
 
     def _choose(self, kernel: Kernel) -> None:
         """Note whether a sum of products is left to cuBLAS, or calculated in tiles."""
-        if kernel.kind != "product":
+        if kernel.kind != "product" or has_short_rows(kernel):
             return
         multiply = as_matrix_product(self._context, kernel)
         if multiply is not None and pays(multiply):
@@ -195,12 +195,6 @@ class Translation:
         if tiling.parts > 1:
             self._emitter.merge(stage, tiling.parts)
 
-    def _look(self) -> None:
-        """A section that enters the loss."""
-        gated, self._gated = self._gated, False
-        self._section(self._entry(), 1)
-        self._gated = gated
-
     def _entry(self) -> list[str]:
         """What enters the loss into `record`: as NaN where one before was not finite, or something else is wrong."""
         self._unentered = []
@@ -242,7 +236,8 @@ class Translation:
         made = [node for node, write in self._context.used.values() if write]
         if self._is_last and blocks == 1 and any(node in made for node in self._unentered):
             lines = [*lines, "__syncthreads();", *self._entry()]
-        if self._gated:
+        overwritten = {f"p{r.pointer}" for r in self._context.schedule.results if r.overwrites is not None}
+        if any(write and name in overwritten for name, (_, write) in self._context.used.items()):
             self._context.used[RECORD] = (_special(np.float64), False)
             lines = ["if (record[1] - record[1] != 0) return;", *lines]
         used, self._context.used = self._context.used, {}

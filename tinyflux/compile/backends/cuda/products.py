@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from ...codegen.expressions import SourceContext
 from ...ir.indexing import c_strides
 from ...schedule.contraction import Operand, Product
@@ -15,29 +13,37 @@ def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None
     """The product of two matrices that a kernel is; None where it is one of another kind, a stack of them, say."""
     (node,) = kernel.nodes
     p = kernel.product
-    if not isinstance(p, Product):
+    if p is None or p.outer or any(x.table is not None or x.offset for x in (p.a, p.b)):
         return None
-    result = [i for i in range(len(p.shape)) if i not in (p.k, *p.outer) and p.shape[i] != 1]
-    if p.outer or not set(result) <= {p.i, p.j} or any(x.table is not None or x.offset for x in (p.a, p.b)):
+    if isinstance(p, Product):
+        sides, k = [p.i, p.j], p.k
+    elif all(len(axes) == 1 for axes in (p.rows, p.columns, p.terms)):
+        sides, k = [*p.rows, *p.columns], p.terms[0]
+    else:
         return None
-    (row, left), (column, right) = (p.i, p.a), (p.j, p.b)
+    result = [i for i in range(len(p.shape)) if i != k and p.shape[i] != 1]
+    if not set(result) <= set(sides):
+        return None
+    (row, left), (column, right) = zip(sides, (p.a, p.b))
     if row is not None and column is not None and result.index(row) > result.index(column):
         (row, left), (column, right) = (column, right), (row, left)
     m, n = (1 if axis is None else p.shape[axis] for axis in (row, column))
-    k = p.shape[p.k]
-    a, b = _transposed(left, (m, k), (row, p.k)), _transposed(right, (k, n), (p.k, column))
+    terms = p.shape[k]
+    a, b = _transposed(left, (m, terms), (row, k)), _transposed(right, (terms, n), (k, column))
     if a is None or b is None:
         return None
     names = context.name(left.node), context.name(right.node), context.name(node, write=True)
-    return Multiply(tuple(map(Place, names)), (m, n, k), (a, b), node.dtype)
+    return Multiply(tuple(map(Place, names)), (m, n, terms), (a, b), node.dtype)
 
 
 LARGE = 1 << 24  # multiplications, from which on a product is left to cuBLAS; untuned
+RESULTS = 1 << 10  # that it has then, at least: the terms of fewer are shared out by blocks as well
 
 
 def pays(product: Multiply) -> bool:
     """Whether cuBLAS is worth a launch of its own, and what comes before and behind the product another two."""
-    return math.prod(product.size) >= LARGE
+    m, n, k = product.size
+    return m * n * k >= LARGE and m * n >= RESULTS
 
 
 def _transposed(x: Operand, shape: tuple[int, int], axes: tuple[int | None, int | None]) -> bool | None:

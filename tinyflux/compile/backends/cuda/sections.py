@@ -9,7 +9,6 @@ shared memory. Sums are added up in one order, whatever runs first.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,9 +20,10 @@ from ...ir.functions import c_type
 from ...ir.indexing import Map, c_strides, identity
 from ...ir.node import Node
 from ...schedule.fuse import Kernel, Stored
-from .grid import BLOCKS, THREADS, unravel
+from .grid import BLOCKS, THREADS, block_count, unravel
 from .indices import KernelEmitter
-from .stages import Axes, Group, Stage, kernel_reads
+from .rows import emit_rows, is_for_threads
+from .stages import Axes, Group, Stage, index_names, kernel_reads
 
 TREE = ("sum", "product", "maximum", "minimum")  # reductions that can be done in any order
 WARP = 32
@@ -33,7 +33,7 @@ TERMS = 8  # that a lane adds up, at least
 PART = 64  # that it does before more blocks share the terms of a result
 MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
 SECTOR = 8  # results beside each other, whose numbers come from memory together
-UNROLLED = 8  # rounds of a loop whose reads are under way at the same time
+UNROLLED = 16  # rounds of a loop whose reads are under way at the same time
 SHORT = 8  # statements of a loop that is unrolled
 
 
@@ -77,6 +77,7 @@ class SectionEmitter:
     Arguments:
         add: takes the lines of a section, how many blocks share its work, and how many bytes of shared memory it needs.
         arrays: takes the sizes and dtypes of arrays that the sections need for themselves.
+        needed: the nodes that are read in other sections than those that make them.
     """
 
     def __init__(
@@ -84,14 +85,19 @@ class SectionEmitter:
         context: SourceContext,
         add: Callable[[list[str], int, str], None],
         arrays: dict[str, tuple[int, DType]],
+        needed: set[Node],
     ) -> None:
         self._context = context
         self._add = add
         self._arrays = arrays
+        self._needed = needed
 
     def rows(self, group: Group) -> None:
         """Write the section of several stages: a block goes through some rows, one stage after another."""
         rows = group[0].shape[0] if group[0].shape else 1
+        if is_for_threads(group, rows, self._context.schedule.registers):
+            self._add(emit_rows(self._context, group, rows, self._needed), block_count(rows), "")
+            return
         width = max(stage.size // rows for stage in group)
         count = max(1, min(rows // ROW_BLOCKS, -(-THREADS // width)))
         lines: list[str] = []
@@ -208,9 +214,7 @@ class SectionEmitter:
         """A reduction: its results have the indices that `axes` says, i0, i1 …; its terms have the ones behind."""
         (node,) = head.nodes
         (x,), (_, reduced) = node.args, node.params
-        kept = iter(axes)
-        summed = itertools.count(ndim)
-        names = [f"i{next(summed) if k in reduced else next(kept)}" for k in range(x.ndim)]
+        names = index_names(node, axes, ndim)
         emitter = KernelEmitter(self._context, head)
         value = emitter.value(x, tuple(ZERO if n == 1 else (0, ((name, 1),)) for name, n in zip(names, x.shape)))
         return Body(node, [(names[k], x.shape[k]) for k in reduced], emitter.outside, emitter.lines, value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,10 +20,11 @@ from ...ir.node import Node
 from ...schedule.fuse import Kernel, Schedule, Stored, memory_reads
 
 MAX_ROW_RESULTS = 1 << 10  # of a stage, for each row, where a block goes through rows
-MAX_ROW_WORK = 1 << 14  # elements of which the results of a row are made
+MAX_ROW_WORK = 1 << 16  # elements of which the results of a row are made
 
 
 Axes = tuple[int, ...]
+MANY_ROWS, SHORT_ROW = 1 << 10, 1 << 10  # where rows are better gone through than multiplied in tiles
 
 
 @dataclasses.dataclass(eq=False)
@@ -51,9 +53,9 @@ class Stage:
         return self.kernels[-1].nodes[0].shape
 
     @property
-    def is_straight(self) -> bool:
-        """Whether all results have the axes of the stage."""
-        return all(axes == tuple(range(len(self.shape))) for axes in self.heads.values())
+    def keeps_rows(self) -> bool:
+        """Whether the first axis of all results is that of the stage."""
+        return all(axes[:1] in ((), (0,)) for axes in self.heads.values())
 
     def at_element(self, x: Node, at: Map | None) -> bool:
         """Whether the tail, or a map of its shape, reads an array at the element that is calculated."""
@@ -97,6 +99,8 @@ def group_stages(schedule: Schedule, kernels: Sequence[Kernel], form: Callable[[
             overwrites and (nodes & set(schedule.wanted) or any(may_fault(k, schedule.stored) for k in stage.kernels))
         ):
             return None
+        if overwrites and stage.size == 1 and not stage.heads:
+            return None  # others wait for this number, but not for the loss
         if overwrites & {x for head in stage.heads for x, _ in kernel_reads(head, schedule.stored)}:
             return None
         read = [(x, at) for x, at in graph.reads[i] if x in nodes]
@@ -143,6 +147,27 @@ def may_fault(kernel: Kernel, stored: Stored) -> bool:
                 return True
         todo += [x for x in node.args if x not in stored]
     return False
+
+
+def index_names(node: Node, axes: Sequence[int], ndim: int) -> list[str]:
+    """What the indices of the argument of a reduction are called, i0, i1 …: first those of its results, then others.
+
+    Arguments:
+        axes: what the axes of its results are in the order of the names.
+        ndim: the first of the others.
+    """
+    kept, summed = iter(axes), itertools.count(ndim)
+    return [f"i{next(summed) if k in node.params[1] else next(kept)}" for k in range(node.args[0].ndim)]
+
+
+def read_elsewhere(groups: Sequence[Group], schedule: Schedule) -> set[Node]:
+    """The nodes that are read by other groups than the one that makes them, or are results."""
+    needed = {r.node for r in schedule.results} | set(schedule.wanted)
+    for group in groups:
+        own = {node for stage in group for node in stage.nodes}
+        for kernel in [kernel for stage in group for kernel in stage.kernels]:
+            needed |= {x for x, _ in kernel_reads(kernel, schedule.stored)} - own
+    return needed
 
 
 def find_registers(groups: Sequence[Group], schedule: Schedule) -> set[Node]:
@@ -269,7 +294,8 @@ def _topological(direct: Sequence[set[int]]) -> list[int]:
 def _components(kernel: Kernel, schedule: Schedule) -> list[Kernel]:
     """The kernels that a map falls apart into.
 
-    Those nodes stay together that read the same results, or each other, or what another one overwrites.
+    Those nodes stay together that read the same results, or each other; and those that overwrite what another such
+    one reads. Numbers are calculated one by one, as others wait for some of them only.
     """
     if kernel.kind != "map":
         return [kernel]
@@ -278,8 +304,8 @@ def _components(kernel: Kernel, schedule: Schedule) -> list[Kernel]:
     for node in kernel.nodes:
         linked = {node, target.get(node, node)}
         for x, at in memory_reads(node, schedule.stored):
-            made = x in schedule.stored and _permutation(x, at, kernel.shape) is not None
-            if made or x in target.values():
+            made = x in schedule.stored and node.size > 1 and _permutation(x, at, kernel.shape) is not None
+            if made or (node in target and x in target.values()):
                 linked.add(x)
         nodes = [node]
         for group in [group for group in groups if group[0] & linked]:
@@ -319,12 +345,18 @@ def _merge_stages(fitted: Stage, group: Group) -> Group:
     return [Stage(fitted.heads | stage.heads, tail)]
 
 
+def has_short_rows(kernel: Kernel) -> bool:
+    """Whether a kernel has many rows of so few elements each that a block goes through several."""
+    rows = kernel.shape[0] if kernel.shape else 1
+    return rows >= MANY_ROWS and math.prod(kernel.nodes[0].domain) <= rows * SHORT_ROW
+
+
 def _rows(group: Group) -> int:
     """How many rows the stages of a group have that a block can go through; 0 where they have none."""
     first = group[0].shape
     rows = first[0] if first else 1
     fits = all(stage.size <= rows * MAX_ROW_RESULTS and stage.work <= rows * MAX_ROW_WORK for stage in group)
-    return rows if fits and all(stage.is_straight for stage in group) else 0
+    return rows if fits and all(stage.keeps_rows for stage in group) else 0
 
 
 def _reads_by_rows(group: Group, earlier: Group, stored: Stored) -> bool:

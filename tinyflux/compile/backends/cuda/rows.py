@@ -1,0 +1,127 @@
+"""Many short rows: a thread goes through a row by itself, stage by stage, and keeps what it calculates in registers.
+
+All its loops are unrolled, so that the numbers of a row have names. A weight is read by all threads of a warp at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from ...codegen.expressions import ZERO, Affine, SourceContext, c_index
+from ...codegen.reductions import combine, neutral_element
+from ...ir.functions import c_type
+from ...ir.node import Node
+from ...schedule.fuse import Kernel
+from .grid import grid_loop
+from .indices import KernelEmitter
+from .stages import Group, Stage, index_names
+
+MANY = 1 << 13  # rows, from which on each has a thread; fewer don't keep a GPU busy so
+BYTES = 512  # of a row, at most, that registers hold
+WORK = 1 << 12  # elements of which the results of a row are made, at most, as each is written down
+
+
+def is_for_threads(group: Group, rows: int, registers: set[Node]) -> bool:
+    """Whether each row of a group is a thread's.
+
+    Arguments:
+        registers: the nodes that only their own stage reads.
+    """
+    kept = sum(node.size * node.dtype.itemsize for stage in group for node in stage.nodes if node not in registers)
+    work = sum(math.prod(kernel.nodes[0].domain) for stage in group for kernel in stage.kernels)
+    return (
+        rows >= MANY
+        and kept <= BYTES * rows
+        and work <= WORK * rows
+        and not any(head.nodes[0].params[0].startswith("arg") for stage in group for head in stage.heads)
+    )
+
+
+class _RowEmitter(KernelEmitter):
+    """The statements of a row.
+
+    Arguments:
+        kept: the names of the registers that hold the row of some arrays.
+        needed: the arrays that others read.
+    """
+
+    def __init__(self, context: SourceContext, kernel: Kernel, kept: Mapping[Node, str], needed: set[Node]) -> None:
+        super().__init__(context, kernel)
+        self._kept = kept
+        self._needed = needed
+
+    def load(self, node: Node, index: Sequence[Affine]) -> str:
+        return self._register(node, index) if node in self._kept else super().load(node, index)
+
+    def store(self, node: Node, index: Sequence[Affine], value: str) -> list[str]:
+        """The statements that keep an element, and write it to memory."""
+        target = f"{self.context.name(node, write=True)}[{c_index(self.offset(node, index))}]"
+        return [
+            f"{self._register(node, index)} = {value};",
+            *([f"{target} = {value};"] if node in self._needed else []),
+        ]
+
+    def _register(self, node: Node, index: Sequence[Affine]) -> str:
+        return f"{self._kept[node]}[{c_index(self.offset(node, [ZERO, *index[1:]]))}]"
+
+
+def emit_rows(context: SourceContext, group: Group, rows: int, needed: set[Node]) -> list[str]:
+    """The lines of a section whose threads go through a row each.
+
+    Arguments:
+        needed: the arrays that are read elsewhere.
+    """
+    nodes = [node for stage in group for node in stage.nodes if node not in context.schedule.registers]
+    kept = {node: f"row{context.names[node]}" for node in nodes}
+    declared = [f"{c_type(node.dtype)} {name}[{node.size // rows}];" for node, name in kept.items()]
+    lines = [line for stage in group for line in ["{", *_stage(context, stage, kept, needed), "}"]]
+    return [*grid_loop("i0", rows), *declared, *lines, "}"]
+
+
+def _stage(context: SourceContext, stage: Stage, kept: Mapping[Node, str], needed: set[Node]) -> list[str]:
+    """The results of one row."""
+    at = tuple((0, ((f"i{k}", 1),)) if n != 1 or k == 0 else ZERO for k, n in enumerate(stage.shape))
+    emitter = _RowEmitter(context, stage.kernels[-1], kept, needed)
+    lines: list[str] = []
+    stores: list[str] = []
+    for k, (head, axes) in enumerate(stage.heads.items()):
+        (node,) = head.nodes
+        names = index_names(node, axes, len(stage.shape))
+        lines += _total(context, head, names, f"total{k}", kept, needed)
+        here = tuple(at[axis] if n != 1 else ZERO for n, axis in zip(node.shape, axes))
+        emitter.emitted[node, here] = f"total{k}"
+        if node in kept:
+            stores += emitter.store(node, here, f"total{k}")
+    for node in stage.tail.nodes if stage.tail else ():
+        value = emitter.value(node, at, calculate=True)
+        emitter.emitted[node, at] = value
+        if node in kept:
+            stores += emitter.store(node, at, value)
+    return _unrolled([(f"i{k}", n) for k, n in enumerate(stage.shape)][1:], [
+        *lines, *emitter.outside, *emitter.lines, *stores,
+    ])  # fmt: skip
+
+
+def _total(
+    context: SourceContext, head: Kernel, names: Sequence[str], name: str, kept: Mapping[Node, str], needed: set[Node]
+) -> list[str]:
+    """A result of a reduction, whose argument has indices of these names."""
+    (node,) = head.nodes
+    (x,), (function, reduced) = node.args, node.params
+    emitter = _RowEmitter(context, head, kept, needed)
+    value = emitter.value(x, tuple(ZERO if n == 1 else (0, ((i, 1),)) for i, n in zip(names, x.shape)))
+    step = [*emitter.lines, combine(function, name, value, node.dtype)]
+    return [
+        f"{c_type(node.dtype)} {name} = {neutral_element(function, node.dtype)};",
+        *["{", *emitter.outside, *_unrolled([(names[k], x.shape[k]) for k in reduced], step), "}"],
+    ]
+
+
+def _unrolled(axes: Sequence[tuple[str, int]], lines: Sequence[str]) -> list[str]:
+    """Loops that the compiler writes down turn by turn."""
+    long = [(name, n) for name, n in axes if n != 1]
+    heads = [
+        line for name, n in long for line in ("#pragma unroll", f"for (int {name} = 0; {name} < {n}; ++{name}) {{")
+    ]
+    return [*heads, *lines, *["}"] * len(long)]
