@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...codegen.expressions import SourceContext
 from ...ir.indexing import c_strides
-from ...schedule.contraction import Operand, Product
+from ...schedule.contraction import Product
 from ...schedule.fuse import Kernel
 from .launches import Multiply, Place
 
@@ -29,8 +31,8 @@ def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None
         (row, left), (column, right) = (column, right), (row, left)
     m, n = (1 if axis is None else p.shape[axis] for axis in (row, column))
     terms = p.shape[k]
-    a, b = _transposed(left, (m, terms), (row, k)), _transposed(right, (terms, n), (k, column))
-    if a is None or b is None:
+    a, b = _transposed(left.strides, (m, terms), (row, k)), _transposed(right.strides, (terms, n), (k, column))
+    if a is None or b is None or _transposed(p.out, (m, n), (row, column)) is not False:
         return None
     names = context.name(left.node), context.name(right.node), context.name(node, write=True)
     return Multiply(tuple(map(Place, names)), (m, n, terms), (a, b), node.dtype)
@@ -46,9 +48,13 @@ def pays(product: Multiply) -> bool:
     return m * n * k >= LARGE and m * n >= RESULTS
 
 
-def _transposed(x: Operand, shape: tuple[int, int], axes: tuple[int | None, int | None]) -> bool | None:
-    """Whether a matrix lies in memory column by column; None where it lies there in neither way."""
-    strides = [x.strides[axis] if axis is not None else 0 for axis in axes]
+def _transposed(x: Sequence[int], shape: tuple[int, int], axes: tuple[int | None, int | None]) -> bool | None:
+    """Whether a matrix lies in memory column by column; None where it lies there in neither way.
+
+    Arguments:
+        x: the strides of an array along all axes, of which two are the matrix's.
+    """
+    strides = [x[axis] if axis is not None else 0 for axis in axes]
     for transposed, lies in ((False, c_strides(shape)), (True, c_strides(shape[::-1])[::-1])):
         if all(n == 1 or s == t for n, s, t in zip(shape, strides, lies)):
             return transposed
