@@ -129,7 +129,7 @@ def test_validation():
         model = move(batchnormed())
         held_back = move(tuple(a[:20] for a in data(30)))
         opt = flux.setup(flux.Adam(0.01), model)
-        history = flux.train(loss, model, one_by_one(40, 2)(move), opt, 3, validation=held_back, compile=option)
+        history = flux.train(loss, model, one_by_one(100, 5)(move), opt, 3, validation=held_back, compile=option)
         losses.append([*history, *history.validation["loss"]])
     np.testing.assert_allclose(*losses, rtol=1e-4)
     assert history.engine == "CUDA kernels"
