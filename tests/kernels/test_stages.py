@@ -125,7 +125,7 @@ def test_launches_of_an_iteration(name, batchsize, rule, iterations, monkeypatch
 RULES = [flux.Descent(0.1), flux.Adam(0.01), flux.OptimiserChain(flux.ClipNorm(0.5), flux.Momentum(0.1))]
 
 
-def trained(move, rule, scale=1.0):
+def trained(move, rule, scale=1.0, batchsize=8):
     flux.seed(0)
     model = move(flux.Chain(flux.Dense(5, 4, flux.tanh), flux.Dense(4, 3)))
     x, y = arrays((24, 5), (24, 3))
@@ -134,7 +134,7 @@ def trained(move, rule, scale=1.0):
     with np.errstate(all="ignore"):
         try:
             losses = flux.train(
-                lambda m, x, y: flux.mse(m(x), y), model, flux.DataLoader(move((x, y)), 8), opt, 2,
+                lambda m, x, y: flux.mse(m(x), y), model, flux.DataLoader(move((x, y)), batchsize), opt, 2,
                 compile=move is flux.gpu,
             )  # fmt: skip
         except flux.NonFiniteLoss as error:
@@ -142,8 +142,8 @@ def trained(move, rule, scale=1.0):
     return losses, flux.leaves(flux.cpu(model))
 
 
-def check_training(rule, scale=1.0):
-    (losses, parameters), (found, others) = (trained(move, rule, scale) for move in (lambda x: x, flux.gpu))
+def check_training(rule, scale=1.0, batchsize=8):
+    (losses, parameters), (found, others) = (trained(move, rule, scale, batchsize) for move in (lambda x: x, flux.gpu))
     assert losses == found or not isinstance(losses[0], str)
     if not isinstance(losses[0], str):
         np.testing.assert_allclose(found, losses, rtol=1e-5)

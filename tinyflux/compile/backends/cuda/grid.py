@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 THREADS = 256  # of a block
+ALONE = 512  # of a block that makes iterations by itself
 BLOCKS = 4096  # of a section, at most: a thread calculates several elements of a larger array
 
 

@@ -50,6 +50,7 @@ class Translation:
         schedule: the program, as it is scheduled, without blocks of rows.
         trusted: inputs that hold indices which are known to be right.
         around: the program that this one is the body of a loop in: it has the sections and the checks of both.
+        alone: how many threads has the one block that does all; 0 for as many blocks as it takes.
         demands: what has to be true beside a loss that is finite, with the errors if it isn't.
 
     Attributes:
@@ -72,6 +73,7 @@ class Translation:
         trusted: set[Node],
         around: Translation | None = None,
         demands: Demands = MappingProxyType({}),
+        alone: int = 0,
     ) -> None:
         for node in schedule.nodes:
             what = unsupported(node)
@@ -94,7 +96,8 @@ class Translation:
             if node not in schedule.registers:
                 self.arrays[self._context.name(node)] = (node.size, node.dtype)
         self._context.used = {}
-        self._emitter = SectionEmitter(self._context, self._section, self.arrays, read_elsewhere(groups, schedule))
+        needed = read_elsewhere(groups, schedule)
+        self._emitter = SectionEmitter(self._context, self._section, self.arrays, needed, alone)
         self._demands = demands
         self._write(groups)
 
@@ -123,9 +126,14 @@ class Translation:
         return len(self.launches)
 
     @property
+    def sections(self) -> str:
+        """The source of the sections, without kernels."""
+        return "\n".join(self._texts)
+
+    @property
     def text(self) -> str:
         """The source of all kernels."""
-        return "\n".join([*self._texts, *self._kernels[1]])
+        return "\n".join([self.sections, *self._kernels[1]])
 
     @property
     def checks(self) -> list[tuple[type[Exception], str]]:

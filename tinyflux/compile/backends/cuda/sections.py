@@ -34,6 +34,7 @@ PART = 64  # that it does before more blocks share the terms of a result
 MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
 SECTOR = 8  # results beside each other, whose numbers come from memory together
 UNROLLED = 16  # rounds of a loop whose reads are under way at the same time
+AHEAD = 4  # the same where a round is a whole result
 SHORT = 8  # statements of a loop that is unrolled
 
 
@@ -78,6 +79,7 @@ class SectionEmitter:
         add: takes the lines of a section, how many blocks share its work, and how many bytes of shared memory it needs.
         arrays: takes the sizes and dtypes of arrays that the sections need for themselves.
         needed: the nodes that are read in other sections than those that make them.
+        alone: how many threads has the one block that does all; 0 for as many blocks as it takes.
     """
 
     def __init__(
@@ -86,25 +88,28 @@ class SectionEmitter:
         add: Callable[[list[str], int, str], None],
         arrays: dict[str, tuple[int, DType]],
         needed: set[Node],
+        alone: int = 0,
     ) -> None:
         self._context = context
         self._add = add
         self._arrays = arrays
         self._needed = needed
+        self._alone = alone > 0
+        self._threads = alone or THREADS
 
     def rows(self, group: Group) -> None:
         """Write the section of several stages: a block goes through some rows, one stage after another."""
         rows = group[0].shape[0] if group[0].shape else 1
-        if is_for_threads(group, rows, self._context.schedule.registers):
+        if not self._alone and is_for_threads(group, rows, self._context.schedule.registers):
             self._add(emit_rows(self._context, group, rows, self._needed), block_count(rows), "")
             return
         width = max(stage.size // rows for stage in group)
-        count = max(1, min(rows // ROW_BLOCKS, -(-THREADS // width)))
+        count = rows if self._alone else max(1, min(rows // ROW_BLOCKS, -(-self._threads // width)))
         lines: list[str] = []
         written: set[Node] = set()  # since the last barrier
         for stage in group:
             results = stage.size // rows * count
-            lanes = self._lanes(stage, results, THREADS, True)
+            lanes = self._lanes(stage, results, self._threads, True)
             read = {x for kernel in stage.kernels for x, _ in kernel_reads(kernel, self._context.schedule.stored)}
             if written & read:
                 lines.append("__syncthreads();")
@@ -115,14 +120,14 @@ class SectionEmitter:
 
     def stage(self, stage: Stage) -> None:
         """Write the section of one stage, whose results blocks share out; two sections where they share sums, too."""
-        lanes = self._lanes(stage, stage.size, BUSY, False)
-        side = THREADS // lanes.count
-        blocks = max(1, min(-(-stage.size // side), BLOCKS))
+        lanes = self._lanes(stage, stage.size, self._threads if self._alone else BUSY, False)
+        side = self._threads // lanes.count
+        blocks = 1 if self._alone else max(1, min(-(-stage.size // side), BLOCKS))
         chunk = -(-stage.size // (blocks * side)) * side
         blocks = -(-stage.size // chunk) if chunk else 1
         length = max(map(_length, stage.heads), default=1)
         parts = max(1, min(-(-length // (lanes.count * PART)), MAX_BLOCKS_PER_SUM // blocks))
-        if lanes.count == 1 or len(stage.heads) > 1 or parts == 1:
+        if self._alone or lanes.count == 1 or len(stage.heads) > 1 or parts == 1:
             self._add(self._range(stage, lanes, chunk), blocks, self._shared)
             return
         (head,) = stage.heads
@@ -147,12 +152,17 @@ class SectionEmitter:
         self._context.used[name] = (node, False)
         body = Body(node, [("part", parts)], [], [], f"{name}[part * {node.size}ll + e]")
         lanes = Lanes(min(WARP, 1 << (parts // TERMS).bit_length()), False)
-        side = THREADS // lanes.count
+        side = self._threads // lanes.count
         self._add(self._results(stage, [body], lanes, side), max(1, -(-node.size // side)), self._shared)
+
+    def _loop(self) -> list[str]:
+        """The head of the loop in which threads go through a range; one block alone reads several elements at once."""
+        unroll = [f"#pragma unroll {AHEAD}"] if self._alone else []
+        return [*unroll, f"for (long long e = begin + threadIdx.x; e < end; e += {self._threads}) {{"]
 
     @property
     def _shared(self) -> str:
-        return f"{8 * THREADS}"
+        return f"{8 * self._threads}"
 
     def _range(self, stage: Stage, lanes: Lanes, chunk: int, target: str = "") -> list[str]:
         """What a block does: its range of so many results of a stage."""
@@ -173,13 +183,20 @@ class SectionEmitter:
             axes.append((f"i{group[-1]}", length))
         emitter = KernelEmitter(self._context, kernel)
         stores = emitter.stores(tuple(index))
-        loop = f"for (long long e = begin + threadIdx.x; e < end; e += {THREADS}) {{"
-        return [*bounds(stage.size, chunk), *emitter.outside, loop, *unravel("e", axes), *emitter.lines, *stores, "}"]
+        return [
+            *bounds(stage.size, chunk),
+            *emitter.outside,
+            *self._loop(),
+            *unravel("e", axes),
+            *emitter.lines,
+            *stores,
+            "}",
+        ]
 
     def _results(self, stage: Stage, bodies: Sequence[Body], lanes: Lanes, chunk: int, target: str = "") -> list[str]:
         """The results of reductions, and what is calculated of them."""
         shape, size = stage.shape, stage.size
-        side = THREADS // lanes.count
+        side = self._threads // lanes.count
         lane, place = (
             (f"threadIdx.x % {lanes.count}", f"threadIdx.x / {lanes.count}")
             if lanes.adjacent
@@ -194,8 +211,7 @@ class SectionEmitter:
         made = [body.node for body in bodies]
         finish = [f"{target}[part * {size}ll + e] = total0;"] if target else self.finish(stage, made)
         if lanes.count == 1:
-            loop = f"for (long long e = begin + threadIdx.x; e < end; e += {THREADS}) {{"
-            return [*bounds(size, chunk), loop, *unravel("e", at), *totals, *sweeps, *finish, "}"]
+            return [*bounds(size, chunk), *self._loop(), *unravel("e", at), *totals, *sweeps, *finish, "}"]
         joined = [line for k, body in enumerate(bodies) for line in self._join(body, f"total{k}", lanes)]
         return [
             *bounds(size, chunk, lanes.parts),
@@ -236,7 +252,7 @@ class SectionEmitter:
     def _join(self, body: Body, total: str, lanes: Lanes) -> list[str]:
         """What brings the totals of lanes together in the first of them."""
         kind, dtype = c_type(body.node.dtype), body.node.dtype
-        side = THREADS // lanes.count
+        side = self._threads // lanes.count
         lines = []
         if lanes.adjacent:
             lines = [
@@ -275,7 +291,7 @@ class SectionEmitter:
         length = _length(head)
         along = _lies_by_terms(head, self._context.schedule.stored)
         adjacent = along or in_warp
-        most = WARP if in_warp else THREADS // (1 if adjacent else min(SECTOR, 1 << (results - 1).bit_length()))
+        most = WARP if in_warp else self._threads // (1 if adjacent else min(SECTOR, 1 << (results - 1).bit_length()))
         count = 1
         while 2 * count <= most and TERMS * count < length and 2 * count * results <= room:
             count *= 2
