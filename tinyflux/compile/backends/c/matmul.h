@@ -138,6 +138,18 @@ typedef long long tf_int64 __attribute__((vector_size(32)));
 #include "matmul.h"
 #endif
 
+/* Where numbers lie: for all indices of some axes, the last of which runs fastest, the sum of index times stride. A program
+   calls it once for each table; loops of its own would take the compiler a tenth of a second for each contraction. */
+static __attribute__((noinline, cold, unused)) void write_places(int64_t *to, int axes, const int64_t *lengths,
+                                                                 const int64_t *strides)
+{
+    int64_t size = 1;
+    to[0] = 0;
+    for (int axis = axes - 1; axis >= 0; size *= lengths[axis--])
+        for (int64_t i = 1; i < lengths[axis]; i++)
+            for (int64_t j = 0; j < size; j++) to[i * size + j] = to[j] + i * strides[axis];
+}
+
 /* Compilers inline all branches before they drop those that can't be taken, so the large ones are chosen between before:
    a product of known sizes takes half the time to compile. */
 #define TF_IS_KNOWN(x) (sizeof(int) == sizeof(*(1 ? (void *)((int64_t)(x) * 0) : (int *)0))) /* a constant expression */

@@ -47,7 +47,7 @@ def emit_tables(context: SourceContext, kernel: Kernel) -> list[str]:
         return []
     (node,) = kernel.nodes
     rows = context.schedule.rows
-    lengths = [str(min(n, rows.block) if rows and i == p.row else n) for i, n in enumerate(p.shape)]
+    lengths = [min(n, rows.block) if rows and i == p.row else n for i, n in enumerate(p.shape)]
     a, b = (_strides(context, x.node, x.strides) for x in (p.a, p.b))
     out = _strides(context, node, p.out)
     lines, places, size = [], {}, 1  # the first number says whether the tables are written
@@ -56,13 +56,17 @@ def emit_tables(context: SourceContext, kernel: Kernel) -> list[str]:
         *[("c_j", p.columns, out)] * (not p.has_columns_in_line),
     ):  # fmt: skip
         places[name] = size
-        place = c_index(affine_sum(0, [((0, ((f"i{i}", 1),)), strides[i]) for i in axes if p.shape[i] != 1]))
-        lines += [f"to = table + {size};", *nest([(f"i{i}", lengths[i]) for i in axes], [f"*to++ = {place};"])]
-        size += math.prod(int(lengths[i]) for i in axes)
+        long = [i for i in axes if p.shape[i] != 1]
+        sizes, steps = (", ".join(map(str, x)) for x in ([lengths[i] for i in long], [strides[i] for i in long]))
+        count = math.prod(lengths[i] for i in axes)
+        if count:
+            arrays = [f"(const int64_t[]){{{x}}}" if long else "NULL" for x in (sizes, steps)]
+            lines.append(f"write_places(table + {size}, {len(long)}, {', '.join(arrays)});")
+        size += count
     table = f"(int64_t *)(arena + {context.scratch(8 * size)})"
     context.tables[kernel] = {name: f"{table} + {place}" for name, place in places.items()}
     return [
-        "{", f"int64_t *const table = {table}, *to;", "if (!*table) {", "*table = 1;", *lines, "}", "}",
+        "{", f"int64_t *const table = {table};", "if (!*table) {", "*table = 1;", *lines, "}", "}",
     ]  # fmt: skip
 
 
