@@ -167,3 +167,31 @@ def test_what_was_recorded_can_be_looked_at():
     assert step.program.startswith("%0 = input 0 : float64[4, 6]\n")
     assert re.search(r"\nreturn %\d+$", step.program)
     assert "int64_t run(" in step.source
+
+
+class Keeping:
+    """Keeps what indices pick, which nobody else reads."""
+
+    buffers = ("table", "last")
+
+    def __init__(self):
+        self.table, self.last = np.arange(5.0), np.zeros(3)
+
+    def __call__(self, k):
+        self.last = self.table[k]
+
+
+@pytest.mark.parametrize("option", [False, True])
+def test_an_index_that_the_loss_does_not_depend_on(option):
+    """It is looked at before anything changes."""
+
+    def loss(m, k):
+        m["layer"](k)
+        return np.sum(m["p"] ** 2)
+
+    model = {"p": np.ones(2), "layer": Keeping()}
+    items = [np.array(k) for k in ([0, 1, 2], [3, -1, 0], [1, 5, 0], [0, 0, 0])]
+    with pytest.raises(IndexError, match="out of bounds"):
+        flux.train(loss, model, items, flux.setup(flux.Descent(0.1), model), compile=option)
+    assert model["layer"].last.tolist() == [3, 4, 0]
+    np.testing.assert_allclose(model["p"], 0.64, rtol=1e-12)

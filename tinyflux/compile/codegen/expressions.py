@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 
 from ..ir import functions
 from ..ir.functions import c_type
 from ..ir.indexing import c_strides
 from ..ir.node import Node
-from ..ir.program import literal_value
+from ..ir.program import is_trusted, literal_value
 from ..schedule.buffers import assign_buffers
 from ..schedule.fuse import Kernel, Schedule, arena_size
 
@@ -314,12 +314,3 @@ class ExpressionEmitter:
 def loop_indices(shape: Sequence[int]) -> tuple[Affine, ...]:
     """The indices of an element in loops along all axes: i0, i1 …"""
     return tuple(ZERO if n == 1 else (0, ((f"i{k}", 1),)) for k, n in enumerate(shape))
-
-
-def is_trusted(indices: Node, trusted: Container[Node], length: int) -> bool:
-    """Whether indices along an axis need not be looked at: one number, 0, 1, 2 …, or in an input that is trusted."""
-    source = indices
-    while source.op == "view":
-        source = source.args[0]
-    counted = source.op == "iota" and source.size <= length
-    return counted or source in trusted or literal_value(indices) is not None

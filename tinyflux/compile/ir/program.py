@@ -19,6 +19,7 @@ from ...errors import NotCompilable
 from ...types import Array, DType
 from ..guards.contents import Contents
 from . import ops
+from .calls import FAILURES
 from .functions import FOLDED
 from .indexing import Map, broadcast_map, compose, is_identity, own_axis, reshape_map, squeeze_map
 from .node import Node
@@ -125,6 +126,30 @@ def literal_value(node: Node) -> Any:
         return None
     text, value = node.params
     return float(text) if value is None else value
+
+
+def is_trusted(indices: Node, trusted: Container[Node], length: int) -> bool:
+    """Whether indices along an axis need not be looked at: one number, 0, 1, 2 …, or in an input that is trusted."""
+    source = indices
+    while source.op == "view":
+        source = source.args[0]
+    counted = source.op == "iota" and source.size <= length
+    return counted or source in trusted or literal_value(indices) is not None
+
+
+def may_fail(node: Node, trusted: Container[Node]) -> bool:
+    """Whether calculating a node can be an error, by the values that its arguments have."""
+    if isinstance(node, ops.Call):
+        return node.params[0] in FAILURES
+    lengths = {k: n for (kind, k), n in _indexed(node) if kind == "index"}
+    return any(not is_trusted(x, trusted, lengths[k]) for k, x in enumerate(node.args[1:]) if k in lengths)
+
+
+def _indexed(node: Node) -> Iterable[tuple[tuple[str, int], int]]:
+    """The axes that a node picks from, or adds up in, with their lengths."""
+    if not isinstance(node, (ops.Gather, ops.Scatter)):
+        return ()
+    return zip(node.params[0], node.args[0].shape if isinstance(node, ops.Gather) else node.shape)
 
 
 def iota(shape: tuple[int, ...], axis: int) -> Node:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..ir import ops
 from ..ir.indexing import Map, identity, is_identity
 from ..ir.node import Node
-from ..ir.program import reachable
+from ..ir.program import may_fail, reachable
 from .contraction import Contraction, Product, find_product
 from .tiling import RowPlan
 
@@ -118,8 +118,10 @@ def make_schedule(
     wanted = [*([loss] if loss is not None else []), *demands]
     in_rows = [*rows.axis, *rows.sums] if rows is not None else []
     early = set(reachable([r.node for r in results if r.overwrites is None] + wanted + in_rows))
+    failing = [n for n in reachable([r.node for r in results]) if n not in early and may_fail(n, trusted)]
+    early |= set(reachable(failing))  # an error is to come before anything is overwritten
     results = _separate_results(results, early)
-    roots = [r.node for r in results] + wanted
+    roots = [r.node for r in results] + wanted + failing
     nodes = reachable(roots)
     stored = _choose_stored(nodes, roots)
     stored.trusted = trusted

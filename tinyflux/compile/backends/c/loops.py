@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...codegen.calls import CORES, FAILURES
 from ...codegen.expressions import (
     ZERO,
     Affine,
@@ -20,6 +19,7 @@ from ...codegen.expressions import (
 from ...codegen.loops import fill_zeros, merge_axes, nest
 from ...codegen.reductions import combine, emit_arg_extremum, emit_scan, neutral_element
 from ...ir import functions
+from ...ir.calls import CORES, FAILURES
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.node import Node

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ...codegen.calls import CORES, FAILURES
 from ...codegen.expressions import SourceContext
+from ...ir.calls import CORES, FAILURES
 from ...ir.functions import suffix
 from ...ir.node import Node
 from ...schedule.fuse import Kernel

@@ -13,10 +13,9 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from ...codegen.expressions import is_trusted
-from ...ir import ops
 from ...ir.indexing import Map, identity, is_identity
 from ...ir.node import Node
+from ...ir.program import may_fail
 from ...schedule.fuse import Kernel, Schedule, Stored, memory_reads
 
 MAX_ROW_RESULTS = 1 << 10  # of a stage, for each row, where a block goes through rows
@@ -136,15 +135,12 @@ def group_stages(schedule: Schedule, kernels: Sequence[Kernel], form: Callable[[
 
 
 def may_fault(kernel: Kernel, stored: Stored) -> bool:
-    """Whether a kernel looks for indices that are out of bounds."""
+    """Whether a kernel looks for errors: indices that are out of bounds, say."""
     todo = list(kernel.nodes)
     while todo:
         node = todo.pop()
-        if isinstance(node, ops.Gather | ops.Scatter):
-            shape = node.shape if isinstance(node, ops.Scatter) else node.args[0].shape
-            picked = [(node.args[1 + k], n) for (kind, k), n in zip(node.params[0], shape) if kind == "index"]
-            if not all(is_trusted(x, stored.trusted, n) for x, n in picked):
-                return True
+        if may_fail(node, stored.trusted):
+            return True
         todo += [x for x in node.args if x not in stored]
     return False
 
