@@ -118,10 +118,11 @@ def compile(f: Callable[P, R]) -> Compiled[P, R]:  # noqa: A001
 
     Returns: a function that is called like f. A call with other shapes, dtypes or constants than before compiles anew.
     It can be differentiated, and be called in other compiled functions. `print(g.program)` shows what was recorded in
-    the last compilation, `print(g.source)` the C source made of it.
+    the last compilation, `print(g.source)` the source made of it: C, or CUDA where arrays in the call lie on the GPU.
 
     Errors: NotCompilable, in a call, with the name of what can't be compiled and the line of f that asks for it;
-    CompilerNotFound where there is no C compiler; IndexError for an index that is out of bounds.
+    CompilerNotFound where there is no C compiler; MixedDevices for arrays in NumPy and on the GPU in one call;
+    IndexError for an index that is out of bounds.
 
     **What a call means.** A call returns what f itself would return now:
 
