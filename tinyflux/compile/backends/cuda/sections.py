@@ -20,7 +20,7 @@ from ...ir.functions import c_type
 from ...ir.indexing import Map, c_strides, identity
 from ...ir.node import Node
 from ...schedule.fuse import Kernel, Stored
-from .grid import BLOCKS, THREADS, block_count, unravel
+from .grid import BLOCKS, THREADS, unravel
 from .indices import KernelEmitter
 from .rows import emit_rows, is_for_threads
 from .stages import Axes, Group, Stage, index_names, kernel_reads
@@ -101,7 +101,7 @@ class SectionEmitter:
         """Write the section of several stages: a block goes through some rows, one stage after another."""
         rows = group[0].shape[0] if group[0].shape else 1
         if not self._alone and is_for_threads(group, rows, self._context.schedule.registers):
-            self._add(emit_rows(self._context, group, rows, self._needed), block_count(rows), "")
+            self._add(emit_rows(self._context, group, rows, self._needed), -(-rows // THREADS), "")
             return
         width = max(stage.size // rows for stage in group)
         count = rows if self._alone else max(1, min(rows // ROW_BLOCKS, -(-self._threads // width)))
