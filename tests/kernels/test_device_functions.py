@@ -44,6 +44,18 @@ def test_arrays_that_lie_otherwise():
     check_same(compiled(flux.gpu(X)[:, ::-1], flux.gpu(W.T.copy()).T), X[:, ::-1] @ W)
 
 
+@pytest.mark.parametrize("shape", [(1, 0, 9), (0, 5), (5, 0), (3, 0, 2), (0,)])
+def test_arrays_without_elements(shape):
+    """As what remains, as what is added up, and as the rows that a block goes through."""
+
+    def value(x):
+        y = np.exp(x)
+        return y * 2, np.vdot(y, y), np.sum(y * np.sum(y, axis=-1, keepdims=True), axis=0), flux.gradient(np.sum, y)
+
+    x = np.ones(shape)
+    check_same(flux.compile(value)(flux.gpu(x)), value(x))
+
+
 def test_here_and_there():
     """One compiled function, called with arrays here and there: a program for each."""
     compiled = flux.compile(lambda x: np.sum(np.sin(x)))

@@ -135,6 +135,12 @@ def test_validation():
     assert history.engine == "CUDA kernels"
 
 
+@pytest.mark.parametrize("size", [5, 16, 27])
+def test_a_last_short_batch_that_is_left_out(size):
+    """With 27 of 32 samples, one batch is the whole pass."""
+    check_as_one_by_one(lambda move: flux.DataLoader(move(data(32)), size, partial=False), epochs=4)
+
+
 def test_the_numbers_of_the_state():
     """They are counted on the device, and read when somebody asks."""
     model = flux.gpu(network())

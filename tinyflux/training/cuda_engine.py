@@ -54,7 +54,7 @@ class CudaEngine:
         try:
             if not is_plain_loader(data):
                 rest = yield from self._items(data, budget)
-            elif not data.shuffle and len(data) == 1 and data.batchsize >= data.taken:
+            elif not data.shuffle and all(len(x) == data.batchsize for x in tree.leaves(data.data)):
                 rest = yield from self._items([data.data], budget)
             elif all(on_gpu(x) and x.flags.c_contiguous for x in tree.leaves(data.data)):
                 rest = yield from self._pass(data, budget)

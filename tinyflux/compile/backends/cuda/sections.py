@@ -104,7 +104,7 @@ class SectionEmitter:
             self._add(emit_rows(self._context, group, rows, self._needed), -(-rows // THREADS), "")
             return
         width = max(stage.size // rows for stage in group)
-        count = rows if self._alone else max(1, min(rows // ROW_BLOCKS, -(-self._threads // width)))
+        count = rows if self._alone else max(1, min(rows // ROW_BLOCKS, -(-self._threads // max(1, width))))
         lines: list[str] = []
         written: set[Node] = set()  # since the last barrier
         for stage in group:
