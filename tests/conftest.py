@@ -33,6 +33,13 @@ if settings:
     settings.load_profile("tinyflux")
 
 
+def pytest_configure(config):
+    """Workers of pytest-xdist take a core each: threads of BLAS would fight for them, and they wait by spinning."""
+    if getattr(config.option, "numprocesses", None):
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
 def pytest_collection_modifyitems(items):
     """Slow tests come first, so that no worker is left with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
