@@ -1,4 +1,4 @@
-"""Iterations held by a CUDA graph, launched many at once: all that is promised holds as if they came one by one."""
+"""Iterations of which many are one launch, of a graph or a kernel: all promises hold as if they came one by one."""
 
 import numpy as np
 import pytest
@@ -10,26 +10,33 @@ from tests.support.graph_cases import RULES, Stop, batchnormed, check_as_one_by_
 from tests.support.interruptions import interrupted, state_of
 from tests.support.program_cases import InOrder, data, loss, network
 from tests.support.state_cases import running
+from tinyflux.compile.backends.cuda import persistent
 from tinyflux.training import cuda_engine, report
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
 
-@pytest.fixture(autouse=True)
-def _fresh(compiling, monkeypatch):
+@pytest.fixture(autouse=True, params=["graphs", "one kernel"])
+def way(compiling, monkeypatch, request):
+    """How iterations are launched; a kernel makes all of a launch where they are small."""
     graphs.launched.clear()
     monkeypatch.setattr(cuda_engine, "SECONDS", 1e9)  # g++ takes longer
+    if request.param == "graphs":
+        monkeypatch.setattr(persistent, "WORK", 0)
+    return request.param
 
 
-@pytest.mark.parametrize("order", cuda_shim.ORDERS)
-@pytest.mark.parametrize("make", [network, running, batchnormed])
-@pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_a_pass(rule, make, order):
+CASES = [(network, rule, order) for rule in RULES for order in cuda_shim.ORDERS]
+CASES += [(make, rule, "shuffled") for make in (running, batchnormed) for rule in RULES]
+
+
+@pytest.mark.parametrize(("make", "rule", "order"), CASES)
+def test_a_pass(rule, make, order, way):
     """The first iteration is launched kernel by kernel, and losses are read behind a graph of 16; 13 and 30 follow."""
     cuda_shim.order = order
     size = 1 if make is network else 5
     check_as_one_by_one(one_by_one(30 * size, size), rule=rule, make=make)
-    assert len(graphs.launched) == (1 + 4) + 6
+    assert len(graphs.launched) == ((1 + 4) + 6 if way == "graphs" else 0)
 
 
 def test_a_pass_is_read_seldom():
@@ -107,7 +114,7 @@ def test_a_last_short_batch(size):
     check_as_one_by_one(one_by_one(50, size), epochs=4)
 
 
-def test_the_same_item_again():
+def test_the_same_item_again(way):
     """It is a graph of one iteration; items in other arrays are launched kernel by kernel."""
     item = flux.gpu(data(10))
     check_as_one_by_one(lambda move: [item if move is flux.gpu else flux.cpu(item)] * 6)
@@ -165,6 +172,8 @@ def test_a_rule_whose_update_cannot_be_recorded(capsys):
 
 
 def test_what_a_graph_cannot_hold_is_launched_one_by_one(monkeypatch, capsys):
+    monkeypatch.setattr(persistent, "WORK", 0)
+
     def refuse(self, mode=None):
         raise RuntimeError("cudaErrorStreamCaptureUnsupported")
 

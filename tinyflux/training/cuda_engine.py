@@ -22,9 +22,10 @@ from ..nn.cudnn import is_tf32_allowed
 from ..optimise.checks import check_model
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .cuda_iteration import ROOM, STRETCHES, CudaIteration, LossRecord
+from .cuda_iteration import ROOM, CudaIteration, LossRecord
 from .engines import Updates
 from .gpu import STARTED, GpuEngine
+from .launching import STRETCHES
 from .layer_state import tied_places
 from .recorded_update import settings
 from .report import report_once

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import tree
 from ..arrays import on_gpu
-from ..compile.backends.cuda.executable import Call, Executable
+from ..compile.backends.cuda.executable import Executable
 from ..compile.backends.cuda.kernels import Translation
 from ..compile.backends.cuda.launches import RECORD
+from ..compile.backends.cuda.persistent import Iterations, translate_iterations
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
 from ..compile.ir.node import Node
@@ -24,19 +23,17 @@ from ..compile.trace.programs import Program
 from ..compile.trace.record import Trace
 from ..compile.trace.symbolic import Symbolic
 from ..errors import NotCompilable
-from ..interrupts import commit, uninterrupted
-from ..nn.cudnn import Plan
+from ..interrupts import commit
 from ..optimise.checks import check_known
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
 from .cuda import unique_leaves
+from .launching import Graphs, Launcher, OneKernel
 from .layer_state import DeviceState, replace_arrays
 from .recorded_iteration import RecordedIteration, record_iteration
-from .report import report_once
 from .traced_loss import refuse_model
 
 ROOM = 1024  # losses that the device keeps until they are read
-STRETCHES = (16, 4, 1)  # iterations in a graph
 
 
 class LossRecord:
@@ -88,13 +85,14 @@ class CudaIteration(Program):
             self.program = "\n".join(format_program(reachable(trace.ends), [recorded.loss]))
             total = program.elementwise("positive", [recorded.loss], recorded.loss.dtype)
             schedule = make_schedule(results, recording.trusted, total, None, recording.demands)
-        self.source = Translation(schedule, recording.trusted, demands=recording.demands)
-        self._first_lasting = self.source.first_lasting
+        given_program = schedule, recording.trusted, recording.demands
+        alone = None if size is None else translate_iterations(*given_program, {f"p{recorded.order.params}": size})
+        self.source: Translation | Iterations = alone or Translation(
+            schedule, recording.trusted, demands=recording.demands
+        )
         self._opt, self._update, self._record = opt, recorded.update, record
         self._find_memory(recorded, recording, results, own, len(given))
         self._read: list[Array] = []
-        self._given: list[Array] = []
-        self._graphs: dict[int, Any] = {}  # by how many iterations they make
         self._owners: Any = None
 
     def _find_memory(
@@ -122,10 +120,13 @@ class CudaIteration(Program):
             fixed |= {f"p{slot}": self._numbers[i : i + 1] for i, slot in enumerate(self._update.slots)}
             fixed[RECORD] = self._record.losses
             order = recorded.order.params
-            self._size = recorded.order.size
             given = [names[i] for i in self._others] + [f"p{order + 1 + i}" for i in range(count)] + [f"p{order}"]
-            self._executable = Executable(self.source, results, fixed, given)
-            self._order = cupy.empty(STRETCHES[0] * self._size, np.int64)
+            if isinstance(self.source, Iterations):
+                self._launcher: Launcher = OneKernel(self.source, results, fixed, given, self._record)
+            else:
+                executable = Executable(self.source, results, fixed, given)
+                first = self.source.first_lasting
+                self._launcher = Graphs(executable, first, recorded.order.size, self._record)
 
     def fits(self) -> bool:
         """Whether parameters that the program steps alike are still to be stepped alike."""
@@ -166,90 +167,22 @@ class CudaIteration(Program):
                 of all data.
             count: how many of them to make.
         """
-        given = [*self._read, *data]
-        warm = len(given) == len(self._given) and all(map(operator.is_, given, self._given))
-        if not warm:
-            self._given, self._graphs = given, {}
         self._opt._layout.mark_stale()
         with self._device:
-            at = 0
-            while at < count:
-                some = next(n for n in STRETCHES if n <= count - at)
-                graph = self._graph(some) if warm else None
-                if graph is None:
-                    self._launch(self._order if order is None else order[at])
-                    at, warm = at + 1, True
-                    continue
-                if order is not None:
-                    self._order[: some * self._size] = order[at : at + some].reshape(-1)
-                commit([(graph.launch,), (setattr, self._record, "unread", self._record.unread + some)])
-                at += some
-
-    def _launch(self, order: Array) -> None:
-        """Launch the kernels of an iteration one by one: what changes nothing that stays, then all that does."""
-        calls = self._executable.calls([*self._given, order])
-        for function, *arguments in calls[: self._first_lasting]:
-            function(*arguments)
-        last = [*calls[self._first_lasting :], (setattr, self._record, "unread", self._record.unread + 1)]
-        if any(isinstance(function, Plan) for function, *_ in last):  # which is written in Python
-            import cupy
-
-            stream = cupy.cuda.get_current_stream()
-            uninterrupted(lambda: _make(last, self._device, stream))
-        else:
-            commit(last)
-
-    def _graph(self, count: int) -> Any:
-        """The graph of so many iterations; None where there can't be one."""
-        if count not in self._graphs:
-            self._graphs[count] = None
-            if self._executable.is_capturable([*self._given, self._order]):
-                try:
-                    self._graphs[count] = _capture(self._calls(count))
-                except Exception as error:
-                    report_once(f"tinyflux: kernels are launched one by one, as a CUDA graph can't hold them: {error}")
-        return self._graphs[count]
-
-    def _calls(self, count: int) -> Iterator[Call]:
-        """The calls of so many iterations, whose orders lie behind each other."""
-        for i in range(count):
-            yield from self._executable.calls([*self._given, self._order[i * self._size :][: self._size]])
+            self._launcher.launch([*self._read, *data], order, count)
 
     def raise_fault(self) -> None:
         """Raise the error that a kernel has found, if one has: the last loss that was read was not finite."""
-        self._executable.raise_fault()
+        self._launcher.raise_fault()
 
     def release(self) -> None:
         """Let go of the arrays of the last item, and of the state of layers."""
-        self._read, self._given, self._graphs, self._owners = [], [], {}, None
+        self._read, self._owners = [], None
         self._state.release()
-        self._executable.release()
+        self._launcher.release()
 
 
 def _copied(x: Symbolic, copies: list[Node]) -> Symbolic:
     """Rows of the data, which are copied once, wherever they are read."""
     copies.append(program.elementwise("positive", [x.node], x.dtype))
     return Symbolic(copies[-1])
-
-
-def _make(calls: Iterable[Call], *surroundings: Any) -> None:
-    """Make calls on a device, in a stream, which are another thread's."""
-    with contextlib.ExitStack() as stack:
-        for surrounding in surroundings:
-            stack.enter_context(surrounding)
-        commit(calls)
-
-
-def _capture(calls: Iterable[Call]) -> Any:
-    """A CUDA graph of calls."""
-    import cupy
-
-    stream = cupy.cuda.Stream(non_blocking=True)
-    with stream:
-        stream.begin_capture()
-        try:
-            for function, *arguments in calls:
-                function(*arguments)
-        finally:
-            graph = stream.end_capture()
-    return graph

@@ -23,6 +23,28 @@ ALIGNED = 256  # bytes: arrays begin at multiples of this, as CuPy's own do
 Call = tuple[Any, ...]  # a function and its arguments
 
 
+class Faults:
+    """The errors that kernels have found, on the current device.
+
+    Attributes:
+        numbers: the array `fault` of a `Translation`.
+    """
+
+    def __init__(self, checks: Sequence[tuple[type[Exception], str]]) -> None:
+        import cupy
+
+        self._checks = checks
+        self.numbers = cupy.asarray(np.zeros(2, np.int32))
+
+    def raise_them(self) -> None:
+        """Raise the one that was found; where kernels look for any, this waits for them."""
+        found = max(self.numbers.tolist()) if self._checks else 0
+        if found:
+            self.numbers[:] = 0
+            kind, message = self._checks[found - 1]
+            raise kind(message)
+
+
 class Executable:
     """What calculates a program on the current device.
 
@@ -47,8 +69,8 @@ class Executable:
         self._inputs = {name: i for i, name in enumerate([*given, *copied])}
         self._arrays = _allocate(translation, [r for r in results if f"p{r.pointer}" not in in_place])
         self._arrays |= in_place  # products know no more of them than addresses
-        self._checks = translation.checks
-        self._fault = self._arrays[FAULT] = cupy.asarray(np.zeros(2, np.int32))
+        self._faults = Faults(translation.checks)
+        self._arrays[FAULT] = self._faults.numbers
         self.results = [self._arrays[f"p{r.pointer}"] for r in results]
         module = cupy.RawModule(code=translation.text, options=("-std=c++17",))
         find_kernel = functools.cache(module.get_function)
@@ -103,11 +125,7 @@ class Executable:
 
     def raise_fault(self) -> None:
         """Raise the error that a kernel has found; where they look for any, this waits for them."""
-        found = max(self._fault.tolist()) if self._checks else 0
-        if found:
-            self._fault[:] = 0
-            kind, message = self._checks[found - 1]
-            raise kind(message)
+        self._faults.raise_them()
 
     def release(self) -> None:
         """Let go of the arrays that were given."""

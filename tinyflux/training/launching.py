@@ -1,0 +1,194 @@
+"""How iterations are launched on the GPU: many of them as a CUDA graph, or by one kernel that makes all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..compile.backends.cuda.executable import Call, Executable, Faults
+from ..compile.backends.cuda.launches import FAULT
+from ..compile.backends.cuda.persistent import Iterations
+from ..compile.schedule.fuse import Result
+from ..interrupts import commit, uninterrupted
+from ..nn.cudnn import Plan
+from ..types import Array
+from .report import report_once
+
+STRETCHES = (16, 4, 1)  # iterations in a graph
+
+
+class Unread(Protocol):
+    """What counts the iterations that were launched since the losses were read."""
+
+    unread: int
+
+
+class Launcher(Protocol):
+    """Launches iterations in the current stream of the current device, and counts them. Nothing is waited for.
+
+    An interrupt leaves all that a launch changes and its count as they were, or both done.
+    """
+
+    def launch(self, given: Sequence[Array], order: Array | None, count: int) -> None:
+        """Launch iterations.
+
+        Arguments:
+            given: the arrays of the program's other inputs.
+            order: the numbers of samples on the device, int64 of shape (iterations, batchsize); None for one iteration
+                of all data.
+            count: how many of them to make.
+        """
+
+    def raise_fault(self) -> None:
+        """Raise the error that a kernel has found, if one has; this may wait for the device."""
+
+    def release(self) -> None:
+        """Let go of the arrays that were given."""
+
+
+class Graphs:
+    """The kernels of an iteration: launched one by one at first, and then in graphs of several iterations.
+
+    Arguments:
+        executable: what calculates an iteration, its order of samples given last.
+        first_lasting: the number of its first call that changes what stays.
+        size: how many samples a batch has.
+    """
+
+    def __init__(self, executable: Executable, first_lasting: int, size: int, counter: Unread) -> None:
+        import cupy
+
+        self._executable, self._first_lasting, self._size, self._counter = executable, first_lasting, size, counter
+        self._device = cupy.cuda.Device()
+        self._order = cupy.empty(STRETCHES[0] * size, np.int64)  # of a graph's batches
+        self._given: list[Array] = []
+        self._graphs: dict[int, Any] = {}  # by how many iterations they make
+
+    def launch(self, given: Sequence[Array], order: Array | None, count: int) -> None:
+        warm = len(given) == len(self._given) and all(map(operator.is_, given, self._given))
+        if not warm:
+            self._given, self._graphs = [*given], {}
+        at = 0
+        while at < count:
+            some = next(n for n in STRETCHES if n <= count - at)
+            graph = self._graph(some) if warm else None
+            if graph is None:
+                self._launch_kernels(self._order if order is None else order[at])
+                at, warm = at + 1, True
+                continue
+            if order is not None:
+                self._order[: some * self._size] = order[at : at + some].reshape(-1)
+            commit([(graph.launch,), _counted(self._counter, some)])
+            at += some
+
+    def _launch_kernels(self, order: Array) -> None:
+        """Launch the kernels of an iteration one by one: what changes nothing that stays, then all that does."""
+        calls = self._executable.calls([*self._given, order])
+        for function, *arguments in calls[: self._first_lasting]:
+            function(*arguments)
+        last = [*calls[self._first_lasting :], _counted(self._counter, 1)]
+        if any(isinstance(function, Plan) for function, *_ in last):  # which is written in Python
+            import cupy
+
+            stream = cupy.cuda.get_current_stream()
+            uninterrupted(lambda: _make(last, self._device, stream))
+        else:
+            commit(last)
+
+    def _graph(self, count: int) -> Any:
+        """The graph of so many iterations; None where there can't be one."""
+        if count not in self._graphs:
+            self._graphs[count] = None
+            if self._executable.is_capturable([*self._given, self._order]):
+                try:
+                    self._graphs[count] = _capture(self._calls(count))
+                except Exception as error:
+                    report_once(f"tinyflux: kernels are launched one by one, as a CUDA graph can't hold them: {error}")
+        return self._graphs[count]
+
+    def _calls(self, count: int) -> Iterator[Call]:
+        """The calls of so many iterations, whose orders lie behind each other."""
+        for i in range(count):
+            yield from self._executable.calls([*self._given, self._order[i * self._size :][: self._size]])
+
+    def raise_fault(self) -> None:
+        self._executable.raise_fault()
+
+    def release(self) -> None:
+        self._given, self._graphs = [], {}
+        self._executable.release()
+
+
+class OneKernel:
+    """A kernel that makes all iterations of a launch by itself.
+
+    Arguments:
+        results: of the program.
+        fixed: the arrays that some of its inputs and results always are, by name; of those in NumPy copies are made.
+        given: the names of its other inputs, the order of samples last.
+    """
+
+    def __init__(
+        self, iterations: Iterations, results: Sequence[Result], fixed: Mapping[str, Array], given: Sequence[str],
+        counter: Unread,
+    ) -> None:  # fmt: skip
+        import cupy
+
+        self._names, self._given, self._counter = iterations.arrays, given, counter
+        self._grid, self._block = (1,), (iterations.threads,)
+        arrays = {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results if r.overwrites is None}
+        arrays |= {name: cupy.empty(n, dtype) for name, (n, dtype) in iterations.between.items()}
+        arrays |= {name: cupy.asarray(x) for name, x in fixed.items()}
+        self._faults = Faults(iterations.checks)
+        self._arrays = arrays | {FAULT: self._faults.numbers}
+        # Without `restrict`: an iteration reads what the one before has written.
+        module = cupy.RawModule(code=iterations.text, options=("-std=c++17", "-DRESTRICT="))
+        self._kernel = module.get_function("iterations")
+
+    def launch(self, given: Sequence[Array], order: Array | None, count: int) -> None:
+        arrays = self._arrays | dict(zip(self._given, [*given, order]))
+        arguments = [_contiguous(arrays[name]) for name in self._names]
+        call = (self._kernel, self._grid, self._block, [*arguments, np.int64(count)])
+        commit([call, _counted(self._counter, count)])
+
+    def raise_fault(self) -> None:
+        self._faults.raise_them()
+
+    def release(self) -> None:
+        """Nothing was kept."""
+
+
+def _contiguous(x: Array) -> Array:
+    return x if x.flags.c_contiguous else x.copy()
+
+
+def _counted(counter: Unread, count: int) -> Call:
+    """The call that counts iterations."""
+    return setattr, counter, "unread", counter.unread + count
+
+
+def _make(calls: Iterable[Call], *surroundings: Any) -> None:
+    """Make calls on a device, in a stream, which are another thread's."""
+    with contextlib.ExitStack() as stack:
+        for surrounding in surroundings:
+            stack.enter_context(surrounding)
+        commit(calls)
+
+
+def _capture(calls: Iterable[Call]) -> Any:
+    """A CUDA graph of calls."""
+    import cupy
+
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        try:
+            for function, *arguments in calls:
+                function(*arguments)
+        finally:
+            graph = stream.end_capture()
+    return graph
