@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tests.support import call_cases, compiled_cases, contraction_cases, dropout_cases, layer_cases, state_cases
+from tests.support import (
+    call_cases,
+    compiled_cases,
+    contraction_cases,
+    dropout_cases,
+    index_faults,
+    layer_cases,
+    state_cases,
+)
 from tests.support.index_cases import PICKINGS
 from tests.support.program_cases import arrays, compiled
 
@@ -83,3 +91,8 @@ def test_matrices_that_fail(name):
     f, bad, said = call_cases.FAILING[name]
     with pytest.raises(np.linalg.LinAlgError, match=said):
         flux.compile(f)(flux.gpu(bad))
+
+
+@pytest.mark.parametrize("name", index_faults.FAULTS)
+def test_an_index_out_of_bounds_in_a_training(name):
+    index_faults.check(name, flux.Adam(0.1))

@@ -90,7 +90,7 @@ class Compiled(Inspectable, Generic[P, R]):
         return self._f.__qualname__ if found is self else (Compiled, (self._f,))
 
 
-_KINDS = {float, np.ndarray}
+_KINDS = {float, np.ndarray, *np.sctypeDict.values()}
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
