@@ -1,4 +1,4 @@
-"""Iterations held by CUDA graphs on a GPU: what is promised holds as if they came one by one."""
+"""Iterations of which many are one launch, on a GPU: what is promised holds as if they came one by one."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,19 @@ import tinyflux as flux
 from tests.support.graph_cases import RULES, Stop, batchnormed, check_as_one_by_one, one_by_one, stopping, trained
 from tests.support.program_cases import InOrder, data, network
 from tests.support.state_cases import running
+from tinyflux.compile.backends.cuda import persistent
 from tinyflux.training import report
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
 pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True, params=["graphs", "one kernel"])
+def _way(monkeypatch, request):
+    """How iterations are launched; a kernel makes all of a launch where they are small."""
+    if request.param == "graphs":
+        monkeypatch.setattr(persistent, "WORK", 0)
 
 
 @pytest.mark.parametrize("make", [network, running, batchnormed])
