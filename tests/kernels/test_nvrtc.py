@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
+from benchmarks.models import Cell
 from examples.common import models
 from tests.support import call_cases, contraction_cases, device_standin, layer_cases
 from tests.support.contraction_cases import CONTRACTIONS
@@ -22,6 +23,7 @@ from tests.support.layer_cases import LAYERS
 from tests.support.program_cases import CASES, FUNCTIONS, arrays
 from tests.support.program_cases import compiled as compiled_for
 from tests.support.scan_cases import SCANS
+from tests.support.training_programs import training_program
 from tinyflux.installed import pip_install
 from tinyflux.optimise.kernels import source
 from tinyflux.optimise.scheduled import Scheduled, at
@@ -104,7 +106,7 @@ class Refused(Exception):
 
 def refuse(code, options):
     """In the place of RawModule: nothing is compiled."""
-    raise Refused(code)
+    raise Refused(code, options)
 
 
 @pytest.fixture
@@ -126,10 +128,10 @@ def translated(monkeypatch):
     return source
 
 
-def check_program(nvrtc, code, frames=("0",)):
+def check_program(nvrtc, code, frames=("0",), options=()):
     """It compiles, without spills; CUDA's sines and cosines have a stack frame of their own."""
     for architecture in ARCHITECTURES:
-        fine, log, _ = compiled(nvrtc, code, f"-arch={architecture}")
+        fine, log, _ = compiled(nvrtc, code, f"-arch={architecture}", *options)
         assert fine, log
         used = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
         assert set(used) <= {(frame, "0", "0") for frame in frames}, f"{architecture}: {set(used)}"
@@ -141,6 +143,20 @@ def test_the_program_of_a_network(nvrtc, translated, name, rows):
     loss = models.LOSSES[name]
     x, y = arrays((rows, 784), (rows, 10))
     check_program(nvrtc, translated(lambda m, x, y: loss(m(x), y), models.build(name), x, y))
+
+
+CELLS = [Cell(name, n, "ADAM") for name in models.PERCEPTRONS for n in (1, 128, 60_000)] + [Cell("4LS", 1, "Descent")]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.model}-{cell.batchsize}-{cell.optimiser}")
+def test_iterations_of_training(nvrtc, compiling, cell):
+    """Loss, gradient and update, as kernels of a graph, or as the one kernel that makes many."""
+    compiling.RawModule = refuse
+    with pytest.raises(Refused) as refused:
+        training_program(cell)
+    code, options = refused.value.args
+    assert (" iterations(" in code) == ((cell.model, cell.batchsize) == ("4LS", 1))
+    check_program(nvrtc, code, options=options[1:])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
