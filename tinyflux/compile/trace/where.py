@@ -21,7 +21,10 @@ def naming_the_line() -> Iterator[None]:
     try:
         yield
     except NotCompilable as error:
-        error.where = _innermost(error) or _innermost(error.__cause__)
+        step: BaseException | None = error
+        error.where = ""
+        while step is not None and not error.where:
+            error.where, step = _innermost(step), step.__cause__
         raise
     except ValueError as error:
         cause = error.__cause__
@@ -31,10 +34,10 @@ def naming_the_line() -> Iterator[None]:
         raise cause from error
 
 
-def _innermost(error: BaseException | None) -> str:
+def _innermost(error: BaseException) -> str:
     """The user's innermost line on the way to an error, "" if there is none."""
     found = ""
-    step: TracebackType | None = error.__traceback__ if error is not None else None
+    step: TracebackType | None = error.__traceback__
     while step is not None:
         code = step.tb_frame.f_code
         if not trusted(step.tb_frame.f_globals.get("__name__")) and not _is_generated(code):
