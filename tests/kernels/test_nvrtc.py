@@ -4,6 +4,7 @@ import contextlib
 import copy
 import ctypes
 import importlib.util
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.support.program_cases import CASES, FUNCTIONS, arrays
 from tests.support.program_cases import compiled as compiled_for
 from tests.support.scan_cases import SCANS
 from tests.support.training_programs import training_program
+from tinyflux.compile.backends.cuda import rows
 from tinyflux.installed import pip_install
 from tinyflux.optimise.kernels import source
 from tinyflux.optimise.scheduled import Scheduled, at
@@ -137,11 +139,11 @@ def check_program(nvrtc, code, frames=("0",), options=()):
         assert set(used) <= {(frame, "0", "0") for frame in frames}, f"{architecture}: {set(used)}"
 
 
-@pytest.mark.parametrize("rows", [1, 128, 5_000])
+@pytest.mark.parametrize("samples", [1, 128, 5_000])
 @pytest.mark.parametrize("name", models.PERCEPTRONS)
-def test_the_program_of_a_network(nvrtc, translated, name, rows):
+def test_the_program_of_a_network(nvrtc, translated, name, samples):
     loss = models.LOSSES[name]
-    x, y = arrays((rows, 784), (rows, 10))
+    x, y = arrays((samples, 784), (samples, 10))
     check_program(nvrtc, translated(lambda m, x, y: loss(m(x), y), models.build(name), x, y))
 
 
@@ -157,6 +159,18 @@ def test_iterations_of_training(nvrtc, compiling, cell):
     code, options = refused.value.args
     assert (" iterations(" in code) == ((cell.model, cell.batchsize) == ("4LS", 1))
     check_program(nvrtc, code, options=options[1:])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(16, 16, 16), (8, 32, 10), (30, 5, 7)], ids=str)
+def test_rows_of_threads(nvrtc, translated, sizes, dtype, monkeypatch):
+    """As many as registers hold, and more."""
+    monkeypatch.setattr(rows, "MANY", 1)
+    x, y = arrays((9, sizes[0]), (9, sizes[2]), dtype=dtype)
+    flux.seed(0)
+    model = flux.Chain(*[flux.Dense(n, m, flux.sigmoid) for n, m in itertools.pairwise(sizes)])
+    model = flux.tree.map(lambda x: x.astype(dtype), model)
+    check_program(nvrtc, translated(lambda m, x, y: flux.logitcrossentropy(m(x), y), model, x, y))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

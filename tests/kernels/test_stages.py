@@ -10,12 +10,20 @@ from examples.common import models
 from tests.kernels.test_device_programs import check
 from tests.support import cuda_shim
 from tests.support.program_cases import arrays
-from tinyflux.compile.backends.cuda import levels, rows, sections
+from tinyflux.compile.backends.cuda import levels, persistent, rows, sections
 from tinyflux.compile.backends.cuda.launches import Multiply
 from tinyflux.training import cuda_iteration
 
 pytestmark = pytest.mark.usefixtures("compiling")
 LENGTHS = [1, 2, 7, 16, 33, 70, 130]
+
+
+@pytest.fixture(autouse=True)
+def launched(monkeypatch):
+    """Iterations are launched, not made by one kernel, however small they are."""
+    monkeypatch.setattr(persistent, "WORK", 0)
+
+
 few = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

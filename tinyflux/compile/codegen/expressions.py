@@ -189,15 +189,20 @@ class ExpressionEmitter:
         text: str = getattr(self, f"_{node.op}")(node, index)
         return text
 
-    def stores(self, at: tuple[Affine, ...]) -> list[str]:
-        """The statements that store what the kernel calculates for one element."""
-        stores = []
+    def results(self, at: tuple[Affine, ...]) -> list[tuple[Node, str, str]]:
+        """What the kernel calculates for one element: the nodes that are stored, where, and the values."""
+        results = []
         for node in self.kernel.nodes:
             value = self.value(node, at, calculate=True)
             self.emitted[node, at] = value
             if node not in self.context.schedule.registers:
-                stores.append(f"{self.context.name(node, write=True)}[{c_index(self.offset(node, at))}] = {value};")
-        return stores
+                place = f"{self.context.name(node, write=True)}[{c_index(self.offset(node, at))}]"
+                results.append((node, place, value))
+        return results
+
+    def stores(self, at: tuple[Affine, ...]) -> list[str]:
+        """The statements that store what the kernel calculates for one element."""
+        return [f"{place} = {value};" for _, place, value in self.results(at)]
 
     def load(self, node: Node, index: Sequence[Affine]) -> str:
         if node in self.context.schedule.registers:

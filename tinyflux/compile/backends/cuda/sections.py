@@ -10,47 +10,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from ....types import DType
 from ...codegen.expressions import ZERO, Affine, SourceContext, c_index, loop_indices
 from ...codegen.loops import merge_axes, nest
 from ...codegen.reductions import combine, emit_arg_extremum, neutral_element
 from ...ir.functions import c_type
-from ...ir.indexing import Map, c_strides, identity
 from ...ir.node import Node
-from ...schedule.fuse import Kernel, Stored
+from ...schedule.fuse import Kernel
 from .grid import BLOCKS, THREADS, unravel
 from .indices import KernelEmitter
+from .lanes import TERMS, WARP, Lanes, find_lanes, term_count
 from .rows import emit_rows, is_for_threads
 from .stages import Axes, Group, Stage, index_names, kernel_reads
 
-TREE = ("sum", "product", "maximum", "minimum")  # reductions that can be done in any order
-WARP = 32
 BUSY = 1 << 16  # threads that keep a GPU busy
 ROW_BLOCKS = 256  # blocks that do so, where each goes through rows
-TERMS = 8  # that a lane adds up, at least
 PART = 64  # that it does before more blocks share the terms of a result
 MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
-SECTOR = 8  # results beside each other, whose numbers come from memory together
 UNROLLED = 16  # rounds of a loop whose reads are under way at the same time
-AHEAD = 4  # the same where a round is a whole result
+AHEAD = 4  # elements of a map that one block alone has under way in each thread
 SHORT = 8  # statements of a loop that is unrolled
-
-
-@dataclasses.dataclass(frozen=True)
-class Lanes:
-    """How threads share out results and their terms.
-
-    Attributes:
-        count: lanes of a result.
-        adjacent: whether these are neighbouring threads.
-        parts: how many blocks share the terms of a result.
-    """
-
-    count: int = 1
-    adjacent: bool = True
-    parts: int = 1
 
 
 @dataclasses.dataclass
@@ -91,6 +72,7 @@ class SectionEmitter:
         alone: int = 0,
     ) -> None:
         self._context = context
+        self._stored = context.schedule.stored
         self._add = add
         self._arrays = arrays
         self._needed = needed
@@ -109,8 +91,8 @@ class SectionEmitter:
         written: set[Node] = set()  # since the last barrier
         for stage in group:
             results = stage.size // rows * count
-            lanes = self._lanes(stage, results, self._threads, True)
-            read = {x for kernel in stage.kernels for x, _ in kernel_reads(kernel, self._context.schedule.stored)}
+            lanes = find_lanes(stage, self._stored, results, self._threads, self._threads, True)
+            read = {x for kernel in stage.kernels for x, _ in kernel_reads(kernel, self._stored)}
             if written & read:
                 lines.append("__syncthreads();")
                 written = set()
@@ -120,13 +102,14 @@ class SectionEmitter:
 
     def stage(self, stage: Stage) -> None:
         """Write the section of one stage, whose results blocks share out; two sections where they share sums, too."""
-        lanes = self._lanes(stage, stage.size, self._threads if self._alone else BUSY, False)
+        room = self._threads if self._alone else BUSY
+        lanes = find_lanes(stage, self._stored, stage.size, room, self._threads, False)
         side = self._threads // lanes.count
         blocks = 1 if self._alone else max(1, min(-(-stage.size // side), BLOCKS))
         chunk = -(-stage.size // (blocks * side)) * side
         blocks = -(-stage.size // chunk) if chunk else 1
-        length = max(map(_length, stage.heads), default=1)
-        parts = max(1, min(-(-length // (lanes.count * PART)), MAX_BLOCKS_PER_SUM // blocks))
+        terms = max(map(term_count, stage.heads), default=1)
+        parts = max(1, min(-(-terms // (lanes.count * PART)), MAX_BLOCKS_PER_SUM // blocks))
         if self._alone or lanes.count == 1 or len(stage.heads) > 1 or parts == 1:
             self._add(self._range(stage, lanes, chunk), blocks, self._shared)
             return
@@ -155,10 +138,9 @@ class SectionEmitter:
         side = self._threads // lanes.count
         self._add(self._results(stage, [body], lanes, side), max(1, -(-node.size // side)), self._shared)
 
-    def _loop(self) -> list[str]:
-        """The head of the loop in which threads go through a range; one block alone reads several elements at once."""
-        unroll = [f"#pragma unroll {AHEAD}"] if self._alone else []
-        return [*unroll, f"for (long long e = begin + threadIdx.x; e < end; e += {self._threads}) {{"]
+    def _loop(self) -> str:
+        """The head of the loop in which threads go through a range."""
+        return f"for (long long e = begin + threadIdx.x; e < end; e += {self._threads}) {{"
 
     @property
     def _shared(self) -> str:
@@ -182,14 +164,27 @@ class SectionEmitter:
                 index[group[-1]] = (0, ((f"i{group[-1]}", 1),))
             axes.append((f"i{group[-1]}", length))
         emitter = KernelEmitter(self._context, kernel)
-        stores = emitter.stores(tuple(index))
+        results = emitter.results(tuple(index))
+        head = [*bounds(stage.size, chunk), *emitter.outside]
+        if self._alone:
+            return [*head, *self._ahead(results, unravel("e", axes), emitter.lines)]
+        stores = [f"{place} = {value};" for _, place, value in results]
+        return [*head, self._loop(), *unravel("e", axes), *emitter.lines, *stores, "}"]
+
+    def _ahead(self, results: list[tuple[Node, str, str]], index: list[str], lines: list[str]) -> list[str]:
+        """The loop of a map in one block: what several elements need is read before any of them is stored."""
+        loops = [
+            *["#pragma unroll", f"for (int k = 0; k < {AHEAD}; ++k) {{"],
+            f"const long long e = first + k * {self._threads};",
+            *["if (e < end) {", *index],
+        ]
+        keep = [f"kept{n}[k] = {value};" for n, (_, _, value) in enumerate(results)]
+        stores = [f"{place} = kept{n}[k];" for n, (_, place, _) in enumerate(results)]
         return [
-            *bounds(stage.size, chunk),
-            *emitter.outside,
-            *self._loop(),
-            *unravel("e", axes),
-            *emitter.lines,
-            *stores,
+            f"for (long long first = begin + threadIdx.x; first < end; first += {AHEAD * self._threads}) {{",
+            *(f"{c_type(node.dtype)} kept{n}[{AHEAD}];" for n, (node, _, _) in enumerate(results)),
+            *[*loops, *lines, *keep, "}", "}"],
+            *[*loops, *stores, "}", "}"],
             "}",
         ]
 
@@ -211,7 +206,7 @@ class SectionEmitter:
         made = [body.node for body in bodies]
         finish = [f"{target}[part * {size}ll + e] = total0;"] if target else self.finish(stage, made)
         if lanes.count == 1:
-            return [*bounds(size, chunk), *self._loop(), *unravel("e", at), *totals, *sweeps, *finish, "}"]
+            return [*bounds(size, chunk), self._loop(), *unravel("e", at), *totals, *sweeps, *finish, "}"]
         joined = [line for k, body in enumerate(bodies) for line in self._join(body, f"total{k}", lanes)]
         return [
             *bounds(size, chunk, lanes.parts),
@@ -279,26 +274,6 @@ class SectionEmitter:
             "__syncthreads();",
         ]
 
-    def _lanes(self, stage: Stage, results: int, room: int, in_warp: bool) -> Lanes:
-        """How many lanes each of some results is given, of as many threads as there are to be.
-
-        Arguments:
-            in_warp: whether lanes are to lie beside each other, whatever lies so in memory.
-        """
-        if not stage.heads or any(head.nodes[0].params[0] not in TREE for head in stage.heads):
-            return Lanes()
-        head = max(stage.heads, key=_length)
-        length = _length(head)
-        along = _lies_by_terms(head, self._context.schedule.stored)
-        adjacent = along or in_warp
-        most = WARP if in_warp else self._threads // (1 if adjacent else min(SECTOR, 1 << (results - 1).bit_length()))
-        count = 1
-        while 2 * count <= most and TERMS * count < length and 2 * count * results <= room:
-            count *= 2
-        if along and length >= SECTOR * TERMS:
-            count = max(count, SECTOR)
-        return Lanes(count, adjacent)
-
 
 def bounds(size: int, chunk: int, parts: int = 1) -> list[str]:
     """The range of results that a block calculates; where blocks share the terms, too, which part it adds up."""
@@ -344,51 +319,3 @@ def _sweep(body: Body, total: str, lanes: Lanes) -> list[str]:
         *step,
         "}",
     ]
-
-
-def _length(head: Kernel) -> int:
-    """How many numbers each result of a reduction is made of."""
-    (node,) = head.nodes
-    return math.prod(node.args[0].shape[i] for i in node.params[1])
-
-
-def _lies_by_terms(head: Kernel, stored: Stored) -> bool:
-    """Whether neighbouring terms lie closer together in memory than neighbouring results, in the largest array."""
-    (node,) = head.nodes
-    (x,), reduced = node.args, node.params[1]
-    kept = [i for i, n in enumerate(x.shape) if i not in reduced and n != 1]
-    terms = [i for i in reduced if x.shape[i] != 1]
-    if not kept or not terms:
-        return not kept
-
-    def step(strides: Sequence[int], axis: int) -> float:
-        return abs(strides[axis]) or math.inf
-
-    found = [(y.size, step(strides, terms[-1]), step(strides, kept[-1])) for y, strides in _accesses(x, stored)]
-    _, by_term, by_result = max(found, default=(0, math.inf, math.inf))
-    return by_term < by_result
-
-
-def _accesses(x: Node, stored: Stored) -> Iterator[tuple[Node, list[int]]]:
-    """The arrays that are read in the calculation of an element, with their strides along its axes.
-
-    Along those in which a gather picks elements they are taken to be long.
-    """
-    todo: list[tuple[Node, Map | None]] = [(x, identity(x.ndim))]
-    while todo:
-        y, at = todo.pop()
-        if at is None:
-            continue
-        if y in stored or y.op == "input":
-            strides = [0] * x.ndim
-            for (_, terms), stride in zip(at, c_strides(y.shape)):
-                for axis, s in terms:
-                    strides[axis] += s * stride
-            yield y, strides
-        elif y.op == "gather":
-            axes, position = y.params
-            picked = at[position : position + y.args[1].ndim] if len(y.args) > 1 else ()
-            far = (0, tuple((axis, y.args[0].size) for _, terms in picked for axis, _ in terms))
-            todo.append((y.args[0], tuple(at[k] if kind == "axis" else far for kind, k in axes)))
-        else:
-            todo += y.reads(at)
