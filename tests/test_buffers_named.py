@@ -30,7 +30,7 @@ def test_a_string_is_no_tuple_of_names():
     for use in (flux.leaves, flux.parameters, lambda m: flux.gradient(lambda m: loss(m, X), m)):
         with pytest.raises(TypeError, match=r"Wrong: expected buffers to be a tuple .* Write buffers = \('mean',\)"):
             use([Wrong()])
-    assert repr(flux.Chain(Wrong())) == "Chain(...)"
+    assert repr(flux.Chain(Wrong())) == "Chain(\n  Wrong(...),\n)"
 
 
 @pytest.mark.parametrize("number", [3, 0.5, np.float32(2), np.int64(1)])

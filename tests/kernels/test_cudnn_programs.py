@@ -1,5 +1,6 @@
 """Convolutions in programs for the GPU: calls of cuDNN, among kernels that g++ runs; the numbers of NumPy."""
 
+import itertools
 import re
 import types
 
@@ -10,6 +11,7 @@ import tinyflux as flux
 from tests.support import cuda_shim
 from tests.support import cudnn_standin as standin
 from tests.support.convolution_cases import CASES, inputs
+from tests.support.interruptions import interrupted, state_of
 from tests.support.program_cases import arrays, compiled
 from tinyflux.compile.backends.cuda import launches
 
@@ -139,6 +141,35 @@ def test_a_training():
     for a, b in zip(trained[1][1], trained[0][1], strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
     assert {plan.tensor_cores for plan in standin.plans} == {False}
+
+
+def test_every_line_of_an_update():
+    """An interrupt leaves all of it or nothing, though calls of cuDNN, in Python, come between what it changes."""
+    x, y = batch(np.float32, 4)
+    items = [flux.gpu((x, y))]
+
+    def make():
+        flux.seed(0)
+        model = flux.gpu(network(np.float32))
+        opt = flux.setup(flux.Adam(0.01), model)
+        flux.train(loss, model, items, opt, compile=True)
+        return model, opt, [flux.gpu((x + 1, y))]  # in other arrays, for which there is no graph
+
+    def go(model, opt, items):
+        flux.train(loss, model, items, opt, compile=True)
+
+    model, opt, others = make()
+    expected = [state_of(model, opt)]
+    go(model, opt, others)
+    expected.append(state_of(model, opt))
+    seen = set()
+    for at in itertools.count(1, 8):
+        model, opt, others = make()
+        stopped = interrupted(lambda: go(model, opt, others), at)  # noqa: B023
+        seen.add(expected.index(state_of(model, opt)))
+        if not stopped:
+            break
+    assert seen == {0, 1}
 
 
 def test_tf32_is_asked_for_anew():

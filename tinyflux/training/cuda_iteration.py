@@ -125,8 +125,7 @@ class CudaIteration(Program):
                 self._launcher: Launcher = OneKernel(self.source, results, fixed, given, self._record)
             else:
                 executable = Executable(self.source, results, fixed, given)
-                first = self.source.first_lasting
-                self._launcher = Graphs(executable, first, recorded.order.size, self._record)
+                self._launcher = Graphs(self.source, executable, recorded.order.size, self._record)
 
     def fits(self) -> bool:
         """Whether parameters that the program steps alike are still to be stepped alike."""

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..compile.backends.cuda.executable import Call, Executable, Faults
-from ..compile.backends.cuda.launches import FAULT
+from ..compile.backends.cuda.kernels import Translation
+from ..compile.backends.cuda.launches import FAULT, Launch
 from ..compile.backends.cuda.persistent import Iterations
 from ..compile.schedule.fuse import Result
 from ..interrupts import commit, uninterrupted
-from ..nn.cudnn import Plan
 from ..types import Array
 from .report import report_once
 
@@ -54,15 +54,18 @@ class Graphs:
     """The kernels of an iteration: launched one by one at first, and then in graphs of several iterations.
 
     Arguments:
-        executable: what calculates an iteration, its order of samples given last.
-        first_lasting: the number of its first call that changes what stays.
+        source: the program of an iteration.
+        executable: what calculates it, its order of samples given last.
         size: how many samples a batch has.
     """
 
-    def __init__(self, executable: Executable, first_lasting: int, size: int, counter: Unread) -> None:
+    def __init__(self, source: Translation, executable: Executable, size: int, counter: Unread) -> None:
         import cupy
 
-        self._executable, self._first_lasting, self._size, self._counter = executable, first_lasting, size, counter
+        self._first_lasting = source.first_lasting
+        # Whether an interrupt can come in between: the calls of cuBLAS and cuDNN are partly written in Python.
+        self._in_python = not all(isinstance(launch, Launch) for launch in source.launches[self._first_lasting :])
+        self._executable, self._size, self._counter = executable, size, counter
         self._device = cupy.cuda.Device()
         self._order = cupy.empty(STRETCHES[0] * size, np.int64)  # of a graph's batches
         self._given: list[Array] = []
@@ -91,7 +94,7 @@ class Graphs:
         for function, *arguments in calls[: self._first_lasting]:
             function(*arguments)
         last = [*calls[self._first_lasting :], _counted(self._counter, 1)]
-        if any(isinstance(function, Plan) for function, *_ in last):  # which is written in Python
+        if self._in_python:
             import cupy
 
             stream = cupy.cuda.get_current_stream()
