@@ -109,6 +109,21 @@ def test_what_callbacks_see():
     assert [(n, b.tolist()) for n, b in seen] == [(n, [n]) for n in (20, 40, 50, 60, 80, 100, 100)]
 
 
+def test_what_a_generator_sees():
+    """The same between two items."""
+    seen = []
+    model = flux.gpu(running())
+    batch = flux.gpu(data(10))
+
+    def items():
+        for _ in range(5):
+            yield batch
+            seen.append(model[0].batches)
+
+    flux.train(loss, model, items(), flux.setup(flux.Descent(0.1), model), compile=True)
+    assert [x.tolist() for x in seen] == [[1], [2], [3], [4], [5]]
+
+
 @pytest.mark.parametrize("size", [3, 16, 49, 50])
 def test_a_last_short_batch(size):
     check_as_one_by_one(one_by_one(50, size), epochs=4)
@@ -213,6 +228,21 @@ def test_data_that_is_part_of_a_parameter_is_left_to_cupy():
     assert x.shape == (6, 6)
     with pytest.raises(flux.NotCompilable, match="the data is a parameter of the model, or a view of one"):
         flux.train(loss, model, flux.DataLoader((x, flux.gpu(data(6)[1])), 2), opt, compile=True)
+
+
+@pytest.mark.parametrize("order", cuda_shim.ORDERS)
+def test_an_item_that_is_part_of_a_parameter(order):
+    """Behind others of the same form: the rest is left to the next engine."""
+    cuda_shim.order = order
+
+    ends = []
+    for move, option in ((lambda x: x, False), (flux.gpu, "auto")):
+        model, (x, y) = move(network()), move(data(6))
+        opt = flux.setup(flux.Descent(1.0), model)
+        flux.train(loss, model, [(x, y), (model.layers[0].weight[:6], y), (x, y)], opt, 2, compile=option)
+        ends.append(flux.cpu(flux.leaves(model)))
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_long_trainings_are_read_after_a_second(monkeypatch):

@@ -101,7 +101,7 @@ class CudaEngine:
         kind: Any = None
         items = iter(data)
         for item in items:
-            before, kind = kind, _kind(item)
+            before, kind = kind, (_kind(item), self._programs.overlap(tree.leaves(item), self._opt))
             program = self._latest if self._steady and kind == before else None
             program = program or self._find(item, None)
             if program is None:
@@ -110,6 +110,8 @@ class CudaEngine:
             if not self._room(budget):
                 yield self._read()
                 kind = None
+            elif not self._steady:
+                self._unbind()
         return None
 
     def _find(self, data: Tree, size: int | None) -> CudaIteration | None:
@@ -134,11 +136,15 @@ class CudaEngine:
             return 0
         return max(0, min(budget(), self._most) - unread)
 
-    def _read(self) -> list[float]:
-        """The losses that were not read yet, after which callbacks may be called; this waits for the device."""
+    def _unbind(self) -> None:
+        """Give the model arrays that stay as they are, before somebody looks at it."""
         if self._latest is not None:
             self._latest.unbind(self._model)
             self._latest = None
+
+    def _read(self) -> list[float]:
+        """The losses that were not read yet, after which callbacks may be called; this waits for the device."""
+        self._unbind()
         unread, losses = self._programs.unread, self._programs.read()
         took = time.monotonic() - self._first_at
         if took > SECONDS:
@@ -183,7 +189,8 @@ class CudaIterations(Programs):
         samples = data if size is None else tree.map(lambda x: x[:0], data)
         forms = (size, signature(samples, [], others, True), signature(model, leaves, others, True))
         parameters = tuple(map(id, tree.parameters(model)))
-        self.refuse_parameters(tree.leaves(data), opt)
+        if self.overlap(tree.leaves(data), opt):  # eager code reads a batch before a step
+            raise NotCompilable("the data is a parameter of the model, or a view of one, which changes: copy it.")
 
         def look() -> Snapshot:
             return self.guards(loss, *others)
@@ -198,11 +205,10 @@ class CudaIterations(Programs):
         found: CudaIteration = self.find(form, look(), make, since=since)
         return found
 
-    def refuse_parameters(self, arrays: Sequence[Array], opt: OptimiserState) -> None:
-        """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
+    def overlap(self, arrays: Sequence[Array], opt: OptimiserState) -> bool:
+        """Whether some of the arrays lie in memory that training changes."""
         changing = {id(leaf.buffer.x): leaf.buffer.x for leaf in opt._leaves}.values()
-        if any(_overlap(x, y) for x in arrays for y in changing):
-            raise NotCompilable("the data is a parameter of the model, or a view of one, which changes: copy it.")
+        return any(_overlap(x, y) for x in arrays for y in changing)
 
 
 def _overlap(x: Array, y: Array) -> bool:
