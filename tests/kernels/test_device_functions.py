@@ -56,6 +56,14 @@ def test_arrays_without_elements(shape):
     check_same(flux.compile(value)(flux.gpu(x)), value(x))
 
 
+def test_many_rows_without_elements():
+    """A thread's registers are arrays, which NVIDIA's compiler wants to have elements."""
+    compiled = flux.compile(lambda x, w: np.tanh(x @ w) @ w.T)
+    x, w = np.zeros((9000, 0)), np.zeros((0, 3))
+    check_same(compiled(flux.gpu(x), flux.gpu(w)), np.zeros((9000, 0)))
+    assert "[0];" not in compiled.source
+
+
 def test_here_and_there():
     """One compiled function, called with arrays here and there: a program for each."""
     compiled = flux.compile(lambda x: np.sum(np.sin(x)))

@@ -5,7 +5,7 @@ import pytest
 
 import tinyflux as flux
 from tests.support import cuda_shim, graphs
-from tests.support.device_standin import counted
+from tests.support.device_standin import DeviceArray, counted
 from tests.support.graph_cases import RULES, Stop, batchnormed, check_as_one_by_one, one_by_one, stopping, trained
 from tests.support.interruptions import interrupted, state_of
 from tests.support.program_cases import InOrder, data, loss, network
@@ -243,6 +243,40 @@ def test_an_item_that_is_part_of_a_parameter(order):
         ends.append(flux.cpu(flux.leaves(model)))
     for a, b in zip(*ends, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_another_device_than_the_current_one(monkeypatch):
+    """Kernels run, and arrays are written, on the one where the model lies."""
+    current, wrong = [0], []
+
+    class Device(cuda_shim.Device):
+        def __enter__(self):
+            current.append(self.id)
+
+        def __exit__(self, *error):
+            current.pop()
+
+    def noted(function):
+        def call(*arguments):
+            if current[-1] != 1:
+                wrong.append(function.__qualname__)
+            return function(*arguments)
+
+        return call
+
+    def value(m, x, k):
+        return np.sum(m["p"][k] * x)
+
+    x, k = np.ones((40, 3), np.float32), np.arange(40) % 5
+    k[30] = 7
+    model, items = flux.gpu(({"p": np.zeros((5, 3), np.float32)}, (x, k)))
+    opt = flux.setup(flux.Adam(0.01), model)
+    monkeypatch.setattr(DeviceArray, "device", property(lambda self: Device(1)))
+    for kind, name in ((DeviceArray, "__setitem__"), (cuda_shim.RawKernel, "__call__"), (graphs.Graph, "launch")):
+        monkeypatch.setattr(kind, name, noted(getattr(kind, name)))
+    with pytest.raises(IndexError):
+        flux.train(value, model, InOrder(items, 1), opt, compile=True)
+    assert not wrong
 
 
 def test_long_trainings_are_read_after_a_second(monkeypatch):

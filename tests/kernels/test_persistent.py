@@ -51,6 +51,12 @@ def test_what_takes_one_block_too_long(monkeypatch, kernels):
     assert kernels == [None]
 
 
+def test_what_has_more_arrays_than_a_kernel_can_be_given(monkeypatch, kernels):
+    monkeypatch.setattr(persistent, "MAX_ARRAYS", 10)
+    check_training(RULES[0])
+    assert kernels == [None]
+
+
 FAULTS = {
     "a barrier between levels": lambda text: (
         text[: text.index("iterations(")] + re.sub(r"__syncthreads\(\);", "", text[text.index("iterations(") :])

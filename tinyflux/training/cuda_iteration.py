@@ -52,7 +52,8 @@ class LossRecord:
     def read(self) -> list[float]:
         """The losses that were not read yet, up to the first that is not finite; this waits for the device."""
         values = self.losses[3 : 3 + self.unread].tolist() if self.unread else []
-        commit([(self.losses.__setitem__, 0, 0.0), (setattr, self, "unread", 0)])
+        with self.losses.device:
+            commit([(self.losses.__setitem__, 0, 0.0), (setattr, self, "unread", 0)])
         failed = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
         return values if failed is None else values[: failed + 1]
 

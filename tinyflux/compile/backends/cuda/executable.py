@@ -40,7 +40,8 @@ class Faults:
         """Raise the one that was found; where kernels look for any, this waits for them."""
         found = max(self.numbers.tolist()) if self._checks else 0
         if found:
-            self.numbers[:] = 0
+            with self.numbers.device:
+                self.numbers[:] = 0
             kind, message = self._checks[found - 1]
             raise kind(message)
 

@@ -16,7 +16,7 @@ from ...schedule.fuse import Kernel, Schedule
 from .grid import ALONE
 from .kernels import Demands, Translation
 from .launches import Section
-from .levels import find_levels
+from .levels import MAX_ARRAYS, find_levels
 
 WORK = 1 << 16  # elements, of which the results of an iteration are made, that one block is fast enough for; untuned
 
@@ -43,7 +43,7 @@ class Iterations:
 def translate_iterations(
     schedule: Schedule, trusted: set[Node], demands: Demands, moving: Mapping[str, int]
 ) -> Iterations | None:
-    """The kernel that makes iterations of a program; None where that takes one block too long.
+    """The kernel that makes iterations of a program; None where that takes one block too long, or too many arrays.
 
     Losses are entered as those of a `Translation` are, and updates left out once one is not finite.
 
@@ -71,6 +71,8 @@ def translate_iterations(
             own = ["shared"] if section.shared else []
             lines.append(f"        {section.name}({', '.join(['0', '1', *own, *arguments])});")
         lines.append("        __syncthreads();")
+    if len(types) > MAX_ARRAYS:
+        return None
     size = max([int(section.shared) for level in levels for section in level if section.shared], default=1)
     parameters = ", ".join([*(f"{kind}{name}" for name, kind in types.items()), "long long count"])
     kernel = [

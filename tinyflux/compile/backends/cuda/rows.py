@@ -29,10 +29,12 @@ def is_for_threads(group: Group, rows: int, registers: set[Node]) -> bool:
     Arguments:
         registers: the nodes that only their own stage reads.
     """
-    kept = sum(node.size * node.dtype.itemsize for stage in group for node in stage.nodes if node not in registers)
+    arrays = [node for stage in group for node in stage.nodes if node not in registers]
+    kept = sum(node.size * node.dtype.itemsize for node in arrays)
     work = sum(math.prod(kernel.nodes[0].domain) for stage in group for kernel in stage.kernels)
     return (
         rows >= MANY
+        and all(node.size for node in arrays)  # CUDA has no arrays of no elements
         and kept <= BYTES * rows
         and work <= WORK * rows
         and not any(head.nodes[0].params[0].startswith("arg") for stage in group for head in stage.heads)
