@@ -245,6 +245,19 @@ def test_an_item_that_is_part_of_a_parameter(order):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("rule", RULES[:4], ids=repr)
+def test_parameters_that_read_each_other(rule):
+    """The gradient of each is calculated of the other as it was, whichever is overwritten first."""
+    ends = []
+    for move, option in ((lambda x: x, False), (flux.gpu, True)):
+        model, x = move({"p": np.linspace(1, 2, 4), "q": np.linspace(-1, 1, 4)}), move(np.ones((6, 4)))
+        opt = flux.setup(rule, model)
+        flux.train(lambda m, x: np.sum((m["p"] * m["q"]) ** 2 * np.sum(x)), model, [x] * 3, opt, compile=option)
+        ends.append(flux.cpu(flux.leaves(model)))
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 def test_another_device_than_the_current_one(monkeypatch):
     """Kernels run, and arrays are written, on the one where the model lies."""
     current, wrong = [0], []

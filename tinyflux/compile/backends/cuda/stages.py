@@ -11,7 +11,7 @@ import dataclasses
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ...ir.indexing import Map, identity, is_identity
 from ...ir.node import Node
@@ -296,20 +296,30 @@ def _components(kernel: Kernel, schedule: Schedule) -> list[Kernel]:
     if kernel.kind != "map":
         return [kernel]
     target = {r.node: r.overwrites for r in schedule.results if r.overwrites is not None and r.node in kernel.nodes}
-    groups: list[tuple[set[Node], list[Node]]] = []
+    made: list[tuple[set[Node], list[Node]]] = []
     for node in kernel.nodes:
-        linked = {node, target.get(node, node)}
-        for x, at in memory_reads(node, schedule.stored):
-            made = x in schedule.stored and node.size > 1 and _permutation(x, at, kernel.shape) is not None
-            if made or (node in target and x in target.values()):
-                linked.add(x)
-        nodes = [node]
-        for group in [group for group in groups if group[0] & linked]:
-            groups.remove(group)
-            linked |= group[0]
-            nodes += group[1]
-        groups.append((linked, nodes))
-    return [dataclasses.replace(kernel, nodes=sorted(nodes, key=lambda n: n.number)) for _, nodes in groups]
+        reads = memory_reads(node, schedule.stored) if node.size > 1 else []
+        linked = {x for x, at in reads if x in schedule.stored and _permutation(x, at, kernel.shape) is not None}
+        made.append((linked | {node}, [node]))
+    overwriting: list[tuple[set[Node], list[Node]]] = []
+    for nodes in _joined(made):
+        linked = {target[node] for node in nodes if node in target}
+        if linked:
+            linked |= {x for node in nodes for x, _ in memory_reads(node, schedule.stored)} & set(target.values())
+        overwriting.append((linked, nodes))
+    parts = _joined(overwriting)
+    return [dataclasses.replace(kernel, nodes=sorted(nodes, key=lambda n: n.number)) for nodes in parts]
+
+
+def _joined(parts: Iterable[tuple[set[Node], list[Node]]]) -> list[list[Node]]:
+    """Lists of nodes, of which those are one that are linked to the same nodes."""
+    joined: list[tuple[set[Node], list[Node]]] = []
+    for linked, nodes in parts:
+        for other in [other for other in joined if other[0] & linked]:
+            joined.remove(other)
+            linked, nodes = linked | other[0], nodes + other[1]
+        joined.append((linked, nodes))
+    return [nodes for _, nodes in joined]
 
 
 def _permutation(x: Node, at: Map | None, shape: Sequence[int]) -> Axes | None:
