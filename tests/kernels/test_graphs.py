@@ -163,6 +163,20 @@ def test_a_last_short_batch_that_is_left_out(size):
     check_as_one_by_one(lambda move: flux.DataLoader(move(data(32)), size, partial=False), epochs=4)
 
 
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_parameter_that_is_a_number(every):
+    """Its update has the shape of the step counter's, which is read as it was."""
+    x = np.linspace(-1, 1, 40, dtype=np.float32)
+    results = []
+    for move, option in ((lambda x: x, False), (flux.gpu, True)):
+        model = move([np.array(0.5, np.float32), np.array(0.2, np.float32)])
+        opt = flux.setup(flux.Descent(flux.schedules.Step(0.1, every=every, gamma=0.5)), model)
+        value = lambda m, x: np.sum(np.sin(m[0] * x) * m[1] - x) ** 2 + np.sum(np.cos(x + m[0]))  # noqa: E731
+        losses = flux.train(value, model, InOrder(move(x), 4), opt, 2, compile=option)
+        results.append([*losses, *flux.cpu(model)])
+    np.testing.assert_allclose(*results, rtol=1e-4)
+
+
 def test_the_numbers_of_the_state():
     """They are counted on the device, and read when somebody asks."""
     model = flux.gpu(network())

@@ -84,6 +84,7 @@ def group_stages(schedule: Schedule, kernels: Sequence[Kernel], form: Callable[[
         form: how a kernel is calculated: by "threads", in "tiles", which take a map but have blocks of their own, or
             "alone".
     """
+    copies = {x for kernel in kernels for x in kernel.copies.values()}  # of inputs, from before they are overwritten
     parts = [part for kernel in kernels for part in _components(kernel, schedule)]
     graph = _Graph(schedule, parts)
 
@@ -94,6 +95,8 @@ def group_stages(schedule: Schedule, kernels: Sequence[Kernel], form: Callable[[
         """The stage that calculates a map, too; None where its threads can't."""
         (stage,), part = group, parts[i]
         nodes, overwrites = set(stage.nodes), graph.overwrites[i]
+        if copies & {*nodes, *part.nodes}:  # who makes a copy reads the input, and who shares its stage reads the copy
+            return None
         if form_of(group) == "alone" or (
             overwrites and (nodes & set(schedule.wanted) or any(may_fault(k, schedule.stored) for k in stage.kernels))
         ):
