@@ -364,8 +364,6 @@ class Before:
     def __call__(self, cell: Cell, batches: Batches) -> Contender:
         if sys.path[0] != self.folder:
             sys.path.insert(0, self.folder)
-            for module in [name for name in sys.modules if name.partition(".")[0] == "tinyflux"]:
-                del sys.modules[module]  # what the benchmark itself has imported
         import tinyflux
 
         if not tinyflux.__file__.startswith(self.folder):

@@ -23,8 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from examples.common.machine import processor
-
 from .models import BATCHSIZES, MODELS, OPTIMISERS, POOL, Cell, data
 from .peers import PEERS, Before, installed
 from .worker import Worker
@@ -95,6 +93,8 @@ def line(entries: Sequence[str], markdown: bool) -> str:
 
 def machine(names: Sequence[str]) -> list[str]:
     """The day, the machine's shape, and the versions of all that is compared."""
+    from examples.common.machine import processor  # and tinyflux, where another one may be wanted: see `Before`
+
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__} with {blas['name']} {blas['version']}"]
     versions += [f"{needed} {_version(needed)}" for needed in dict.fromkeys(PEERS[name][0] for name in names)]

@@ -171,6 +171,7 @@ def install(monkeypatch):
     module.RawModule = RawModule
     module.cuda.Device = Device
     module.cuda.Stream, module.cuda.get_current_stream = graphs.Stream, graphs.current_stream
+    graphs.forget()
     cublas_standin.install(monkeypatch)
     module.empty = lambda shape, dtype: DeviceArray(np.full(shape, POISON.get(np.dtype(dtype).kind, 77), dtype))
     module.cuda.driver = types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *args: RESIDENT)

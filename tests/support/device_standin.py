@@ -41,7 +41,7 @@ METHODS = [
 ]  # fmt: skip
 
 synchronisations = 0  # how often a value was read from the device
-busy = ""  # why the device can't be asked for anything now
+busy = lambda: ""  # noqa: E731  # why the current stream can't be asked for anything now
 
 
 def synchronise():
@@ -51,8 +51,8 @@ def synchronise():
 
 
 def refuse_while_busy():
-    if busy:
-        raise RuntimeError(f"the device is asked for something while {busy}")
+    if busy():
+        raise RuntimeError(f"the device is asked for something while {busy()}")
 
 
 class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):

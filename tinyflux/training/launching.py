@@ -188,10 +188,10 @@ def _capture(calls: Iterable[Call]) -> Any:
 
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
-        stream.begin_capture()
         try:
+            stream.begin_capture()
             for function, *arguments in calls:
                 function(*arguments)
         finally:
-            graph = stream.end_capture()
+            graph = stream.end_capture() if stream.is_capturing() else None
     return graph
