@@ -245,14 +245,14 @@ def test_trainings(batch, normalised, sources):
 def test_a_copy_of_what_is_overwritten(old):
     """The old x is read after the new one has been written."""
     given = arrays((30, 20), (30, 20), (20, 30), dtype=np.float64)
-    with program.Recording() as recording:
+    with program.Recording():
         x, y, z = map(symbolic_input, given)
         doubled, tripled = y * 2, x * 3
         late = np.cumsum(np.cumsum(np.cumsum(doubled.T, axis=0), axis=1), axis=0) + old(x)
         pairs = [(y, doubled), (x, tripled), (z, late)]
         schedule = make_schedule([Result(node_of(a), node_of(b).params, node_of(b)) for b, a in pairs])
     assert any(kernel.copies for kernel in schedule.kernels)
-    source = Source(schedule, recording.trusted)
+    source = Source(schedule)
     assert shared_places(source)
     check_lifetimes(source.context)
     expected = given[0] * 3, given[1] * 2, np.cumsum(np.cumsum(np.cumsum(2 * given[1].T, 0), 1), 0) + old(given[0])
@@ -263,14 +263,14 @@ def test_a_copy_of_what_is_overwritten(old):
 
 
 def test_what_is_looked_at_before_an_update():
-    with program.Recording() as recording:
+    with program.Recording():
         x = symbolic_input(np.ones((8, 8)))
         demand, long = np.max(x), x
         for _ in range(4):
             long = np.cumsum(np.cumsum(long, axis=0), axis=1)
         loss = node_of(np.sum(long))
         results = [Result(node_of(x - long), node_of(x).params, node_of(x))]
-        context = SourceContext(make_schedule(results, (), loss, None, [node_of(demand)]), recording.trusted, None)
+        context = SourceContext(make_schedule(results, (), loss, None, [node_of(demand)]), None)
     assert {loss, node_of(demand)} <= context.offsets.keys()
     check_lifetimes(context)
 

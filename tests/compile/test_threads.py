@@ -82,7 +82,7 @@ def test_numbers():
 def source(f, *given):
     with program.Recording() as recording:
         node = node_of(f(*map(symbolic_input, given)))
-        return Source(make_schedule([Result(node, len(recording.inputs))]), recording.trusted)
+        return Source(make_schedule([Result(node, len(recording.inputs))]))
 
 
 def test_small_loops_are_not_shared():

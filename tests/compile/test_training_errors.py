@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
+from tests.support.state_cases import Keeping
 from tests.support.training_cases import (
     DATA,
     LABELS,
@@ -167,18 +168,6 @@ def test_what_was_recorded_can_be_looked_at():
     assert step.program.startswith("%0 = input 0 : float64[4, 6]\n")
     assert re.search(r"\nreturn %\d+$", step.program)
     assert "int64_t run(" in step.source
-
-
-class Keeping:
-    """Keeps what indices pick, which nobody else reads."""
-
-    buffers = ("table", "last")
-
-    def __init__(self):
-        self.table, self.last = np.arange(5.0), np.zeros(3)
-
-    def __call__(self, k):
-        self.last = self.table[k]
 
 
 @pytest.mark.parametrize("option", [False, True])

@@ -136,15 +136,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("old", "new"), FAULTS, ids=[f"{old} > {new}" for old, new in FAULTS])
 def test_a_fault_is_found(old, new, monkeypatch):
-    planted = []
-
-    def module(code, options=()):
-        planted.append(old in code)
-        return cuda_shim.RawModule(code.replace(old, new), options)
-
-    import cupy
-
-    monkeypatch.setattr(cupy, "RawModule", module)
+    changed = cuda_shim.plant(monkeypatch, lambda code: code.replace(old, new))
     for case in ("rows for sequences", "rows, more than are marked at once", 7, -8):
         try:
             if case in PICKINGS:
@@ -155,4 +147,4 @@ def test_a_fault_is_found(old, new, monkeypatch):
             break
     else:
         pytest.fail("it was not found")
-    assert any(planted)
+    assert any(changed)

@@ -7,6 +7,7 @@ import tinyflux as flux
 from tests.support import index_faults
 from tests.support.index_faults import faulty, loss
 from tests.support.program_cases import InOrder
+from tests.support.state_cases import Keeping
 from tinyflux.compile.backends.cuda import launches, levels
 
 pytestmark = pytest.mark.usefixtures("compiling")
@@ -34,18 +35,6 @@ def test_afterwards_all_is_as_ever():
                 flux.train(loss, model, data, opt, compile=True)
         else:
             assert np.isfinite(flux.train(loss, model, data, opt, compile=True)).all()
-
-
-class Keeping:
-    """Keeps what indices pick, which nobody else reads."""
-
-    buffers = ("table", "last")
-
-    def __init__(self):
-        self.table, self.last = np.arange(5.0), np.zeros(3)
-
-    def __call__(self, k):
-        self.last = self.table[k]
 
 
 def of_state(m, k, x):

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.models import BATCHSIZES, MODELS, OPTIMISERS, Cell
 from tests.support import cuda_shim
 from tests.support.training_programs import training_program
-from tinyflux.compile.backends.cuda.persistent import Iterations
+from tinyflux.compile.backends.cuda.persistent import PersistentKernel
 
 pytestmark = pytest.mark.usefixtures("compiling")
 PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 
 def launches(cell):
     source = training_program(cell).source
-    return "one for many" if isinstance(source, Iterations) else str(len(source.launches))
+    return "one for many" if isinstance(source, PersistentKernel) else str(len(source.launches))
 
 
 def test_the_table(monkeypatch):

@@ -1,7 +1,6 @@
 """Iterations that a kernel makes by itself: trainings with them are those of the plain path in NumPy."""
 
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -18,13 +17,13 @@ pytestmark = pytest.mark.usefixtures("compiling")
 @pytest.fixture
 def kernels(monkeypatch):
     """The kernels that trainings have asked for; None for those whose iterations take one block too long."""
-    made, translate = [], cuda_iteration.translate_iterations
+    made, translate = [], cuda_iteration.translate_persistent
 
     def noted(*arguments):
         made.append(translate(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(cuda_iteration, "translate_iterations", noted)
+    monkeypatch.setattr(cuda_iteration, "translate_persistent", noted)
     return made
 
 
@@ -69,18 +68,13 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_found(name, kernels, monkeypatch):
-    module = cuda_shim.RawModule
-
-    def planted(code, options=()):
-        assert "iterations(" not in code or FAULTS[name](code) != code
-        return module(FAULTS[name](code) if "iterations(" in code else code, options)
-
     def everything():
         for cuda_shim.order in cuda_shim.ORDERS:  # noqa: B020
             check_training(RULES[0])
             check_training(RULES[0], np.nan)
 
     everything()
-    monkeypatch.setattr(sys.modules["cupy"], "RawModule", planted)
+    changed = cuda_shim.plant(monkeypatch, lambda code: FAULTS[name](code) if "iterations(" in code else code)
     with pytest.raises((AssertionError, cuda_shim.ShimError)):
         everything()
+    assert any(changed)

@@ -165,6 +165,19 @@ class Device(contextlib.nullcontext):
         self.attributes = {"MultiProcessorCount": MULTIPROCESSORS}
 
 
+def plant(monkeypatch, change):
+    """Have all sources changed before they are compiled; returns a list of whether each of them became another one."""
+    changed = []
+
+    def planted(code, options=()):
+        text = change(code)
+        changed.append(text != code)
+        return RawModule(text, options)
+
+    monkeypatch.setattr(sys.modules["cupy"], "RawModule", planted)
+    return changed
+
+
 def install(monkeypatch):
     """Have the stand-in for CuPy run kernels, and its arrays tell their addresses."""
     module = device_standin.cupy_module()

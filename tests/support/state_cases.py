@@ -51,6 +51,18 @@ class Hits:
         return x
 
 
+class Keeping:
+    """Keeps what indices pick, which nobody else reads."""
+
+    buffers = ("table", "last")
+
+    def __init__(self):
+        self.table, self.last = np.arange(5.0), np.zeros(3)
+
+    def __call__(self, k):
+        self.last = self.table[k]
+
+
 class Growing:
     """Gives its buffer another value in each call, perhaps of another form."""
 

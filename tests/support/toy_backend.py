@@ -22,13 +22,13 @@ def unsupported(node):
     return node.params if isinstance(node, ops.Map) and node.params in MISSING else ""
 
 
-def printed(schedule, trusted):
+def printed(schedule):
     """A scheduled program as text, a paragraph for each kernel."""
     for node in schedule.nodes:
         what = unsupported(node)
         if what:
             raise NotCompilable(f"{what} can't be printed.")
-    context = SourceContext(schedule, trusted, None)
+    context = SourceContext(schedule, None)
     return "\n\n".join("\n".join(indent(WRITERS[kernel.kind](context, kernel))) for kernel in schedule.kernels)
 
 
@@ -36,7 +36,7 @@ def printed_function(f, *arrays):
     """What a function of arrays would do for such ones; it returns one array."""
     with Recording() as recording:
         node = node_of(f(*map(symbolic_input, arrays)))
-    return printed(make_schedule([Result(node, len(recording.inputs))]), recording.trusted)
+    return printed(make_schedule([Result(node, len(recording.inputs))], recording.trusted))
 
 
 def _map(context, kernel):

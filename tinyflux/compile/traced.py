@@ -179,8 +179,7 @@ class Function(Program):
         else:
             first = len(trace.recording.inputs)
             results = [Result(n, first + i) for i, n in enumerate(ends)]
-            trusted = trace.recording.trusted
-            self._library = Library(Source(make_schedule(results, trusted), trusted))
+            self._library = Library(Source(make_schedule(results, trace.recording.trusted)))
         self.source: Any = self._library.source
 
     def __call__(self, leaves: list[Array]) -> Any:

@@ -26,12 +26,10 @@ class DeviceFunction(Function):
     def _make(self, trace: Trace, ends: list[Node], leaves: list[Array], before: Function | None) -> None:
         recording = trace.recording
         results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(ends)]
-        same = isinstance(before, DeviceFunction) and before.program == self.program
-        self.source = (
-            before.source  # type: ignore[union-attr]
-            if same
-            else Translation(make_schedule(results, recording.trusted), recording.trusted)
-        )
+        if isinstance(before, DeviceFunction) and before.program == self.program:
+            self.source = before.source
+        else:
+            self.source = Translation(make_schedule(results, recording.trusted))
         fixed = {f"p{node.params}": x for node, x in recording.captured}
         given = [*(f"p{i}" for i in range(len(leaves))), *(f"p{r.pointer}" for r in results)]
         self._device = next(x.device for x in leaves if tree.is_array(x))

@@ -47,7 +47,7 @@ class Kernels(Program):
         (grads, changed), found, recording = trace.value, trace.ends, trace.recording
         self.program = "\n".join(format_program(reachable(found), found[: 1 + len(tree.leaves(grads))]))
         results = [Result(node, len(recording.inputs) + i) for i, node in enumerate(found)]
-        self.source = Translation(make_schedule(results, recording.trusted), recording.trusted)
+        self.source = Translation(make_schedule(results, recording.trusted))
         inputs = [f"p{i}" for i in range(len(own) + len(given))]
         parameters = set(map(id, tree.parameters(model)))
         self._others = [i for i, x in enumerate(own) if id(x) not in parameters]
@@ -122,7 +122,7 @@ def _record(loss: Loss, model: Tree, item: Tree) -> tuple[tuple[Tree, list[int]]
         data = tree.map(symbolic_input, item.data)
         order = symbolic_input(item.numbers)
         program.recording().trusted.add(order.node)
-        return tree.map(lambda x: _copy_rows(x[order].node, taken), data)
+        return tree.map(lambda x: copy_rows(x[order].node, taken), data)
 
     traced = trace_loss("train", loss, model, make_batch)
     changed = find_changed(traced.after, [traced.symbols[id(a)] for a in tree.leaves(model)])
@@ -130,7 +130,7 @@ def _record(loss: Loss, model: Tree, item: Tree) -> tuple[tuple[Tree, list[int]]
     return (traced.grads, [r.pointer for r in changed]), ends
 
 
-def _copy_rows(rows: Node, taken: list[Node]) -> Symbolic:
+def copy_rows(rows: Node, taken: list[Node]) -> Symbolic:
     """Rows of the data, which are copied once, wherever they are read."""
     taken.append(program.elementwise("positive", [rows], rows.dtype))
     return Symbolic(taken[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from .. import tree
 from ..arrays import on_gpu
 from ..compile.guards.guards import Snapshot
 from ..compile.trace.programs import Programs
-from ..compile.traced import signature
 from ..data import DataLoader
 from ..data.loader import is_plain_loader
 from ..errors import NotCompilable
@@ -26,8 +25,8 @@ from .cuda_iteration import ROOM, CudaIteration, LossRecord
 from .engines import Updates
 from .gpu import STARTED, GpuEngine
 from .launching import STRETCHES
-from .layer_state import tied_places
-from .recorded_update import settings
+from .passes import kind_of_item, stretches
+from .recorded_iteration import iteration_form
 from .report import report_once
 
 SECONDS = 1.0  # after which losses are read in any case: a training that has come to nothing is not to go on for long
@@ -35,7 +34,7 @@ FIRST = 1 + STRETCHES[0]  # losses that are read together at first: of one itera
 
 
 class CudaEngine:
-    """Updates whose losses become known later, when they are read; until something can't be compiled.
+    """Makes updates whose losses are read later, until something can't be compiled.
 
     Arguments:
         steady: whether nothing of the user's runs when the next item is fetched, which might change the model.
@@ -79,15 +78,14 @@ class CudaEngine:
 
     def _pass(self, loader: DataLoader[Any], budget: Callable[[], int]) -> Updates:
         """One pass over a DataLoader, batches of one size together."""
-        order = loader.order().astype(np.int64, copy=False)
-        stretches = list(_stretches(order, loader.batchsize))
+        parts = [part.astype(np.int64, copy=False) for part in stretches(loader)]
         arrays = tree.leaves(loader.data)
-        for i, numbers in enumerate(stretches):
+        for i, numbers in enumerate(parts):
             at, program = 0, None
             while at < len(numbers):
                 program = program or self._find(loader.data, numbers.shape[1])
                 if program is None:
-                    rows = [*numbers[at:], *[row for more in stretches[i + 1 :] for row in more]]
+                    rows = [*numbers[at:], *[row for more in parts[i + 1 :] for row in more]]
                     return (tree.map(lambda x: x[row], loader.data) for row in rows)  # noqa: B023
                 count = min(len(numbers) - at, self._room(budget))
                 program.run(arrays, numbers[at : at + count], count)
@@ -101,7 +99,7 @@ class CudaEngine:
         kind: Any = None
         items = iter(data)
         for item in items:
-            before, kind = kind, (_kind(item), self._programs.overlap(tree.leaves(item), self._opt))
+            before, kind = kind, (kind_of_item(item), self._programs.overlap(tree.leaves(item), self._opt))
             program = self._latest if self._steady and kind == before else None
             program = program or self._find(item, None)
             if program is None:
@@ -182,12 +180,7 @@ class CudaIterations(Programs):
     ) -> CudaIteration:
         """The program for batches of `size` samples of the data, or for all of it, with all else as it is now."""
         check_model("train", opt, model)
-        leaves: list[Array] = []
-        others: list[Any] = [type(leaf.rule) for leaf in opt._leaves]
-        rules = settings(opt)
-        others += [function for _, (_, schedules), _ in rules for function in schedules]
-        samples = data if size is None else tree.map(lambda x: x[:0], data)
-        forms = (size, signature(samples, [], others, True), signature(model, leaves, others, True))
+        form, others, _ = iteration_form(model, opt, data, size)
         parameters = tuple(map(id, tree.parameters(model)))
         if self.overlap(tree.leaves(data), opt):  # eager code reads a batch before a step
             raise NotCompilable("the data is a parameter of the model, or a view of one, which changes: copy it.")
@@ -201,8 +194,7 @@ class CudaIterations(Programs):
                     self._record = LossRecord()
             return CudaIteration(loss, look, model, opt, data, size, self._record)
 
-        form = (*forms, tied_places(leaves), rules, parameters, is_tf32_allowed())
-        found: CudaIteration = self.find(form, look(), make, since=since)
+        found: CudaIteration = self.find((*form, parameters, is_tf32_allowed()), look(), make, since=since)
         return found
 
     def overlap(self, arrays: Sequence[Array], opt: OptimiserState) -> bool:
@@ -223,17 +215,3 @@ def _bounds(x: Array) -> tuple[int, int]:
         return 0, 0
     reach = [(n - 1) * stride for n, stride in zip(x.shape, x.strides)]
     return x.data.ptr + sum(min(0, r) for r in reach), x.data.ptr + sum(max(0, r) for r in reach) + x.itemsize
-
-
-def _stretches(order: Array, size: int) -> Iterator[Array]:
-    """The numbers of the samples of a pass, of shape (batches, size): the whole batches, then the last, smaller one."""
-    whole = len(order) - len(order) % size
-    for part in (order[:whole].reshape(-1, size), order[None, whole:]):
-        if part.size:
-            yield part
-
-
-def _kind(item: Tree) -> Any:
-    """What a program depends on in an item."""
-    others: list[Any] = []
-    return signature(item, [], others, True), list(map(id, others))

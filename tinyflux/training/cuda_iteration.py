@@ -13,7 +13,7 @@ from ..arrays import on_gpu
 from ..compile.backends.cuda.executable import Executable
 from ..compile.backends.cuda.kernels import Translation
 from ..compile.backends.cuda.launches import RECORD
-from ..compile.backends.cuda.persistent import Iterations, translate_iterations
+from ..compile.backends.cuda.persistent import PersistentKernel, translate_persistent
 from ..compile.guards.guards import Snapshot
 from ..compile.ir import program
 from ..compile.ir.node import Node
@@ -21,13 +21,12 @@ from ..compile.ir.program import Recording, format_program, reachable
 from ..compile.schedule.fuse import Result, make_schedule
 from ..compile.trace.programs import Program
 from ..compile.trace.record import Trace
-from ..compile.trace.symbolic import Symbolic
 from ..errors import NotCompilable
 from ..interrupts import commit
 from ..optimise.checks import check_known
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .cuda import unique_leaves
+from .cuda import copy_rows, unique_leaves
 from .launching import Graphs, Launcher, OneKernel
 from .layer_state import DeviceState, replace_arrays
 from .recorded_iteration import RecordedIteration, record_iteration
@@ -73,7 +72,7 @@ class CudaIteration(Program):
 
         def record_it() -> tuple[RecordedIteration, list[Node]]:
             rows.clear()
-            return record_iteration(loss, model, opt, data, size, lambda x: _copied(x, rows))
+            return record_iteration(loss, model, opt, data, size, lambda x: copy_rows(x.node, rows))
 
         trace = Trace(record_it, look, gpu=True)
         super().__init__(trace.surroundings, trace.contents)
@@ -86,11 +85,9 @@ class CudaIteration(Program):
             self.program = "\n".join(format_program(reachable(trace.ends), [recorded.loss]))
             total = program.elementwise("positive", [recorded.loss], recorded.loss.dtype)
             schedule = make_schedule(results, recording.trusted, total, None, recording.demands)
-        given_program = schedule, recording.trusted, recording.demands
-        alone = None if size is None else translate_iterations(*given_program, {f"p{recorded.order.params}": size})
-        self.source: Translation | Iterations = alone or Translation(
-            schedule, recording.trusted, demands=recording.demands
-        )
+        moving = {f"p{recorded.order.params}": size or 0}
+        alone = None if size is None else translate_persistent(schedule, recording.demands, moving)
+        self.source: Translation | PersistentKernel = alone or Translation(schedule, demands=recording.demands)
         self._opt, self._update, self._record = opt, recorded.update, record
         self._find_memory(recorded, recording, results, own, len(given))
         self._read: list[Array] = []
@@ -122,7 +119,7 @@ class CudaIteration(Program):
             fixed[RECORD] = self._record.losses
             order = recorded.order.params
             given = [names[i] for i in self._others] + [f"p{order + 1 + i}" for i in range(count)] + [f"p{order}"]
-            if isinstance(self.source, Iterations):
+            if isinstance(self.source, PersistentKernel):
                 self._launcher: Launcher = OneKernel(self.source, results, fixed, given, self._record)
             else:
                 executable = Executable(self.source, results, fixed, given)
@@ -152,7 +149,7 @@ class CudaIteration(Program):
         self._read = [own[i] for i in self._others]
 
     def unbind(self, model: Tree) -> None:
-        """Give the model arrays in the place of those that the program will change again: somebody may keep them."""
+        """Put copies of the layers' state into the model: the program will change its own arrays again."""
         if self._own:
             own = unique_leaves(model)
             with self._device:
@@ -180,9 +177,3 @@ class CudaIteration(Program):
         self._read, self._owners = [], None
         self._state.release()
         self._launcher.release()
-
-
-def _copied(x: Symbolic, copies: list[Node]) -> Symbolic:
-    """Rows of the data, which are copied once, wherever they are read."""
-    copies.append(program.elementwise("positive", [x.node], x.dtype))
-    return Symbolic(copies[-1])

@@ -56,7 +56,7 @@ class GpuEngine(PlainEngine):
     def take_over(self, error: Exception) -> None:
         """Go on where whole iterations can't be compiled: by kernels if it is the update alone that can't."""
         if isinstance(error, UpdateNotCompilable):
-            self.about = f"CUDA kernels for the gradient, and an update by itself: {reason(error)}"
+            self.about = f"CUDA kernels for the gradient, and a separate update: {reason(error)}"
             return
         if self._required:
             raise error

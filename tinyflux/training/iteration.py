@@ -23,14 +23,12 @@ from ..compile.schedule.pipelining import find_pipelined
 from ..compile.schedule.tiling import BLOCK, plan_rows
 from ..compile.trace.programs import Program, Programs
 from ..compile.trace.record import Trace
-from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..optimise.checks import check_known, check_model
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .layer_state import replace_arrays, tied_places
-from .recorded_iteration import RecordedIteration, record_iteration
-from .recorded_update import settings
+from .layer_state import replace_arrays
+from .recorded_iteration import RecordedIteration, iteration_form, record_iteration
 from .traced_loss import refuse_model
 
 MIN_BLOCKS_TO_SHARE = 8  # blocks of rows; from so many on, several cores share an iteration
@@ -75,7 +73,7 @@ class Iteration(Program):
                 total = program.elementwise("positive", [total], total.dtype)
             schedule = make_schedule(results, recording.trusted, total, plan, recording.demands)
             schedule.pipelined = find_pipelined(schedule, order)
-            self.source = Source(schedule, recording.trusted, total, order, recording.demands)
+            self.source = Source(schedule, total, order, recording.demands)
         self._library = Library(self.source)
         self._inputs = len(trace.recording.inputs)
         self._bound: tuple[list[Array], list[int], list[Array]] = ([], [], [])
@@ -219,25 +217,14 @@ class Iterations(Programs):
             since: see `Programs.find`.
         """
         check_model("compile_training", opt, model)
-        arrays: list[Array] = []
-
-        def sample(x: Array) -> Any:
-            arrays.append(x)
-            return x if size is None else x[:0]
-
-        samples = tree.map(sample, data)
-        leaves: list[Array] = []
-        others: list[Any] = [type(leaf.rule) for leaf in opt._leaves]
-        rules = settings(opt)
-        others += [function for _, (_, schedules), _ in rules for function in schedules]
-        form = (size, signature(samples, [], others, True), signature(model, leaves, others, True))
-        self.refuse_parameters(arrays, leaves, opt)
+        form, others, leaves = iteration_form(model, opt, data, size)
+        self.refuse_parameters(tree.leaves(data), leaves, opt)
 
         def look() -> Snapshot:
             return self.guards(loss, *others)
 
         program: Iteration = self.find(
-            (*form, tied_places(leaves), rules, id(model)),
+            (*form, id(model)),
             look(),
             lambda before: Iteration(loss, look, model, opt, data, size, self.limit),
             since=since,

@@ -12,7 +12,7 @@ import numpy as np
 from ..compile.backends.cuda.executable import Call, Executable, Faults
 from ..compile.backends.cuda.kernels import Translation
 from ..compile.backends.cuda.launches import FAULT, Launch
-from ..compile.backends.cuda.persistent import Iterations
+from ..compile.backends.cuda.persistent import PersistentKernel
 from ..compile.schedule.fuse import Result
 from ..interrupts import commit, uninterrupted
 from ..types import Array
@@ -30,7 +30,7 @@ class Unread(Protocol):
 class Launcher(Protocol):
     """Launches iterations in the current stream of the current device, and counts them. Nothing is waited for.
 
-    An interrupt leaves all that a launch changes and its count as they were, or both done.
+    After an interrupt a launch was made and counted, or neither.
     """
 
     def launch(self, given: Sequence[Array], order: Array | None, count: int) -> None:
@@ -136,20 +136,20 @@ class OneKernel:
     """
 
     def __init__(
-        self, iterations: Iterations, results: Sequence[Result], fixed: Mapping[str, Array], given: Sequence[str],
+        self, kernel: PersistentKernel, results: Sequence[Result], fixed: Mapping[str, Array], given: Sequence[str],
         counter: Unread,
     ) -> None:  # fmt: skip
         import cupy
 
-        self._names, self._given, self._counter = iterations.arrays, given, counter
-        self._grid, self._block = (1,), (iterations.threads,)
+        self._names, self._given, self._counter = kernel.arrays, given, counter
+        self._grid, self._block = (1,), (kernel.threads,)
         arrays = {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results if r.overwrites is None}
-        arrays |= {name: cupy.empty(n, dtype) for name, (n, dtype) in iterations.between.items()}
+        arrays |= {name: cupy.empty(n, dtype) for name, (n, dtype) in kernel.between.items()}
         arrays |= {name: cupy.asarray(x) for name, x in fixed.items()}
-        self._faults = Faults(iterations.checks)
+        self._faults = Faults(kernel.checks)
         self._arrays = arrays | {FAULT: self._faults.numbers}
         # Without `restrict`: an iteration reads what the one before has written.
-        module = cupy.RawModule(code=iterations.text, options=("-std=c++17", "-DRESTRICT="))
+        module = cupy.RawModule(code=kernel.text, options=("-std=c++17", "-DRESTRICT="))
         self._kernel = module.get_function("iterations")
 
     def launch(self, given: Sequence[Array], order: Array | None, count: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,12 @@ import numpy as np
 from .. import tree
 from ..compile.backends.c.build import find_compiler
 from ..compile.backends.c.library import contiguous
-from ..compile.traced import signature
 from ..data import DataLoader
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
 from .engines import PlainEngine, Updates
 from .iteration import Iteration, Iterations
+from .passes import kind_of_item, stretches
 from .report import reason, report_once
 
 # How large a program is compiled without being asked for. A build takes 1.1 to 2 ms for each node on one core: 16,000
@@ -68,7 +68,7 @@ class NativeEngine:
         kind: Any = None
         items = iter(data)
         for item in items:
-            before, kind = kind, _kind(item)
+            before, kind = kind, kind_of_item(item)
             program = self._program(item, None, latest if kind == before else None)
             if program is None:
                 return itertools.chain([item], items)
@@ -85,13 +85,13 @@ class NativeEngine:
         program = self._program(loader.data, size) if size else None
         if size and program is None:  # before an order is drawn, which may lie on the GPU with the data
             return loader
-        stretches = list(_stretches(loader))
-        for i, order in enumerate(stretches):
+        parts = [np.ascontiguousarray(part, np.int64) for part in stretches(loader)]
+        for i, order in enumerate(parts):
             at = 0
             while at < len(order):
                 program = program or self._program(loader.data, order.shape[1])
                 if program is None:
-                    rows = [*order[at:], *[row for more in stretches[i + 1 :] for row in more]]
+                    rows = [*order[at:], *[row for more in parts[i + 1 :] for row in more]]
                     return (tree.map(lambda x: x[row], loader.data) for row in rows)  # noqa: B023
                 losses = self._run(program, *_readable(loader.data, order[at : at + budget()]))
                 at += len(losses)
@@ -124,21 +124,6 @@ class NativeEngine:
             self._plain.started = True
         losses: list[float] = program.run(data, order).tolist()
         return losses
-
-
-def _kind(item: Tree) -> Any:
-    """What a program depends on in an item."""
-    others: list[Any] = []
-    return signature(item, [], others, True), list(map(id, others))
-
-
-def _stretches(loader: DataLoader[Any]) -> Iterator[Array]:
-    """The numbers of the samples of a pass, of shape (batches, size): the whole batches, then the last, smaller one."""
-    order = loader.order()
-    whole = len(order) - len(order) % loader.batchsize
-    for part in (order[:whole].reshape(-1, loader.batchsize), order[None, whole:]):
-        if part.size:
-            yield np.ascontiguousarray(part, np.int64)
 
 
 def _readable(data: Tree, order: Array) -> tuple[Tree, Array]:

@@ -49,7 +49,7 @@ class NativeStep:
             results = [overwriting(old.node, node_of(now)) for old, now in zip((x, *state), (new, *after))]
             if recording.captured:
                 raise NotCompilable("an array among the hyperparameters of a rule is left to NumPy.")
-            self.source = Source(make_schedule(results, recording.trusted), recording.trusted)
+            self.source = Source(make_schedule(results, recording.trusted))
         self._library = Library(self.source)
         self.size = size
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from ..compile.ir import program
 from ..compile.ir.node import Node
 from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, check_dtype, symbolic_input
+from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .layer_state import find_changed
-from .recorded_update import RecordedUpdate
+from .layer_state import find_changed, tied_places
+from .recorded_update import RecordedUpdate, settings
 from .traced_loss import trace_loss
 
 
@@ -84,3 +86,22 @@ def record_iteration(
     results += update.results
     recorded = RecordedIteration(traced.value, results, order, update, [symbol.node.params for symbol in before])
     return recorded, [traced.value, *[r.node for r in results], *recording.demands]
+
+
+def iteration_form(
+    model: Tree, opt: OptimiserState, data: Tree, size: int | None
+) -> tuple[tuple[Any, ...], list[Any], list[Array]]:
+    """What a recorded iteration depends on.
+
+    Arguments:
+        size: as for `record_iteration`.
+
+    Returns: a key; what is for guards to look at; and the model's arrays.
+    """
+    leaves: list[Array] = []
+    others: list[Any] = [type(leaf.rule) for leaf in opt._leaves]
+    rules = settings(opt)
+    others += [function for _, (_, schedules), _ in rules for function in schedules]
+    samples = data if size is None else tree.map(lambda x: x[:0], data)
+    key = size, signature(samples, [], others, True), signature(model, leaves, others, True), tied_places(leaves), rules
+    return key, others, leaves

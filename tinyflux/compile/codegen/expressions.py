@@ -42,9 +42,8 @@ def c_index(index: Affine) -> str:
 class SourceContext:
     """What the functions of one source share: where every array lies, and how it is called."""
 
-    def __init__(self, schedule: Schedule, trusted: set[Node], order: Node | None) -> None:
+    def __init__(self, schedule: Schedule, order: Node | None) -> None:
         self.schedule = schedule
-        self.trusted = trusted
         self.names = {node: i for i, node in enumerate(schedule.nodes)}
         for kernel in schedule.kernels:
             for node in kernel.nodes:
@@ -67,7 +66,7 @@ class SourceContext:
         self.threads = False  # whether loops are shared out between threads
         self.checks: list[tuple[type[Exception], str]] = []
         # Writes the body of a loop over a sequence as a function; returns its name, and the size of its arena.
-        self.inner: Callable[[Schedule, set[Node]], tuple[str, int]]
+        self.inner: Callable[[Schedule], tuple[str, int]]
 
     def memory(self, node: Node) -> tuple[int, ...]:
         """The shape in which a node lies in memory: of a node with rows, one block of them."""
@@ -249,7 +248,7 @@ class ExpressionEmitter:
                 raise IndexError(f"index {number} is out of bounds for an axis of length {length}")
             return (int(number) % length, ())
         raw = self.value(indices, at)
-        if is_trusted(indices, self.context.trusted, length):
+        if is_trusted(indices, self.context.schedule.stored.trusted, length):
             return (0, ((raw, 1),))
         return (0, ((self.found_index(indices, raw, length), 1),))
 

@@ -18,7 +18,7 @@ def emit_loop(context: SourceContext, kernel: Kernel) -> list[str]:
     states = body.inputs[len(steps.slices) :]
     results = [Result(x, len(body.inputs) + k) for k, x in enumerate(stacks)]
     results += [Result(x, state.params, state) for state, x in zip(states, after) if x is not state]
-    function, scratch = context.inner(make_schedule(results, body.recording.trusted), body.recording.trusted)
+    function, scratch = context.inner(make_schedule(results, body.recording.trusted))
     setup = [f"char *q[{len(body.inputs) + len(outputs)}];"]
     each = []
     names = [context.name(kernel.copies.get(x, x)) for x in node.args]

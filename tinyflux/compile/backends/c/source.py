@@ -60,13 +60,12 @@ class Source:
     def __init__(
         self,
         schedule: Schedule,
-        trusted: set[Node],
         loss: Node | None = None,
         order: Node | None = None,
         demands: Demands | None = None,
         around: Source | None = None,
     ) -> None:
-        self.context = SourceContext(schedule, trusted, order)
+        self.context = SourceContext(schedule, order)
         self.context.inner = self._inner
         self.schedule = schedule
         self._bodies: list[str] = []  # the functions of loops over sequences
@@ -145,9 +144,9 @@ class Source:
         self.context.used = used
         return text
 
-    def _inner(self, schedule: Schedule, trusted: set[Node]) -> tuple[str, int]:
+    def _inner(self, schedule: Schedule) -> tuple[str, int]:
         """Write a program as a function that this one calls; returns its name, and the size of its arena."""
-        inner = Source(schedule, trusted, around=self)
+        inner = Source(schedule, around=self)
         return f"{inner._prefix}call", inner.arena
 
     def _lines(self, name: str, lines: Sequence[str], more: str = "", attribute: str = "") -> str:

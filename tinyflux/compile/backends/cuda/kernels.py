@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ....errors import NotCompilable
 from ....nn import cudnn
@@ -25,7 +24,7 @@ from ...schedule.fuse import Kernel, Schedule
 from .calls import emit_call, refused_call
 from .contractions import Tiling, emit_contraction, find_tiling
 from .grid import block_count, grid_loop, unravel
-from .indices import KernelEmitter
+from .indices import KernelEmitter, note_faults
 from .launches import FAULT, RECORD, Barrier, Convolution, Multiply, Place, Section, Step
 from .levels import Launched, find_levels, make_kernels
 from .products import as_matrix_product, pays
@@ -34,6 +33,7 @@ from .sections import SectionEmitter
 from .sequences import unroll
 from .stages import Group, Stage, find_registers, group_stages, has_short_rows, may_fault, read_elsewhere
 
+_RECORD = Node((), RECORD, (1,), np.dtype(np.float64), False, -1)
 Demands = Mapping[Node, tuple[type[Exception], str]]
 
 
@@ -48,9 +48,8 @@ class Translation:
 
     Arguments:
         schedule: the program, as it is scheduled, without blocks of rows.
-        trusted: inputs that hold indices which are known to be right.
         around: the program that this one is the body of a loop in: it has the sections and the checks of both.
-        alone: how many threads has the one block that does all; 0 for as many blocks as it takes.
+        alone: the number of threads if one block does everything; 0 if it takes as many blocks as it needs.
         demands: what has to be true beside a loss that is finite, with the errors if it isn't.
 
     Attributes:
@@ -70,7 +69,6 @@ class Translation:
     def __init__(
         self,
         schedule: Schedule,
-        trusted: set[Node],
         around: Translation | None = None,
         demands: Demands = MappingProxyType({}),
         alone: int = 0,
@@ -80,7 +78,7 @@ class Translation:
             if what:
                 raise NotCompilable(f"{what} can't be compiled for the GPU.")
         schedule = dataclasses.replace(schedule, registers=set())  # those of its loops; stages have others
-        self._context = SourceContext(schedule, trusted, None)
+        self._context = SourceContext(schedule, None)
         self.steps: list[Step] = []
         self.arrays: dict[str, tuple[int, DType]] = {}
         self._texts: list[str] = [_header()] if around is None else around._texts
@@ -213,7 +211,8 @@ class Translation:
             f"if (good && !{context.name(node)}[0]) fault[1] = {context.error_code(*self._demands[node])};"
             for node in others
         ]
-        context.used |= {RECORD: (_special(np.float64), True), FAULT: (_special(np.int32), True)}
+        note_faults(context)
+        context.used[RECORD] = (_RECORD, True)
         return [
             "if (threadIdx.x == 0) {",
             "const long long at = (long long)record[0];",
@@ -246,7 +245,7 @@ class Translation:
             lines = [*lines, "__syncthreads();", *self._entry()]
         overwritten = {f"p{r.pointer}" for r in self._context.schedule.results if r.overwrites is not None}
         if any(write and name in overwritten for name, (_, write) in self._context.used.items()):
-            self._context.used[RECORD] = (_special(np.float64), False)
+            self._context.used[RECORD] = (_RECORD, False)
             lines = ["if (record[1] - record[1] != 0) return;", *lines]
         used, self._context.used = self._context.used, {}
         name = f"section{len(self._texts)}"
@@ -290,12 +289,6 @@ _WRITERS = {
     "scan": Translation._scan,
     "scatter": Translation._scatter,
 }
-
-
-@functools.cache
-def _special(dtype: DTypeLike) -> Node:
-    """What stands for an array that is no node's."""
-    return ops.Input((), -1, (1,), np.dtype(dtype), False, -1)
 
 
 @functools.cache

@@ -1,7 +1,8 @@
-"""A kernel that makes iterations of training by itself, in one block, for networks whose iteration takes no time.
+"""A kernel that makes iterations of training by itself, in one block, for very small networks.
 
-What costs time there is launching. So the levels of a program run one after another in a loop of the kernel, with a
-barrier between them. All arrays stay in memory, those of a small network in the first cache of the block's processor.
+There a launch takes longer than what it calculates. So the levels of a program run one after another in a loop of the
+kernel, with a barrier between them. All arrays stay in memory, those of a small network in the first cache of the
+block's processor.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ....types import DType
-from ...ir.node import Node
 from ...schedule.fuse import Kernel, Schedule
 from .grid import ALONE
 from .kernels import Demands, Translation
@@ -22,7 +22,7 @@ WORK = 1 << 16  # elements, of which the results of an iteration are made, that 
 
 
 @dataclasses.dataclass(frozen=True)
-class Iterations:
+class PersistentKernel:
     """The kernel `iterations`. It is launched as one block of `threads` threads.
 
     Attributes:
@@ -40,22 +40,20 @@ class Iterations:
     threads: int = ALONE
 
 
-def translate_iterations(
-    schedule: Schedule, trusted: set[Node], demands: Demands, moving: Mapping[str, int]
-) -> Iterations | None:
+def translate_persistent(schedule: Schedule, demands: Demands, moving: Mapping[str, int]) -> PersistentKernel | None:
     """The kernel that makes iterations of a program; None where that takes one block too long, or too many arrays.
 
     Losses are entered as those of a `Translation` are, and updates left out once one is not finite.
 
     Arguments:
-        schedule, trusted, demands: as for a `Translation`.
+        schedule, demands: as for a `Translation`.
         moving: the names of arrays of which each iteration reads the next elements, and how many: the order of samples.
     """
     if any(kernel.kind not in ("map", "reduce", "product") for kernel in schedule.kernels):
         return None
     if sum(_work(kernel) for kernel in schedule.kernels) > WORK:
         return None
-    translation = Translation(schedule, trusted, demands=demands, alone=ALONE)
+    translation = Translation(schedule, demands=demands, alone=ALONE)
     levels = [[step for step in level if isinstance(step, Section)] for level in find_levels(translation.steps)]
     types: dict[str, str] = {}
     lines: list[str] = []
@@ -83,7 +81,7 @@ def translate_iterations(
         *["    }", "}\n"],
     ]
     between = {name: array for name, array in translation.arrays.items() if name in types}
-    return Iterations("\n".join([translation.sections, *kernel]), tuple(types), between, translation.checks)
+    return PersistentKernel("\n".join([translation.sections, *kernel]), tuple(types), between, translation.checks)
 
 
 def _work(kernel: Kernel) -> int:

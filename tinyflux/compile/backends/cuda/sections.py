@@ -60,7 +60,7 @@ class SectionEmitter:
         add: takes the lines of a section, how many blocks share its work, and how many bytes of shared memory it needs.
         arrays: takes the sizes and dtypes of arrays that the sections need for themselves.
         needed: the nodes that are read in other sections than those that make them.
-        alone: how many threads has the one block that does all; 0 for as many blocks as it takes.
+        alone: the number of threads if one block does everything; 0 if it takes as many blocks as it needs.
     """
 
     def __init__(
@@ -307,12 +307,10 @@ def _sweep(body: Body, total: str, lanes: Lanes) -> list[str]:
     start, stop = "lane", str(body.length)
     if lanes.parts > 1:
         start, stop = f"part * {chunk}ll + lane", "stop"
-    bounds = [
-        f"const long long stop = (part + 1) * {chunk}ll < {body.length} ? (part + 1) * {chunk}ll : {body.length};"
-    ]
+    limit = [f"const long long stop = (part + 1) * {chunk}ll < {body.length} ? (part + 1) * {chunk}ll : {body.length};"]
     return [
         *body.outside,
-        *(bounds if lanes.parts > 1 else []),
+        *(limit if lanes.parts > 1 else []),
         *unroll,
         f"for (long long r = {start}; r < {stop}; r += {lanes.count}) {{",
         *unravel("r", body.axes),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from ....types import DType
 from ...codegen.expressions import SourceContext
 from ...ir.loop import Steps
-from ...ir.node import Node
 from ...schedule.fuse import Kernel, Result, Schedule, make_schedule
 from .launches import FAULT, Place, Step, relocate
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def unroll(
-    context: SourceContext, kernel: Kernel, translate: Callable[[Schedule, set[Node]], Translation]
+    context: SourceContext, kernel: Kernel, translate: Callable[[Schedule], Translation]
 ) -> Iterator[tuple[list[Step], dict[str, tuple[int, DType]]]]:
     """For each step of a loop what is to run, and the arrays that it calculates in.
 
@@ -38,8 +37,7 @@ def unroll(
     first, after, end = len(steps.slices), len(body.inputs), len(body.inputs) + len(steps.carries)
     changing = [k for k, x in enumerate(body.ends[: end - after]) if x is not body.inputs[first + k]]
     made = [*changing, *range(end - after, len(body.ends))]
-    trusted = body.recording.trusted
-    inner = translate(make_schedule([Result(body.ends[k], after + k) for k in made], trusted), trusted)
+    inner = translate(make_schedule([Result(body.ends[k], after + k) for k in made], body.recording.trusted))
     own = inner.arrays | {f"p{after + k}": (body.ends[k].size, body.ends[k].dtype) for k in changing}
 
     places = {f"p{i}": Place(context.name(x)) for i, x in enumerate(node.args)} | {FAULT: Place(FAULT)}
