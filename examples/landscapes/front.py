@@ -46,7 +46,7 @@ def draw(path: Path) -> None:
     landscape = LANDSCAPES[NAME]
     drawn = Figure(figsize=(8, 4.5), dpi=100, facecolor=GROUND)
     FigureCanvasAgg(drawn)
-    axes: Any = drawn.add_axes((-0.03, -0.2, 0.8, 1.1), projection="3d", computed_zorder=False)
+    axes: Any = drawn.add_axes((-0.03, -0.19, 0.8, 1.05), projection="3d", computed_zorder=False)
     draw_ground(axes, landscape)
     drawn.text(0.03, 0.9, "Six optimisers, one landscape", color=INK, fontsize=20, weight="bold")
     title = drawn.text(0.03, 0.83, "", color=INK, fontsize=15, animated=True)
