@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.lib.stride_tricks import sliding_window_view
 
 import tinyflux as flux
+from tinyflux.compile.ir import program
 from tinyflux.compile.ir.indexing import view_of
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)
@@ -69,3 +70,15 @@ def test_indices_of_rows_in_a_product_are_looked_at():
     for bad in (14, -15, 2**40):
         with pytest.raises(IndexError, match="out of bounds for an axis of length 14"):
             compiled(p, np.array([0, bad, 2, 3, 4, 5, 6, 7]), x)
+
+
+def test_which_indices_need_no_look():
+    with program.Recording() as recording:
+        checked = recording.input((3,), np.int64)
+        picked = program.view(checked, ((0, ((1, 1),)),), (2, 3))
+        counted, number = program.iota((7,), 0), program.literal(9, np.int64)
+    assert program.is_trusted(counted, (), 7)
+    assert not program.is_trusted(counted, (), 6)
+    assert not program.is_trusted(picked, (), 9)
+    assert program.is_trusted(picked, {checked}, 9)
+    assert program.is_trusted(number, (), 5)  # which was looked at when it was recorded
