@@ -95,7 +95,14 @@ def test_a_loss_that_is_not_finite():
 
 
 @pytest.mark.parametrize(
-    "rule", [flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam(0.01)), flux.YellowFin(), flux.Muon()], ids=repr
+    "rule",
+    [
+        flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam(0.01)),
+        flux.YellowFin(),
+        flux.Muon(),
+        flux.OptimiserChain(flux.AccumGrad(3), flux.ClipNorm(1.0, over="model"), flux.Adam(0.01), flux.Lookahead(2)),
+    ],
+    ids=repr,
 )
 def test_rules_without_a_kernel(rule):
     check_trained(lambda: flux.DataLoader(data(), 16), rule=rule)

@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from .rule import (
     inner_rules,
     kind_of,
     number,
+    pending,
     remembered,
     rule_for,
 )
@@ -258,6 +260,9 @@ class AccumGrad(Rule):
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         gathered, count = state
         gathered, count = gathered + g, count + 1
+        if not isinstance(count, Real):  # of a compiled step, known when it runs
+            due = count >= self.n
+            return (np.where(due, 0, gathered), np.where(due, 0, count)), pending(due, gathered / count)
         if count < self.n:
             return (gathered, count), None
         return (np.zeros_like(x), 0), gathered / count

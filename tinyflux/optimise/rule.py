@@ -241,11 +241,35 @@ def initial(rule: Any, x: Array) -> State:
     return state
 
 
-def applied(rule: Any, state: State, x: Array, g: Array) -> tuple[State, Array]:
-    """`rule.apply(state, x, g)`, its step of the shape of x, or a number, or None where the rule makes none yet.
+@dataclasses.dataclass(frozen=True)
+class Pending:
+    """A step of a recorded update that is made only if a condition holds, which is known when the update runs.
+
+    Attributes:
+        due: the condition, a number that is being compiled.
+        step: the step, 0 where none is made.
+    """
+
+    due: Any
+    step: Any
+
+
+def pending(due: Any, step: Any) -> Pending:
+    """A step that is made only if a condition holds; without it nothing comes of what the step would be, of NaN say."""
+    return Pending(due, np.where(due, step, 0))
+
+
+def applied(rule: Any, state: State, x: Array, g: Any) -> tuple[State, Any]:
+    """`rule.apply(state, x, g)`; the step has the shape of x, or is a number, or None where the rule makes none yet.
+
+    In a recorded update it may be Pending. Where g is, the state stays as it is until g is due.
 
     Errors: TypeError that names the rule if what it gives is no state and step; ValueError for a step that doesn't fit.
     """
+    if isinstance(g, Pending):
+        after, step = applied(rule, state, x, g.step)
+        due, step = (g.due & step.due, step.step) if isinstance(step, Pending) else (g.due, step)
+        return tuple([np.where(g.due, new, old) for new, old in zip(after, state)]), pending(due, step)
     result = rule.apply(state, x, g)
     if type(result) is not tuple or len(result) != 2 or not _fits(result, state):
         raise TypeError(
@@ -261,10 +285,15 @@ def applied(rule: Any, state: State, x: Array, g: Array) -> tuple[State, Array]:
     return new, delta
 
 
+def step_of(delta: Any) -> Any:
+    """What is taken from x: the step of a rule, 0 where a recorded one is not made, None where the rule makes none."""
+    return delta.step if isinstance(delta, Pending) else delta
+
+
 def stepped(rule: Any, state: State, x: Array, g: Array) -> tuple[State, Array]:
     """The state and x after a step of a rule on one array: x − Δ, or x itself where the rule makes no step yet."""
     new, delta = applied(rule, state, x, g)
-    return new, x if delta is None else x - delta
+    return new, x if delta is None else x - step_of(delta)
 
 
 def _fits(result: tuple[Any, Any], state: State) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..errors import NotCompilable
 from ..types import Array
 from .rule import (
+    Pending,
     Rule,
     State,
     applied,
@@ -55,6 +58,8 @@ class Scheduled(Rule):
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         *own, t = state
         new, delta = applied(at(self.rule, t), tuple(own), x, g)
+        if isinstance(delta, Pending):
+            return (*new, np.where(delta.due, t + 1, t)), delta
         return (*new, t if delta is None else t + 1), delta  # while gradients are gathered no step is made
 
 

@@ -21,7 +21,7 @@ from ..types import Array
 from . import subnormal
 from .kernels.native import BlockwiseStep
 from .plan import Group, Head, Plan
-from .rule import applied, doesnt_fit
+from .rule import applied, doesnt_fit, step_of
 from .scheduled import at
 
 Change = tuple[Any, ...]  # a function and its arguments: see `commit`
@@ -57,13 +57,13 @@ def apply_group(group: Group, gradients: Sequence[Any]) -> tuple[list[tuple[Sequ
         x, g = _whole(rule, xs, views), _whole(rule, [gather(gradients) for gather in gathers], views)
         state, delta = applied(rule, (*[_whole(rule, a, views) for a in arrays], *numbers), x, g)
         if delta is not None:
-            changes += [((x,), x - step) for x, step in zip(xs, pieces(delta, xs))]
+            changes += [((x,), x - step) for x, step in zip(xs, pieces(step_of(delta), xs))]
         changes += [(olds, new if len(olds) > 1 else pieces(new, olds)[0]) for olds, new in zip(arrays, state)]
         return changes, state[len(arrays) :]
     for x, own, gather in group.blocks:
         state, delta = applied(group.rule, (*own, *numbers), x, gather(gradients))
         if delta is not None:
-            changes.append(((x,), x - delta))
+            changes.append(((x,), x - step_of(delta)))
         changes += [((old,), new) for old, new in zip(own, state)]
     return changes, state[len(state) - len(numbers) :]
 

@@ -16,12 +16,12 @@ from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import NotCompilable
 from ..optimise.checks import gradients_of, refuse_nothing
 from ..optimise.hyperparameters import floats, program_key, with_numbers
-from ..optimise.modifiers import AccumGrad, split
+from ..optimise.modifiers import split
 from ..optimise.plan import Block, Group, Head, Leaf, Member, active_leaves, heads_of, members_of
-from ..optimise.rule import inner_rules, kind_of, number_like
+from ..optimise.rule import kind_of, number_like
 from ..optimise.state import OptimiserState
 from ..optimise.step import apply_group, apply_heads, pieces
-from ..types import Array, Rule, Tree
+from ..types import Array, Tree
 from .layer_state import overwriting
 
 ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
@@ -93,7 +93,6 @@ class RecordedUpdate:
 
     def _symbolic_group(self, members: list[Member]) -> Group:
         rule, leaves = members[0].rule, [member.leaf for member in members]
-        _refuse_waiting(rule)
         inputs = self._inputs(_numbers_of_group(members))
         counted = tuple(inputs[len(inputs) - len(leaves[0].numbers) :])
         blocks = [self._symbolic_block(member) for member in members]
@@ -167,10 +166,3 @@ def _numbers_of_group(members: list[Member]) -> list[float]:
 
 def _alike(one: Leaf, other: Leaf) -> bool:
     return one is other or (one.rule, one.numbers) == (other.rule, other.numbers)
-
-
-def _refuse_waiting(rule: Rule) -> None:
-    if isinstance(rule, AccumGrad):
-        raise NotCompilable("AccumGrad can't be compiled: it makes no step while it gathers gradients.")
-    for part in inner_rules(rule):
-        _refuse_waiting(part)
