@@ -205,7 +205,7 @@ def test_a_state_goes_with_its_model(cupy):
     moved, moved_opt = flux.gpu(model, opt)
     same_training(model, opt, moved, moved_opt)
     assert all(type(leaf.view) is DeviceArray for leaf in moved_opt._leaves)
-    assert all(type(s) is DeviceArray for leaf in moved_opt._leaves for s in leaf.buffer.state)
+    assert all(type(s) is DeviceArray for leaf in moved_opt._leaves for s in leaf.arrays)
     step(model, opt)
     step(moved, moved_opt)
     same_training(model, opt, moved, moved_opt)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
+from tests.optimise.test_state_shapes import RowScaled
 from tests.support.device_standin import DeviceArray
 from tests.support.program_cases import InOrder, check_trained, data, loss, network
 from tinyflux.training.cuda_iteration import CudaIteration
@@ -100,6 +101,7 @@ def test_a_loss_that_is_not_finite():
         flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam(0.01)),
         flux.YellowFin(),
         flux.Muon(),
+        RowScaled(k=3),
         flux.OptimiserChain(flux.AccumGrad(3), flux.ClipNorm(1.0, over="model"), flux.Adam(0.01), flux.Lookahead(2)),
     ],
     ids=repr,

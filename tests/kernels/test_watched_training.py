@@ -79,7 +79,7 @@ def check_same(one, other):
         np.testing.assert_array_equal(x, y)
     for a, b in zip(opt._leaves, expected_opt._leaves, strict=True):
         assert a.numbers == b.numbers
-        for x, y in zip(flux.cpu(list(a.buffer.state)), flux.cpu(list(b.buffer.state)), strict=True):
+        for x, y in zip(flux.cpu(a.arrays), flux.cpu(b.arrays), strict=True):
             np.testing.assert_array_equal(x, y)
 
 

@@ -49,7 +49,7 @@ def check(loss, model, data, rule=None, batchsize=5, rtol=1e-12, prepare=lambda 
         pair.append(copy.deepcopy(model))
         pair.append(flux.setup(rule or flux.Adam(0.01), pair[0]))
         prepare(*pair)
-    arrays = [(leaf.view, leaf.buffer.x, *leaf.buffer.state) for leaf in ours[1]._leaves]
+    arrays = [(leaf.view, leaf.buffer.x, *leaf.arrays) for leaf in ours[1]._leaves]
     step = flux.compile_training(loss, *ours, batchsize=batchsize)
     losses = [
         *step(data, order[:2]),
@@ -61,7 +61,7 @@ def check(loss, model, data, rule=None, batchsize=5, rtol=1e-12, prepare=lambda 
     assert_same(ours, theirs, rtol)
     assert step.count == programs
     for leaf, before in zip(ours[1]._leaves, arrays, strict=True):
-        assert all(a is b for a, b in zip((leaf.view, leaf.buffer.x, *leaf.buffer.state), before, strict=True))
+        assert all(a is b for a, b in zip((leaf.view, leaf.buffer.x, *leaf.arrays), before, strict=True))
     assert all(
         a is b for a, b in zip(flux.parameters(ours[0]), [ours[1]._views[i] for i in range(len(ours[1]._views))])
     )

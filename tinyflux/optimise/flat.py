@@ -1,7 +1,7 @@
 """How the parameters of a model are laid out: those of one dtype lie one after another in one flat array.
 
 The model's arrays are views of it, and the rule's state lies in flat arrays beside it, so that a step is a few NumPy
-calls, whatever the number of layers.
+calls, whatever the number of layers. Only a rule that measures each array has a state for each, in shapes of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from .. import tree
 from ..arrays import MixedDevices, device_of, on_gpu
 from ..types import Array
+from .modifiers import measures_arrays
 from .plan import Buffer, Leaf
 from .rule import initial
 
@@ -97,21 +98,32 @@ def flatten(bucket: list[Place], fixed: bool) -> Iterator[tuple[Place, Any, Leaf
     """Lay the arrays of a bucket into one buffer: for each its place, the view that is to stand there, and its leaf."""
     rule = bucket[0].rule
     x = bucket[0].array.reshape(-1) if fixed else np.concatenate([place.array.reshape(-1) for place in bucket])
+    alone = measures_arrays(rule)
+    flat, numbers = ((), ()) if alone else _initial_state(rule, x)
+    shape = next((s.shape for s in flat if s.shape != x.shape), None)
+    if shape is not None:
+        raise ValueError(
+            f"setup: {type(rule).__name__}.init must give arrays of the shape of x, which is {x.shape} here, as "
+            f"np.zeros_like(x) does; got shape {shape}. A rule with arrays of other shapes steps one parameter at a "
+            'time: class … : whole = "array".'
+        )
+    buffer = Buffer(x, flat)
+    start = 0
+    for place in bucket:
+        stop = start + place.array.size
+        view = place.array if fixed else x[start:stop].reshape(place.array.shape)
+        arrays = tuple([s[start:stop].reshape(view.shape) for s in flat])
+        if alone:
+            arrays, numbers = _initial_state(rule, view)
+        yield place, view, Leaf(place.path, rule, buffer, start, view, arrays, numbers)
+        start = stop
+
+
+def _initial_state(rule: Any, x: Array) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The arrays and the numbers of a rule's state."""
     state = initial(rule, x)
     arrays = tuple(s for s in state if tree.is_array(s))
     numbers = state[len(arrays) :]
     if any(tree.is_array(s) for s in numbers):
         raise TypeError(f"setup: {type(rule).__name__}.init must give arrays first, then numbers; got {state!r}.")
-    shape = next((s.shape for s in arrays if s.shape != x.shape), None)
-    if shape is not None:
-        raise ValueError(
-            f"setup: {type(rule).__name__}.init must give arrays of the shape of x, which is {x.shape} here, as "
-            f"np.zeros_like(x) does; got shape {shape}."
-        )
-    buffer = Buffer(x, arrays)
-    start = 0
-    for place in bucket:
-        stop = start + place.array.size
-        view = place.array if fixed else x[start:stop].reshape(place.array.shape)
-        yield place, view, Leaf(place.path, rule, buffer, start, view, numbers)
-        start = stop
+    return arrays, numbers

@@ -125,6 +125,11 @@ def size_of_state(rule: Any) -> tuple[int, int]:
     return arrays, len(state) - arrays
 
 
+def shapes_of_state(rule: Any, x: Array) -> list[Any]:
+    """The shapes of the arrays in a rule's state, and () for its numbers; x matters where the arrays aren't like it."""
+    return [np.shape(s) for s in initial(rule, x if measures_arrays(rule) else np.zeros(0))]
+
+
 @dataclass(frozen=True)
 class WeightDecay(Rule):
     """Weight decay as a part of the gradient: g + λx, the gradient of λ‖x‖²/2. Decoupled from it: see AdamW.
@@ -295,6 +300,11 @@ def split(rule: Any) -> tuple[Any, Any]:
         return (None, rule) if head is None or waits else (head, Scheduled(tail))
     first, rest = _parted([rule])
     return (OptimiserChain(*first), OptimiserChain(*rest)) if first else (None, rule)
+
+
+def measures_arrays(rule: Any) -> bool:
+    """Whether a rule steps one parameter at a time, so that its state belongs to it, in shapes of its own."""
+    return getattr(split(rule)[1], "whole", None) == "array"
 
 
 def _parted(rules: Sequence[Any]) -> tuple[list[Any], list[Any]]:

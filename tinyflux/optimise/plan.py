@@ -30,7 +30,10 @@ IN_PLACE = 16  # blocks; a group of so many is stepped in its place, by several 
 
 @dataclasses.dataclass
 class Buffer:
-    """Parameters that lie one after another in one flat array, and the rule's state arrays, flat as well."""
+    """Parameters that lie one after another in one flat array, and the rule's state arrays, flat as well.
+
+    Where each parameter has a state of its own, there are none here.
+    """
 
     x: Array
     state: tuple[Any, ...]
@@ -47,20 +50,31 @@ class Leaf:
         path: where the parameter stands in the model, as Python writes it.
         rule: the rule that steps it.
         frozen: whether it is left as it is.
-        state: the rule's state for it: arrays of the parameter's shape, then numbers.
+        arrays: those of the rule's state for it: of its shape, unless the rule measures each array.
+        state: the same arrays, then numbers.
         numbers: the numbers of the state; reading them may wait for the GPU.
     """
 
-    __slots__ = ("_numbers", "buffer", "frozen", "layout", "path", "rule", "start", "stop", "view")
+    __slots__ = ("_numbers", "arrays", "buffer", "frozen", "layout", "path", "rule", "start", "stop", "view")
     layout: Layout | None
 
-    def __init__(self, path: str, rule: Any, buffer: Buffer, start: int, view: Any, numbers: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        path: str,
+        rule: Any,
+        buffer: Buffer,
+        start: int,
+        view: Any,
+        arrays: tuple[Any, ...],
+        numbers: tuple[Any, ...],
+    ) -> None:
         self.path = path
         self.rule = rule
         self.buffer = buffer
         self.start = start
         self.stop = start + view.size
         self.view = view
+        self.arrays = arrays
         self.layout = None
         self._numbers = numbers
         self.frozen = False
@@ -74,11 +88,6 @@ class Leaf:
     @numbers.setter
     def numbers(self, numbers: tuple[Any, ...]) -> None:
         self._numbers = numbers
-
-    @property
-    def arrays(self) -> list[Any]:
-        """The arrays of the state, views of the flat ones."""
-        return [a[self.start : self.stop].reshape(self.view.shape) for a in self.buffer.state]
 
     @property
     def state(self) -> tuple[Any, ...]:
@@ -279,7 +288,7 @@ def _together(before: Member, member: Member, adjacent: bool) -> bool:
 def _group(run: list[Member]) -> Group:
     leaves, rule, numbers = [member.leaf for member in run], run[0].rule, run[0].leaf.numbers
     whole = getattr(rule, "whole", None) is not None
-    blocks = [_block([member]) for member in run] if whole else _blocks(run)
+    blocks = [_whole_block(member) for member in run] if whole else _blocks(run)
     kernel: Any = None
     if not whole and on_gpu(leaves[0].view):
         starts = [*[leaf.start for leaf in leaves], leaves[-1].stop]
@@ -287,6 +296,12 @@ def _group(run: list[Member]) -> Group:
     elif not whole and len(blocks) >= IN_PLACE and is_ours(rule):
         kernel = BlockwiseStep(rule, numbers, blocks)
     return Group(rule, numbers, leaves, [member.number for member in run], blocks, whole, kernel)
+
+
+def _whole_block(member: Member) -> Block:
+    """A leaf as a block, in its shape."""
+    number, leaf = member.number, member.leaf
+    return leaf.view, leaf.arrays, lambda gradients: gradients[number]
 
 
 def _blocks(run: list[Member]) -> list[Block]:

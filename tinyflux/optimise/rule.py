@@ -7,7 +7,7 @@ leave a float32 array float32.
 
 `update` calls `apply` on pieces of many parameters that lie side by side. A rule that brings elements together, as a
 norm does, says so: `whole = "array"` has it called on one parameter at a time, in its own shape, `whole = "model"` on
-all at once, in one line.
+all at once, in one line. A rule for one parameter at a time may have arrays of any shapes in its state.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from ..nodes import branches
 from ..types import Array, Rule, T, Tree
 from . import checks
 from .flat import Place, buckets, flatten, places, refuse_overlaps, refuse_two_devices
-from .modifiers import size_of_state
+from .modifiers import shapes_of_state
 from .plan import Layout, Leaf, Plan
 from .rule import average_of, check_rule, fields, inner_rules, is_rule, kind_of, plain, rule_for, unknown, with_fields
 from .scheduled import Scheduled, at, scheduled
@@ -335,7 +335,7 @@ def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
         raise TypeError(f"adjust: expected hyperparameters by name, got {given}. Write flux.adjust(opt, eta={given}).")
     leaves = _leaves(opt, "adjust")
     names = {name for leaf in leaves for name in _names(leaf.rule)}
-    changed = [(leaf, _changed(leaf.rule, hyperparameters, names)) for leaf in leaves]
+    changed = [(leaf, _changed(leaf, hyperparameters, names)) for leaf in leaves]
     for leaf, rule in changed:
         leaf.invalidate_plan()
         before, after = isinstance(leaf.rule, Scheduled), isinstance(rule, Scheduled)
@@ -344,9 +344,9 @@ def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
         leaf.rule = rule
 
 
-def _changed(rule: Any, hyperparameters: dict[str, Any], names: set[str]) -> Any:
+def _changed(leaf: Leaf, hyperparameters: dict[str, Any], names: set[str]) -> Any:
     """A leaf's rule with other hyperparameters, or an error where no leaf's has one of the name."""
-    rule = rule.rule if isinstance(rule, Scheduled) else rule
+    rule = leaf.rule.rule if isinstance(leaf.rule, Scheduled) else leaf.rule
     known = _names(rule)
     for name in hyperparameters:
         if name not in names:
@@ -354,7 +354,7 @@ def _changed(rule: Any, hyperparameters: dict[str, Any], names: set[str]) -> Any
     new = plain(_adjusted(rule, hyperparameters))
     if kind_of(new) != kind_of(rule):  # another rule for others, which have theirs
         raise ValueError(f"adjust: expected hyperparameters, got a rule in {kind_of(rule)}; call setup with it.")
-    if size_of_state(at(new, 0)) != size_of_state(at(rule, 0)):
+    if shapes_of_state(at(new, 0), leaf.view) != shapes_of_state(at(rule, 0), leaf.view):
         raise ValueError(f"adjust: {new!r} has another state than {rule!r}; call setup with the new rule.")
     return _prepared(new)
 

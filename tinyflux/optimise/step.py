@@ -32,7 +32,7 @@ def apply_heads(heads: Sequence[Head], gradients: Sequence[Any]) -> list[Any]:
     changed = list(gradients)
     for head in heads:
         rule = head.rule if head.t is None else at(head.rule, head.t)
-        x, g = _whole(rule, head.xs, head.xs), _whole(rule, [gradients[i] for i in head.indices], head.xs)
+        x, g = _whole(rule, head.xs), _whole(rule, [gradients[i] for i in head.indices])
         _, g = rule.apply((), x, g)
         for i, old, piece in zip(head.indices, head.xs, pieces(g, head.xs)):
             changed[i] = piece.astype(old.dtype, copy=False)
@@ -53,9 +53,9 @@ def apply_group(group: Group, gradients: Sequence[Any]) -> tuple[list[tuple[Sequ
     if group.whole:
         xs, states, gathers = zip(*group.blocks)
         arrays: list[Any] = [*zip(*states)]
-        rule, views = group.rule, [leaf.view for leaf in group.leaves]
-        x, g = _whole(rule, xs, views), _whole(rule, [gather(gradients) for gather in gathers], views)
-        state, delta = applied(rule, (*[_whole(rule, a, views) for a in arrays], *numbers), x, g)
+        rule = group.rule
+        x, g = _whole(rule, xs), _whole(rule, [gather(gradients) for gather in gathers])
+        state, delta = applied(rule, (*[_whole(rule, a) for a in arrays], *numbers), x, g)
         if delta is not None:
             changes += [((x,), x - step) for x, step in zip(xs, pieces(step_of(delta), xs))]
         changes += [(olds, new if len(olds) > 1 else pieces(new, olds)[0]) for olds, new in zip(arrays, state)]
@@ -68,9 +68,9 @@ def apply_group(group: Group, gradients: Sequence[Any]) -> tuple[list[tuple[Sequ
     return changes, state[len(state) - len(numbers) :]
 
 
-def _whole(rule: Any, arrays: Sequence[Array], views: Sequence[Array]) -> Any:
+def _whole(rule: Any, arrays: Sequence[Array]) -> Any:
     """What `apply` is given of the arrays of some parameters: all of them joined, or the only one in its shape."""
-    return arrays[0].reshape(views[0].shape) if rule.whole == "array" else _joined(arrays)
+    return arrays[0] if rule.whole == "array" else _joined(arrays)
 
 
 def _joined(arrays: Sequence[Array]) -> Any:
@@ -87,7 +87,7 @@ def pieces(joined: Any, arrays: Sequence[Array]) -> list[Any]:
     start = 0
     for a in arrays:
         piece = joined if len(arrays) == 1 else joined[start : start + a.size]
-        found.append(piece if piece.shape == a.shape or piece.size != a.size else piece.reshape(a.shape))
+        found.append(piece.reshape(a.shape) if piece.shape == (a.size,) != a.shape else piece)
         start += a.size
     return found
 
