@@ -40,7 +40,9 @@ def small(move=flux.gpu):
 
 
 @pytest.mark.parametrize(
-    "rule", [*RULES, flux.Muon(0.1), MUON, AVERAGED], ids=["Descent", "Adam", "Muon", "a chain", "averages"]
+    "rule",
+    [*RULES, flux.Muon(0.1), flux.SOAP(0.1, every=2), MUON, AVERAGED],
+    ids=["Descent", "Adam", "Muon", "SOAP", "a chain", "averages"],
 )
 def test_training_gives_the_same_numbers(rule):
     expected, model, opt = parity.trained(rule, lambda *trees: trees)
@@ -50,7 +52,7 @@ def test_training_gives_the_same_numbers(rule):
         parity.check_same(x, y, DeviceArray, 1e-12, "parameter")
     for a, b in zip(moved_opt._leaves, opt._leaves, strict=True):
         assert a.numbers == b.numbers
-        parity.check_same(a.buffer.state, b.buffer.state, DeviceArray, 1e-12, "state")
+        parity.check_same(a.arrays, b.arrays, DeviceArray, 1e-12, "state")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=["Descent", "Adam"])

@@ -123,6 +123,10 @@ def test_every_line_of_an_update(rule):
     check_every_place(lambda: prepared(rule), train, 70)
 
 
+def test_some_lines_of_an_update_with_arrays_of_other_shapes():
+    check_every_place(lambda: prepared(flux.SOAP(every=1)), train, 300, stride=11)
+
+
 @pytest.mark.parametrize("native", [False, pytest.param(True, marks=needs_compiler)])
 @pytest.mark.parametrize("shared", [4, 1000])
 def test_every_line_of_an_update_in_blocks(native, shared, monkeypatch):

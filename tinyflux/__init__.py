@@ -28,6 +28,7 @@ from .optimise.kernels.native import use_compiler as _use_compiler
 from .optimise.modifiers import *
 from .optimise.momentum import *
 from .optimise.muon import *
+from .optimise.soap import *
 from .optimise.state import *
 from .plot import plot
 from .summary import summary

@@ -225,3 +225,31 @@ plt.xlabel("size of the gradient")
 plt.ylabel("Δ / η")
 plt.legend()
 plt.show()
+
+# %%
+# SOAP
+# ----
+# A valley a hundred times as steep across as along, and askew. To Adam both numbers look alike, and it goes across and
+# back. SOAP turns the axes into the valley's, and reaches the minimum with the same rate in a hundred steps.
+turn = np.array([[1.0, 1.0], [-1.0, 1.0]]) / 2**0.5
+
+
+def askew(x, t):
+    return x @ turn.T * [1.0, 100.0] @ turn
+
+
+x, y = np.meshgrid(np.linspace(-1, 5, 200), np.linspace(-1, 4, 200))
+along, across = np.tensordot(turn, np.array([x, y]), 1)
+_, ax = plt.subplots()
+ax.contour(x, y, (along**2 + 100 * across**2) / 2, levels=[0.5, 2, 6, 20, 60, 150], colors=GREY, linewidths=0.8)
+for rule, label, style, colour in [
+    (flux.SOAP(0.05, lambda_=0.0), "SOAP", "o-", BLUE),
+    (flux.Adam(0.05, (0.95, 0.95)), "Adam", "o--", ORANGE),
+]:
+    path = follow(rule, askew, [[4.0, 1.0]], 100)[:, 0]
+    ax.plot(*path.T, style, color=colour, label=label, markersize=4)
+ax.plot(4, 1, "ks", markersize=9)
+ax.plot(0, 0, "k*", markersize=15)
+ax.grid(visible=False)
+ax.legend(loc="upper left")
+plt.show()

@@ -36,9 +36,9 @@ class Walked(NamedTuple):
 def rules() -> dict[str, Any]:
     """For each rule's name a function of the learning rate that gives the rule, with its other defaults.
 
-    First the six of the pictures, then what else treats each number by itself. Muon and YellowFin don't: the one makes
-    matrices orthogonal, and leaves a point to AdamW; the other tunes its rate by the noise of a whole model's gradient,
-    of which there is none here. AdaDelta has no rate: its step is multiplied by one.
+    First the six of the pictures, then what else treats each number by itself. Muon, SOAP and YellowFin don't: the two
+    step matrices, and leave a point to AdamW and Adam; the last tunes its rate by the noise of a whole model's
+    gradient, of which there is none here. AdaDelta has no rate: its step is multiplied by one.
     """
     first = (flux.Descent, flux.Momentum, flux.Nesterov, flux.AdaGrad, flux.RMSProp, flux.Adam)
     others = [rule for rule in flux.optimise.RULES if rule.whole is None and rule not in first]

@@ -1,4 +1,7 @@
-"""Who takes part: every rule with the values it is tried with, Padam's powers, and Adam's numbers one at a time."""
+"""Who takes part: every rule with the values it is tried with, Padam's powers, and Adam's numbers one at a time.
+
+SOAP alone doesn't: with a matrix for 784 inputs, a step takes it as long as two hundred of Adam's.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -47,7 +47,7 @@ def test_the_rules_on_the_page():
     names = list(grid.rules())
     assert names[:6] == ["Descent", "Momentum", "Nesterov", "AdaGrad", "RMSProp", "Adam"]
     left_out = {rule.__name__ for rule in flux.optimise.RULES} - set(names)
-    assert left_out == {"Muon", "YellowFin"}
+    assert left_out == {"Muon", "SOAP", "YellowFin"}
     assert len(names) == 21
 
 

@@ -47,7 +47,7 @@ def _numpy(monkeypatch):
 
 def test_every_rule_of_the_library_takes_part():
     rules = [type(entry.rule(entry.values[0], 100)) for entry in CONTESTANTS]
-    assert set(rules) == set(flux.optimise.RULES)
+    assert set(rules) == set(flux.optimise.RULES) - {flux.SOAP}  # whose steps take too long
     assert len(rules) - len(set(rules)) == len(["RMSProp centred", "Demon Momentum", "Demon Adam"])
     assert len(ENTRIES) == len(CONTESTANTS) + len(PADAM) + len(ADAM)
 

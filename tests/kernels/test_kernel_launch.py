@@ -43,6 +43,7 @@ def test_cupy_is_not_imported():
         flux.AccumGrad(2),
         flux.YellowFin(),
         flux.Muon(),
+        flux.SOAP(),
         flux.OptimiserChain(flux.ClipNorm(), flux.Adam()),
         flux.OptimiserChain(flux.WeightDecay(), flux.OptimiserChain(flux.ClipNorm())),
         flux.OptimiserChain(),

@@ -22,15 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = ["momentum", "adaptive", "adam", "muon", "averages", "modifiers", "schedules"]
+FILES = ["momentum", "adaptive", "adam", "muon", "soap", "averages", "modifiers", "schedules"]
 TESTS = ["test_optimiser_rules", "test_modifiers", "test_schedules", "test_rules_numbers", "test_rules_saved"]
-TESTS += ["test_muon", "test_averages"]
+TESTS += ["test_muon", "test_soap", "test_averages"]
 FIRST = {
-    name: [f"test_{name}"] for name in ("muon", "averages", "modifiers", "schedules")
+    name: [f"test_{name}"] for name in ("muon", "soap", "averages", "modifiers", "schedules")
 }  # the tests that see most; else the first
 NAMES = {"Averaging": "Adam", "_tuned": "YellowFin"}  # parts of rules, and whose tests run
 NAMES_OF_FILES = {
     "muon": "muon",
+    "soap": "soap",
     "averages": "averages",
     "modifiers": "modifiers or Chain",
     "schedules": "schedules or modifiers",
@@ -231,7 +232,8 @@ def tested(folder: Path, names: list[str], *options: str) -> bool:
 def copy_tree(folder: Path) -> Path:
     """The library and the tests of the optimisers."""
     shutil.copytree(ROOT / "tinyflux", folder / "tinyflux")
-    shutil.copytree(ROOT / "tests" / "optimise", folder / "tests" / "optimise")
+    for name in ("optimise", "record", "support"):
+        shutil.copytree(ROOT / "tests" / name, folder / "tests" / name)
     shutil.copytree(ROOT / "docs" / "understand", folder / "docs" / "understand")
     for name in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py"):
         shutil.copy(ROOT / name, folder / name)

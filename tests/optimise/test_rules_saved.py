@@ -20,6 +20,7 @@ CHAINS = [
     "OptimiserChain(Maximize(), AggMo())",
     "OptimiserChain(ClipNorm(1.0, over='model'), Muon(schedules.Cosine(0.1, 9), others=Adam()))",
     "OptimiserChain(Adam(schedules.Cosine(0.1, 9)), Lookahead(3), EMA(0.9))",
+    "OptimiserChain(ClipNorm(1.0), SOAP(schedules.Cosine(0.1, 9), every=3), Lookahead(3), EMA(0.9))",
 ]
 SCHEDULES = [
     "Constant(0.1)",

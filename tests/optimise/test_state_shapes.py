@@ -37,7 +37,7 @@ class RowScaled:
         return (rows, whole, t + 1), self.eta * g / scale
 
 
-RULES = [RowScaled(), Chain(flux.ClipNorm(1.0), RowScaled(), flux.EMA(0.5))]
+RULES = [RowScaled(), Chain(flux.ClipNorm(1.0), RowScaled(), flux.EMA(0.5)), flux.SOAP(0.01, every=2)]
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 
 
@@ -116,7 +116,7 @@ def test_a_file_with_arrays_of_other_shapes(tmp_path):
 
 @pytest.mark.parametrize(
     ("rule", "change"),
-    [(RowScaled(), {"k": 2}), (Chain(flux.ClipNorm(), RowScaled()), {"k": 2})],
+    [(RowScaled(), {"k": 2}), (Chain(flux.ClipNorm(), RowScaled()), {"k": 2}), (flux.SOAP(), {"max_size": 3})],
     ids=repr,
 )
 def test_adjust_refuses_other_shapes(rule, change):

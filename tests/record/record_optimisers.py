@@ -262,7 +262,7 @@ def main() -> None:
     record = {
         "torch": torch.__version__,
         "from torch": list(torch_rules),
-        "defaults": {rule: defaults(rule) for rule in [*dict(TRANSCRIBED), "Muon"]},
+        "defaults": {rule: defaults(rule) for rule in [*dict(TRANSCRIBED), "Muon", "SOAP"]},
         "halved": HALVED,
         "cases": cases,
         "muon": muon_cases(),

@@ -1,11 +1,13 @@
 """The optimisers once more, as the formulas of their papers on single numbers: no arrays, and nothing of tinyflux.
 
 Every function bears the name of its rule and has its hyperparameters. It takes a parameter x, a gradient for every step
-t = 1, 2, ... and a factor on η for every step, and yields x after each of them. All but YellowFin and Muon treat every
-number of an array on its own.
+t = 1, 2, ... and a factor on η for every step, and yields x after each of them. All but YellowFin, Muon and SOAP treat
+every number of an array on its own. SOAP alone takes arrays, whose decompositions are NumPy's.
 """
 
 import math
+
+import numpy as np
 
 
 def sign(number):
@@ -347,4 +349,42 @@ def Muon(x, gradients, factors, eta=0.02, rho=0.95, lambda_=0.0, form="original"
         buffer = combined(rho, buffer, 1 - rho, g)
         update = orthogonalised(combined(rho, buffer, 1 - rho, g))
         x = combined(1 - eta * factor * lambda_, x, -eta * factor * scale[form], update)
+        yield x
+
+
+def SOAP(x, gradients, factors, eta=0.003, beta=(0.95, 0.95), lambda_=0.01, epsilon=1e-8, every=10, max_size=10_000):
+    """On a matrix or a vector, as in the published program: axis by axis, with the average m in the basis of today."""
+    axes = [axis for axis, size in enumerate(x.shape) if x.ndim > 1 and size <= max_size]
+    grams = {axis: np.zeros((x.shape[axis], x.shape[axis])) for axis in axes}
+    bases = {}
+    m, v = np.zeros_like(x), np.zeros_like(x)
+
+    def project(a, back=False):
+        for axis in axes:
+            basis = bases[axis] if back else bases[axis].T
+            a = np.moveaxis(np.tensordot(basis, a, (1, axis)), 0, axis)
+        return a
+
+    for t, (g, factor) in enumerate(zip(gradients, factors)):
+        if t > 0:
+            projected = project(g)
+            m = beta[0] * m + (1 - beta[0]) * projected
+            v = beta[1] * v + (1 - beta[1]) * projected**2
+            rate = eta * factor * math.sqrt(1 - beta[1] ** t) / (1 - beta[0] ** t)
+            x = x - rate * project(m / (np.sqrt(v) + epsilon), back=True)
+            x = x - eta * factor * lambda_ * x
+            m = project(m, back=True)
+        for axis in axes:
+            outer = g @ g.T if axis == 0 else g.T @ g
+            grams[axis] = grams[axis] + (1 - beta[1]) * (outer - grams[axis])
+            if t == 0:
+                _, vectors = np.linalg.eigh(grams[axis] + 1e-30 * np.eye(len(outer)))
+                bases[axis] = np.flip(vectors, 1)
+            elif t % every == 0:
+                estimated = np.diag(bases[axis].T @ grams[axis] @ bases[axis])
+                order = np.argsort(estimated)[::-1]
+                v = np.take(v, order, axis)
+                bases[axis], _ = np.linalg.qr(grams[axis] @ bases[axis][:, order])
+        if t > 0:
+            m = project(m)
         yield x

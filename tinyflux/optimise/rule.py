@@ -52,7 +52,7 @@ KINDS = {
 }
 _LEAST = {
     **dict.fromkeys(("eta", "lambda_", "epsilon", "delta", "omega", "p", "alpha", "t0", "psi", "initial"), 0),
-    **dict.fromkeys(("gamma", "decay", "power"), 0),
+    **dict.fromkeys(("gamma", "decay", "power", "max_size"), 0),
     **dict.fromkeys(("n", "k", "window", "over", "every", "factor"), 1),
 }
 _MOST = 1 << 53  # steps: up to there a float counts, too
