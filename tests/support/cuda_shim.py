@@ -25,6 +25,8 @@ from tinyflux.optimise.kernels import launch
 
 GXX = shutil.which("g++")
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
+FLAGS += ["-U_FORTIFY_SOURCE"]  # which takes a change of fibers for a mistake
+MEMORY = np.empty(1024 * (1 << 17), np.uint8)  # for the fibers of as many threads as a block can have
 LINKED = ["-shared", "-Wl,-Bsymbolic"]  # names such as `step` are the kernel's own, not the C library's
 SHIM = Path(__file__).parent / "shim.h"
 DTYPES = {
@@ -86,7 +88,8 @@ class RawKernel:
         addresses = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
         orders = [np.ascontiguousarray(ORDERS[order](count), np.uint32) for count in (*grid, *block)]
         with one_at_a_time:  # ctypes lets other threads run meanwhile
-            fault = self.launch(*grid, *block, *[o.ctypes.data_as(ctypes.c_void_p) for o in orders], addresses)
+            places = [ctypes.c_void_p(x.ctypes.data) for x in (*orders, MEMORY)]
+            fault = self.launch(*grid, *block, *places, addresses)
         if fault:
             raise ShimError(fault.decode())
 
@@ -107,10 +110,10 @@ def wrapper(name, types):
     arguments = ", ".join(f"*static_cast<{kind}*>(arguments[{i}])" for i, kind in enumerate(types))
     return f"""
 extern "C" const char* launch_{name}(unsigned grid, unsigned block, const unsigned* blocks, const unsigned* threads,
-                              void** arguments) {{
+                              void* memory, void** arguments) {{
     shim::kernel = [](void** arguments) {{ {name}({arguments}); }};
     shim::arguments = arguments;
-    return shim::run(grid, block, blocks, threads);
+    return shim::run(grid, block, blocks, threads, memory);
 }}
 """
 
