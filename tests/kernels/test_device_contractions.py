@@ -10,6 +10,9 @@ from tests.support import cuda_shim
 from tests.support.contraction_cases import CONTRACTIONS, check, inputs
 from tests.support.program_cases import compiled
 from tinyflux.compile.backends.cuda import contractions
+from tinyflux.compile.ir import program
+from tinyflux.compile.schedule.fuse import Result, make_schedule
+from tinyflux.compile.trace.symbolic import Symbolic, node_of
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -61,3 +64,16 @@ def test_small_sums_are_left_to_threads():
     rng = np.random.default_rng(0)
     p, x = rng.standard_normal((4, 4, 5)), rng.standard_normal((4, 5, 6))
     assert tiles(check(lambda p, x: np.einsum("bij,bjk->bik", p, x), p, x, 1e-12)) == []
+
+
+@pytest.mark.parametrize("axis", ["rows", "columns", "terms"])
+def test_more_than_can_be_counted_is_left_to_threads(axis):
+    """Nothing is calculated: no memory would hold it."""
+    for size, tiled in ((2**30, True), (2**30 + 1, False)):
+        shape = {"rows": 8, "columns": 8, "terms": 8} | {axis: size}
+        with program.Recording() as recording:
+            a = Symbolic(recording.input((shape["rows"], shape["terms"]), np.dtype(np.float32)))
+            b = Symbolic(recording.input((shape["columns"], shape["terms"]), np.dtype(np.float32)))
+            schedule = make_schedule([Result(node_of(a @ b.T), 2)], recording.trusted)
+        (kernel,) = [kernel for kernel in schedule.kernels if kernel.product is not None]
+        assert (contractions.find_tiling(kernel) is not None) == tiled

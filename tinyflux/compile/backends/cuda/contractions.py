@@ -15,6 +15,7 @@ TYPES = ("float32", "float64")
 SIDES = (16, 32, 64)  # of a tile
 NARROW = 4  # rows or columns; with fewer of them most of a tile would be empty
 MULTIPLICATIONS = 1 << 12  # below this, a thread for each result is as good
+LARGEST = 1 << 30  # rows, columns and terms: contract.cuh counts them, and what is a tile further on, by int
 PART = 256  # terms, at least, that a block adds up, where several share the terms of a tile
 BLOCKS = 528  # which are enough to keep a large GPU busy
 
@@ -54,7 +55,7 @@ def find_tiling(kernel: Kernel) -> Tiling | None:
         return None
     c = _contraction(p)
     m, n, k = c.size
-    if min(m, n) < NARROW or max(m, k) >= 2**31 or math.prod(c.shape) < MULTIPLICATIONS:
+    if min(m, n) < NARROW or max(m, n, k) > LARGEST or math.prod(c.shape) < MULTIPLICATIONS:
         return None
     tile = _side(m), _side(n)
     whole = Tiling(c, tile, 1)
