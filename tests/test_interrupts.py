@@ -1,6 +1,7 @@
 """An iteration is made whole or not at all, wherever an interrupt comes: in the library's code, at any line of it."""
 
 import dataclasses
+import math
 import random
 import time
 
@@ -13,6 +14,8 @@ from tinyflux.compile.backends.c.compiler import available
 from tinyflux.interrupts import uninterrupted
 from tinyflux.optimise import plan, schedules
 from tinyflux.optimise.kernels import native as native_kernel
+from tinyflux.training.compiled_gradient import CompiledGradient
+from tinyflux.training.engines import PlainEngine
 
 needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 Chain = flux.OptimiserChain
@@ -148,20 +151,32 @@ def test_every_line_of_an_update_in_blocks(native, shared, monkeypatch):
 def test_every_line_of_a_compiled_iteration():
     rule = Chain(flux.ClipNorm(0.1, over="model"), flux.Adam(schedules.Cosine(0.1, over=9)))
     model, opt = prepared(rule)
-    start = [x.copy() for x in flux.leaves(model)]
     compiled = flux.compile_training(loss, model, opt, batchsize=8)
+    check_every_place(resetting(model, opt), lambda model, opt: compiled(X, np.arange(8)), 50)
+
+
+@needs_compiler
+def test_every_line_of_an_update_of_a_compiled_gradient():
+    model, opt = prepared(Own())
+    engine = PlainEngine(loss, model, opt, native=False)
+    engine.gradient = CompiledGradient(loss, model, opt, math.inf)
+    check_every_place(resetting(model, opt), lambda model, opt: list(engine.updates([X], lambda: 1)), 70)
+
+
+def resetting(model, opt):
+    """What gives the same model its first values again: a program belongs to its arrays."""
+    start = [x.copy() for x in flux.leaves(model)]
     leaves = opt._leaves
     numbers = [leaf.numbers for leaf in leaves]
 
     def again():
-        """The same model with its first values: a program belongs to its arrays."""
         for x, value in zip(flux.leaves(model), start, strict=True):
             x[...] = value
         for leaf, value in zip(leaves, numbers, strict=True):
             leaf.fill(leaf.rule, value, False, [np.zeros_like(a) for a in leaf.state if isinstance(a, np.ndarray)])
         return model, opt
 
-    check_every_place(again, lambda model, opt: compiled(X, np.arange(8)), 50)
+    return again
 
 
 class Boom(Exception):

@@ -8,8 +8,8 @@ import pytest
 import tinyflux as flux
 from examples import mnist
 from examples.common import models
-from tests.support import kernel_cases, program_cases, scan_cases
-from tinyflux.training import gpu, report
+from tests.support import branching, kernel_cases, program_cases, scan_cases
+from tinyflux.training import cuda_engine, report
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
@@ -169,7 +169,13 @@ def test_networks(name, rows):
 def test_a_training_by_kernels(loader, batchsize, capsys):
     report.report_once.cache_clear()
     program_cases.check_trained(lambda: loader(program_cases.data(), batchsize))
-    assert capsys.readouterr().err == gpu.STARTED + "\n"
+    assert capsys.readouterr().err == cuda_engine.STARTED + "\n"
+
+
+@pytest.mark.parametrize("rule", [branching.Branching(), pytest.param(branching.SCHEDULED, id="Adam, scheduled")])
+def test_a_training_by_kernels_for_the_gradient(rule):
+    loader = lambda: program_cases.InOrder(program_cases.data(), 16)  # noqa: E731
+    program_cases.check_trained(loader, rule=rule, native="auto")
 
 
 # The example

@@ -6,7 +6,7 @@ import pytest
 import tinyflux as flux
 from tests.support import cuda_shim, dropout_cases
 from tests.support.program_cases import InOrder, data
-from tinyflux.training.gpu import STARTED
+from tinyflux.training.cuda_engine import STARTED
 
 pytestmark = pytest.mark.usefixtures("compiling")
 

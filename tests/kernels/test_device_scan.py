@@ -9,7 +9,7 @@ from tests.support import scan_cases
 from tests.support.program_cases import InOrder, compiled
 from tests.support.scan_cases import SCANS
 from tinyflux.compile.backends.cuda import kernels, launches
-from tinyflux.training.gpu import STARTED
+from tinyflux.training.cuda_engine import STARTED
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -42,7 +42,8 @@ def test_products_go_to_cublas_and_kernels_are_those_of_one_step(monkeypatch):
 def test_memory_is_used_again():
     """More steps calculate in no more arrays; only stacks are longer."""
     pieces = [
-        len({x.data.ptr for name, x in recurrent(n)._executable._arrays.items() if "_" in name}) for n in (10, 20)
+        len({x.data.ptr for name, x in recurrent(n).function._executable._arrays.items() if "_" in name})
+        for n in (10, 20)
     ]
     assert pieces[1] <= pieces[0] < 10
 
@@ -60,7 +61,6 @@ def test_each_item_is_read():
         np.testing.assert_allclose(value._host, expected, rtol=1e-12)
         for name, g in slopes.items():
             np.testing.assert_allclose(found[name]._host, g, rtol=1e-10)
-        program.release()
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -191,24 +191,6 @@ def test_the_numbers_of_the_state():
     assert opt.layers[0].weight.numbers[-1] == 64
 
 
-class Now:
-    """A rule that branches on the number of its steps, which can't be recorded."""
-
-    def init(self, x):
-        return (0,)
-
-    def apply(self, state, x, g):
-        return (state[0] + 1,), (0.1 if state[0] % 3 else 0.2) * g
-
-
-def test_a_rule_whose_update_cannot_be_recorded(capsys):
-    """The gradient is calculated by kernels, and the update by CuPy."""
-    report.report_once.cache_clear()
-    check_as_one_by_one(one_by_one(20), rule=Now(), epochs=1)
-    assert not graphs.launched
-    assert "CuPy: " not in capsys.readouterr().err
-
-
 def test_what_a_graph_cannot_hold_is_launched_one_by_one(monkeypatch, capsys):
     monkeypatch.setattr(persistent, "WORK", 0)
 

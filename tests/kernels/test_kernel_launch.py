@@ -166,6 +166,21 @@ def test_tables_do_not_pile_up(uploads):
     assert len(kernel._tables) == launch.TABLES
 
 
+@pytest.mark.usefixtures("compiling")
+def test_copies_of_gradients_are_kept_until_the_launch():
+    """A table holds addresses alone: the copy for one group is not to lie where another's lay."""
+    ends = []
+    for move in (lambda x: x, flux.gpu):
+        model = move({name: np.ones((4, 5), np.float32) for name in "ab"})
+        opt = flux.setup(flux.Descent(1.0), model)
+        flux.adjust(opt["b"], eta=0.5)
+        grads = move({"a": np.arange(20, dtype=np.float32).reshape(5, 4), "b": np.ones((5, 4), np.float32)})
+        flux.update(opt, model, {name: g.T for name, g in grads.items()})
+        ends.append(flux.cpu(model))
+    for name in "ab":
+        np.testing.assert_array_equal(ends[1][name], ends[0][name])
+
+
 def test_numbers_are_read_when_asked_for():
     comparison = Comparison(ADAM, np.float32, [3])
     gradients = [DeviceArray(np.ones(3, np.float32))]

@@ -98,10 +98,6 @@ def test_it_compiles_well(nvrtc, rule, dtype):
         assert len(re.findall(rf"\bst\.global\.{vector}", ptx)) == arrays + 1
 
 
-def test_the_state_of_layers_is_copied(nvrtc):
-    check_program(nvrtc, source.state_source())
-
-
 class Refused(Exception):
     pass
 

@@ -6,7 +6,7 @@ import pytest
 import tinyflux as flux
 from tests.support.program_cases import data, loss, network, trained
 from tinyflux.compile.trace import programs
-from tinyflux.training import gpu
+from tinyflux.training import cuda_engine
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("compiling")
 def test_what_is_said(capsys):
     for _ in range(2):
         trained(flux.gpu, lambda: flux.gpu(flux.DataLoader(data(), 16)), native="auto")
-    assert capsys.readouterr().err == gpu.STARTED + "\n"
+    assert capsys.readouterr().err == cuda_engine.STARTED + "\n"
 
 
 REFUSED = {

@@ -8,7 +8,7 @@ import pytest
 import tinyflux as flux
 from tests.support import cuda_shim
 from tests.support.interruptions import interrupted, state_of
-from tests.support.program_cases import compiled, data
+from tests.support.program_cases import data
 from tests.support.state_cases import MODELS, Growing, Running, check, counting, loss, normalised, running, trained
 
 pytestmark = pytest.mark.usefixtures("compiling")
@@ -114,17 +114,6 @@ def test_losses_of_one_training_go_on_in_the_next():
         ends.append(flux.cpu(flux.leaves(model)))
     for a, b in zip(*ends, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_gradients_leave_the_state():
-    """It is for whoever makes the update to change it."""
-    model, item = flux.gpu(running(), data(10))
-    program = compiled(loss, model, item)
-    for _ in range(2):
-        program(flux.leaves(item))
-    assert model[0].batches.tolist() == [0]
-    state, made = program.state
-    assert state.shape == made.shape
 
 
 class Scaling:

@@ -8,10 +8,10 @@ import pytest
 
 import tinyflux as flux
 from tests.optimise.test_state_shapes import RowScaled
+from tests.support.branching import Branching
 from tests.support.device_standin import DeviceArray
 from tests.support.program_cases import InOrder, check_trained, data, loss, network
 from tinyflux.training.cuda_iteration import CudaIteration
-from tinyflux.training.gpu import GpuEngine
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -24,18 +24,12 @@ def test_a_loader(loader, batchsize):
 
 
 def test_a_shuffled_loader_takes_every_sample():
-    x, y = flux.gpu(*data())
-    flux.seed(3)
-    batches = flux.DataLoader((x, y), 16, shuffle=True)
-    model = flux.gpu(network())
-    engine = GpuEngine(loss, model, flux.setup(flux.Descent(), model), True, steady=True)
-    items = list(engine._items(batches))
-    numbers = [rows.numbers for rows in items]
-    assert [n.shape for n in numbers] == [(16,), (16,), (16,), (2,)]
-    assert sorted(np.concatenate([n._host for n in numbers]).tolist()) == list(range(50))
-    value, _ = engine._gradient(items[0], [])
-    expected = loss(flux.cpu(model), *(a._host[numbers[0]._host] for a in (x, y)))
-    np.testing.assert_allclose(value._host, expected, rtol=1e-6)
+    x, _ = data()
+    for rule in (flux.Descent(1.0), Branching(1.0, 1.0)):
+        model = flux.gpu({"w": np.zeros(6, np.float32)})
+        batches = flux.DataLoader(flux.gpu(x), 16, shuffle=True)
+        flux.train(lambda m, x: np.sum(m["w"] * x), model, batches, flux.setup(rule, model))
+        np.testing.assert_allclose(flux.cpu(model["w"]), -np.sum(x, axis=0), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["dict", "array", "tuple"])

@@ -51,11 +51,11 @@ FAULTS = {
 }
 
 
-def check(name, rule, due=None):
+def check(name, rule, due=None, option=True):
     """The error, and what a training leaves behind, there and on the plain path in NumPy."""
     bad, error = FAULTS[name]
     expected = ended(lambda x: x, False, rule, faulty(**bad), due)
-    found = ended(flux.gpu, True, rule, faulty(**bad), due)
+    found = ended(flux.gpu, option, rule, faulty(**bad), due)
     assert (found[0], expected[0]) == (error, error)
     for a, b in zip(found[1], expected[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

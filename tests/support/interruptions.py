@@ -16,6 +16,7 @@ STEPPING = [  # the files whose lines an update goes through, but for the rules'
     *("interrupts", "cores", "optimise/step", "optimise/flat", "optimise/plan", "optimise/state", "optimise/subnormal"),
     *("optimise/kernels/launch", "optimise/kernels/loss_guard", "training/loop", "training/engines", "training/gpu"),
     *("training/native", "training/compiled", "training/iteration", "training/recorded_update"),
+    *("training/compiled_gradient",),
     *("training/cuda_engine", "training/cuda_iteration", "training/launching", "training/layer_state", "nn/cudnn"),
 ]
 FILES = {os.path.join(LIBRARY, *f"{name}.py".split("/")) for name in STEPPING}

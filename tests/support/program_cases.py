@@ -1,12 +1,15 @@
 """Losses, and trainings of a small network, that are compiled for the device; beside the plain path in NumPy."""
 
+import math
+import types
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view as windows
 from scipy import special
 
 import tinyflux as flux
-from tinyflux.compile.guards.guards import Guards
-from tinyflux.training.cuda import Kernels
+from tinyflux.training.compiled_gradient import CompiledGradient
+from tinyflux.training.layer_state import unique_leaves
 
 
 def arrays(*shapes, dtype=np.float32, seed=0):
@@ -96,20 +99,27 @@ def trained(move, batches, rule=None, native=True, epochs=2, callbacks=()):
     return means, flux.cpu(model)
 
 
-def check_trained(batches, **options):
+def check_trained(batches, native=True, **options):
     here = trained(lambda x: x, lambda: flux.cpu(batches()), native=False, **options)
-    there = trained(flux.gpu, lambda: flux.gpu(batches()), **options)
+    there = trained(flux.gpu, lambda: flux.gpu(batches()), native=native, **options)
     np.testing.assert_allclose(there[0], here[0], rtol=1e-5)
     for a, b in zip(flux.leaves(there[1]), flux.leaves(here[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
-def compiled(loss, model, item):
+class compiled:
     """The loss and its gradient by kernels, for a model and an item of the data that lie on the GPU."""
-    guards = Guards()
-    program = Kernels(loss, lambda: guards(loss), model, item)
-    program.bind(model)
-    return program
+
+    def __init__(self, loss, model, item):
+        gradient = CompiledGradient(loss, model, types.SimpleNamespace(_leaves=[], _programs={}), math.inf)
+        gradient.find(item)
+        self.function = gradient._programs.latest
+        self.source = self.function.source
+        self._own = unique_leaves(model)
+
+    def __call__(self, given):
+        value, grads, _ = self.function([*self._own, *given])
+        return value, grads
 
 
 class InOrder(flux.DataLoader):

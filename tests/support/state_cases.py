@@ -138,11 +138,11 @@ def trained(make, move, option, batches, callbacks=(), rule=None, epochs=2):
     return losses, model
 
 
-def check(make, batches=None, **options):
+def check(make, batches=None, option=True, **options):
     """A compiled training beside the plain one in NumPy: losses, parameters, and the state of layers."""
     batches = batches or (lambda move: flux.DataLoader(move(data()), 16))
     here = trained(make, lambda x: x, False, batches, **options)
-    there = trained(make, flux.gpu, True, batches, **options)
+    there = trained(make, flux.gpu, option, batches, **options)
     np.testing.assert_allclose(there[0], here[0], rtol=1e-5)
     for a, b in zip(flux.leaves(flux.cpu(there[1])), flux.leaves(here[1]), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)

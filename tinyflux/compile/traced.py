@@ -6,6 +6,7 @@ import collections
 import copy
 import functools
 import itertools
+import math
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,7 @@ class Compiled(Inspectable, Generic[P, R]):
         if surroundings.traced:
             return self._f(*args, **kwargs)
         if not kinds <= _KINDS:
-            form.append(_place([plain(x) for x in leaves]))
+            form.append(array_place([plain(x) for x in leaves]))
         key = tuple(form)
         if Tracked in kinds:
             rules = self._rules.find(key, surroundings, _Differentiable, self._f, (args, kwargs), leaves, surroundings)
@@ -94,7 +95,7 @@ _KINDS = {float, np.ndarray, *np.sctypeDict.values()}
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def _place(leaves: Sequence[Array]) -> tuple[Any, ...]:
+def array_place(leaves: Sequence[Array]) -> tuple[Any, ...]:
     """What a program depends on where arrays among the arguments lie on the GPU; nothing if they are in NumPy.
 
     Errors: MixedDevices for some here and some there; NotCompilable for what is no array of these, and no number.
@@ -156,18 +157,22 @@ class Function(Program):
     Arguments:
         look: takes a snapshot of the surroundings.
         before: the program for other contents of the arrays in them: if this one is the same, so is the library.
+        limit: how many nodes it may have.
+
+    Attributes:
+        captured: the arrays in its surroundings that it calculates with.
     """
 
     gpu = False  # whether it runs there
 
     def __init__(
         self, f: Callable[..., Any], args: Arguments, leaves: list[Array], look: Callable[[], Snapshot],
-        before: Function | None,
+        before: Function | None, limit: float = math.inf,
     ) -> None:  # fmt: skip
-        trace = Trace(lambda: _trace(f, args, leaves), look, self.gpu)
+        trace = Trace(lambda: _trace(f, args, leaves), look, self.gpu, limit)
         super().__init__(trace.surroundings, trace.contents)
         self.result, ends = trace.value, list(trace.ends)
-        self._captured = trace.captured
+        self.captured = trace.captured
         self._outputs = [(n.shape, n.dtype, n.weak) for n in ends]
         self.program = "\n".join(format_program(reachable(ends), ends))
         self._make(trace, ends, leaves, before)
@@ -189,7 +194,7 @@ class Function(Program):
 
     def _calculate(self, leaves: list[Array]) -> list[Array]:
         """The results, in new arrays."""
-        arrays = [contiguous(x) for x in (*leaves, *self._captured)]
+        arrays = [contiguous(x) for x in (*leaves, *self.captured)]
         outputs = [np.empty(shape, dtype) for shape, dtype, _ in self._outputs]
         arena = self._library.arena()
         code = self._library.call(pointers([*arrays, *outputs]), address(arena))

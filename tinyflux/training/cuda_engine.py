@@ -21,15 +21,17 @@ from ..nn.cudnn import is_tf32_allowed
 from ..optimise.checks import check_model
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
+from .compiled_gradient import hand_over
 from .cuda_iteration import ROOM, CudaIteration, LossRecord
 from .engines import Updates
-from .gpu import STARTED, GpuEngine
+from .gpu import GpuEngine
 from .launching import STRETCHES
 from .passes import kind_of_item, stretches
 from .recorded_iteration import iteration_form
 from .report import report_once
 
 SECONDS = 1.0  # after which losses are read in any case: a training that has come to nothing is not to go on for long
+STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
 FIRST = 1 + STRETCHES[0]  # losses that are read together at first: of one iteration kernel by kernel, and of a graph
 
 
@@ -37,15 +39,20 @@ class CudaEngine:
     """Makes updates whose losses are read later, until something can't be compiled.
 
     Arguments:
+        required: raise where something can't be compiled; otherwise it is left to the plain engine.
         steady: whether nothing of the user's runs when the next item is fetched, which might change the model.
         plain: the engine that goes on then.
     """
 
-    def __init__(self, loss: Loss, model: Tree, opt: OptimiserState, steady: bool, plain: GpuEngine) -> None:
+    compiles = True
+
+    def __init__(
+        self, loss: Loss, model: Tree, opt: OptimiserState, required: bool, steady: bool, plain: GpuEngine
+    ) -> None:
         self._loss, self._model, self._opt = loss, model, opt
-        self._steady, self._plain = steady, plain
+        self._required, self._steady, self._plain = required, steady, plain
         self._programs: CudaIterations = opt._programs.setdefault("iterations", CudaIterations())
-        self._since = self._programs.made
+        self._since = None if required else self._programs.made
         self._latest: CudaIteration | None = None  # the program that the model's arrays belong to
         self._most, self._first_at = FIRST, 0.0
         self.about = "CUDA kernels"
@@ -117,8 +124,10 @@ class CudaEngine:
         try:
             found = self._programs.iteration(self._loss, self._model, self._opt, data, size, self._since)
         except Exception as error:
+            if self._required:
+                raise
             self._programs.clear()
-            self._plain.take_over(error)
+            hand_over(error, self._plain)
             return None
         report_once(STARTED)
         found.bind(self._model)

@@ -21,14 +21,14 @@ from ..compile.ir.program import Recording, format_program, reachable
 from ..compile.schedule.fuse import Result, make_schedule
 from ..compile.trace.programs import Program
 from ..compile.trace.record import Trace
+from ..compile.trace.symbolic import Symbolic
 from ..errors import NotCompilable
 from ..interrupts import commit
 from ..optimise.checks import check_known
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .cuda import copy_rows, unique_leaves
 from .launching import Graphs, Launcher, OneKernel
-from .layer_state import DeviceState, replace_arrays
+from .layer_state import DeviceState, replace_arrays, unique_leaves
 from .recorded_iteration import RecordedIteration, record_iteration
 from .traced_loss import refuse_model
 
@@ -68,15 +68,19 @@ class CudaIteration(Program):
         own, given = unique_leaves(model), tree.leaves(data)
         if not all(map(on_gpu, [*own, *given])):
             raise NotCompilable("a batch in NumPy, or a part of the model: move all of it by flux.gpu.")
-        rows: list[Node] = []
+        rows: list[Node] = []  # of the data, which are copied once, wherever they are read
+
+        def copy_rows(x: Symbolic) -> Symbolic:
+            rows.append(program.elementwise("positive", [x.node], x.dtype))
+            return Symbolic(rows[-1])
 
         def record_it() -> tuple[RecordedIteration, list[Node]]:
             rows.clear()
-            return record_iteration(loss, model, opt, data, size, lambda x: copy_rows(x.node, rows))
+            return record_iteration(loss, model, opt, data, size, copy_rows)
 
         trace = Trace(record_it, look, gpu=True)
         super().__init__(trace.surroundings, trace.contents)
-        refuse_model(trace, model, [leaf.buffer.x for leaf in opt._leaves])
+        refuse_model(trace.surroundings, trace.captured, model, [leaf.buffer.x for leaf in opt._leaves])
         recorded: RecordedIteration = trace.value
         recording = trace.recording
         copies = [Result(node, len(recording.inputs) + i) for i, node in enumerate(rows)]

@@ -9,7 +9,7 @@ An engine has two methods:
 
     close()                 lets go of what only this training needed.
 
-and an attribute `about`, which says how it makes updates, and why, for `History.engine`.
+and two attributes: `about` says how it makes updates, and why, for `History.engine`; `compiles` is whether it compiles.
 
 The data is a DataLoader, or an iterator of items that were checked.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..arrays import on_gpu
 from ..autodiff.gradient import evaluated
@@ -29,7 +29,10 @@ from ..optimise.checks import refuse_nothing
 from ..optimise.state import OptimiserState, planned
 from ..optimise.step import Change, step_all
 from ..types import Array, Loss, Tree
-from .report import report_once
+from .report import reason, report_once
+
+if TYPE_CHECKING:
+    from .compiled_gradient import CompiledGradient
 
 Updates = Generator[list[float], None, Any]
 
@@ -37,25 +40,41 @@ Updates = Generator[list[float], None, Any]
 class Engine(Protocol):
     about: str
 
+    @property
+    def compiles(self) -> bool: ...
+
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates: ...
 
     def close(self) -> None: ...
 
 
 class PlainEngine:
-    """Gradients and updates by NumPy, item by item.
+    """Updates by NumPy, item by item, of gradients by NumPy, or by compiled code where these alone can be compiled.
 
     Arguments:
         native: whether large updates may be made by native code.
 
     Attributes:
-        notice: reported after the next update, for a mistake in the loss has shown itself by then.
+        gradient: the compiled gradient; None where NumPy makes that, too.
+        started: whether an engine before this one has made updates.
     """
+
+    made_by, compiled_by, says = "plain NumPy", "native code", "as"
 
     def __init__(self, loss: Loss, model: Tree, opt: OptimiserState, native: bool) -> None:
         self.loss, self.model, self.opt, self.native = loss, model, opt, native
-        self.about, self.notice = "plain NumPy", ""
-        self.started = False  # whether updates were made, by this engine or another
+        self.about = self.made_by
+        self.gradient: CompiledGradient | None = None
+        self.started = False
+
+    @property
+    def compiles(self) -> bool:
+        return self.gradient is not None
+
+    def give_up(self, error: Exception) -> None:
+        """Compile nothing from now on, because of an error."""
+        self.gradient = None
+        self.about = f"{self.made_by}: {reason(error)}"
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         for item in data:
@@ -64,7 +83,8 @@ class PlainEngine:
                 yield losses
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        if self.gradient is not None:
+            self.gradient.close()
 
     def _update(self, item: Tree, budget: Callable[[], int]) -> list[float]:
         """Make the update for an item: parameters, the state of the optimiser and of layers change, or none of them."""
@@ -78,13 +98,19 @@ class PlainEngine:
             losses = self._step(value, grads, budget, undo)
         finally:
             exhaust(putting_back)
-        if self.notice:
-            report_once(self.notice)
-            self.notice = ""
+        if self.about != self.made_by:  # only now, for a mistake in the loss has shown itself by then
+            report_once(f"tinyflux: training runs {self.says} {self.about}")
         return losses
 
     def _gradient(self, item: Tree, undo: list[Change]) -> tuple[Array, Tree]:
         """The loss of an item and its gradient; `undo` takes what puts the state of layers back."""
+        if self.gradient is not None:
+            try:
+                calculate = self.gradient.find(item)
+            except Exception as error:
+                self.give_up(error)
+            else:
+                return calculate(undo)
         batch = item if type(item) is tuple else (item,)
         found = evaluated(lambda m: self.loss(m, *batch), (self.model,), undo)
         check_loss(found[0])
@@ -113,12 +139,12 @@ def choose_engines(
     if on_gpu(opt._leaves[0].view):
         from .gpu import GpuEngine
 
-        engine = GpuEngine(loss, model, opt, compile, steady)
+        engine = GpuEngine(loss, model, opt)
         if compile is False:
             return [engine]
         from .cuda_engine import CudaEngine
 
-        return [CudaEngine(loss, model, opt, steady, engine), engine]
+        return [CudaEngine(loss, model, opt, compile is True, steady, engine), engine]
     plain = PlainEngine(loss, model, opt, native=compile is not False and opt.native)
     if compile is False:
         return [plain]

@@ -22,8 +22,9 @@ class History(list[float]):
 
     Attributes:
         validation: a dict of lists by name: "loss", and those of the metrics; empty where nothing was validated.
-        engine: what made the last update: `"native code, by cc"`, `"plain NumPy"`, or that and the reason; on the GPU
-            `"CUDA kernels"` or `"CuPy"`.
+        engine: what made the last update: `"native code, by cc"`, `"plain NumPy"`, or that and the reason, or
+            `"native code for the gradient, and plain NumPy for the update"` and the reason; on the GPU `"CUDA kernels"`
+            for native code, `"CuPy"` for plain NumPy.
 
     >>> import tinyflux as flux
     >>> history = flux.History([0.5, 0.25], {"loss": [0.6, 0.4], "accuracy": [0.8, 0.9]})

@@ -58,7 +58,7 @@ class Iteration(Program):
         super().__init__(trace.surroundings, trace.contents)
         self._captured = trace.captured
         self._captured_slots = [node.params for node, _ in trace.recording.captured]
-        refuse_model(trace, model, [leaf.buffer.x for leaf in opt._leaves])
+        refuse_model(trace.surroundings, trace.captured, model, [leaf.buffer.x for leaf in opt._leaves])
         recorded: RecordedIteration = trace.value
         total, results, order = recorded.loss, recorded.results, recorded.order
         self._update, self._model_slots = recorded.update, recorded.model_slots

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,14 +39,25 @@ def overwriting(old: Node, new: Node) -> Result:
     return Result(program.elementwise("cast", [new], old.dtype), old.params, old)
 
 
-def replace_arrays(node: Tree, new: dict[int, Array]) -> None:
-    """Put arrays in the places of others, which are known by their ids, all through a model."""
+def unique_leaves(model: Tree) -> list[Array]:
+    """The arrays of a model, each once."""
+    return list({id(x): x for x in tree.leaves(model)}.values())
+
+
+def places(node: Tree, wanted: Container[int]) -> Iterator[tuple[Any, Any, Array]]:
+    """Where arrays, which are known by their ids, can be replaced in a model: what they stand in, by which key."""
     inside, keys = tree.entries(node)
     for key, (_, child) in zip(keys, tree.children(node)):
-        if id(child) in new and inside is not None:
-            inside[key] = new[id(child)]
+        if id(child) in wanted and inside is not None:
+            yield inside, key, child
         else:
-            replace_arrays(child, new)
+            yield from places(child, wanted)
+
+
+def replace_arrays(model: Tree, new: dict[int, Array]) -> None:
+    """Put arrays in the places of others, which are known by their ids, all through a model."""
+    for inside, key, old in list(places(model, new)):
+        inside[key] = new[id(old)]
 
 
 def tied_places(leaves: Sequence[Array]) -> tuple[int, ...]:
@@ -67,7 +79,7 @@ class DeviceState:
         arrays: the state.
 
     Attributes:
-        memory: what the model's arrays lie in; None before `take`.
+        memory: what the model's arrays lie in; None before `detach`.
         made, results: what a step makes of it: the memory, and the arrays in it.
     """
 
@@ -81,18 +93,6 @@ class DeviceState:
         self._taken: list[Array] = []
         self.made = cupy.empty((self._starts[-1],), np.uint32)
         self.results = self._views(self.made)
-
-    def take(self, arrays: Sequence[Array]) -> list[Array]:
-        """Copies of the state as it is now, which steps will change; of what lies there by now, too."""
-        if self._taken and all(x is y for x, y in zip(arrays, self._taken, strict=True)):
-            self.memory = self.memory.copy()
-            self._taken = self._views(self.memory)
-        else:
-            self.memory = self.made.copy()
-            self._taken = self._views(self.memory)
-            for view, x in zip(self._taken, arrays, strict=True):
-                view[...] = x
-        return self._taken
 
     def attach(self, arrays: Sequence[Array]) -> list[Array]:
         """What steps change in its place, `results`, with the state as it is now."""

@@ -18,7 +18,7 @@ from ..optimise.state import OptimiserState
 from ..types import Loss, Tree
 from .callbacks import Callback, EpochLines, Progress
 from .checks import CheckedItems, check_training, checked_metrics
-from .engines import Engine, PlainEngine, choose_engines
+from .engines import Engine, choose_engines
 from .history import History
 from .not_finite import item_at, what_to_do
 
@@ -51,8 +51,9 @@ def train(
         callbacks: functions of a Progress, called after every update and at the end of every epoch; training stops
             when one returns True. A callback with a method `close` is closed in the end, whatever happens. See
             `early_stopping`, `progress_bar`, and below for a callback that need not be called after every update.
-        compile: "auto" runs gradient and update as native code where that is possible, and reports once on stderr which
-            path it takes; True raises an error where it isn't; False keeps to plain NumPy. See **Compiling** below.
+        compile: "auto" runs gradient and update as native code where that is possible, or the gradient alone, and
+            reports once on stderr which path it takes; True raises an error where not both can be compiled; False keeps
+            to plain NumPy. See **Compiling** below.
         verbose: whether to print a line for each epoch on stderr, with its mean loss and the validation's values. On a
             terminal and in a notebook there is a bar while the epoch lasts, if tqdm is installed.
         validation: data that is not trained with, of which loss and metrics are taken at the end of every epoch: arrays
@@ -62,14 +63,15 @@ def train(
             as (x, mask, labels), where they are model(*inputs).
 
     **Compiling** needs a C compiler, and a loss whose operations can all be compiled (see `compile_training`). The
-    results are those of plain NumPy, up to roundings. For each kind of batch the loss is called twice, to be recorded,
-    and then no more: what it does besides calculating, such as printing, happens only then. (A smaller last batch is
-    another kind.) Layers may change their own arrays if these keep shape and dtype, as those in a class's `buffers` do
-    (see `is_training`). A layer that counts in a Python number, or whose buffer grows, can't be compiled; in plain
-    NumPy it works as written. "auto" also keeps to NumPy where compiling would take longer than it saves, as for a
-    Python loop over hundreds of steps: for more than 16,000 operations, or 2,000 in trainings of fewer than 300
-    updates. Write such a loop as `flux.scan`. For a model on the GPU the same holds, with CUDA kernels for C, and CuPy
-    for NumPy.
+    results are those of plain NumPy, up to roundings. For each kind of batch the loss is called twice, to be recorded
+    (three times if the update can't be), and then no more: what it does besides calculating, such as printing, happens
+    only then. (A smaller last batch is another kind.) Layers may change their own arrays if these keep shape and dtype,
+    as those in a class's `buffers` do (see `is_training`). A layer that counts in a Python number, or whose buffer
+    grows, can't be compiled; in plain NumPy it works as written. "auto" also keeps to NumPy where compiling would take
+    longer than it saves, as for a Python loop over hundreds of steps: for more than 16,000 operations, or 2,000 in
+    trainings of fewer than 300 updates. Write such a loop as `flux.scan`. Where the update alone can't be compiled, as
+    of a rule of your own that branches on a number, NumPy makes it, with compiled gradients. For a model on the GPU the
+    same holds, with CUDA kernels for C, and CuPy for NumPy.
 
     **Validation** doesn't disturb training: the updates are the same, bit for bit, with it and without. Layers are in
     inference mode; what they change nevertheless, and random generators, are put back. Arrays are taken in batches of
@@ -84,7 +86,7 @@ def train(
 
     On the GPU training doesn't wait for each loss. The kernels of an update look at the loss themselves, so that a loss
     that isn't finite stops the updates there as well; the host learns of it when a callback is due, or after a second.
-    With ClipNorm, which runs outside of these kernels, the host reads each loss before its update.
+    Where CuPy's operations make the update, as that of a rule of your own, the host reads each loss before it.
 
     Returns: a History: a list of the mean loss of each epoch. Its `validation` holds a list for each validation value.
 
@@ -151,7 +153,7 @@ def train(
                 raise ValueError(f"train: the data gave no item in epoch {progress.epoch}. {fix}".rstrip())
             if measure is not None:
                 there = on_gpu(opt._leaves[0].view)
-                progress.validation = measure(native=not there and not isinstance(engines[0], PlainEngine))
+                progress.validation = measure(native=not there and engines[0].compiles)
             history.add(total / count, progress.validation)
             progress.epoch_ended = True
             stop = _call(callbacks, progress) or stop

@@ -15,10 +15,11 @@ from ..compile.backends.c.library import contiguous
 from ..data import DataLoader
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
+from .compiled_gradient import hand_over
 from .engines import PlainEngine, Updates
 from .iteration import Iteration, Iterations
 from .passes import kind_of_item, stretches
-from .report import reason, report_once
+from .report import report_once
 
 # How large a program is compiled without being asked for. A build takes 1.1 to 2 ms for each node on one core: 16,000
 # nodes take 17 s (an RNN of 500 steps in a Python loop) to 32 s (an LSTM of 160 takes 28). An iteration of such a
@@ -42,6 +43,8 @@ class NativeEngine:
         plain: the engine that goes on then.
         total: how many updates the training is to make; None where that isn't known.
     """
+
+    compiles = True
 
     def __init__(
         self,
@@ -113,8 +116,7 @@ class NativeEngine:
         except Exception as error:
             if self._required:
                 raise
-            self._plain.about = f"plain NumPy: {reason(error)}"
-            self._plain.notice = f"tinyflux: training runs as {self._plain.about}"
+            hand_over(error, self._plain, self._iterations.limit)
             return None
 
     def _run(self, program: Iteration, data: Tree, order: Array) -> list[float]:

@@ -15,10 +15,12 @@ from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, check_dtype, symbolic_input
 from ..compile.traced import signature
 from ..errors import NotCompilable
+from ..optimise.checks import refuse_nothing
 from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
-from .layer_state import find_changed, tied_places
+from .layer_state import find_changed, tied_places, unique_leaves
 from .recorded_update import RecordedUpdate, settings
+from .report import reason
 from .traced_loss import trace_loss
 
 
@@ -62,13 +64,9 @@ def record_iteration(
     Returns: what was recorded, and the nodes that it ends in.
     """
     recording = program.recording()
-    order: Array = None
-
-    def make_batch() -> Tree:
-        nonlocal order
-        order = recording.input((size or 1,), np.int64)
-        recording.trusted.add(order)
-        return tree.map(rows, data)
+    symbols = {id(x): symbolic_input(x) for x in unique_leaves(model)}
+    order = recording.input((size or 1,), np.int64)
+    recording.trusted.add(order)
 
     def rows(x: Array) -> Symbolic:
         if size is None:
@@ -76,13 +74,14 @@ def record_iteration(
         samples = Symbolic(recording.input((size, *x.shape[1:]), check_dtype(x.dtype)))
         return take(samples[Symbolic(order)])
 
-    traced = trace_loss("compile_training", loss, model, make_batch)
-    before = [traced.symbols[id(a)] for a in tree.leaves(model)]
+    traced = trace_loss("compile_training", loss, model, symbols, tree.map(rows, data))
+    before = [symbols[id(a)] for a in tree.leaves(model)]
     results = find_changed(traced.after, before)
+    refuse_nothing("compile_training", opt, traced.grads)
     try:
-        update = RecordedUpdate(recording, opt, traced.grads, traced.symbols)
-    except NotCompilable as error:
-        raise UpdateNotCompilable(str(error)) from error
+        update = RecordedUpdate(recording, opt, traced.grads, symbols)
+    except Exception as error:
+        raise UpdateNotCompilable(reason(error)) from error
     results += update.results
     recorded = RecordedIteration(traced.value, results, order, update, [symbol.node.params for symbol in before])
     return recorded, [traced.value, *[r.node for r in results], *recording.demands]

@@ -14,7 +14,7 @@ from ..compile.ir.program import Recording
 from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import NotCompilable
-from ..optimise.checks import gradients_of, refuse_nothing
+from ..optimise.checks import gradients_of
 from ..optimise.hyperparameters import floats, program_key, with_numbers
 from ..optimise.modifiers import split
 from ..optimise.plan import Block, Group, Head, Leaf, Member, active_leaves, heads_of, members_of
@@ -60,7 +60,6 @@ class RecordedUpdate:
     """
 
     def __init__(self, recording: Recording, opt: OptimiserState, grads: Tree, symbols: dict[int, Symbolic]) -> None:
-        refuse_nothing("compile_training", opt, grads)
         self.results: list[Result] = []
         self.states: list[tuple[Leaf, int, int]] = []
         self.slots: list[int] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +11,9 @@ from .. import tree
 from ..arrays import on_gpu
 from ..autodiff import withgradient
 from ..checks import check_loss
+from ..compile.guards.guards import Snapshot
 from ..compile.ir.node import Node
-from ..compile.trace.record import Trace
-from ..compile.trace.symbolic import Symbolic, node_of, symbolic_input
+from ..compile.trace.symbolic import Symbolic, node_of
 from ..compile.traced import constants, first_change
 from ..errors import NotCompilable
 from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
@@ -24,33 +24,27 @@ class TracedLoss(NamedTuple):
     """The loss of a batch and its gradient, in the recording that is open.
 
     Attributes:
-        symbols: the inputs that stand for the model's arrays, by the ids of these.
         value, grads: the loss, and the gradient as a tree of the model's shape.
         after: the model's arrays as the loss has left them, leaf by leaf.
     """
 
-    symbols: dict[int, Symbolic]
     value: Node
     grads: Tree
     after: list[Array]
 
 
-def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], Tree]) -> TracedLoss:
-    """Trace the loss of a batch and its gradient.
+def trace_loss(caller: str, loss: Loss, model: Tree, symbols: dict[int, Symbolic], batch: Tree) -> TracedLoss:
+    """Trace the loss of a batch and its gradient, in the recording that is open.
 
     Arguments:
-        make_batch: makes the symbolic batch, whose inputs come after those of the model.
+        symbols: the inputs that stand for the model's arrays, by the ids of these.
+        batch: the batch, of symbolic arrays.
 
     Errors: NotCompilable where the loss changes something in the model that is no array.
     """
-    symbols: dict[int, Symbolic] = {}
-    for a in tree.leaves(model):
-        if id(a) not in symbols:
-            symbols[id(a)] = symbolic_input(a)
     network = with_arrays(model, symbols, {})
     before = dict(constants(network, "model"))
-    items = arguments(make_batch())
-    value, grads = withgradient(lambda m: loss(m, *items), network)
+    value, grads = withgradient(lambda m: loss(m, *arguments(batch)), network)
     check_loss(value)
     total = node_of(value)
     if total.dtype.kind != "f":
@@ -65,7 +59,7 @@ def trace_loss(caller: str, loss: Loss, model: Tree, make_batch: Callable[[], Tr
             "the model changes an attribute of its own that is no array, or an array's shape or dtype, which can't be "
             f"compiled: {change}. {fix}"
         )
-    return TracedLoss(symbols, total, grads, [after[path][1] for path, (_, x) in before.items() if tree.is_array(x)])
+    return TracedLoss(total, grads, [after[path][1] for path, (_, x) in before.items() if tree.is_array(x)])
 
 
 _AS_ARRAY = (
@@ -96,15 +90,16 @@ def with_arrays(node: Tree, arrays: dict[int, Array], copies: dict[int, Any]) ->
     return copies[id(node)]
 
 
-def refuse_model(trace: Trace, model: Tree, buffers: Sequence[Array] = ()) -> None:
+def refuse_model(surroundings: Snapshot, captured: Sequence[Array], model: Tree, buffers: Sequence[Array]) -> None:
     """NotCompilable where the loss reads the parameters from its surroundings: it would read them as they are now.
 
     Arguments:
+        surroundings, captured: what the loss reads, and the arrays that it calculates with.
         buffers: arrays in which the parameters lie.
     """
-    pairs = ((array, x) for array in trace.captured for x in buffers if on_gpu(array) == on_gpu(x))
+    pairs = ((array, x) for array in captured for x in buffers if on_gpu(array) == on_gpu(x))
     shared = any(np.may_share_memory(array, x) for array, x in pairs)
-    if shared or trace.surroundings.has(_parts(model)):
+    if shared or surroundings.has(_parts(model)):
         raise NotCompilable(
             "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
             "Take them from the model that it is called with."

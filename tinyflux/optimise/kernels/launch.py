@@ -14,7 +14,7 @@ from ...interrupts import commit
 from ...types import Array
 from ..rule import number_like
 from ..scheduled import Scheduled, at
-from .source import TYPES, parts, rates_of, source_of, state_source
+from .source import TYPES, parts, rates_of, source_of
 
 THREADS = 256  # of a block, as in step.cuh
 ALIGNMENT = 16  # bytes that a kernel reads and writes at once
@@ -84,32 +84,26 @@ class KernelStep:
         """
         commit(self.calls_for(gradients))
 
-    def calls_for(self, gradients: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """The calls that make up a step, for `commit`; arguments and errors as for `step`."""
-        return self.calls(self.table(self.fitting(gradients)))
+    def calls_for(self, gradients: Sequence[Any], watch: tuple[Any, ...] = UNWATCHED) -> list[tuple[Any, ...]]:
+        """The calls that make up a step, for `commit`.
 
-    def fitting(self, gradients: Sequence[Any]) -> list[Any]:
-        """Gradients as the kernel reads them: themselves, or copies."""
-        return [self._fitting(g, size) for g, size in zip(gradients, self._sizes, strict=True)]
-
-    def calls(self, table: Any, watch: tuple[Any, ...] = UNWATCHED) -> list[tuple[Any, ...]]:
-        """The calls that step the parameters by the gradients of a table, for `commit`.
-
-        Arguments:
+        Arguments and errors are those of `step`, and:
             watch: the loss, the array that it is written into, its place there, and the flag that is set when a loss
                 is not finite: then, and if the flag was set before, the kernel leaves everything as it is.
         """
         device = self._buffers[0].device
+        fitting = [self._fitting(g, size) for g, size in zip(gradients, self._sizes, strict=True)]
         rates = self._rates[0] if self._t is None else rates_of(parts(at(self._rule, self._t)))
         if rates != self._rates[0]:
             with device:
                 self._rates = _rates_there(rates)
         numbers = (self._rates[1], self._device_numbers, self._ticket)
-        inputs = (*self._buffers, table, self._starts, self._count, *numbers, *watch)
+        inputs = (*self._buffers, self._table(fitting), self._starts, self._count, *numbers, *watch)
         self._stale = True  # as far as anybody knows
         counted = [] if self._t is None else [(setattr, self, "_t", self._t + 1)]
         launched = (self._kernel, (self._blocks,), (THREADS,), inputs)
-        return [(device.__enter__,), launched, (device.__exit__, None, None, None), *counted]
+        held = (len, fitting)  # copies among them are kept until the launch: a table holds their addresses alone
+        return [(device.__enter__,), launched, (device.__exit__, None, None, None), held, *counted]
 
     @property
     def numbers(self) -> tuple[Any, ...]:
@@ -138,7 +132,7 @@ class KernelStep:
             )
         return g.astype(x.dtype, order="C", copy=False)
 
-    def table(self, gradients: Sequence[Any]) -> Any:
+    def _table(self, gradients: Sequence[Any]) -> Any:
         """Pointers to the gradients, on the device; a table is never overwritten, as a launch may still be using it."""
         pointers = tuple([g.data.ptr for g in gradients])
         if pointers not in self._tables:
@@ -147,24 +141,6 @@ class KernelStep:
             with self._buffers[0].device:
                 self._tables[pointers] = on_device(pointers, np.uint64)
         return self._tables[pointers]
-
-
-def state_calls(state: Array, made: Array, stopped: Any = None) -> list[tuple[Any, ...]]:
-    """The calls by which the state of layers becomes what a step has made of it, for `commit`.
-
-    Arguments:
-        state, made: the memory of both, as arrays of uint32 on one GPU.
-        stopped: the flag that is set when a loss was not finite: then the state stays as it is.
-    """
-    with state.device:
-        kernel, most = _compiled(state_source(), "commit_state", state.data.device_id)
-    blocks = min(most, -(-state.size // THREADS))
-    inputs = (state, made, np.int64(state.size), np.uint64(0) if stopped is None else stopped)
-    return [
-        (state.device.__enter__,),
-        (kernel, (blocks,), (THREADS,), inputs),
-        (state.device.__exit__, None, None, None),
-    ]
 
 
 @functools.cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from ...types import Tree
 from ..plan import Plan
 from ..state import OptimiserState, planned
 from ..step import Change, step_all
-from .launch import on_device, state_calls
+from .launch import on_device
 
 ROOM = 1024  # losses that the device keeps until they are read
 SECONDS = 1.0  # after which they are read in any case: a training that has come to nothing is not to go on for long
@@ -33,14 +32,9 @@ class FiniteLossGuard:
         self._stopped: Any = None
         self._unread = 0
         self._since = 0.0  # when the first of the unread losses came
-        self._loss: Any = None  # of the last update: the same array again where compiled code writes loss and gradient
-        self._plan: Any = None
-        self._calls: list[Any] = []  # the kernels of the last update, each with its table of gradients
         self._undo: list[list[Change]] = []  # for each unread loss, what puts back what was changed with it
 
-    def step(
-        self, loss: Any, grads: Tree, most: int, undo: list[Change] | None = None, state: Any = None
-    ) -> list[float]:
+    def step(self, loss: Any, grads: Tree, most: int, undo: list[Change]) -> list[float]:
         """Make the update that belongs to a loss and its gradient.
 
         Nothing is waited for if kernels do all of the update; otherwise the loss is read first.
@@ -51,42 +45,32 @@ class FiniteLossGuard:
             most: how many losses may be left unread, this one with them.
             undo: what puts the state of layers back as it was before the loss was calculated, to be called if the
                 update isn't made. It is taken out of this list if the update is made, or is to be made on the device.
-            state: the memory of the layers' state, and of what it is to become; None if layers change nothing.
 
         Returns: the losses that have become known, in their order; none, often. If the last one is NaN or infinite, its
         update was not made.
 
         Errors: as for `update`.
         """
-        undo = [] if undo is None else undo
-        if loss is not self._loss or self._plan is not self._opt._layout.current:
-            plan, gradients = planned(self._opt, self._model, grads)
-            if not self._watchable(plan, loss):
-                return self._step_after_reading(plan, gradients, loss, undo, _becoming(state, None))
-            fitting = [g.kernel.fitting([gradients[i] for i in g.indices]) for g in plan.groups]
-            self._calls = [(g.kernel, g.kernel.table(arrays)) for g, arrays in zip(plan.groups, fitting)]
-            tied = len(self._opt._leaves) < len(self._opt._paths)  # then these gradients are sums, made for this update
-            self._loss, self._plan = None if tied else loss, plan
+        plan, gradients = planned(self._opt, self._model, grads)
+        if not self._watchable(plan, loss):
+            return self._step_after_reading(plan, gradients, loss, undo)
         self._opt._layout.mark_stale()
         if not self._unread:
             self._since = time.monotonic()
         watch = (loss, self._losses, np.int32(self._unread), self._stopped)
-        changes = [call for kernel, table in self._calls for call in kernel.calls(table, watch)]
-        changes += _becoming(state, self._stopped)
+        changes = [x for g in plan.groups for x in g.kernel.calls_for([gradients[i] for i in g.indices], watch)]
         taken = (self._undo.append, [*undo]), (undo.clear,)
         commit([*changes, (setattr, self, "_unread", self._unread + 1), *taken])
         overdue = time.monotonic() - self._since > SECONDS
         return self.read() if overdue or self._unread >= min(most, ROOM) else []
 
-    def _step_after_reading(
-        self, plan: Plan, gradients: Any, loss: Any, undo: list[Change], changes: Sequence[Change]
-    ) -> list[float]:
+    def _step_after_reading(self, plan: Plan, gradients: Any, loss: Any, undo: list[Change]) -> list[float]:
         self._undo.append(undo)  # what is put back last was changed first
         known = self.read()
         if not known or math.isfinite(known[-1]):
             known.append(float(loss))
             if math.isfinite(known[-1]):
-                step_all(plan, gradients, self._opt.native, [*changes, (undo.clear,)])
+                step_all(plan, gradients, self._opt.native, [(undo.clear,)])
         return known
 
     def read(self) -> list[float]:
@@ -109,10 +93,3 @@ class FiniteLossGuard:
             with loss.device:
                 self._losses, self._stopped = on_device([0.0] * ROOM, loss.dtype), on_device([0], np.uint32)
         return bool(self._losses.dtype == loss.dtype)
-
-
-def _becoming(state: Any, stopped: Any) -> list[Change]:
-    if state is None:
-        return []
-    now, made = state
-    return [*state_calls(now, made, stopped)]

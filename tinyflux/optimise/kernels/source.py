@@ -91,11 +91,6 @@ def source_of(rules: list[Any], dtype: str, arrays: int, numbers: int, scheduled
     )
 
 
-def state_source() -> str:
-    """The source of a kernel named `commit_state`."""
-    return _text("state.cuh")
-
-
 def _struct(rule: Any) -> str:
     """The rule's type in C++."""
     kind = type(rule)

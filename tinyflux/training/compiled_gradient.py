@@ -1,0 +1,107 @@
+"""The loss of a batch and its gradient, compiled, where the update can't be: it is left to NumPy, or to CuPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from operator import setitem
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..arrays import on_gpu
+from ..compile.trace.programs import Programs
+from ..compile.trace.symbolic import Symbolic
+from ..compile.traced import Function, array_place, signature
+from ..interrupts import commit
+from ..optimise.state import OptimiserState
+from ..optimise.step import Change
+from ..types import Array, Loss, Tree
+from .engines import PlainEngine
+from .layer_state import find_changed, places, tied_places
+from .recorded_iteration import UpdateNotCompilable
+from .report import reason
+from .traced_loss import refuse_model, trace_loss
+
+
+class CompiledGradient:
+    """Gradients of a loss by native code, or by kernels on the GPU.
+
+    Arguments:
+        limit: how many nodes a program may have.
+    """
+
+    def __init__(self, loss: Loss, model: Tree, opt: OptimiserState, limit: float) -> None:
+        self._loss, self._model, self._limit = loss, model, limit
+        self._buffers = [leaf.buffer.x for leaf in opt._leaves]
+        self._programs: Programs = opt._programs.setdefault("gradients", Programs())
+        self._since = self._programs.made
+
+    def find(self, item: Tree) -> Callable[[list[Change]], tuple[Array, Tree]]:
+        """What calculates the loss of an item and its gradient, and gives layers their new state.
+
+        It is called with an empty list, for what puts that state back. Errors: any, where it can't be compiled.
+        """
+        own: list[Array] = []
+        batch: list[Array] = []
+        others: list[Any] = []
+        form = signature(self._model, own, others, True), signature(item, batch, others, True)
+
+        def look() -> Any:
+            return self._programs.guards(self._loss, *others)
+
+        def make(before: Function | None) -> Function:
+            kind = Function
+            if on_gpu(own[0]):
+                from ..compile.traced_on_gpu import DeviceFunction as kind
+            item_in_list = [item]  # where numbers are constants
+            program = kind(self._recorded(own), ((own, item_in_list), {}), [*own, *batch], look, before, self._limit)
+            refuse_model(look(), program.captured, self._model, self._buffers)
+            return program
+
+        program: Function = self._programs.find(
+            (*form, tied_places(own), array_place([*own, *batch])), look(), make, since=self._since
+        )
+        return lambda undo: self._run(program, own, batch, undo)
+
+    def _recorded(self, own: list[Array]) -> Callable[..., Any]:
+        """What is recorded: a function of the model's arrays, leaf by leaf, and of an item.
+
+        It returns the loss, the gradient, and what becomes of those arrays that layers change, by their numbers.
+        """
+
+        def gradient(arrays: list[Symbolic], items: list[Tree]) -> tuple[Symbolic, Tree, dict[int, Symbolic]]:
+            symbols = dict(zip(map(id, own), arrays))
+            traced = trace_loss("train", self._loss, self._model, symbols, items[0])
+            changed = find_changed(traced.after, [symbols[id(x)] for x in tree.leaves(self._model)])
+            numbers = {x.node.params: i for i, x in enumerate(arrays)}
+            return Symbolic(traced.value), traced.grads, {numbers[r.pointer]: Symbolic(r.node) for r in changed}
+
+        return gradient
+
+    def _run(self, program: Function, own: list[Array], batch: list[Array], undo: list[Change]) -> tuple[Array, Tree]:
+        value, grads, changed = program([*own, *batch])
+        if changed:
+            new = {id(own[i]): np.asarray(x, like=own[i]) for i, x in changed.items()}
+            found = list(places(self._model, new))
+            undo += [(setitem, inside, key, old) for inside, key, old in found]
+            commit([(setitem, inside, key, new[id(old)]) for inside, key, old in found])
+        return value, grads
+
+    def close(self) -> None:
+        """Let go of all programs but the last ones."""
+        self._programs.release()
+
+
+def hand_over(error: Exception, plain: PlainEngine, limit: float = math.inf) -> None:
+    """Have the plain engine go on where iterations can't be compiled; with compiled gradients, if the update is why.
+
+    Arguments:
+        limit: how many nodes a program may have.
+    """
+    if isinstance(error, UpdateNotCompilable):
+        plain.gradient = CompiledGradient(plain.loss, plain.model, plain.opt, limit)
+        plain.about = f"{plain.compiled_by} for the gradient, and {plain.made_by} for the update: {reason(error)}"
+    else:
+        plain.give_up(error)
