@@ -229,12 +229,12 @@ plt.show()
 # %%
 # SOAP
 # ----
-# A valley a hundred times as steep across as along, and askew. To Adam both numbers look alike, and it goes across and
-# back. SOAP turns the axes into the valley's, and reaches the minimum with the same rate in a hundred steps.
+# A diagonal valley, a hundred times as steep across as along. To Adam both numbers look alike, and it goes across and
+# back. SOAP rotates the axes to the valley's, and reaches the minimum with the same rate in a hundred steps.
 turn = np.array([[1.0, 1.0], [-1.0, 1.0]]) / 2**0.5
 
 
-def askew(x, t):
+def diagonal(x, t):
     return x @ turn.T * [1.0, 100.0] @ turn
 
 
@@ -246,7 +246,7 @@ for rule, label, style, colour in [
     (flux.SOAP(0.05, lambda_=0.0), "SOAP", "o-", BLUE),
     (flux.Adam(0.05, (0.95, 0.95)), "Adam", "o--", ORANGE),
 ]:
-    path = follow(rule, askew, [[4.0, 1.0]], 100)[:, 0]
+    path = follow(rule, diagonal, [[4.0, 1.0]], 100)[:, 0]
     ax.plot(*path.T, style, color=colour, label=label, markersize=4)
 ax.plot(4, 1, "ks", markersize=9)
 ax.plot(0, 0, "k*", markersize=15)

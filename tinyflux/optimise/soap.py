@@ -37,7 +37,7 @@ class SOAP(Averaging):
     each output. One of fewer than two axes is stepped by Adam: its P and Q are the identity.
 
     Of an m × n matrix the state holds 2(mn + m² + n²) numbers. Where m = n, a step costs eight products of matrices of
-    this size; the decompositions make it about nine on average. Where not, the longer side counts. Steps are NumPy's.
+    this size; with the decompositions, about nine on average. Where not, the longer side counts. Steps aren't compiled.
 
     Arguments:
         eta: the learning rate η.
@@ -45,7 +45,7 @@ class SOAP(Averaging):
         lambda_: the decay λ of the parameters, decoupled from the gradient.
         epsilon: ε, added before the bias correction.
         every: how many steps lead to other P and Q.
-        max_size: an axis of a matrix that is longer stays as it is, P or Q being the identity. With 0 all is Adam.
+        max_size: a longer axis of a matrix isn't rotated: its P or Q is the identity. With 0 all is Adam.
 
     Errors: ValueError for a rate outside [0, 1), or `every` below 1; FloatingPointError where P and Q would be made of
     NaN or infinities; nothing is changed then.
