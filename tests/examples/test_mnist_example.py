@@ -145,13 +145,12 @@ def test_it_makes_as_many_updates_with_the_right_loss(name, rule, tmp_path, digi
 def default_run(tmp_path_factory):
     """The default run where MNIST can't be had."""
     folder = tmp_path_factory.mktemp("default")
-    began = time.perf_counter()
     done = script(folder)
-    return folder / "results" / "mnist", done, time.perf_counter() - began
+    return folder / "results" / "mnist", done
 
 
 def test_the_default_run(default_run):
-    out, done, _ = default_run
+    out, done = default_run
     assert done.returncode == 0
     assert {file.name for file in out.iterdir()} == FILES
     assert result(out)["accuracy"] >= 0.93
@@ -162,21 +161,20 @@ def test_the_default_run(default_run):
 
 
 def test_the_pictures_are_whole_and_readable(default_run):
-    out, _, _ = default_run
+    out, _ = default_run
     assert png_size(out / "learning.png") == (960, 840)
     assert png_size(out / "digits.png") == (1200, 846)
     assert (out / "digits.png").stat().st_size > 20_000
 
 
-def test_without_mnist_and_network_it_soon_takes_the_digits_and_says_so(default_run):
-    out, done, seconds = default_run
+def test_without_mnist_and_network_it_takes_the_digits_and_says_so(default_run):
+    out, done = default_run
     note = f"{DIGITS}, as MNIST could not be had (1,437 training and 360 test images)"
     assert "MNIST cannot be had here" in done.stdout
     assert "So this run takes scikit-learn's digits instead" in done.stdout
     assert done.stdout.count(note) == 2
     assert result(out)["dataset"] == {"name": "digits", "note": note}
     assert note in (out / "summary.txt").read_text(encoding="utf-8")
-    assert seconds - result(out)["checkpoints"][-1]["seconds"] < 10  # the search for MNIST, and the pictures
 
 
 def test_the_pictures_say_which_data(tmp_path, monkeypatch):

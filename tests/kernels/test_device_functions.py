@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tests.support import cuda_shim
+from tests.support import cuda_shim, graphs
 from tests.support.compiled_cases import FUNCTIONS, K, W, X, build, check, check_same
 
 pytestmark = pytest.mark.usefixtures("compiling")
@@ -182,6 +182,17 @@ def test_calls_in_several_threads():
     for k in range(4):
         x = X * (k + 1)
         check_same(found[k], np.sum(np.sin(x) @ np.cos(x.T), axis=0))
+
+
+def test_calls_in_several_streams():
+    """A call waits for the one before, which calculates in the same memory, where a stream doesn't see to that."""
+    compiled, x = flux.compile(lambda x: np.sum(np.sin(x) @ np.cos(x.T), axis=0)), flux.gpu(X)
+    first, second = graphs.Stream(), graphs.Stream()
+    for stream in (first, first, second, second, first):
+        with stream:
+            compiled(x)
+    assert second.waited == [first]
+    assert first.waited == [second]
 
 
 def test_arguments_are_let_go():

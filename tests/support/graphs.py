@@ -26,6 +26,7 @@ class Stream:
     def __init__(self, null=False, non_blocking=False):
         self.ptr = id(self)
         self.work = None
+        self.waited = []  # for these streams, as far as they had come then
 
     def __enter__(self):
         _streams.append(self)
@@ -33,6 +34,12 @@ class Stream:
 
     def __exit__(self, *error):
         assert _streams.pop() is self
+
+    def record(self):
+        return self  # in the place of an event
+
+    def wait_event(self, event):
+        self.waited.append(event)
 
     def begin_capture(self, mode=None):
         assert self.work is None

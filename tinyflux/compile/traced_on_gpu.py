@@ -35,12 +35,17 @@ class DeviceFunction(Function):
         self._device = next(x.device for x in leaves if tree.is_array(x))
         with self._device:
             self._executable = Executable(self.source, [], fixed, given)
-        self._lock = threading.Lock()  # the calls of several threads calculate in the same memory, one after another
+        # All calls calculate in the same memory, one after another, whatever threads and streams they are made in.
+        self._lock = threading.Lock()
+        self._stream: Any = None  # of the latest call
 
     def _calculate(self, leaves: list[Array]) -> list[Array]:
         import cupy
 
         with self._lock, self._device:
+            before, self._stream = self._stream, cupy.cuda.get_current_stream()
+            if before is not None and before != self._stream:
+                self._stream.wait_event(before.record())
             arrays = [x if tree.is_array(x) else cupy.asarray(np.asarray(x)) for x in leaves]
             outputs = [cupy.empty(shape, dtype) for shape, dtype, _ in self._outputs]
             try:
