@@ -194,6 +194,40 @@ def test_compiled(rule, dtype):
     assert_same(ours, theirs, rtol=1e-12 if dtype == np.float64 else 1e-5)
 
 
+ODD = {
+    "column by column": lambda x: np.zeros_like(x, order="F"),
+    "every other element of something": lambda x: np.zeros((*x.shape, 2), x.dtype)[..., 0],
+    "read-only, one number": lambda x: np.broadcast_to(x.dtype.type(0), x.shape),
+    "the parameter itself": lambda x: x,
+}
+
+
+@pytest.mark.skipif(not available(), reason="there is no C compiler here")
+@pytest.mark.parametrize("option", [True, False])
+@pytest.mark.parametrize("scope", [None, "array"])
+@pytest.mark.parametrize("name", ODD)
+def test_each_array_has_memory_of_its_own(name, scope, option):
+    @dataclasses.dataclass(frozen=True)
+    class Odd:
+        whole = scope
+        eta: float = 0.125
+
+        def init(self, x):
+            array = ODD[name](x)
+            return array, array
+
+        def apply(self, state, x, g):
+            return (state[0] + g, state[1] - 2 * g), self.eta * g
+
+    model = {"w": np.arange(6.0).reshape(2, 3), "b": np.arange(3.0)}
+    opt = flux.setup(Odd(), model)
+    start = [np.array(ODD[name](x)) for x in flux.leaves(model)]
+    slope = np.arange(1.0, 7).reshape(2, 3)
+    flux.train(lambda m, x: np.sum(m["w"] * x) + np.sum(m["b"]), model, [slope] * 2, opt, compile=option)
+    for leaf, old, g in zip(opt._leaves, start, [slope, np.ones(3)], strict=True):
+        np.testing.assert_array_equal(leaf.arrays, [old + 2 * g, old - 4 * g])
+
+
 class Turned(RowScaled):
     """Its state comes back in another shape, with as many elements."""
 

@@ -18,7 +18,7 @@ from ..arrays import MixedDevices, device_of, on_gpu
 from ..types import Array
 from .modifiers import measures_arrays
 from .plan import Buffer, Leaf
-from .rule import initial
+from .rule import initial, is_ours
 
 
 @dataclasses.dataclass(eq=False)
@@ -120,9 +120,12 @@ def flatten(bucket: list[Place], fixed: bool) -> Iterator[tuple[Place, Any, Leaf
 
 
 def _initial_state(rule: Any, x: Array) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The arrays and the numbers of a rule's state."""
+    """The arrays and the numbers of a rule's state.
+
+    A user's rule may give one array twice, x itself, or arrays in another layout: each gets memory of its own.
+    """
     state = initial(rule, x)
-    arrays = tuple(s for s in state if tree.is_array(s))
+    arrays = tuple([s if is_ours(rule) else s.copy() for s in state if tree.is_array(s)])
     numbers = state[len(arrays) :]
     if any(tree.is_array(s) for s in numbers):
         raise TypeError(f"setup: {type(rule).__name__}.init must give arrays first, then numbers; got {state!r}.")
