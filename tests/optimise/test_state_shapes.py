@@ -171,6 +171,15 @@ def test_to_the_gpu_and_back(rule):
     assert_same(flux.cpu(moved, moved_opt), (model, opt), rtol=1e-12)
 
 
+@pytest.mark.usefixtures("cupy")
+def test_arrays_in_numpy_follow_the_parameter():
+    class Counting(RowScaled):
+        def init(self, x):
+            return np.zeros(x.shape[:1], x.dtype), np.zeros((1, 1), x.dtype), 0
+
+    test_to_the_gpu_and_back(Counting())
+
+
 def loss(model, x, y):
     return flux.mse(model(x), y)
 

@@ -122,10 +122,11 @@ def flatten(bucket: list[Place], fixed: bool) -> Iterator[tuple[Place, Any, Leaf
 def _initial_state(rule: Any, x: Array) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The arrays and the numbers of a rule's state.
 
-    A user's rule may give one array twice, x itself, or arrays in another layout: each gets memory of its own.
+    A user's rule may give one array twice, x itself, or arrays in another layout, or in NumPy for x on the GPU: each
+    gets memory of its own.
     """
     state = initial(rule, x)
-    arrays = tuple([s if is_ours(rule) else s.copy() for s in state if tree.is_array(s)])
+    arrays = tuple([s if is_ours(rule) else np.asarray(s, like=x).copy() for s in state if tree.is_array(s)])
     numbers = state[len(arrays) :]
     if any(tree.is_array(s) for s in numbers):
         raise TypeError(f"setup: {type(rule).__name__}.init must give arrays first, then numbers; got {state!r}.")
