@@ -1,6 +1,7 @@
 """Training where the update can't be compiled: loss and gradient are native code, and all is as in plain NumPy."""
 
 import dataclasses
+import functools
 import types
 
 import numpy as np
@@ -155,6 +156,11 @@ def test_arrays_in_two_places():
         return lambda p: setattr(model[1], "array", np.ones(6)) if p.iteration == 2 else None
 
     check(make=make, callbacks=[untie])
+
+
+def test_what_no_program_can_return():
+    """A gradient has what stands in the model in the places of what is no array."""
+    check(make=lambda: flux.Chain(flux.f64(flux.Dense(6, 6, functools.partial(np.multiply, 2.0))), network()))
 
 
 class Scaled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import setitem
 from typing import Any
 
@@ -68,26 +68,32 @@ class CompiledGradient:
     def _recorded(self, own: list[Array]) -> Callable[..., Any]:
         """What is recorded: a function of the model's arrays, leaf by leaf, and of an item.
 
-        It returns the loss, the gradient, and what becomes of those arrays that layers change, by their numbers.
+        It returns the loss, what becomes of those arrays that layers change, by their numbers, the arrays of the
+        gradient, and a function that makes the gradient of them: its tree may hold what no program can return.
         """
 
-        def gradient(arrays: list[Symbolic], items: list[Tree]) -> tuple[Symbolic, Tree, dict[int, Symbolic]]:
+        def gradient(arrays: list[Symbolic], items: list[Tree]) -> tuple[Any, ...]:
             symbols = dict(zip(map(id, own), arrays))
             traced = trace_loss("train", self._loss, self._model, symbols, items[0])
             changed = find_changed(traced.after, [symbols[id(x)] for x in tree.leaves(self._model)])
             numbers = {x.node.params: i for i, x in enumerate(arrays)}
-            return Symbolic(traced.value), traced.grads, {numbers[r.pointer]: Symbolic(r.node) for r in changed}
+            state = {numbers[r.pointer]: Symbolic(r.node) for r in changed}
+
+            def joined(slopes: Iterator[Array]) -> Tree:
+                return tree.map(lambda _: next(slopes), traced.grads)
+
+            return Symbolic(traced.value), state, tree.leaves(traced.grads), joined
 
         return gradient
 
     def _run(self, program: Function, own: list[Array], batch: list[Array], undo: list[Change]) -> tuple[Array, Tree]:
-        value, grads, changed = program([*own, *batch])
+        value, changed, slopes, joined = program([*own, *batch])
         if changed:
             new = {id(own[i]): np.asarray(x, like=own[i]) for i, x in changed.items()}
             found = list(places(self._model, new))
             undo += [(setitem, inside, key, old) for inside, key, old in found]
             commit([(setitem, inside, key, new[id(old)]) for inside, key, old in found])
-        return value, grads
+        return value, joined(iter(slopes))
 
     def close(self) -> None:
         """Let go of all programs but the last ones."""
