@@ -256,6 +256,20 @@ def test_large_sums_over_several_axes(case, dtype):
         np.testing.assert_allclose(got, expected, rtol=0, atol=20 * EXACT[dtype] * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(
+    ("subscripts", "shape", "parts"), [("abi,baj->ij", (200,) * 2, 16), ("abcdi,dcbaj->ij", (14,) * 4, 14)]
+)
+def test_sums_of_far_more_terms_than_rows_and_columns_are_cut(subscripts, shape, parts):
+    """Into parts for the threads: each would read all terms of one operand otherwise. 200 is no multiple of 16."""
+    x, y = arrays((*shape, 11), (*shape, 13), dtype=np.float32)
+    assert product(subscripts, x.shape, y.shape).parts == parts
+    stack = subscripts.replace(",", "k,").replace("->", "k->k")  # which threads share
+    assert product(stack, (*x.shape, 2), (*y.shape, 2)).parts == 1
+    got = flux.compile(lambda x, y: np.einsum(subscripts, x, y))(x, y)
+    expected = np.einsum(subscripts, x.astype(np.float64), y.astype(np.float64))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("batchsize", [600, 300])
 def test_convolutions_of_blocks_of_rows(batchsize):
     """Batches that are calculated in blocks of rows: the sum of the weights' gradient goes over all of them."""

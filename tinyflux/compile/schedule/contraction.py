@@ -17,6 +17,8 @@ from .tiling import RowPlan
 
 SMALL = 64  # multiplications; below this, plain loops are as fast
 SHARED = 1 << 22  # multiplications, from which on a contraction is taken where there is one: threads share it
+LONG = 32  # times as many terms as rows or columns: then sums are shared, for each thread would read all of an array
+PARTS = 16  # of such sums
 FOR_BLAS = int(3e8)  # multiplications, from which on BLAS may be faster, which has threads of its own
 BLOCK = 480  # rows that contract.h takes at once
 DEPTH = 160  # terms that it takes at once, or more
@@ -100,6 +102,13 @@ class Contraction:
         """How many rows and columns a call calculates, and of how many products each element is the sum."""
         m, n, k = (math.prod(self.shape[i] for i in axes) for axes in (self.rows, self.columns, self.terms))
         return m, n, k
+
+    @property
+    def parts(self) -> int:
+        """Into how many sums the terms are cut, along the first of their axes; they are added up in the end."""
+        m, n, k = self.size
+        alone = self.row is None and not self.outer and m * n * k >= SHARED
+        return min(PARTS, self.shape[self.terms[0]]) if alone and k >= LONG * max(m, n) else 1
 
     @property
     def has_columns_in_line(self) -> bool:

@@ -79,24 +79,51 @@ def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction, st
     place = c_index(affine_sum(0, [(at[i], out[i]) for i in p.outer]))
     m, n, k = (" * ".join(lengths[i] for i in axes) for axes in (p.rows, p.columns, p.terms))
     a, b = (_pointer(context, kernel, x, at) for x in (p.a, p.b))
-    row, column, last = "0", "0", n
+    row, column, last, term = "0", "0", n, "0"
+    target = f"{context.name(node, write=True)} + {place}"
+    loops = [(f"i{i}", lengths[i]) for i in p.outer]
     if stretch and p.outer:
-        lengths[p.outer[0]] = stretch
+        loops[0] = (loops[0][0], stretch)
+    elif stretch and p.parts > 1:
+        first, rest = p.shape[p.terms[0]], math.prod(p.shape[i] for i in p.terms[1:])
+        term, end = (f"{first} * {part} / {p.parts} * {rest}" for part in ("part", "(part + 1)"))
+        target, k, loops = f"{_sums(context, kernel, p)} + {node.size} * part", f"{end} - {term}", [("part", stretch)]
     elif stretch and shares_rows(p):
         row, m = f"{LINE} * from", f"TF_MIN({LINE} * to, {m}) - {LINE} * from"
     elif stretch:
         column, last = f"{LINE} * from", f"TF_MIN({LINE} * to, {n})"
     tables = context.tables[kernel]
     arguments = [
-        m, column, last, n, k, a, f"{tables['a_i']} + {row}", tables["a_k"], b, tables["b_k"], tables["b_j"],
-        f"{context.name(node, write=True)} + {place}", f"{tables['c_i']} + {row}", tables.get("c_j", "NULL"),
+        m, column, last, n, k, a, f"{tables['a_i']} + {row}", f"{tables['a_k']} + {term}",
+        b, f"{tables['b_k']} + {term}", tables["b_j"],
+        target, f"{tables['c_i']} + {row}", tables.get("c_j", "NULL"),
         int(p.row in p.terms),
         p.run(p.columns, p.b.strides), p.run(p.terms, p.b.strides),
     ]  # fmt: skip
     kind = functions.suffix(node.dtype)
     context.shared[f"gathered_{kind}"] = None
     call = f"contract_{kind}({', '.join(map(str, arguments))});"
-    return nest([(f"i{i}", lengths[i]) for i in p.outer], [call])
+    return nest(loops, [call])
+
+
+def emit_total(context: SourceContext, kernel: Kernel) -> list[str]:
+    """The lines after a contraction whose terms are cut into parts: they add up the sums."""
+    p = kernel.product
+    if not isinstance(p, Contraction) or p.parts == 1:
+        return []
+    (node,) = kernel.nodes
+    target, sums = context.name(node, write=True), _sums(context, kernel, p)
+    add = nest(
+        [("part", f"1..{p.parts}"), ("i", str(node.size))], [f"{target}[i] += ({sums})[{node.size} * part + i];"]
+    )
+    return [f"memcpy({target}, {sums}, {node.size * node.dtype.itemsize});", *add]
+
+
+def _sums(context: SourceContext, kernel: Kernel, p: Contraction) -> str:
+    """Where the parts' sums lie, one result after another."""
+    (node,) = kernel.nodes
+    place = context.tables[kernel].setdefault("sums", str(context.scratch(p.parts * node.size * node.dtype.itemsize)))
+    return f"({c_type(node.dtype)} *)(arena + {place})"
 
 
 def _function(context: SourceContext, p: Product, out: tuple[int, ...], lengths: list[str], table: bool) -> str:

@@ -1,6 +1,7 @@
 """Which kernels are worth several threads, and along which of their loops they are shared out.
 
-Every number is calculated by one thread, in the same order: the result doesn't depend on how many threads there are.
+Every number, or each of a fixed number of parts of a sum, is calculated by one thread, in the same order: the result
+doesn't depend on how many threads there are.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def shared_loop(context: SourceContext, kernel: Kernel) -> int:
 def pieces(kernel: Kernel) -> int:
     """Into how many pieces for each thread a loop is cut: into one where each piece reads all of a large array."""
     p = kernel.product
-    return 1 if isinstance(p, Contraction) and not p.outer and not shares_rows(p) else PIECES
+    whole = isinstance(p, Contraction) and not p.outer and p.parts == 1 and not shares_rows(p)
+    return 1 if whole else PIECES
 
 
 def reduced_loop(kernel: Kernel) -> tuple[int, int]:
@@ -58,9 +60,11 @@ def reduced_loop(kernel: Kernel) -> tuple[int, int]:
 
 
 def shared_rounds(p: Contraction) -> int:
-    """Rounds of a contraction: along the first axis of a stack, else rows or columns, LINE at a time."""
+    """Rounds of a contraction: the first axis of a stack, parts of its sums, or rows or columns, LINE at a time."""
     if p.outer:
         return p.shape[p.outer[0]]
+    if p.parts > 1:
+        return p.parts
     m, n, _ = p.size
     return -(-(m if shares_rows(p) else n) // LINE)
 

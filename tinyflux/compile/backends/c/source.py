@@ -128,10 +128,10 @@ class Source:
                 share = f"{name}_share{len(apart)}"
                 apart.append(self._share(share, kernel))
                 lines.append(f"if ((failed = parallel({share}, p, arena, {count}, {pieces(kernel)}))) return failed;")
-                continue
-            inside = indent(loops.emit_kernel(self.context, kernel))
+            rest = products.emit_total(self.context, kernel) if count else loops.emit_kernel(self.context, kernel)
             # Arrays may lie in one place, one after another: that they are apart is promised for one kernel alone.
-            lines += ["{", *self.context.declarations(), *["    " + line for line in inside], "}"]
+            if rest:
+                lines += ["{", *self.context.declarations(), *["    " + line for line in indent(rest)], "}"]
         lines = ["int failed;", *lines] if apart else lines
         return "\n".join([*apart, self._lines(name, lines, more, attribute)])
 
