@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinyflux
@@ -43,8 +43,8 @@ SOURCE = """
     void any_contract_##S(int64_t m, int64_t first, int64_t last, int64_t n, int64_t k, const T *a,               \\
                           const int64_t *a_i, const int64_t *a_k, const T *b, const int64_t *b_k,                 \\
                           const int64_t *b_j, T *c, const int64_t *c_i, const int64_t *c_j, int add,              \\
-                          int64_t along, int64_t down)                                                            \\
-    { contract_##S(m, first, last, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, c_j, add, along, down); }
+                          int64_t along, int64_t down, int64_t across)                                            \\
+    { contract_##S(m, first, last, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, c_j, add, along, down, across); }
 #define KNOWN(T, S, m, n, k)                                                                                      \\
     void dot_##m##_##n##_##k##_##S(const T *a, const int64_t *rows, const T *b, T *c, int add)                    \\
     { if (rows) dot_##S(m, n, k, a, k, rows, b, k, c, n, 1, add);                                                 \\
@@ -215,17 +215,36 @@ PLACES = {  # where term k and column j of b are, (k, j) in an array of which sh
 }
 
 
+def few_columns(test):
+    """Examples of so few columns that whole vectors run along the terms, which lie together."""
+    for m, n, k in [
+        (1, 1, 64),
+        (13, 2, 704),
+        (490, 3, 704),
+        (9, 4, 64),
+        (490, 5, 704),
+        (7, 6, 64),
+        (10, 7, 704),
+        (20, 8, 64),
+    ]:
+        case, add = sorted(PLACES)[n % len(PLACES)], m % 2 == 0
+        test = example(m=m, n=n, k=k, case=case, add=add, scattered=n % 3 == 0, together=True)(test)
+    return test
+
+
 @DTYPES
 @settings(max_examples=30)
 @given(
     m=st.one_of(st.integers(1, 20), st.just(490)),
     n=st.one_of(st.integers(1, 20), st.sampled_from([33, 70, 209])),
-    k=st.one_of(st.integers(1, 20), st.sampled_from([65, 700])),
+    k=st.one_of(st.integers(1, 20), st.sampled_from([64, 65, 704])),
     case=st.sampled_from(sorted(PLACES)),
     add=st.booleans(),
     scattered=st.booleans(),
+    together=st.booleans(),
 )
-def test_contract(library, dtype, m, n, k, case, add, scattered):
+@few_columns
+def test_contract(library, dtype, m, n, k, case, add, scattered, together):
     """Rows, columns and terms stand in any order, columns from `first` to `last`; what lies around is left alone."""
     random = np.random.default_rng(m + n + k)
     shape, down, along = PLACES[case]
@@ -234,14 +253,15 @@ def test_contract(library, dtype, m, n, k, case, add, scattered):
     memory, c = guarded((m, n + 3), dtype, random)
     before = memory.copy()
     first, last = (16, n - n % 16) if n > 40 else (0, n)
-    rows, terms, places = random.permutation(m), random.permutation(2 * k)[:k], shuffled(k, down, random)
+    terms = shuffled(k, 16, random) if together else random.permutation(2 * k)[:k]
+    rows, places = random.permutation(m), shuffled(k, down, random)
     columns, to = shuffled(n, along, random), random.permutation(n + 3)[:n] if scattered else np.arange(n)
     across, down_to = {"terms together": (1, k), "both together": (1, 1)}.get(case, (n, 1))
     tables = rows * 2 * k, terms, places * across, columns * down_to, rows * (n + 3), to
     a_i, a_k, b_k, b_j, c_i, c_j = (np.ascontiguousarray(x, np.int64) for x in tables)
     function = getattr(library, f"any_contract_{SUFFIX[dtype]}")
     out = c_j if scattered else None
-    call(function, m, first, last, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, out, add, along, down)
+    call(function, m, first, last, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, out, add, along, down, 16 * together)
     right = b.reshape(-1)[b_k[:, None] + b_j]
     old, found = before[1 : 1 + c.size].reshape(c.shape), np.ix_(rows, to[first:last])
     check(c[found], a[rows][:, terms], right[:, first:last], old[found], add, dtype)

@@ -226,6 +226,8 @@ def _time(p: Product | Contraction) -> float:
     lanes = 64 // p.a.node.dtype.itemsize
     if isinstance(p, Contraction):
         vectors, blocks = max(-(-2 * n // lanes), 1) / 2 if n <= lanes else -(-n // lanes), -(-m // BLOCK)
+        across = p.run(p.terms, p.a.strides)  # few columns: vectors run along the terms
+        vectors = n / lanes if 2 * n <= lanes and k >= 4 * lanes and across and across % lanes == 0 else vectors
         in_line = p.run(p.columns, p.b.strides) or (lanes if p.run(p.terms, p.b.strides) >= lanes else 1)
         call = (m + (m < PACKED) * PACKED) * vectors * (k + 2) + blocks * k * max(vectors, n / in_line) + 50
         if not p.has_columns_in_line:

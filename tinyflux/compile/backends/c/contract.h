@@ -87,6 +87,37 @@ TF_INLINE void TF_N(tf_half_tile)(const int mr, const int sets, int64_t k, const
 }
 #endif
 
+/* For few columns, `lanes` of nc, and terms of a that lie together: vectors run along the terms, so that they are full and
+   no number of a is read by itself. packed[q, :, :] is a vector of terms for each column. */
+TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, int64_t k, const TF_T *a, const int64_t *a_i,
+                                  const int64_t *a_k, const TF_T *packed, TF_T *c, const int64_t *c_i,
+                                  const int64_t *c_j, int64_t j, int lanes, int add)
+{
+    const TF_T *row[TF_TALL];
+    TF_V acc[TF_TALL * TF_TALL];
+    TF_UNROLL for (int r = 0; r < mr; r++) {
+        row[r] = a + a_i[r];
+        TF_UNROLL for (int v = 0; v < nc; v++) acc[r * nc + v] = (TF_V){0};
+    }
+    for (int64_t q = 0; q < k; q += TF_LANES) {
+        TF_V x[TF_TALL];
+        TF_UNROLL for (int r = 0; r < mr; r++) x[r] = *(const TF_M *)(row[r] + a_k[q]);
+        TF_UNROLL for (int v = 0; v < nc; v++) {
+            TF_V y = *(const TF_V *)(packed + q * nc + v * TF_LANES);
+            TF_HOLD(y);
+            TF_UNROLL for (int r = 0; r < mr; r++) acc[r * nc + v] += x[r] * y;
+        }
+    }
+    TF_T sums[TF_TALL * TF_TALL + TF_LANES];
+    TF_UNROLL for (int t = 0; t < mr * nc; t += TF_LANES) {
+        TF_V s[TF_LANES];
+        TF_UNROLL for (int l = 0; l < TF_LANES; l++) s[l] = t + l < mr * nc ? acc[t + l] : (TF_V){0};
+        *(TF_M *)(sums + t) = TF_N(tf_sums)(s);
+    }
+    for (int r = 0; r < mr; r++)
+        TF_N(tf_put_columns)(c + c_i[r], c_j, j, *(const TF_M *)(sums + r * nc), lanes, add);
+}
+
 /* All m rows of a strip: compiled once for each number of vectors. Only the strip of a narrow b may have several sets:
    threads cut rows where a tile begins, but columns anywhere, and a sum must not depend on that. */
 #define TF_PARAMETERS                                                                                             \
@@ -119,6 +150,22 @@ TF_GATHERED(tf_gathered4, TF_ROWS(4), TF_TILE_4)
 #if TF_BYTES == 64
 TF_GATHERED(tf_gathered_half, TF_ROWS(1), TF_TILE_HALF)
 #endif
+#define TF_DOTS(nc, tall)                                                                                         \
+    static __attribute__((noinline, unused)) void TF_N(tf_dots##nc)(TF_PARAMETERS)                                \
+    {                                                                                                             \
+        int64_t i = 0;                                                                                            \
+        for (; i + tall <= m; i += tall) TF_N(tf_dots_tile)(tall, nc, TF_PLACES);                                 \
+        for (; i < m; i++) TF_N(tf_dots_tile)(1, nc, TF_PLACES);                                                  \
+    }
+TF_DOTS(2, 6)
+#if TF_LANES >= 8
+TF_DOTS(4, (TF_WIDE == 4 ? 6 : 3))
+#endif
+#if TF_LANES >= 16
+TF_DOTS(6, 4)
+TF_DOTS(8, 3)
+#endif
+#undef TF_DOTS
 #undef TF_TILE_HALF
 #undef TF_TILE_4
 #undef TF_TILE_3
@@ -129,9 +176,10 @@ TF_GATHERED(tf_gathered_half, TF_ROWS(1), TF_TILE_HALF)
 #undef TF_GATHERED
 #undef TF_PARAMETERS
 
-/* By how many vectors; then the two of a narrow b. */
+/* By how many vectors; then the two of a narrow b; then by how many pairs of columns. */
 #define TF_NARROW 5
 #define TF_HALF 6
+#define TF_PAIRS 7
 static TF_N(tf_gathered) *const TF_N(tf_all_gathered)[] = {
     [1] = TF_N(tf_gathered1), [2] = TF_N(tf_gathered2), [3] = TF_N(tf_gathered3), [TF_NARROW] = TF_N(tf_gathered_narrow),
 #if TF_WIDE == 4
@@ -139,6 +187,13 @@ static TF_N(tf_gathered) *const TF_N(tf_all_gathered)[] = {
 #endif
 #if TF_BYTES == 64
     [TF_HALF] = TF_N(tf_gathered_half),
+#endif
+    [TF_PAIRS + 1] = TF_N(tf_dots2),
+#if TF_LANES >= 8
+    [TF_PAIRS + 2] = TF_N(tf_dots4),
+#endif
+#if TF_LANES >= 16
+    [TF_PAIRS + 3] = TF_N(tf_dots6), [TF_PAIRS + 4] = TF_N(tf_dots8),
 #endif
 };
 TF_SHARED(TF_N(shared_gathered), TF_N(tf_all_gathered));
@@ -189,6 +244,17 @@ static __attribute__((noinline, unused)) void TF_N(tf_gather)(int64_t n, int64_t
     }
 }
 
+/* packed[q, j, :] = b[b_k[q..] + b_j[j]]: the terms of n columns by whole vectors, with zeros for the columns up to nc. */
+static __attribute__((noinline, unused)) void TF_N(tf_gather_terms)(int n, int nc, int64_t k, const TF_T *b,
+                                                                    const int64_t *b_k, const int64_t *b_j,
+                                                                    TF_T *packed)
+{
+    for (int64_t q = 0; q < k; q += TF_LANES)
+        for (int j = 0; j < nc; j++, packed += TF_LANES)
+            for (int l = 0; l < TF_LANES; l++)
+                packed[l] = j < n ? b[b_k[q + l] + b_j[j]] : 0;
+}
+
 /* How many vectors a strip of n columns has. */
 TF_INLINE int TF_N(tf_wide)(int64_t n)
 {
@@ -197,16 +263,19 @@ TF_INLINE int TF_N(tf_wide)(int64_t n)
 }
 
 /* c[c_i[i] + c_j[j]] = (add ? itself : 0) + sum_k a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]] for the columns from `first`
-   up to `last` of n. c_j is NULL where columns of c lie side by side; see tf_gather for the last two. Blocks of rows;
-   for each the terms in pieces, whose strips of b stay in the first-level cache. The pieces are the same for any stretch
-   of columns, so that a sum is, too. */
+   up to `last` of n. c_j is NULL where columns of c lie side by side; see tf_gather for the next two; `across` is the
+   length of the pieces in which terms of a lie together. Blocks of rows; for each the terms in pieces, whose strips of b
+   stay in the first-level cache. The pieces are the same for any stretch of columns, so that a sum is, too. */
 static __attribute__((noinline, unused)) void TF_N(contract)(
     int64_t m, int64_t first, int64_t last, int64_t n, int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k,
     const TF_T *b, const int64_t *b_k, const int64_t *b_j, TF_T *c, const int64_t *c_i, const int64_t *c_j, int add,
-    int64_t along, int64_t down)
+    int64_t along, int64_t down, int64_t across)
 {
-    const int wide = TF_N(tf_wide)(last - first), narrow = n <= TF_LANES, half = TF_BYTES == 64 && 2 * n <= TF_LANES;
+    const int wide = TF_N(tf_wide)(last - first), narrow = n <= TF_LANES, few = 2 * n <= TF_LANES;
+    const int dots = few && k >= 4 * TF_LANES && k % TF_LANES == 0 && across && across % TF_LANES == 0;
+    const int pairs = (int)(n + 1) / 2, half = TF_BYTES == 64 && few;
     const int64_t depth = TF_N(tf_depth)(k, narrow ? 1 : TF_WIDE);
+    const int once = k <= depth && last - first <= wide * TF_LANES; /* what was packed serves all rows */
     TF_T packed[TF_STRIP / sizeof(TF_T) + TF_LANES] __attribute__((aligned(TF_BYTES)));
     for (int64_t i = 0; i < m; i += TF_BLOCK)
         for (int64_t q = 0; q == 0 || q < k; q += depth)
@@ -215,12 +284,16 @@ static __attribute__((noinline, unused)) void TF_N(contract)(
                 const int64_t columns = TF_MIN(last - j, wide * TF_LANES);
                 const int nv = (int)((columns + TF_LANES - 1) / TF_LANES), more = add || q > 0;
                 const int lanes = (int)(columns - (nv - 1) * TF_LANES), width = half ? TF_LANES / 2 : nv * TF_LANES;
-                TF_N(tf_gather)(columns, deep, width, b, b_k + q, b_j + j, j, along, q, down, packed);
-                TF_N(tf_gathered) *const tiles = TF_N(shared_gathered)[half ? TF_HALF : narrow ? TF_NARROW : nv];
-                tiles(rows, deep, a, a_i + i, a_k + q, packed, c, c_i + i, c_j, j, lanes, more);
+                const int kind = dots ? TF_PAIRS + pairs : half ? TF_HALF : narrow ? TF_NARROW : nv;
+                if (dots && !(once && i))
+                    TF_N(tf_gather_terms)((int)n, 2 * pairs, deep, b, b_k + q, b_j, packed);
+                else if (!(once && i))
+                    TF_N(tf_gather)(columns, deep, width, b, b_k + q, b_j + j, j, along, q, down, packed);
+                TF_N(shared_gathered)[kind](rows, deep, a, a_i + i, a_k + q, packed, c, c_i + i, c_j, j, lanes, more);
             }
 }
 
+#undef TF_PAIRS
 #undef TF_HALF
 #undef TF_NARROW
 #undef TF_WIDEN

@@ -68,6 +68,12 @@
 #else
 #define TF_UNROLL _Pragma("GCC unroll 16")
 #endif
+/* Have a vector that several rows multiply read once: GCC would read it for each. */
+#if defined(__x86_64__)
+#define TF_HOLD(v) __asm__("" : "+v"(v))
+#else
+#define TF_HOLD(v)
+#endif
 #define TF_MIN(x, y) ((x) < (y) ? (x) : (y))
 
 /* mix(x, y, h) exchanges the off-diagonal blocks of h lanes of x and y: the step of a transposition.

@@ -98,7 +98,7 @@ def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction, st
         b, f"{tables['b_k']} + {term}", tables["b_j"],
         target, f"{tables['c_i']} + {row}", tables.get("c_j", "NULL"),
         int(p.row in p.terms),
-        p.run(p.columns, p.b.strides), p.run(p.terms, p.b.strides),
+        p.run(p.columns, p.b.strides), p.run(p.terms, p.b.strides), p.run(p.terms, p.a.strides),
     ]  # fmt: skip
     kind = functions.suffix(node.dtype)
     context.shared[f"gathered_{kind}"] = None
