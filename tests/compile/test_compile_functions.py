@@ -147,7 +147,8 @@ def test_that_all_rules_of_nn_are_compiled():
                 Symbolic(recording.input(shape, np.dtype(float))) for shape in [(2, 4, 4, 1), (1, 3, 3, 1)]
             )
             norm = flux.trainmode(flux.BatchNorm(1, track=False))
-            for f in (flux.conv, lambda x, w: flux.maxpool(norm(flux.upsample(x, 2)), 3, 1, 1) * w[0, 0, 0, 0]):
+            pools = lambda x, w: flux.maxpool(flux.maxpool(norm(flux.upsample(x, 2)), 3, 1, 1), 2) * w[0, 0, 0, 0]  # noqa: E731
+            for f in (flux.conv, pools):
                 value_and_slopes(lambda x, w, f=f: np.sum(np.sin(f(x, w))), image, filters)
     finally:
         for f, r in rules.items():

@@ -257,11 +257,12 @@ def test_large_sums_over_several_axes(case, dtype):
 
 
 @pytest.mark.parametrize(
-    ("subscripts", "shape", "parts"), [("abi,baj->ij", (200,) * 2, 16), ("abcdi,dcbaj->ij", (14,) * 4, 14)]
+    ("subscripts", "terms", "parts"),
+    [("abxi,bayj->xyij", (200, 200), 16), ("abcdxi,dcbayj->yjxi", (14,) * 4, 14)],
 )
-def test_sums_of_far_more_terms_than_rows_and_columns_are_cut(subscripts, shape, parts):
+def test_sums_of_far_more_terms_than_rows_and_columns_are_cut(subscripts, terms, parts):
     """Into parts for the threads: each would read all terms of one operand otherwise. 200 is no multiple of 16."""
-    x, y = arrays((*shape, 11), (*shape, 13), dtype=np.float32)
+    x, y = arrays((*terms, 2, 5), (*terms, 3, 4), dtype=np.float32)
     assert product(subscripts, x.shape, y.shape).parts == parts
     stack = subscripts.replace(",", "k,").replace("->", "k->k")  # which threads share
     assert product(stack, (*x.shape, 2), (*y.shape, 2)).parts == 1

@@ -25,3 +25,30 @@ def test_arrays_are_not_stored_for_what_is_read_of_a_few_numbers():
         schedule = make_schedule([Result(node, len(recording.inputs))])
     assert [n for n in schedule.stored if n.size == x.size] == [node]
     np.testing.assert_allclose(flux.compile(normalised)(x), normalised(x), rtol=0, atol=1e-14)
+
+
+def test_axes_are_joined_after_a_map_rather_than_before():
+    """Of what is calculated that would be an array in memory; what lies in memory is read as it is."""
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 4, 5))
+
+    def joined(x, y):
+        return np.tanh(np.exp(x).reshape(24, 5) * y.reshape(24, 5) + np.sin(x[::-1]).reshape(24, 5))
+
+    with program.Recording():
+        x_in, y_in = map(symbolic_input, (x, y))
+        node, plain = node_of(joined(x_in, y_in)), node_of(np.exp(x_in.reshape(24, 5) * np.ones(5)))
+    assert (node.op, node.args[0].op, node.args[0].shape, plain.op) == ("reshape", "map", x.shape, "map")
+    np.testing.assert_allclose(flux.compile(joined)(x, y), joined(x, y), rtol=1e-14)
+
+
+def test_a_gradient_shares_loops_with_what_it_is_the_gradient_of():
+    """Of a maximum over tiles: it, where it is, and what comes to it are calculated while the tile is at hand."""
+    x = np.random.default_rng(0).integers(0, 3, (8, 6, 6, 5)).astype(np.float32)
+    model = {"w": np.ones((6, 6, 5), np.float32)}
+    step = flux.compile_training(
+        lambda m, x: np.mean(flux.maxpool(np.tanh(x * m["w"]), 2) ** 2), model, flux.setup(flux.Descent(0.1), model),
+        batchsize=8,
+    )  # fmt: skip
+    step((x,), np.zeros(0, int))
+    pooled = [k for k in step._latest().source.schedule.kernels if k.shape == (8, 3, 3, 5)]
+    assert [len(k.nodes) for k in pooled] == [3]

@@ -28,12 +28,13 @@ def convolution(x, w):
 def everything(x, w, pair, t, few):
     """Loops of each kind that are shared: maps, sums of rows and columns, contractions by rows, columns and stacks.
 
-    Of the contractions the last has few columns, which lie apart in the result: the gradient of five filters.
+    The last two are cut into parts: a sum of few columns, and the gradient of five filters, a sum of many terms.
     """
     y, back = flux.pullback(lambda x, w, pair: convolution(x, w) + convolution(x, pair), x, w, pair)
     normal = (x - np.mean(x, axis=(0, 1, 2))) / np.std(x, axis=(0, 1, 2))
     slope = flux.gradient(lambda few: np.sum(convolution(x[..., :4], few)), few)
-    return y, back(np.ones_like(y)), normal, np.sum(normal * normal, axis=-1), np.einsum("nxhc,nho->nxco", x, t), slope
+    rest = np.sum(normal * normal, axis=-1), np.einsum("nxhc,nho->nxco", x, t), np.sum(x[..., :14], axis=(0, 1, 2))
+    return y, back(np.ones_like(y)), normal, *rest, slope
 
 
 def given(n=24):
@@ -65,7 +66,7 @@ def test_the_same_numbers_by_any_number_of_threads():
         run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         count, *found[n] = run.stdout.split()
         assert int(count) == n
-    assert len(found[1]) == 10
+    assert len(found[1]) == 11
     small = np.full((1000, 900), 1e-39, np.float32)
     assert found[1][:2] == [hashlib.sha256(x).hexdigest() for x in (0 * small, np.float32(0.5) * small + small)]
     assert found[1] == found[2] == found[3] == found[7]
@@ -96,6 +97,17 @@ def test_products_of_matrices_are_shared():
     assert source(lambda x, w: x @ w, x, w).context.threads
     assert not source(lambda x, w: x @ w, x[:20], w).context.threads
     np.testing.assert_allclose(flux.compile(lambda x, w: x @ w)(x, w), x @ w, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [5, 33])
+def test_sums_of_few_columns_are_shared(n):
+    """In 16 parts along the first axis, or as many as there are; 33 is no multiple of 16."""
+    (x,) = arrays((n, 6000, 9), dtype=np.float32)
+    columns = lambda x: np.sum(x, axis=(0, 1))  # noqa: E731
+    assert source(columns, x).context.threads
+    assert not source(columns, x[:, :400]).context.threads
+    expected = np.sum(x, axis=(0, 1), dtype=np.float64)
+    np.testing.assert_allclose(flux.compile(columns)(x), expected, rtol=0, atol=1e-7 * np.abs(x).sum() / 9)
 
 
 def test_an_index_that_is_wrong_in_one_piece():

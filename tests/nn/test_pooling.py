@@ -103,6 +103,7 @@ def test_same_gives_a_window_for_every_step():
     "f",
     [
         lambda x: flux.maxpool(x, 2),
+        lambda x: flux.maxpool(x, (2, 5)),
         lambda x: flux.maxpool(x, 3, 2, 1),
         lambda x: flux.maxpool(x, (2, 3), 1, "same"),
         lambda x: flux.maxpool(x, 1, 2),
@@ -136,6 +137,13 @@ def test_infinite_and_equal_pixels_are_pooled_alike_when_compiled():
     x = np.array([-np.inf, -np.inf, 1, 1, np.nan, 0, -0.0, 0, np.inf, np.inf, -np.inf, 3]).reshape(1, 12, 1)
     agree(lambda x: flux.maxpool(x, 2), x)
     agree(lambda x: flux.gradient(lambda x: np.sum(flux.maxpool(x, 3, 1, 1)), x), x)
+
+
+@pytest.mark.parametrize(("shape", "window"), [((3, 12, 2), 4), ((2, 6, 8, 3), (3, 2)), ((2, 4, 2, 6, 2), (2, 1, 3))])
+def test_of_equal_pixels_the_same_one_gets_the_gradient_when_compiled(shape, window):
+    x = np.random.default_rng(0).integers(0, 3, shape).astype(np.float64)
+    weights = np.random.default_rng(1).normal(size=flux.maxpool(x, window).shape)
+    agree(lambda x: flux.gradient(lambda x: np.sum(weights * flux.maxpool(x, window)), x), x)
 
 
 def test_whole_numbers_are_pooled():

@@ -6,6 +6,7 @@ k pixels along each, not their product.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -52,6 +53,9 @@ def maxpool(x: Array, window: Any, stride: Any = None, pad: Any = 0, *, owner: s
     """
     sizes, steps, around = _windows(owner, x, window, stride, pad)
     x = _padded(x, around, _least(x.dtype))
+    tiled = sizes == steps and not any(n % k for n, k in zip(x.shape[1:-1], sizes))
+    if tiled and max(sizes) > 1 and isinstance(plain(x), ArrayOperators):
+        return _largest_tile(x, sizes=sizes)
     for axis in range(len(sizes), 0, -1):  # the last one first: of equal pixels the first in C order is left
         x = _largest(x, axis=axis, k=sizes[axis - 1], stride=steps[axis - 1])
     return x
@@ -245,8 +249,6 @@ def _largest_of(x: Array, axis: int = 0, k: int = 1, stride: int = 1) -> Array:
 
 def _to_largest(g: Array, y: Array, x: Array, axis: int = 0, k: int = 1, stride: int = 1) -> Array:
     """The cotangent of x: all to the first pixel of a window that is its largest, to the last one if no other is."""
-    if 1 < k == stride and x.shape[axis] == k * y.shape[axis] and isinstance(x, ArrayOperators):
-        return _to_largest_of_tiles(g, y, x, axis, k)
     *places, last = _places(x, axis, k, stride)
     pieces = []
     left: Any = None  # the windows whose largest pixel has not been met
@@ -258,22 +260,34 @@ def _to_largest(g: Array, y: Array, x: Array, axis: int = 0, k: int = 1, stride:
     return apply(scattered, (np.zeros_like(x), [*places, last], *pieces))
 
 
-def _to_largest_of_tiles(g: Array, y: Array, x: Array, axis: int, k: int) -> Array:
+_largest = rule(_largest_of, _to_largest)
+
+
+def _largest_of_tiles(x: Array, sizes: Sequence[int] = ()) -> Array:
+    for axis, k in reversed(list(enumerate(sizes, 1))):
+        x = _largest_of(x, axis, k, k)
+    return x
+
+
+def _to_largest_of_tiles(g: Array, y: Array, x: Array, sizes: Sequence[int] = ()) -> Array:
     """The same for windows side by side that cover x, without a look at where a pixel is: that compiles to vectors.
 
-    With NumPy the slices above are faster.
+    And to few loops, since all axes are worked through at once. With NumPy the slices above are faster.
     """
-    tiles = x.reshape(*y.shape[: axis + 1], k, *y.shape[axis + 1 :])
-    met = tiles == np.expand_dims(y, axis + 1)
-    first: Any = 0  # the place of the first pixel that is the largest
-    for i in range(k - 1, 0, -1):
-        at = (*[slice(None)] * (axis + 1), i - 1)
-        first = np.where(met[at], x.dtype.type(i - 1), x.dtype.type(i) if i == k - 1 else first)
-    places = counted(plain(x), k).reshape(-1, *[1] * (x.ndim - axis - 1))
-    return _where(np.expand_dims(g, axis + 1), places == np.expand_dims(first, axis + 1)).reshape(x.shape)
+    inside = tuple(range(2, 2 * len(sizes) + 1, 2))
+    split = [n for pair in zip(y.shape[1:-1], sizes) for n in pair]
+    tiles = x.reshape(len(x), *split, x.shape[-1])
+    met = tiles == np.expand_dims(y, inside)
+    *others, last = enumerate(np.ndindex(*sizes))
+    first: Any = x.dtype.type(last[0])  # the place of the first pixel that is the largest
+    for i, at in reversed(others):
+        pixel = met[(slice(None), *itertools.chain(*((slice(None), j) for j in at)))]
+        first = np.where(pixel, x.dtype.type(i), first)
+    places = counted(plain(x), math.prod(sizes)).reshape([n for k in sizes for n in (k, 1)])
+    return _where(np.expand_dims(g, inside), places == np.expand_dims(first, inside)).reshape(x.shape)
 
 
-_largest = rule(_largest_of, _to_largest)
+_largest_tile = rule(_largest_of_tiles, _to_largest_of_tiles)
 
 
 # g where a condition holds, and 0 elsewhere; with NumPy a product is many times faster than np.where.

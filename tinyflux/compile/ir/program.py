@@ -174,6 +174,13 @@ def elementwise(function: str, args: Sequence[Node], dtype: DTypeLike, weak: boo
         with np.errstate(all="ignore"):
             value = FOLDED[function](*[x.dtype.type(v) for x, v in zip(args, values)])
         return broadcast(literal(value, dtype, weak), shape)
+    for x in args:
+        # Axes are joined after a map rather than before: of what is calculated that would be an array in memory.
+        if x.op == "reshape" and x.shape == shape and not (x.args[0].in_memory or x.args[0].own_kernel):
+            inside = x.args[0].shape
+            if reshape_map(shape, inside) is not None:
+                split = [reshape(broadcast(a, shape), inside) for a in args]
+                return reshape(elementwise(function, split, dtype, weak), shape)
     return _node(ops.Map, tuple(broadcast(x, shape) for x in args), function, shape, dtype, weak)
 
 

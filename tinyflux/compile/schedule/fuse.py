@@ -125,13 +125,12 @@ def make_schedule(
     nodes = reachable(roots)
     stored = _choose_stored(nodes, roots)
     stored.trusted = trusted
-    early |= {r.node for r in results if r.overwrites is None}
     writers = {r.node for r in results if r.overwrites is not None}
 
     def phase(node: Node) -> int:
         if rows is not None and rows.phase(node) != AFTER:
             return rows.phase(node)
-        return AFTER if node in early and node not in writers else UPDATE
+        return UPDATE if node in late else AFTER
 
     kernels: list[Kernel] = []
     place: dict[Node, int] = {}

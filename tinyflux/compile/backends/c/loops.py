@@ -25,7 +25,7 @@ from ...ir.indexing import c_strides
 from ...ir.node import Node
 from ...schedule.fuse import ROWS, Kernel
 from . import pipelined, products, sequences, winograd
-from .sharing import reduced_loop
+from .sharing import parts, reduced_loop, sums
 
 SIMD = "#pragma omp simd"
 NEAR = 4096  # results that stay in the first cache while others are added to
@@ -78,7 +78,11 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
     row = _row(context, kernel, x)
     summing = row in axes
     extents = context.lengths(x.shape, row)
-    if stretch:
+    cut = parts(kernel) if stretch else 1
+    if cut > 1:
+        n = x.shape[axes[0]]
+        extents[axes[0]] = f"{n} * part / {cut}..{n} * (part + 1) / {cut}"
+    elif stretch:
         axis, step = reduced_loop(kernel)
         extents[axis] = stretch if step == 1 else f"{step} * from..TF_MIN({step} * to, {extents[axis]})"
     at = loop_indices(x.shape)
@@ -86,7 +90,8 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
     value = emitter.value(x, at)
     result = [i for i in range(x.ndim) if i not in axes]
     place = c_index(affine_sum(0, list(zip([at[i] for i in result], c_strides(context.memory(node))))))
-    target = f"{context.name(node, write=True)}[{place}]"
+    array = f"({sums(context, kernel)} + {node.size} * part)" if cut > 1 else context.name(node, write=True)
+    target = f"{array}[{place}]"
     outer = [(f"i{i}", extents[i]) for i in result]
     inner = [(f"i{i}", extents[i]) for i in axes]
     if function in ("argmax", "argmin"):
@@ -100,7 +105,8 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
         *around, own = outer
         near = math.prod(x.shape[i] for i in result[1:]) <= NEAR  # then what several results are made of is read once
         order = [*around[:1], *inner, *around[1:], own] if near else [*around, *inner, own]
-        return [*emitter.outside, *start, *nest(order, lines, pragma)]
+        loops = [*start, *nest(order, lines, pragma)]
+        return [*emitter.outside, *(nest([("part", stretch)], loops) if cut > 1 else loops)]
     kind = "double" if function == "sum" and math.prod(x.shape[i] for i in axes) > EXACT else c_type(node.dtype)
     kind = kind if node.dtype.kind == "f" else c_type(node.dtype)
     if function in ("sum", "product") and pragma:

@@ -12,7 +12,7 @@ from ...ir.indexing import c_strides
 from ...ir.node import Node
 from ...schedule.contraction import Contraction, Operand, Product
 from ...schedule.fuse import Kernel
-from .sharing import LINE, shares_rows
+from .sharing import LINE, shares_rows, sums
 
 # On one core OpenBLAS is up to a sixth faster from here on (1024 × 1024 × 1024: 177 GFLOP/s for 155), in float64 up to
 # a half where a is transposed; below, matmul.h is faster (128 × 16 × 784: 146 for 82).
@@ -50,10 +50,15 @@ def emit_tables(context: SourceContext, kernel: Kernel) -> list[str]:
     lengths = [min(n, rows.block) if rows and i == p.row else n for i, n in enumerate(p.shape)]
     a, b = (_strides(context, x.node, x.strides) for x in (p.a, p.b))
     out = _strides(context, node, p.out)
+    in_line = p.has_columns_in_line
+    if p.parts > 1:  # each calculates a matrix
+        kept, in_line = [*p.rows, *p.columns], True
+        strides_of = dict(zip(kept, c_strides([p.shape[i] for i in kept])))
+        out = tuple(strides_of.get(i, 0) for i in range(len(p.shape)))
     lines, places, size = [], {}, 1  # the first number says whether the tables are written
     for name, axes, strides in (
         ("a_i", p.rows, a), ("c_i", p.rows, out), ("a_k", p.terms, a), ("b_k", p.terms, b), ("b_j", p.columns, b),
-        *[("c_j", p.columns, out)] * (not p.has_columns_in_line),
+        *[("c_j", p.columns, out)] * (not in_line),
     ):  # fmt: skip
         places[name] = size
         long = [i for i in axes if p.shape[i] != 1]
@@ -87,7 +92,7 @@ def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction, st
     elif stretch and p.parts > 1:
         first, rest = p.shape[p.terms[0]], math.prod(p.shape[i] for i in p.terms[1:])
         term, end = (f"{first} * {part} / {p.parts} * {rest}" for part in ("part", "(part + 1)"))
-        target, k, loops = f"{_sums(context, kernel, p)} + {node.size} * part", f"{end} - {term}", [("part", stretch)]
+        target, k, loops = f"{sums(context, kernel)} + {node.size} * part", f"{end} - {term}", [("part", stretch)]
     elif stretch and shares_rows(p):
         row, m = f"{LINE} * from", f"TF_MIN({LINE} * to, {m}) - {LINE} * from"
     elif stretch:
@@ -104,26 +109,6 @@ def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction, st
     context.shared[f"gathered_{kind}"] = None
     call = f"contract_{kind}({', '.join(map(str, arguments))});"
     return nest(loops, [call])
-
-
-def emit_total(context: SourceContext, kernel: Kernel) -> list[str]:
-    """The lines after a contraction whose terms are cut into parts: they add up the sums."""
-    p = kernel.product
-    if not isinstance(p, Contraction) or p.parts == 1:
-        return []
-    (node,) = kernel.nodes
-    target, sums = context.name(node, write=True), _sums(context, kernel, p)
-    add = nest(
-        [("part", f"1..{p.parts}"), ("i", str(node.size))], [f"{target}[i] += ({sums})[{node.size} * part + i];"]
-    )
-    return [f"memcpy({target}, {sums}, {node.size * node.dtype.itemsize});", *add]
-
-
-def _sums(context: SourceContext, kernel: Kernel, p: Contraction) -> str:
-    """Where the parts' sums lie, one result after another."""
-    (node,) = kernel.nodes
-    place = context.tables[kernel].setdefault("sums", str(context.scratch(p.parts * node.size * node.dtype.itemsize)))
-    return f"({c_type(node.dtype)} *)(arena + {place})"
 
 
 def _function(context: SourceContext, p: Product, out: tuple[int, ...], lengths: list[str], table: bool) -> str:

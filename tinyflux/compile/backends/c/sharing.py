@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 
-from ...codegen.expressions import SourceContext
-from ...codegen.loops import merge_axes
-from ...schedule.contraction import Contraction
+from ...codegen.expressions import SourceContext, affine_sum, c_index, loop_indices
+from ...codegen.loops import merge_axes, nest
+from ...ir.functions import c_type
+from ...ir.indexing import c_strides
+from ...schedule.contraction import LONG, PARTS, Contraction
 from ...schedule.fuse import ROWS, Kernel
 from . import winograd
 
@@ -34,6 +36,8 @@ def shared_loop(context: SourceContext, kernel: Kernel) -> int:
         lengths = [math.prod(kernel.shape[i] for i in group) for group in merge_axes(context, kernel)]
         return next((n for n in lengths if n != 1), 0) if math.prod(kernel.shape) >= ELEMENTS else 0
     if kernel.kind == "reduce" and kernel.nodes[0].args[0].size >= ELEMENTS:
+        if parts(kernel) > 1:
+            return parts(kernel)
         axis, step = reduced_loop(kernel)
         return -(-kernel.nodes[0].args[0].shape[axis] // step) if axis >= 0 else 0
     return 0
@@ -42,8 +46,55 @@ def shared_loop(context: SourceContext, kernel: Kernel) -> int:
 def pieces(kernel: Kernel) -> int:
     """Into how many pieces for each thread a loop is cut: into one where each piece reads all of a large array."""
     p = kernel.product
-    whole = isinstance(p, Contraction) and not p.outer and p.parts == 1 and not shares_rows(p)
+    whole = isinstance(p, Contraction) and not p.outer and parts(kernel) == 1 and not shares_rows(p)
     return 1 if whole else PIECES
+
+
+def parts(kernel: Kernel) -> int:
+    """Into how many sums that of a kernel is cut, which are added up in the end; 1 where it isn't.
+
+    A sum of rows of few columns is cut along the first axis: the columns of several threads would lie in a cache line.
+    """
+    if isinstance(kernel.product, Contraction):
+        return kernel.product.parts
+    node = kernel.nodes[0]
+    if kernel.kind != "reduce" or node.params[0] != "sum" or node.dtype.kind != "f" or reduced_loop(kernel)[0] >= 0:
+        return 1
+    (x,) = node.args
+    return min(PARTS, x.shape[node.params[1][0]]) if node.ndim and x.size >= LONG * node.size else 1
+
+
+def sums(context: SourceContext, kernel: Kernel) -> str:
+    """Where the sums of the parts lie, one after another; those of a contraction by rows and columns."""
+    (node,) = kernel.nodes
+    size = parts(kernel) * node.size * node.dtype.itemsize
+    places = context.tables.setdefault(kernel, {})
+    if "sums" not in places:
+        places["sums"] = f"(({c_type(node.dtype)} *)(arena + {context.scratch(size)}))"
+    return places["sums"]
+
+
+def emit_total(context: SourceContext, kernel: Kernel) -> list[str]:
+    """The lines that add up the sums of the parts."""
+    (node,) = kernel.nodes
+    p, every = kernel.product, sums(context, kernel)
+    lengths, own, out = [node.size], [1], [1]
+    if isinstance(p, Contraction):
+        axes = *p.rows, *p.columns
+        lengths, out = [p.shape[i] for i in axes], [p.out[i] for i in axes]
+        own = c_strides(lengths)
+    at = loop_indices(lengths)
+    there, here = (c_index(affine_sum(0, list(zip(at, strides)))) for strides in (out, own))
+    return [
+        *nest(
+            [("part", f"1..{parts(kernel)}"), ("i", str(node.size))],
+            [f"{every}[i] += {every}[{node.size} * part + i];"],
+        ),
+        *nest(
+            [(f"i{i}", str(n)) for i, n in enumerate(lengths)],
+            [f"{context.name(node, write=True)}[{there}] = {every}[{here}];"],
+        ),
+    ]
 
 
 def reduced_loop(kernel: Kernel) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ...ir.node import Node
 from ...ir.program import format_node, format_program
 from ...schedule.fuse import AFTER, BEFORE, ROWS, UPDATE, Kernel, Schedule
 from . import loops, pipelined, products
-from .sharing import pieces, shared_loop
+from .sharing import emit_total, parts, pieces, shared_loop
 
 
 @cache
@@ -128,7 +128,11 @@ class Source:
                 share = f"{name}_share{len(apart)}"
                 apart.append(self._share(share, kernel))
                 lines.append(f"if ((failed = parallel({share}, p, arena, {count}, {pieces(kernel)}))) return failed;")
-            rest = products.emit_total(self.context, kernel) if count else loops.emit_kernel(self.context, kernel)
+            rest = []
+            if not count:
+                rest = loops.emit_kernel(self.context, kernel)
+            elif parts(kernel) > 1:
+                rest = emit_total(self.context, kernel)
             # Arrays may lie in one place, one after another: that they are apart is promised for one kernel alone.
             if rest:
                 lines += ["{", *self.context.declarations(), *["    " + line for line in indent(rest)], "}"]
