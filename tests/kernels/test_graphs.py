@@ -6,7 +6,7 @@ import pytest
 import tinyflux as flux
 from tests.support import cuda_shim, graphs
 from tests.support.device_standin import DeviceArray, counted
-from tests.support.graph_cases import RULES, Stop, batchnormed, check_as_one_by_one, one_by_one, stopping, trained
+from tests.support.graph_cases import RULES, STEP, Stop, batchnormed, check_as_one_by_one, one_by_one, stopping, trained
 from tests.support.interruptions import interrupted, state_of
 from tests.support.program_cases import InOrder, data, loss, network
 from tests.support.state_cases import running
@@ -189,6 +189,12 @@ def test_the_numbers_of_the_state():
     flux.update(opt, model, grads)
     flux.train(loss, model, InOrder(flux.gpu(data(20)), 1), opt, compile=True)
     assert opt.layers[0].weight.numbers[-1] == 64
+
+
+def test_steps_that_are_not_due():
+    """Gradients are gathered across the ends of graphs, and of launches."""
+    rule = flux.OptimiserChain(flux.AccumGrad(3), flux.Adam(STEP))
+    check_as_one_by_one(one_by_one(30), rule=rule)
 
 
 def test_what_a_graph_cannot_hold_is_launched_one_by_one(monkeypatch, capsys):
