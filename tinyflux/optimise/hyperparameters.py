@@ -5,37 +5,55 @@ from __future__ import annotations
 import copy
 import dataclasses
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from .rule import remembered
+from ..arrays import is_array
+from ..errors import NotCompilable
+from .rule import is_ours, is_rule, remembered
 
 
-@remembered
-def program_key(rule: Any) -> Any:
-    """What a program depends on in a rule: its constants as text, and its functions."""
-    return repr(constants(rule)), tuple(functions(rule))
+def program_key(rule: Any) -> tuple[str, Sequence[Any]]:
+    """What a program depends on in a rule: its constants as text; and what is for guards to look at."""
+    return _known_key(rule) if is_ours(rule) else _key(rule)  # a user's may change
 
 
-def functions(rule: Any) -> Iterator[Any]:
-    """The functions in a rule: schedules that are no records."""
-    return filter(callable, _leaves(rule))
+def _key(rule: Any) -> tuple[str, Sequence[Any]]:
+    return repr(constants(rule)), [*code(rule)]
+
+
+_known_key = remembered(_key)
+
+
+def code(rule: Any) -> Iterator[Any]:
+    """The user's code in a rule (schedules that are no records; classes of records, and how they step), and arrays."""
+    for x in _parts(rule):
+        if is_array(x) or (callable(x) and not _inside(x)):
+            yield x
+        elif (is_rule(x) or _fields(x)) and not is_ours(x):
+            yield type(x)
+            yield from [type(x).apply] if hasattr(type(x), "apply") else []
 
 
 def floats(rule: Any) -> Iterator[float]:
     """The floating-point numbers of a rule, in order."""
-    return (x for x in _leaves(rule) if type(x) is float)
+    return (x for x in _parts(rule) if type(x) is float)
 
 
-def _leaves(x: Any) -> Iterator[Any]:
-    """What is no record, tuple or list in a rule."""
-    inside = x if isinstance(x, (tuple, list)) else () if type(x) is float else _fields(x).values()
-    if not inside:
-        yield x
-    for item in inside:
-        yield from _leaves(item)
+def _parts(x: Any) -> Iterator[Any]:
+    """A rule, and all that stands in it."""
+    yield x
+    for item in _inside(x):
+        yield from _parts(item)
+
+
+def _inside(x: Any) -> Collection[Any]:
+    """What stands in a record, a tuple, a list or a dict."""
+    if isinstance(x, (tuple, list)):
+        return x
+    return () if type(x) is float else (x if type(x) is dict else _fields(x)).values()
 
 
 def _fields(x: Any) -> dict[str, Any]:
@@ -51,7 +69,9 @@ def constants(x: Any) -> Any:
         return float
     if isinstance(x, (tuple, list)):
         return [constants(item) for item in x]
-    if isinstance(x, np.ndarray):
+    if type(x) is dict:
+        return {key: constants(item) for key, item in x.items()}
+    if is_array(x):
         return id(x)
     fields = _fields(x)
     return (type(x), {name: constants(value) for name, value in fields.items()}) if fields else x
@@ -63,10 +83,36 @@ def with_numbers(x: Any, numbers: Iterator[Any]) -> Any:
         return next(numbers)
     if isinstance(x, (tuple, list)):
         return type(x)([with_numbers(item, numbers) for item in x])
+    if type(x) is dict:
+        return {key: with_numbers(item, numbers) for key, item in x.items()}
     fields = _fields(x)
-    if not fields:
+    if not (fields or is_rule(x)):
         return x
     new = copy.copy(x)
     for name, value in fields.items():
         object.__setattr__(new, name, with_numbers(value, numbers))
     return new
+
+
+def contents(rule: Any) -> list[tuple[Any, dict[Any, Any]]]:
+    """The parts of a rule, and what each holds, for `refuse_change`."""
+    return [(x, _held(x)) for x in _parts(rule)]
+
+
+def refuse_change(before: list[tuple[Any, dict[Any, Any]]]) -> None:
+    """NotCompilable where a rule has changed itself since: a program would not."""
+    for x, held in before:
+        now = _held(x)
+        for key in {**held, **now}:
+            if now.get(key, held) is not held.get(key, held):
+                name = f"{type(x).__name__}[{key!r}]" if isinstance(x, (list, dict)) else f"{type(x).__name__}.{key}"
+                raise NotCompilable(
+                    f"apply changes {name}, a part of the rule, which can't be compiled. Keep in the state what "
+                    "changes from step to step."
+                )
+
+
+def _held(x: Any) -> dict[Any, Any]:
+    if isinstance(x, list):
+        return dict(enumerate(x))
+    return dict(x if type(x) is dict else getattr(x, "__dict__", {}))

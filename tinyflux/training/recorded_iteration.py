@@ -98,9 +98,8 @@ def iteration_form(
     Returns: a key; what is for guards to look at; and the model's arrays.
     """
     leaves: list[Array] = []
-    others: list[Any] = [type(leaf.rule) for leaf in opt._leaves]
-    rules = settings(opt)
-    others += [function for _, (_, schedules), _ in rules for function in schedules]
+    others: list[Any]
+    rules, others = settings(opt)
     samples = data if size is None else tree.map(lambda x: x[:0], data)
     key = size, signature(samples, [], others, True), signature(model, leaves, others, True), tied_places(leaves), rules
     return key, others, leaves

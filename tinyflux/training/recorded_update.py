@@ -15,7 +15,7 @@ from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import NotCompilable
 from ..optimise.checks import gradients_of
-from ..optimise.hyperparameters import floats, program_key, with_numbers
+from ..optimise.hyperparameters import contents, floats, program_key, refuse_change, with_numbers
 from ..optimise.modifiers import split
 from ..optimise.plan import Block, Group, Head, Leaf, Member, active_leaves, heads_of, members_of
 from ..optimise.rule import kind_of, number_like
@@ -27,9 +27,14 @@ from .layer_state import overwriting
 ELEMENTWISE = ("map", "view", "literal", "input", "reshape")  # what a rule may consist of
 
 
-def settings(opt: OptimiserState) -> Any:
-    """What a program depends on in an optimiser's state, besides the values of arrays and numbers."""
-    return tuple([(leaf.frozen, program_key(leaf.rule), len(leaf.numbers)) for leaf in opt._leaves])
+def settings(opt: OptimiserState) -> tuple[Any, list[Any]]:
+    """What a program depends on in an optimiser's state, besides the values of arrays and numbers.
+
+    Returns: a key; and what is for guards to look at.
+    """
+    keys = {id(leaf.rule): program_key(leaf.rule) for leaf in opt._leaves}
+    key = tuple([(leaf.frozen, keys[id(leaf.rule)][0], len(leaf.numbers)) for leaf in opt._leaves])
+    return key, [*{id(x): x for _, others in keys.values() for x in others}.values()]
 
 
 class ProgramNumbers(NamedTuple):
@@ -72,7 +77,11 @@ class RecordedUpdate:
         heads = heads_of(self._active)
         self._heads = [head.indices for head in heads]
         self._groups = members_of(opt._leaves, self._active, adjacent=False)
-        gradients = apply_heads([self._symbolic_head(head) for head in heads], gradients)
+        symbolic_heads = [self._symbolic_head(head) for head in heads]
+        rules = [contents(head.rule) for head in symbolic_heads]
+        gradients = apply_heads(symbolic_heads, gradients)
+        for rule in rules:
+            refuse_change(rule)
         for members in self._groups:
             self._record(self._symbolic_group(members), gradients)
 
@@ -109,7 +118,9 @@ class RecordedUpdate:
     def _record(self, group: Group, gradients: list[Array]) -> None:
         """Record the step of a group of parameters."""
         before = len(self._recording.nodes)
+        rule = contents(group.rule)
         changes, after = apply_group(group, gradients)
+        refuse_change(rule)
         new_nodes = itertools.islice(self._recording.nodes.values(), before, None)
         if not group.whole and any(node.op not in ELEMENTWISE for node in new_nodes):
             raise NotCompilable(

@@ -1,0 +1,132 @@
+"""Rules of a user's own in compiled training: what their code reads is looked at, and what it changes is not lost."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+import tinyflux as flux
+from tests.support.train_option import DATA, assert_equal, trained
+from tinyflux.compile.backends.c.build import available
+
+pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
+
+SETTING = types.SimpleNamespace(rate=0.1)
+
+
+def rate():
+    return SETTING.rate
+
+
+class Reading:
+    """A rule that reads what is global, and attributes that are no fields."""
+
+    whole = "array"
+
+    def __init__(self):
+        self.factor, self.every, self.rates, self.mask = types.SimpleNamespace(x=1.0), 1, {"x": 1.0}, np.array(1.0)
+
+    def init(self, x):
+        return ()
+
+    def apply(self, state, x, g):
+        return (), rate() * self.factor.x * self.every * self.rates["x"] * self.mask * g
+
+
+@dataclasses.dataclass(frozen=True)
+class Falling(flux.schedules.Schedule):
+    start: float = 1.0
+
+    def __call__(self, t):
+        return self.start * rate() / (1 + t)
+
+
+CHANGES = {
+    "what a function reads": lambda rule: setattr(SETTING, "rate", 0.05),
+    "a number in an object": lambda rule: setattr(rule.factor, "x", 0.5),
+    "an integer": lambda rule: setattr(rule, "every", 2),
+    "an item of a dict": lambda rule: rule.rates.update(x=0.5),
+    "an array": lambda rule: rule.mask.fill(0.5),
+    "the array": lambda rule: setattr(rule, "mask", np.array(0.5)),
+}
+
+
+def both(make, change, data="shuffled", option=True):
+    """A training beside one in plain NumPy, with a callback that changes something."""
+    found = []
+    for compiled in (option, False):
+        SETTING.rate, rule = 0.1, make()
+        callback = lambda p: change(rule) if p.iteration == 2 else None  # noqa: B023, E731
+        found.append(trained(compiled, DATA[data], rule=rule, callbacks=[lambda *_: callback]))  # noqa: B023
+    assert_equal(*found)
+    return found[0][0]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("data", ["shuffled", "a list"])
+def test_what_a_rule_reads(change, data):
+    """It is as the rule finds it, from the next update on."""
+    both(Reading, CHANGES[change], data)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: flux.OptimiserChain(flux.WeightDecay(), Reading()), lambda: flux.Adam(Falling())]
+)
+def test_a_rule_in_a_chain_and_a_schedule_in_a_rule(make):
+    both(make, CHANGES["what a function reads"])
+
+
+class Counting:
+    """A rule that keeps what it counts in itself."""
+
+    whole = "model"
+
+    def init(self, x):
+        return ()
+
+    def apply(self, state, x, g):
+        return (), 0.1 * g / self.counted()
+
+    def counted(self):
+        self.count = getattr(self, "count", 0) + 1
+        return self.count
+
+
+class InList(Counting):
+    def __init__(self):
+        self.counts = [0]
+
+    def counted(self):
+        self.counts[0] += 1
+        return self.counts[0]
+
+
+class InDict(Counting):
+    def __init__(self):
+        self.counts = {"all": 0}
+
+    def counted(self):
+        self.counts["all"] += 1
+        return self.counts["all"]
+
+
+@pytest.mark.parametrize(("make", "name"), [(Counting, "Counting.count"), (InList, "list[0]"), (InDict, "dict['all']")])
+def test_a_rule_that_changes_itself(make, name):
+    """Recording leaves it as it was."""
+    engine = both(make, lambda rule: None, option="auto").engine
+    assert engine.startswith(f"native code for the gradient, and plain NumPy for the update: apply changes {name}, a")
+    with pytest.raises(flux.NotCompilable, match="Keep in the state what changes from step to step"):
+        trained(True, DATA["shuffled"], rule=make())
+
+
+class Heading(InDict):
+    """One without a state that changes gradients, before any parameter is stepped."""
+
+    def apply(self, state, x, g):
+        return (), g / self.counted()
+
+
+def test_a_head_that_changes_itself():
+    engine = both(lambda: flux.OptimiserChain(Heading(), flux.Adam(0.1)), lambda rule: None, option="auto").engine
+    assert "apply changes dict['all']" in engine
