@@ -175,14 +175,17 @@ def test_a_scheduled_rule_shows_its_numbers():
     assert opt[0].rule.epsilon == 1e-6
 
 
-def test_gathered_gradients_are_averaged_over_those_that_came():
-    model = [np.zeros(1)]
-    opt = flux.setup(Chain(flux.AccumGrad(4), flux.Descent(1.0)), model)
+def test_gathered_gradients_are_averaged_over_those_that_came(tmp_path):
+    model, loaded = [np.zeros(1)], [np.ones(1)]
+    opt, loaded_opt = (flux.setup(Chain(flux.AccumGrad(4), flux.Descent(1.0)), m) for m in (model, loaded))
     for _ in range(3):
         flux.update(opt, model, [np.ones(1)])
     flux.adjust(opt, n=2)
-    flux.update(opt, model, [np.full(1, 5.0)])
-    assert model[0] == -2.0
+    flux.save(tmp_path / "run.npz", model, opt)
+    flux.load(tmp_path / "run.npz", loaded, loaded_opt)
+    for found, its_opt in ((model, opt), (loaded, loaded_opt)):
+        flux.update(its_opt, found, [np.full(1, 5.0)])
+        assert found[0] == -2.0
 
 
 @pytest.mark.parametrize("omega", [1.0, schedules.Step(2.0, 1, gamma=0.5)], ids=repr)

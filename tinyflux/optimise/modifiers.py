@@ -259,9 +259,6 @@ class AccumGrad(Rule):
     def init(self, x: Array) -> State:
         return np.zeros_like(x), 0
 
-    def accepts(self, given: State) -> bool:
-        return bool(given[0] < self.n)
-
     def apply(self, state: State, x: Array, g: Array) -> tuple[State, Array]:
         gathered, count = state
         gathered, count = gathered + g, count + 1
