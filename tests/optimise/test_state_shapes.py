@@ -203,6 +203,49 @@ def test_compiled(rule, dtype):
     assert_same(ours, theirs, rtol=1e-12 if dtype == np.float64 else 1e-5)
 
 
+@dataclasses.dataclass(frozen=True)
+class OfMatrices:
+    """A rule whose `init` reads a second axis, and wants some elements."""
+
+    eta: float = 0.125
+    whole = "array"
+
+    def init(self, x):
+        return np.zeros_like(x, shape=x.reshape(len(x), -1).shape[1:]), 0
+
+    def apply(self, state, x, g):
+        columns, t = state
+        columns = columns + g.reshape(len(x), -1).sum(axis=0)
+        return (columns, t + 1), self.eta * columns.reshape(1, *x.shape[1:]) + 0 * g
+
+
+@pytest.mark.skipif(not available(), reason="there is no C compiler here")
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize("option", [True, False])
+def test_a_rule_for_matrices_alone(chained, option, tmp_path):
+    rule = Chain(flux.Maximize(), OfMatrices()) if chained else OfMatrices()
+    model = [np.zeros((2, 3)), np.zeros(3)]
+    opt = flux.setup(lambda x: rule if x.ndim > 1 else flux.Descent(1.0), model)
+    loss = lambda m, x: np.sum(m[0] * x) + np.sum(m[1])  # noqa: E731
+    flux.train(loss, model, [np.arange(6.0).reshape(2, 3)] * 2, opt, compile=option)
+    sign = -1 if chained else 1
+    np.testing.assert_array_equal(opt[0].arrays[0], sign * np.array([6.0, 10, 14]))
+    np.testing.assert_array_equal(model[0], [-sign * 0.125 * np.array([9.0, 15, 21])] * 2)
+    flux.save(tmp_path / "run.npz", model, opt)
+    flux.load(tmp_path / "run.npz", model, opt)
+
+
+def test_a_chain_whose_rule_keeps_more_of_a_matrix():
+    class Uneven(RowScaled):
+        def init(self, x):
+            return super().init(x) if x.ndim > 1 else (np.zeros_like(x), 0)
+
+    with pytest.raises(
+        ValueError, match=r"Uneven\.init gives a state of 1 arrays and 1 numbers for .* and of 2 and 1 for"
+    ):
+        flux.setup(Chain(flux.WeightDecay(), Uneven()), [np.ones((3, 2))])
+
+
 ODD = {
     "column by column": lambda x: np.zeros_like(x, order="F"),
     "every other element of something": lambda x: np.zeros((*x.shape, 2), x.dtype)[..., 0],

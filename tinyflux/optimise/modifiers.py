@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..arrays import is_array
 from ..types import Array, Number
 from .rule import (
     Rule,
@@ -22,6 +23,7 @@ from .rule import (
     check_state,
     initial,
     inner_rules,
+    is_ours,
     kind_of,
     number,
     pending,
@@ -90,6 +92,14 @@ class OptimiserChain(Rule):
 
     def init(self, x: Array) -> State:
         states = [initial(rule, x) for rule in self.rules]
+        for rule, state, counts in zip(self.rules, states, self._counts):
+            if _sizes(state) != counts and not is_ours(rule):
+                (one, its), (other, others) = counts, _sizes(state)
+                raise ValueError(
+                    f"OptimiserChain: {kind_of(rule)}.init gives a state of {one} arrays and {its} numbers for one "
+                    f"parameter, and of {other} and {others} for one of shape {x.shape}. In a chain it has to give as "
+                    "many for each: empty arrays, np.zeros_like(x, shape=(0,)), where there is nothing to keep."
+                )
         arrays = [s for state, (count, _) in zip(states, self._counts) for s in state[:count]]
         return (*arrays, *[s for state, (count, _) in zip(states, self._counts) for s in state[count:]])
 
@@ -118,10 +128,22 @@ class OptimiserChain(Rule):
             arrays, numbers = arrays[count:], numbers[more:]
 
 
-def size_of_state(rule: Any) -> tuple[int, int]:
-    """How many arrays a rule's state has, and how many numbers."""
-    state = initial(rule, np.zeros(0))
-    arrays = sum(isinstance(s, np.ndarray) for s in state)
+def size_of_state(rule: Any, shapes: Sequence[tuple[int, ...]] = ((0,), (1, 1), (1, 1, 1, 1))) -> tuple[int, int]:
+    """How many arrays a rule's state has, and how many numbers.
+
+    Arguments:
+        shapes: those of parameters to try; a user's rule may be for matrices or kernels alone.
+    """
+    try:
+        return _sizes(initial(rule, np.zeros(shapes[0])))
+    except Exception:
+        if getattr(rule, "whole", None) != "array" or len(shapes) == 1:
+            raise
+        return size_of_state(rule, shapes[1:])
+
+
+def _sizes(state: State) -> tuple[int, int]:
+    arrays = sum(map(is_array, state))
     return arrays, len(state) - arrays
 
 
