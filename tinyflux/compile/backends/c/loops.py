@@ -90,8 +90,7 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
     value = emitter.value(x, at)
     result = [i for i in range(x.ndim) if i not in axes]
     place = c_index(affine_sum(0, list(zip([at[i] for i in result], c_strides(context.memory(node))))))
-    array = f"({sums(context, kernel)} + {node.size} * part)" if cut > 1 else context.name(node, write=True)
-    target = f"{array}[{place}]"
+    target = f"{'sum' if cut > 1 else context.name(node, write=True)}[{place}]"
     outer = [(f"i{i}", extents[i]) for i in result]
     inner = [(f"i{i}", extents[i]) for i in axes]
     if function in ("argmax", "argmin"):
@@ -106,7 +105,11 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
         near = math.prod(x.shape[i] for i in result[1:]) <= NEAR  # then what several results are made of is read once
         order = [*around[:1], *inner, *around[1:], own] if near else [*around, *inner, own]
         loops = [*start, *nest(order, lines, pragma)]
-        return [*emitter.outside, *(nest([("part", stretch)], loops) if cut > 1 else loops)]
+        if cut > 1:
+            begin = f"{c_type(node.dtype)} sum[{node.size}];"  # in no cache line that another thread writes to
+            end = f"memcpy({sums(context, kernel)} + {node.size} * part, sum, sizeof sum);"
+            loops = nest([("part", stretch)], [begin, *loops, end])
+        return [*emitter.outside, *loops]
     kind = "double" if function == "sum" and math.prod(x.shape[i] for i in axes) > EXACT else c_type(node.dtype)
     kind = kind if node.dtype.kind == "f" else c_type(node.dtype)
     if function in ("sum", "product") and pragma:
