@@ -52,3 +52,13 @@ def test_a_gradient_shares_loops_with_what_it_is_the_gradient_of():
     step((x,), np.zeros(0, int))
     pooled = [k for k in step._latest().source.schedule.kernels if k.shape == (8, 3, 3, 5)]
     assert [len(k.nodes) for k in pooled] == [3]
+
+
+def test_a_gradient_shares_the_loop_of_the_update_that_reads_it():
+    """It is as cheap to calculate as to read: that of a weight from one sample is a product of two numbers."""
+    model = flux.Dense(24, 6)
+    step = flux.compile_training(
+        lambda m, x: np.mean(m(x) ** 2), model, flux.setup(flux.Adam(), model), batchsize=1
+    )  # fmt: skip
+    step((np.ones((3, 24), np.float32),), np.zeros(0, int))
+    assert len([k for k in step._latest().source.schedule.kernels if k.shape == (6, 24)]) == 1

@@ -125,12 +125,13 @@ def make_schedule(
     nodes = reachable(roots)
     stored = _choose_stored(nodes, roots)
     stored.trusted = trusted
+    early |= {r.node for r in results if r.overwrites is None}
     writers = {r.node for r in results if r.overwrites is not None}
 
     def phase(node: Node) -> int:
         if rows is not None and rows.phase(node) != AFTER:
             return rows.phase(node)
-        return UPDATE if node in late else AFTER
+        return AFTER if node in early and node not in writers else UPDATE
 
     kernels: list[Kernel] = []
     place: dict[Node, int] = {}
@@ -140,9 +141,10 @@ def make_schedule(
             late.add(node)
     for node in sorted(stored - late, key=lambda n: (phase(n), n.number)):
         _place(node, phase(node), kernels, place, stored, rows)
+    before = sum(k.phase != UPDATE for k in kernels)
     for node in sorted(stored & late, key=lambda n: n.number):
         first = _earliest(node, results, kernels, stored) if node in writers else 0
-        _place(node, UPDATE, kernels, place, stored, rows, first)
+        _place(node, UPDATE, kernels, place, stored, rows, max(first, before))
     kernels = _sink(kernels, stored, set(roots))
     place = {node: i for i, kernel in enumerate(kernels) for node in kernel.nodes}
     _insert_copies(nodes, kernels, results, place, stored)
@@ -259,7 +261,11 @@ def _place(
             first = max(first, place[x] + other)
         for i in range(first, len(kernels)):
             k = kernels[i]
-            if k.kind == "map" and k.shape == node.shape and k.phase == phase and k.weight + weight <= MAX_KERNEL_COST:
+            # A part of a gradient may share the loop of the forward pass that makes what it reads.
+            goes_on = (k.phase, phase) == (AFTER, UPDATE) and any(place[x] == i and not apart[x] for x in apart)
+            if k.kind != "map" or k.shape != node.shape or not (k.phase == phase or goes_on):
+                continue
+            if k.weight + weight <= MAX_KERNEL_COST:
                 k.nodes.append(node)
                 k.weight += weight
                 place[node] = i
