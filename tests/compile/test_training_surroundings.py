@@ -143,6 +143,28 @@ def test_a_view_of_parameters_from_the_surroundings_is_refused():
         flux.compile_training(lambda m, x, y: mse(m, x * first, y), model, opt)(DATA, [0])
 
 
+@pytest.mark.parametrize("rule", [flux.Momentum(0.1), flux.Muon(0.1)], ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize("read", [lambda array: array[:1], np.sin, lambda array: array], ids=["part", "sine", "itself"])
+def test_the_state_of_the_optimiser(rule, read):
+    """The update changes it; in plain NumPy the loss sees it as it is."""
+    found = []
+    for option in ("auto", False):
+        flux.seed(0)
+        model, opt = prepared(rule)
+        array = opt[0].weight.arrays[0]
+        loss = lambda m, x, y: mse(m, x, y) + np.sum(read(array) * m[0].weight)  # noqa: B023, E731
+        found.append((flux.train(loss, model, flux.DataLoader(DATA, 5), opt, compile=option), flux.leaves(model)))
+    assert found[0][0].engine.startswith("plain NumPy: the loss reads the optimiser's state from its surroundings")
+    for x, y in zip(*[leaves for _, leaves in found], strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_data_that_is_the_state_of_the_optimiser():
+    model, opt = prepared(flux.Momentum(0.1))
+    with pytest.raises(flux.NotCompilable, match=r"the data is .* a part of the optimiser's state.*copy it"):
+        flux.train(lambda m, x: np.sum(m(x)), model, flux.DataLoader(opt[0].weight.arrays[0], 1), opt, compile=True)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_constants_that_change_are_noticed(way):
     loss, change = way()

@@ -30,7 +30,7 @@ from ..types import Array, Loss, Tree
 from .launching import Graphs, Launcher, OneKernel
 from .layer_state import DeviceState, replace_arrays, unique_leaves
 from .recorded_iteration import RecordedIteration, record_iteration
-from .traced_loss import refuse_model
+from .traced_loss import refuse_model, refuse_state
 
 ROOM = 1024  # losses that the device keeps until they are read
 
@@ -81,6 +81,7 @@ class CudaIteration(Program):
         trace = Trace(record_it, look, gpu=True)
         super().__init__(trace.surroundings, trace.contents)
         refuse_model(trace.surroundings, trace.captured, model, [leaf.buffer.x for leaf in opt._leaves])
+        refuse_state(trace.surroundings, trace.captured, opt)
         recorded: RecordedIteration = trace.value
         recording = trace.recording
         copies = [Result(node, len(recording.inputs) + i) for i, node in enumerate(rows)]

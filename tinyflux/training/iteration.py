@@ -29,7 +29,7 @@ from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
 from .layer_state import replace_arrays
 from .recorded_iteration import RecordedIteration, iteration_form, record_iteration
-from .traced_loss import refuse_model
+from .traced_loss import refuse_model, refuse_state
 
 MIN_BLOCKS_TO_SHARE = 8  # blocks of rows; from so many on, several cores share an iteration
 STRETCH = 0.05  # seconds that the C code runs without a look at whether Ctrl-C was pressed
@@ -59,6 +59,7 @@ class Iteration(Program):
         self._captured = trace.captured
         self._captured_slots = [node.params for node, _ in trace.recording.captured]
         refuse_model(trace.surroundings, trace.captured, model, [leaf.buffer.x for leaf in opt._leaves])
+        refuse_state(trace.surroundings, trace.captured, opt)
         recorded: RecordedIteration = trace.value
         total, results, order = recorded.loss, recorded.results, recorded.order
         self._update, self._model_slots = recorded.update, recorded.model_slots
@@ -236,9 +237,12 @@ class Iterations(Programs):
         """NotCompilable where the data lies in memory that training changes: eager code reads a batch before a step."""
         if len(arrays) == len(self._apart) and all(map(operator.is_, arrays, self._apart)):
             return
-        changing = [*leaves, *[leaf.buffer.x for leaf in opt._leaves]]
+        changing = [*leaves, *[x for leaf in opt._leaves for x in (leaf.buffer.x, *leaf.arrays)]]
         if any(np.may_share_memory(x, y) for x in arrays for y in changing):
-            raise NotCompilable("the data is a parameter of the model, or a view of one, which changes: copy it.")
+            raise NotCompilable(
+                "the data is a parameter of the model, or a part of the optimiser's state, or a view of one, which "
+                "changes: copy it."
+            )
         self._apart = arrays
 
     def release(self) -> None:

@@ -17,6 +17,7 @@ from ..compile.trace.symbolic import Symbolic, node_of
 from ..compile.traced import constants, first_change
 from ..errors import NotCompilable
 from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
+from ..optimise.state import OptimiserState
 from ..types import Array, Loss, Tree
 
 
@@ -97,13 +98,26 @@ def refuse_model(surroundings: Snapshot, captured: Sequence[Array], model: Tree,
         surroundings, captured: what the loss reads, and the arrays that it calculates with.
         buffers: arrays in which the parameters lie.
     """
-    pairs = ((array, x) for array in captured for x in buffers if on_gpu(array) == on_gpu(x))
-    shared = any(np.may_share_memory(array, x) for array, x in pairs)
-    if shared or surroundings.has(_parts(model)):
+    if _share_memory(captured, buffers) or surroundings.has(_parts(model)):
         raise NotCompilable(
             "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
             "Take them from the model that it is called with."
         )
+
+
+def refuse_state(surroundings: Snapshot, captured: Sequence[Array], opt: OptimiserState) -> None:
+    """NotCompilable where the loss reads the optimiser's state from its surroundings: see `refuse_model`."""
+    arrays = [x for leaf in opt._leaves for x in leaf.arrays]
+    if _share_memory(captured, arrays) or surroundings.has({id(y) for x in arrays for y in (x, x.base)} - {id(None)}):
+        raise NotCompilable(
+            "the loss reads the optimiser's state from its surroundings, whose arrays would stay as they are now. Give "
+            "it copies, such as those of flux.averaged(model, opt)."
+        )
+
+
+def _share_memory(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
+    pairs = ((x, y) for x in arrays for y in others if on_gpu(x) == on_gpu(y))
+    return any(np.may_share_memory(x, y) for x, y in pairs)
 
 
 def _parts(model: Tree) -> set[int]:
