@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tests.support.training_cases import DATA, X, Y, dense, mse, prepared
+from tests.support.branching import Branching
+from tests.support.training_cases import DATA, Running, X, Y, dense, mse, prepared
 from tests.support.training_cases import _seeded as _seeded  # a fixture
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.guards.guards import Guards
@@ -155,6 +156,21 @@ def test_the_state_of_the_optimiser(rule, read):
         loss = lambda m, x, y: mse(m, x, y) + np.sum(read(array) * m[0].weight)  # noqa: B023, E731
         found.append((flux.train(loss, model, flux.DataLoader(DATA, 5), opt, compile=option), flux.leaves(model)))
     assert found[0][0].engine.startswith("plain NumPy: the loss reads the optimiser's state from its surroundings")
+    for x, y in zip(*[leaves for _, leaves in found], strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("rule", [flux.Descent(0.1), Branching()], ids=lambda rule: type(rule).__name__)
+def test_a_layer_without_parameters_whose_state_the_loss_reads(rule):
+    """It changes in every update."""
+    found = []
+    for option in ("auto", False):
+        flux.seed(0)
+        model = flux.Chain(Running(True), dense(6, 3))
+        layer, opt = model[0], flux.setup(rule, model)
+        loss = lambda m, x, y: mse(m, x, y) + np.sum(layer.mean) * np.sum(m[1].bias)  # noqa: B023, E731
+        found.append((flux.train(loss, model, flux.DataLoader(DATA, 5), opt, compile=option), flux.leaves(model)))
+    assert found[0][0].engine.startswith("plain NumPy: the loss reads the model from its surroundings")
     for x, y in zip(*[leaves for _, leaves in found], strict=True):
         np.testing.assert_array_equal(x, y)
 

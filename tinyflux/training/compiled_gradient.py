@@ -33,8 +33,7 @@ class CompiledGradient:
     """
 
     def __init__(self, loss: Loss, model: Tree, opt: OptimiserState, limit: float) -> None:
-        self._loss, self._model, self._limit = loss, model, limit
-        self._buffers = [leaf.buffer.x for leaf in opt._leaves]
+        self._loss, self._model, self._opt, self._limit = loss, model, opt, limit
         self._programs: Programs = opt._programs.setdefault("gradients", Programs())
         self._since = self._programs.made
 
@@ -57,7 +56,8 @@ class CompiledGradient:
                 from ..compile.traced_on_gpu import DeviceFunction as kind
             item_in_list = [item]  # where numbers are constants
             program = kind(self._recorded(own), ((own, item_in_list), {}), [*own, *batch], look, before, self._limit)
-            refuse_model(look(), program.captured, self._model, self._buffers)
+            state = [own[i] for i in program.result[1]]
+            refuse_model(look(), program.captured, self._model, self._opt, state)
             return program
 
         program: Function = self._programs.find(

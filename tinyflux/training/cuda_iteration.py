@@ -80,9 +80,9 @@ class CudaIteration(Program):
 
         trace = Trace(record_it, look, gpu=True)
         super().__init__(trace.surroundings, trace.contents)
-        refuse_model(trace.surroundings, trace.captured, model, [leaf.buffer.x for leaf in opt._leaves])
-        refuse_state(trace.surroundings, trace.captured, opt)
         recorded: RecordedIteration = trace.value
+        refuse_model(trace.surroundings, trace.captured, model, opt, recorded.changed(model))
+        refuse_state(trace.surroundings, trace.captured, opt)
         recording = trace.recording
         copies = [Result(node, len(recording.inputs) + i) for i, node in enumerate(rows)]
         results = [*recorded.results, *copies]

@@ -58,9 +58,9 @@ class Iteration(Program):
         super().__init__(trace.surroundings, trace.contents)
         self._captured = trace.captured
         self._captured_slots = [node.params for node, _ in trace.recording.captured]
-        refuse_model(trace.surroundings, trace.captured, model, [leaf.buffer.x for leaf in opt._leaves])
-        refuse_state(trace.surroundings, trace.captured, opt)
         recorded: RecordedIteration = trace.value
+        refuse_model(trace.surroundings, trace.captured, model, opt, recorded.changed(model))
+        refuse_state(trace.surroundings, trace.captured, opt)
         total, results, order = recorded.loss, recorded.results, recorded.order
         self._update, self._model_slots = recorded.update, recorded.model_slots
         with trace.recording as recording:

@@ -46,6 +46,11 @@ class RecordedIteration:
     update: RecordedUpdate
     model_slots: list[int]
 
+    def changed(self, model: Tree) -> list[Array]:
+        """The arrays of a model that an iteration changes."""
+        written = {r.pointer for r in self.results}
+        return [x for x, slot in zip(tree.leaves(model), self.model_slots) if slot in written]
+
 
 def record_iteration(
     loss: Loss,

@@ -91,16 +91,19 @@ def with_arrays(node: Tree, arrays: dict[int, Array], copies: dict[int, Any]) ->
     return copies[id(node)]
 
 
-def refuse_model(surroundings: Snapshot, captured: Sequence[Array], model: Tree, buffers: Sequence[Array]) -> None:
-    """NotCompilable where the loss reads the parameters from its surroundings: it would read them as they are now.
+def refuse_model(
+    surroundings: Snapshot, captured: Sequence[Array], model: Tree, opt: OptimiserState, state: Sequence[Array]
+) -> None:
+    """NotCompilable where the loss reads from its surroundings what changes in the model: it would stay as it is now.
 
     Arguments:
         surroundings, captured: what the loss reads, and the arrays that it calculates with.
-        buffers: arrays in which the parameters lie.
+        state: the arrays that the loss changes in the model, the state of layers.
     """
-    if _share_memory(captured, buffers) or surroundings.has(_parts(model)):
+    changing = [*state, *[leaf.buffer.x for leaf in opt._leaves]]
+    if _share_memory(captured, changing) or surroundings.has(_parts(model).union(map(id, state))):
         raise NotCompilable(
-            "the loss reads the model from its surroundings, whose parameters would stay as they are now. "
+            "the loss reads the model from its surroundings, whose parameters and state would stay as they are now. "
             "Take them from the model that it is called with."
         )
 
