@@ -32,7 +32,8 @@ def settings(opt: OptimiserState) -> tuple[Any, list[Any]]:
 
     Returns: a key; and what is for guards to look at.
     """
-    keys = {id(leaf.rule): program_key(leaf.rule) for leaf in opt._leaves}
+    rules = {id(leaf.rule): leaf.rule for leaf in opt._leaves}
+    keys = {i: program_key(rule) for i, rule in rules.items()}
     key = tuple([(leaf.frozen, keys[id(leaf.rule)][0], len(leaf.numbers)) for leaf in opt._leaves])
     return key, [*{id(x): x for _, others in keys.values() for x in others}.values()]
 
