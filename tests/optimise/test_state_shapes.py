@@ -246,6 +246,29 @@ def test_a_chain_whose_rule_keeps_more_of_a_matrix():
         flux.setup(Chain(flux.WeightDecay(), Uneven()), [np.ones((3, 2))])
 
 
+@pytest.mark.parametrize("scope", [None, "array", "model"])
+@pytest.mark.parametrize("make", [list, tuple], ids=lambda kind: kind.__name__)
+def test_a_window_of_earlier_arrays(make, scope):
+    """What a rule gives back may be an array that the update overwrites."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Window:
+        eta: float = 0.125
+        whole = scope
+
+        def init(self, x):
+            return tuple([np.zeros_like(x) for _ in range(4)])
+
+        def apply(self, state, x, g):
+            return (x, state[0], g, state[2]), self.eta * g
+
+    model = make([np.array([1.0, 2.0])])
+    opt = flux.setup(Window(), model)
+    for g in (8.0, 16.0, 24.0):
+        flux.update(opt, model, make([np.full(2, g)]))
+    assert [a.tolist() for a in opt[0].arrays] == [[-2.0, -1], [0.0, 1], [24.0, 24], [16.0, 16]]
+
+
 ODD = {
     "column by column": lambda x: np.zeros_like(x, order="F"),
     "every other element of something": lambda x: np.zeros((*x.shape, 2), x.dtype)[..., 0],

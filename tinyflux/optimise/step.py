@@ -131,11 +131,10 @@ def _written(group: Group, gradients: Sequence[Any]) -> list[Change]:
     with subnormal.flushed(bool(group.blocks[0][1])):
         found, numbers = apply_group(group, gradients)
         changes: list[Change] = [(setattr, group, "counted", numbers)]
+        changing = {id(array) for x, state, _ in group.blocks for array in (x, *state)}
         for olds, new in found:
-            if len(olds) == 1:
-                changes.append((setitem, olds[0], ..., _fitting(group.rule, new, olds[0], olds[0].shape)))
-                continue
-            new = _fitting(group.rule, new, olds[0], (sum(old.size for old in olds),))
+            shape = olds[0].shape if len(olds) == 1 else (sum(old.size for old in olds),)
+            new = _fitting(group.rule, new.copy() if id(new) in changing else new, olds[0], shape)
             changes += [(setitem, old, ..., piece) for old, piece in zip(olds, pieces(new, olds))]
     return changes
 
