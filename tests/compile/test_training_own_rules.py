@@ -1,6 +1,7 @@
 """Rules of a user's own in compiled training: what their code reads is looked at, and what it changes is not lost."""
 
 import dataclasses
+import logging
 import types
 
 import numpy as np
@@ -125,6 +126,17 @@ class Heading(InDict):
 
     def apply(self, state, x, g):
         return (), g / self.counted()
+
+
+def test_a_rule_with_a_logger():
+    """Which leads to all others, and back."""
+
+    def make():
+        rule = Reading()
+        rule.log = logging.getLogger("tinyflux.test")
+        return rule
+
+    both(make, CHANGES["an integer"])
 
 
 def test_a_head_that_changes_itself():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import types
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -56,11 +57,14 @@ def _inside(x: Any) -> Collection[Any]:
     return () if type(x) is float else (x if type(x) is dict else _fields(x)).values()
 
 
+_CLOSED = types.ModuleType, np.random.Generator, logging.Logger  # objects that aren't looked into
+
+
 def _fields(x: Any) -> dict[str, Any]:
     """The attributes of a rule, by name."""
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
         return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
-    return {} if callable(x) or isinstance(x, (types.ModuleType, np.random.Generator)) else getattr(x, "__dict__", {})
+    return {} if callable(x) or isinstance(x, _CLOSED) else getattr(x, "__dict__", {})
 
 
 def constants(x: Any) -> Any:
