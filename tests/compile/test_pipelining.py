@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyflux as flux
-from tests.compile.test_training_rules import DEMON, FORMS, MODIFIED
+from tests.compile.test_training_rules import COMPILED, DEMON, FORMS, MODIFIED
 from tests.support.training_cases import _seeded as _seeded  # a fixture
 from tests.support.training_cases import assert_same, eager, mse
 from tinyflux.compile.backends.c.build import available
-from tinyflux.optimise import RULES
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -52,7 +51,7 @@ def agrees(model, rule, data, rtol, loss=mse, ahead=True):
     assert_same((model, opt), plain, rtol)
 
 
-@pytest.mark.parametrize("rule", [*(kind() for kind in RULES), *FORMS, *MODIFIED, *DEMON], ids=repr)
+@pytest.mark.parametrize("rule", [*(kind() for kind in COMPILED), *FORMS, *MODIFIED, *DEMON], ids=repr)
 def test_rules(rule):
     agrees(network(67, 6), rule, samples(67), 1e-11)
 
