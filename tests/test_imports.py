@@ -9,7 +9,7 @@ ROOT = Path(tinyflux.__file__).parent
 # From the bottom up: a module imports from its own line and from those above it here, never from those below.
 ORDER = [
     "errors types special",
-    "arrays nodes interrupts cores installed files display",
+    "arrays nodes interrupts cores installed files display stderr",
     "checks tree",
     "autodiff",
     "nn data metrics summary",

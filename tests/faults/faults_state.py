@@ -319,8 +319,22 @@ PROCESS = [
             exactly(0, "trained"),
             HELPERS,
         )
-        for what, shell in (("full", "{} 2> /dev/full"), ("closed", "{} 2>&-"))
+        for what, shell in (("full", "env -u PYTHONUNBUFFERED {} 2> /dev/full"), ("closed", "{} 2>&-"))
     ],
+    Fault(
+        "compiling where stderr is full",
+        """
+        script('''
+        from tinyflux.compile.backends.c import compiler
+        compiler.UNNOTICED = 0.0
+        model = {"w": np.ones(2)}
+        flux.train(lambda m, x: np.sum(m["w"] * x), model, [np.ones(2)] * 2, flux.setup(flux.Descent(), model))
+        print("trained")
+        ''', shell="env -u PYTHONUNBUFFERED {} 2> /dev/full", TINYFLUX_CACHE=os.getcwd())[:2]
+        """,
+        exactly(0, "trained"),
+        HELPERS,
+    ),
     Fault(
         "a processor that takes subnormal numbers for zero already",
         """

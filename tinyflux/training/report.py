@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
+from ..stderr import write_line
 
 
 @functools.cache
@@ -26,7 +27,7 @@ def print_line(text: str) -> None:
     """
     bars: Any = sys.modules.get("tqdm.std")
     with bars.tqdm.external_write_mode(file=sys.stderr, nolock=True) if bars else contextlib.nullcontext():
-        print(text, file=sys.stderr, flush=True)
+        write_line(text)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ....errors import CompilationFailed, CompilerNotFound
 from ....installed import pip_install
+from ....stderr import write_line
 
 # NaN, infinity, -0.0 and subnormal numbers have to survive, and sums are reordered only where `#pragma omp simd
 # reduction` says so: what $CC may ask for of -ffast-math is undone, the parts by name, as the whole doesn't cover them.
@@ -199,7 +200,7 @@ def _report_compiling(command: str) -> None:
     """Say once on stderr, if that can be written to, what there is to wait for."""
     if sys.stderr is not None:
         with contextlib.suppress(Exception):
-            print(f"tinyflux: {command} is compiling; a large program can take a while.", file=sys.stderr)
+            write_line(f"tinyflux: {command} is compiling; a large program can take a while.")
 
 
 def _run(compiler: Compiler, flags: tuple[str, ...], folder: Path) -> tuple[int, str, str]:
