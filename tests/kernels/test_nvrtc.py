@@ -1,6 +1,5 @@
 """The sources go through NVIDIA's compiler, which needs no GPU: it is in the extra `test-cuda`."""
 
-import contextlib
 import copy
 import ctypes
 import importlib.util
@@ -15,7 +14,7 @@ import pytest
 import tinyflux as flux
 from benchmarks.models import Cell
 from examples.common import models
-from tests.support import call_cases, contraction_cases, device_standin, layer_cases
+from tests.support import call_cases, contraction_cases, cuda_shim, device_standin, layer_cases
 from tests.support.contraction_cases import CONTRACTIONS
 from tests.support.device_standin import DeviceArray
 from tests.support.index_cases import PICKINGS
@@ -115,7 +114,7 @@ def translated(monkeypatch):
     module.empty = lambda shape, dtype: DeviceArray(np.empty(shape, dtype))
     module.cuda.device = module.cuda.cublas = None
     monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr(DeviceArray, "device", contextlib.nullcontext(), raising=False)
+    monkeypatch.setattr(DeviceArray, "device", cuda_shim.Device(), raising=False)
 
     def source(loss, model, *batch):
         model, batch = flux.tree.map(DeviceArray, model), tuple(map(DeviceArray, batch))
