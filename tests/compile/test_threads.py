@@ -110,6 +110,19 @@ def test_sums_of_few_columns_are_shared(n):
     np.testing.assert_allclose(flux.compile(columns)(x), expected, rtol=0, atol=1e-7 * np.abs(x).sum() / 9)
 
 
+@pytest.mark.parametrize("shape", [(300_000, 1), (1, 300_000, 1), (500, 600, 1), (300_000, 1, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_sums_of_one_column_and_of_axes_of_length_one(shape, keepdims):
+    """As of the bias of a layer with one output: one column isn't cut."""
+    (x,) = arrays(shape, dtype=np.float32)
+    f = lambda x: np.sum(x * 2, axis=tuple(range(x.ndim - 1)), keepdims=keepdims)  # noqa: E731
+    expected = f(x.astype(np.float64))
+    got = flux.compile(f)(x)
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(x).sum())
+
+
+
 def test_an_index_that_is_wrong_in_one_piece():
     x, places = arrays((1000, 300), dtype=np.float64)[0], np.arange(300_000) % 1000
     take = flux.compile(lambda x, places: x[:, 1][places] * 2 + 1)

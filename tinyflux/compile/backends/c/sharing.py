@@ -61,7 +61,7 @@ def parts(kernel: Kernel) -> int:
     if kernel.kind != "reduce" or node.params[0] != "sum" or node.dtype.kind != "f" or reduced_loop(kernel)[0] >= 0:
         return 1
     (x,) = node.args
-    return min(PARTS, x.shape[node.params[1][0]]) if node.ndim and x.size >= LONG * node.size else 1
+    return min(PARTS, x.shape[node.params[1][0]]) if node.size > 1 and x.size >= LONG * node.size else 1
 
 
 def sums(context: SourceContext, kernel: Kernel) -> str:
