@@ -6,7 +6,7 @@ import sys
 def write_line(text: str) -> None:
     """Write a line on stderr, and leave nothing in its buffer.
 
-    What can't be written, as to a full disk, would stay there, and Python's exit status become 120.
+    Text that can't be written, because the disk is full, say, would stay there, and Python would exit with status 120.
     """
     stream = sys.stderr
     raw = getattr(getattr(stream, "buffer", None), "raw", None)

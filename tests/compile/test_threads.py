@@ -122,7 +122,6 @@ def test_sums_of_one_column_and_of_axes_of_length_one(shape, keepdims):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(x).sum())
 
 
-
 def test_an_index_that_is_wrong_in_one_piece():
     x, places = arrays((1000, 300), dtype=np.float64)[0], np.arange(300_000) % 1000
     take = flux.compile(lambda x, places: x[:, 1][places] * 2 + 1)

@@ -17,7 +17,7 @@ __all__ = ["SOAP"]
 
 _NON_FINITE = (
     "SOAP: the averages of products of gradients are NaN or infinite, and have no eigenvectors; no parameter was "
-    "changed. Look for NaN in the data, or put flux.ClipNorm before."
+    "changed. Look for NaN in the data, or put flux.ClipNorm before it."
 )
 
 

@@ -52,7 +52,7 @@ def train(
             when one returns True. A callback with a method `close` is closed in the end, whatever happens. See
             `early_stopping`, `progress_bar`, and below for a callback that need not be called after every update.
         compile: "auto" runs gradient and update as native code where that is possible, or the gradient alone, and
-            reports once on stderr which path it takes; True raises an error where not both can be compiled; False keeps
+            reports once on stderr which path it takes; True raises an error unless both can be compiled; False keeps
             to plain NumPy. See **Compiling** below.
         verbose: whether to print a line for each epoch on stderr, with its mean loss and the validation's values. On a
             terminal and in a notebook there is a bar while the epoch lasts, if tqdm is installed.
@@ -69,9 +69,9 @@ def train(
     as those in a class's `buffers` do (see `is_training`). A layer that counts in a Python number, or whose buffer
     grows, can't be compiled; in plain NumPy it works as written. "auto" also keeps to NumPy where compiling would take
     longer than it saves, as for a Python loop over hundreds of steps: for more than 16,000 operations, or 2,000 in
-    trainings of fewer than 300 updates. Write such a loop as `flux.scan`. Where the update alone can't be compiled, as
-    of a rule of your own that branches on a number, NumPy makes it, with compiled gradients. For a model on the GPU the
-    same holds, with CUDA kernels for C, and CuPy for NumPy.
+    trainings of fewer than 300 updates. Write such a loop as `flux.scan`. Where only the update can't be compiled, as
+    with a rule of your own that branches on a number, NumPy makes it from compiled gradients. For a model on the GPU
+    the same holds, with CUDA kernels for C, and CuPy for NumPy.
 
     **Validation** doesn't disturb training: the updates are the same, bit for bit, with it and without. Layers are in
     inference mode; what they change nevertheless, and random generators, are put back. Arrays are taken in batches of
@@ -86,7 +86,7 @@ def train(
 
     On the GPU training doesn't wait for each loss. The kernels of an update look at the loss themselves, so that a loss
     that isn't finite stops the updates there as well; the host learns of it when a callback is due, or after a second.
-    Where CuPy's operations make the update, as that of a rule of your own, the host reads each loss before it.
+    Where CuPy's operations make the update, as with a rule of your own, the host reads each loss first.
 
     Returns: a History: a list of the mean loss of each epoch. Its `validation` holds a list for each validation value.
 

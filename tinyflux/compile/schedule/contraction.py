@@ -105,7 +105,7 @@ class Contraction:
 
     @property
     def parts(self) -> int:
-        """Into how many sums the terms are cut, along the first of their axes; they are added up in the end."""
+        """How many parts the sums are cut into, along the first axis of the terms; they are added up in the end."""
         m, n, k = self.size
         alone = self.row is None and not self.outer and m * n * k >= SHARED
         return min(PARTS, self.shape[self.terms[0]]) if alone and k >= LONG * max(m, n) else 1

@@ -51,9 +51,10 @@ def pieces(kernel: Kernel) -> int:
 
 
 def parts(kernel: Kernel) -> int:
-    """Into how many sums that of a kernel is cut, which are added up in the end; 1 where it isn't.
+    """How many parts the sum of a kernel is cut into, which are added up in the end; 1 where it isn't cut.
 
-    A sum of rows of few columns is cut along the first axis: the columns of several threads would lie in a cache line.
+    A sum of rows of few columns is cut along the first axis: threads that shared out the columns would write to one
+    cache line.
     """
     if isinstance(kernel.product, Contraction):
         return kernel.product.parts
