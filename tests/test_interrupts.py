@@ -1,6 +1,8 @@
 """An iteration is made whole or not at all, wherever an interrupt comes: in the library's code, at any line of it."""
 
+import contextlib
 import dataclasses
+import gc
 import math
 import random
 import time
@@ -320,3 +322,18 @@ def test_no_interrupt_leaves_an_uninterrupted_call_early():
         found = len(ended)
         time.sleep(0.02)
         assert len(ended) == found
+
+
+def test_a_shot_that_python_drops_ends_the_call():
+    """As one does that comes in a destructor; and none comes in one that a collection calls."""
+    collected = []
+
+    def dropping():
+        collected.append(gc.isenabled())
+        assert len(collected) < 1000, "it goes on for ever"
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(0.01)
+
+    shot(dropping, 0.003)
+    assert not any(collected)
+    assert gc.isenabled()

@@ -18,6 +18,7 @@ import numpy as np
 
 import tinyflux as flux
 from tests.faults.fault import Fault, error, exactly, that
+from tests.support.interruptions import no_collections
 from tinyflux.data import DataError
 from tinyflux.data.idx import read_idx
 
@@ -46,26 +47,27 @@ def torn(native, tries=25):
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    def advanced(model, opt, count):
-        """Iterations as `train` makes them, and the states after each."""
-        flux.train(loss, model, [x] * count, opt, compile=native, callbacks=[lambda p: states.add(bits(model, opt))])
-
-    states = set()
+    data = [x] * (6_000 if native else 1_000)  # more than are made until any of the interrupts comes
     model, opt = made()
-    states.add(bits(model, opt))
-    note = lambda progress: states.add(bits(model, opt))  # noqa: E731
-    flux.train(loss, model, [x] * (6_000 if native else 1_000), opt, compile=native, callbacks=[note])
-    wrong, before = 0, signal.signal(signal.SIGALRM, interrupt)
+    states = [bits(model, opt)]
+    flux.train(loss, model, data, opt, compile=native, callbacks=[lambda p: states.append(bits(model, opt))])
+    left, before = [], signal.signal(signal.SIGALRM, interrupt)
     try:
-        for k in range(tries):
-            model, opt = made()
-            start = Start(0.001 + 0.0007 * k)
-            with contextlib.suppress(KeyboardInterrupt):
-                flux.train(loss, model, [x] * 10**6, opt, compile=native, callbacks=[start])
-            wrong += bits(model, opt) not in states
+        with no_collections():
+            for k in range(tries):
+                model, opt = made()
+                start = Start(0.001 + 0.0007 * k)
+                with contextlib.suppress(KeyboardInterrupt):
+                    try:
+                        flux.train(loss, model, data, opt, compile=native, callbacks=[start])
+                    finally:
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                left.append(bits(model, opt))
     finally:
         signal.signal(signal.SIGALRM, before)
-    return wrong
+    if all(state == states[-1] for state in left):
+        raise AssertionError("all trainings ended before they were interrupted")
+    return len([state for state in left if state not in states])
 
 
 class Start:
