@@ -151,6 +151,22 @@ def test_tied_arrays_stay_tied(cupy):
     assert a["one"] is a["two"] is b[0]
 
 
+def test_a_layer_in_two_places_stays_one(cupy):
+    """Also in two trees: each place counts on the same state."""
+    layer = flux.BatchNorm(2)
+    model, (again,) = flux.gpu(flux.Chain(layer, layer), [layer])
+    assert model[0] is model[1] is again is not layer
+    assert type(again.running_mean) is DeviceArray
+    back = flux.cpu(model)
+    assert back[0] is back[1] is not layer
+    flux.trainmode(back)
+    back(np.full((4, 2), 3.0, np.float32))
+    once = flux.BatchNorm(2)
+    flux.trainmode(once)
+    once(once(np.full((4, 2), 3.0, np.float32)))
+    assert back[0].running_mean.tolist() == once.running_mean.tolist()
+
+
 def test_buffers_are_moved(cupy):
     model = flux.gpu(flux.Chain(flux.Dense(2, 2), flux.Dropout(0.5, seed=1)))
     assert type(model[1].state) is DeviceArray

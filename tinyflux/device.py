@@ -35,10 +35,10 @@ def gpu(*trees: Any) -> Any: ...
 def gpu(*trees: Any) -> Any:
     """A copy of a model, or of data, with every array on the GPU.
 
-    Arrays that are there already stay as they are; an array that stands in several places remains one. An optimiser's
-    state is moved together with its model, `model, opt = flux.gpu(model, opt)`: it then belongs to the new model, with
-    the same averages, step counts, rules and frozen parameters; the old model keeps the old state. Random numbers are
-    drawn on the CPU as before.
+    Arrays that are there already stay as they are; an array or a layer that stands in several places remains one. An
+    optimiser's state is moved together with its model, `model, opt = flux.gpu(model, opt)`: it then belongs to the new
+    model, with the same averages, step counts, rules and frozen parameters; the old model keeps the old state. Random
+    numbers are drawn on the CPU as before.
 
     Arguments:
         trees: models, arrays, tuples, lists or dicts of them, and optimiser states.
@@ -112,8 +112,8 @@ def _moved(caller: str, trees: tuple[Any, ...], move: Callable[[Any], Any]) -> A
             f"model, opt = flux.{caller}(model, opt)."
         )
     owners = {id(x): _model_of(caller, x, models) for x in trees if isinstance(x, OptimiserState)}
-    moved = tree.once(move)
-    new = {id(x): tree.map(moved, x) for x in models}
+    moved = tree.copying(move)
+    new = {id(x): moved(x) for x in models}
     for x in trees:
         if isinstance(x, OptimiserState):
             model = new[id(owners[id(x)])]

@@ -318,13 +318,14 @@ def destructure(tree: Tree) -> tuple[Array, Callable[[Array], Tree]]:
             raise ValueError(f"rebuild: expected a vector of shape ({total},), got shape {vector.shape}.")
         position = 0
 
-        @once
         def piece(array: Array) -> Any:
             nonlocal position
+            if not is_parameter(array):
+                return array
             start, position = position, position + array.size
             return vector[start:position].reshape(array.shape)
 
-        return map(lambda a: piece(a) if is_parameter(a) else a, tree, buffers=False)
+        return copying(piece, buffers=False)(tree)
 
     return np.concatenate([a.reshape(-1) for a in arrays]), rebuild
 
@@ -336,7 +337,7 @@ def f32(tree: T) -> T:
     >>> flux.f32([np.ones(2), np.arange(2)])
     [array([1., 1.], dtype=float32), array([0, 1])]
     """
-    return map(once(lambda a: a.astype(np.float32) if is_parameter(a) else a), tree)
+    return copying(lambda a: a.astype(np.float32) if is_parameter(a) else a)(tree)
 
 
 def f64(tree: T) -> T:
@@ -346,16 +347,40 @@ def f64(tree: T) -> T:
     >>> flux.f64(flux.Dense(3, 2)).weight.dtype
     dtype('float64')
     """
-    return map(once(lambda a: a.astype(np.float64) if is_parameter(a) else a), tree)
+    return copying(lambda a: a.astype(np.float64) if is_parameter(a) else a)(tree)
 
 
-def once(f: Callable[[Array], Any]) -> Callable[[Array], Any]:
-    """A function that calls `f` once for each array: one that stands in several places stays one."""
-    found: dict[int, Any] = {}
+def copying(f: Callable[[Array], Any], buffers: bool = True) -> Callable[[T], T]:
+    """`map` by f as a copy of a model asks for it: what stands in several places, be it an array or a node, stays one.
 
-    def result(a: Array) -> Any:
-        if id(a) not in found:
-            found[id(a)] = f(a)
-        return found[id(a)]
+    Arguments:
+        f, buffers: as for `map`; f is called once for each array of all the trees that are copied.
+    """
+    found: dict[int, tuple[Any, Any]] = {}  # by the id of an array or a node, which is held for as long
 
-    return result
+    def copied(node: Any) -> Any:
+        kind = node_kind(type(node))
+        if kind == OPAQUE:
+            return node
+        if id(node) not in found:
+            found[id(node)] = node, f(node) if kind == LEAF else rebuilt(node, kind)
+        return found[id(node)][1]
+
+    def rebuilt(node: Any, kind: int) -> Any:
+        look_into(node)
+        skip = () if buffers else [f".{name}" for name in getattr(type(node), "buffers", ())]
+        pairs = children(node)
+        items = [child if step in skip else copied(child) for step, child in pairs]
+        if all(new is old for new, (_, old) in zip(items, pairs)):
+            return node
+        return rebuild(node, items if kind == SEQUENCE else dict(zip(entries(node)[1], items, strict=True)))
+
+    def copy(tree: T) -> T:
+        try:
+            result: T = copied(tree)
+            return result
+        except (RecursionError, Closed):
+            refuse(tree)
+            raise
+
+    return copy

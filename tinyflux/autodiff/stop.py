@@ -23,8 +23,7 @@ def stop_gradient(x: T) -> T:
     >>> flux.gradient(lambda m: np.sum(flux.stop_gradient(m)["w"] * m["b"]), {"w": np.ones(2), "b": np.ones(2)})
     {'w': None, 'b': array([1., 1.])}
     """
-    constant: T = tree.map(_constant, x)
-    return constant
+    return tree.copying(_constant)(x)
 
 
 def _copied(x: Array) -> Array:

@@ -148,7 +148,7 @@ def _set_up(model: Tree, rule_at: Callable[[Place], Any]) -> OptimiserState:
             leaf_of[id(place.array)] = leaf
     leaves = [leaf_of[id(place.array)] for place in distinct]
     paths = [(place.path, leaves.index(leaf_of[id(place.array)])) for place in found]
-    mirror = tree.map(lambda x: leaf_of.get(id(x), x), model, buffers=False)
+    mirror = tree.copying(lambda x: leaf_of.get(id(x), x), buffers=False)(model)
     for place in found:
         if place.container is not None:
             place.container[place.key] = views[id(place.array)]
@@ -263,13 +263,13 @@ def averaged(model: T, opt: OptimiserState) -> T:
         raise ValueError(
             f"averaged: {kinds} keeps no average of the parameters. Set up flux.OptimiserChain(rule, flux.EMA(0.999))."
         )
-    copies: dict[int, Array] = {}  # a tied parameter stays tied
 
     def copy(x: Array) -> Array:
         average = found.get(id(x))
-        return copies.setdefault(id(x), (x if average is None else average).copy())
+        copy: Array = (x if average is None else average).copy()
+        return copy
 
-    return tree.map(copy, model)
+    return tree.copying(copy)(model)
 
 
 def freeze(opt: Any) -> None:
