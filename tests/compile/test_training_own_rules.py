@@ -1,6 +1,7 @@
 """Rules of a user's own in compiled training: what their code reads is looked at, and what it changes is not lost."""
 
 import dataclasses
+import functools
 import logging
 import types
 
@@ -78,6 +79,49 @@ def test_a_rule_in_a_chain_and_a_schedule_in_a_rule(make):
     both(make, CHANGES["what a function reads"])
 
 
+@dataclasses.dataclass(frozen=True)
+class Derived:
+    """A record with a number beside its fields, which follows from them."""
+
+    eta: float = 0.1
+
+    def __post_init__(self):
+        object.__setattr__(self, "half", self.eta / 2)
+
+    def init(self, x):
+        return ()
+
+    def apply(self, state, x, g):
+        return (), self.half * g
+
+
+@dataclasses.dataclass(frozen=True)
+class Remembering(Derived):
+    """One that `init` has calculate the number."""
+
+    def __post_init__(self):
+        pass
+
+    @functools.cached_property
+    def half(self):
+        return self.eta / 2
+
+    def init(self, x):
+        assert self.half
+        return ()
+
+
+@pytest.mark.parametrize("make", [Derived, Remembering])
+def test_a_number_beside_the_fields_of_a_record(make):
+    """`adjust` makes a new record, whose number is another one."""
+
+    def adjusting(model, opt):
+        return lambda p: flux.adjust(opt, eta=0.05) if p.iteration == 2 else None
+
+    native, plain = (trained(x, DATA["a list"], rule=make(), callbacks=[adjusting]) for x in (True, False))
+    assert_equal(native, plain)
+
+
 class Counting:
     """A rule that keeps what it counts in itself."""
 
@@ -92,6 +136,10 @@ class Counting:
     def counted(self):
         self.count = getattr(self, "count", 0) + 1
         return self.count
+
+
+class InSlot(Counting):
+    __slots__ = ("count",)
 
 
 class InList(Counting):
@@ -112,7 +160,10 @@ class InDict(Counting):
         return self.counts["all"]
 
 
-@pytest.mark.parametrize(("make", "name"), [(Counting, "Counting.count"), (InList, "list[0]"), (InDict, "dict['all']")])
+COUNTING = {Counting: "Counting.count", InSlot: "InSlot.count", InList: "list[0]", InDict: "dict['all']"}
+
+
+@pytest.mark.parametrize(("make", "name"), COUNTING.items())
 def test_a_rule_that_changes_itself(make, name):
     """Recording leaves it as it was."""
     engine = both(make, lambda rule: None, option="auto").engine

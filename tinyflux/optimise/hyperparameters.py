@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arrays import is_array
 from ..errors import NotCompilable
+from ..nodes import attributes, node_kind
 from .rule import is_ours, is_rule, remembered
 
 
@@ -61,10 +62,15 @@ _CLOSED = types.ModuleType, np.random.Generator, logging.Logger  # objects that 
 
 
 def _fields(x: Any) -> dict[str, Any]:
-    """The attributes of a rule, by name."""
-    if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
-    return {} if callable(x) or isinstance(x, _CLOSED) else getattr(x, "__dict__", {})
+    """The attributes of a rule, by name: also those of a record that are no fields of it."""
+    record = dataclasses.is_dataclass(x) and not isinstance(x, type)
+    return {} if (callable(x) and not record) or isinstance(x, _CLOSED) else _attributes(x)
+
+
+def _attributes(x: Any) -> dict[str, Any]:
+    """What stands in the attributes of an object, in slots or not."""
+    node_kind(type(x))  # which notes the slots of its class
+    return dict(attributes(x))
 
 
 def constants(x: Any) -> Any:
@@ -119,4 +125,4 @@ def refuse_change(before: list[tuple[Any, dict[Any, Any]]]) -> None:
 def _held(x: Any) -> dict[Any, Any]:
     if isinstance(x, list):
         return dict(enumerate(x))
-    return dict(x if type(x) is dict else getattr(x, "__dict__", {}))
+    return x.copy() if type(x) is dict else _attributes(x)
