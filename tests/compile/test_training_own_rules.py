@@ -107,7 +107,7 @@ class Remembering(Derived):
         return self.eta / 2
 
     def init(self, x):
-        assert self.half
+        self.half  # noqa: B018
         return ()
 
 
