@@ -172,6 +172,49 @@ def test_a_rule_that_changes_itself(make, name):
         trained(True, DATA["shuffled"], rule=make())
 
 
+@dataclasses.dataclass(frozen=True)
+class Caching(Derived):
+    """A rule that calculates a number when it first needs it."""
+
+    def __post_init__(self):
+        pass
+
+    @functools.cached_property
+    def half(self):
+        return self.eta / 2
+
+
+class Starting(Counting):
+    """One that keeps its first gradient, and goes on with the sign of it."""
+
+    def apply(self, state, x, g):
+        if not hasattr(self, "first"):
+            self.first = np.sign(g)
+            return (), 0.5 * g
+        return (), 0.01 * self.first + 0.1 * g
+
+
+CACHING = [Caching, Starting, lambda: flux.OptimiserChain(flux.WeightDecay(), Caching(), flux.EMA(0.9))]
+
+
+@pytest.mark.parametrize("data", ["shuffled", "a list"])
+@pytest.mark.parametrize("make", CACHING)
+@pytest.mark.parametrize("option", [True, "auto"])
+def test_a_rule_that_changes_itself_in_its_first_step_alone(make, data, option, capsys):
+    """NumPy makes that step, the others are compiled."""
+    engine = both(make, lambda rule: None, data, option).engine
+    assert engine.startswith("native code, by ")
+    assert capsys.readouterr().err.count("training runs as") <= 1
+
+
+def test_after_adjust_such_a_rule_is_another_one():
+    def adjusting(model, opt):
+        return lambda p: flux.adjust(opt, eta=0.1 / p.iteration) if p.iteration in (2, 3) else None
+
+    native, plain = (trained(x, DATA["shuffled"], rule=Caching(), callbacks=[adjusting]) for x in (True, False))
+    assert_equal(native, plain)
+
+
 class Heading(InDict):
     """One without a state that changes gradients, before any parameter is stepped."""
 

@@ -31,6 +31,25 @@ def test_layers_with_a_state(rule, make):
     check(make, lambda move: (move(data(10)) for _ in range(4)), rule=rule, option="auto", epochs=1)
 
 
+class Starting:
+    """A rule that keeps something from its first step."""
+
+    whole = "array"
+
+    def init(self, x):
+        return ()
+
+    def apply(self, state, x, g):
+        self.rate = getattr(self, "rate", 0.1)
+        return (), self.rate * g
+
+
+@pytest.mark.parametrize("batches", [lambda: flux.DataLoader(data(), 16), lambda: [data()] * 3])
+def test_a_rule_that_changes_itself_in_its_first_step_alone(batches):
+    """CuPy makes that step; the others are compiled, or `compile=True` would be an error."""
+    check_trained(batches, rule=lambda x: Starting())
+
+
 def test_what_is_said(capsys):
     for _ in range(2):
         model = flux.gpu(network())

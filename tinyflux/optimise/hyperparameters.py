@@ -109,14 +109,18 @@ def contents(rule: Any) -> list[tuple[Any, dict[Any, Any]]]:
     return [(x, _held(x)) for x in _parts(rule)]
 
 
+class ChangesItself(NotCompilable):
+    """A rule has changed itself: one that counts does so in every step, one that fills a cache in the first."""
+
+
 def refuse_change(before: list[tuple[Any, dict[Any, Any]]]) -> None:
-    """NotCompilable where a rule has changed itself since: a program would not."""
+    """ChangesItself where a rule has changed itself since: a program would not."""
     for x, held in before:
         now = _held(x)
         for key in {**held, **now}:
             if now.get(key, held) is not held.get(key, held):
                 name = f"{type(x).__name__}[{key!r}]" if isinstance(x, (list, dict)) else f"{type(x).__name__}.{key}"
-                raise NotCompilable(
+                raise ChangesItself(
                     f"apply changes {name}, a part of the rule, which can't be compiled. Keep in the state what "
                     "changes from step to step."
                 )

@@ -15,6 +15,7 @@ from ..compile.trace.programs import Programs
 from ..compile.trace.symbolic import Symbolic
 from ..compile.traced import Function, array_place, signature
 from ..interrupts import commit
+from ..optimise.hyperparameters import ChangesItself
 from ..optimise.state import OptimiserState
 from ..optimise.step import Change
 from ..types import Array, Loss, Tree
@@ -100,13 +101,21 @@ class CompiledGradient:
         self._programs.release()
 
 
-def hand_over(error: Exception, plain: PlainEngine, limit: float = math.inf) -> None:
+def hand_over(error: Exception, plain: PlainEngine, required: bool, limit: float = math.inf) -> None:
     """Have the plain engine go on where iterations can't be compiled; with compiled gradients, if the update is why.
 
+    Where a rule has changed itself it makes one update, before the compiling is tried again: the rule may be one that
+    keeps what it calculates in its first step.
+
     Arguments:
+        required: raise the error instead of going on.
         limit: how many nodes a program may have.
     """
-    if isinstance(error, UpdateNotCompilable):
+    if isinstance(error.__cause__, ChangesItself) and plain.meets_rules():
+        plain.once = True
+    elif required:
+        raise error
+    elif isinstance(error, UpdateNotCompilable):
         plain.gradient = CompiledGradient(plain.loss, plain.model, plain.opt, limit)
         plain.about = f"{plain.compiled_by} for the gradient, and {plain.made_by} for the update: {reason(error)}"
     else:

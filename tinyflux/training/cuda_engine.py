@@ -124,10 +124,8 @@ class CudaEngine:
         try:
             found = self._programs.iteration(self._loss, self._model, self._opt, data, size, self._since)
         except Exception as error:
-            if self._required:
-                raise
+            hand_over(error, self._plain, self._required)
             self._programs.clear()
-            hand_over(error, self._plain)
             return None
         report_once(STARTED)
         found.bind(self._model)

@@ -5,9 +5,9 @@ An engine has two methods:
     updates(data, budget)   makes the updates of one pass over the data, and yields their losses, some at a time. If the
                             last one is NaN or infinite, its update was not made. `budget()` says how many updates may
                             be made until somebody wants to look. Returns what is left of the data where the engine
-                            can't go on, and the next engine is to; None in the end.
+                            can't go on, and the other one is to; None in the end.
 
-    close()                 lets go of what only this training needed.
+    close()                 lets go of what only this training needed, as long as the engine isn't used again.
 
 and two attributes: `about` says how it makes updates, and why, for `History.engine`; `compiles` is whether it compiles.
 
@@ -17,6 +17,7 @@ The data is a DataLoader, or an iterator of items that were checked.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,6 +58,7 @@ class PlainEngine:
     Attributes:
         gradient: the compiled gradient; None where NumPy makes that, too.
         started: whether an engine before this one has made updates.
+        once: whether to make one update, and give back what is left of the data.
     """
 
     made_by, compiled_by, says = "plain NumPy", "native code", "as"
@@ -65,7 +67,8 @@ class PlainEngine:
         self.loss, self.model, self.opt, self.native = loss, model, opt, native
         self.about = self.made_by
         self.gradient: CompiledGradient | None = None
-        self.started = False
+        self.started = self.once = False
+        self._rules: list[Any] = []
 
     @property
     def compiles(self) -> bool:
@@ -76,11 +79,21 @@ class PlainEngine:
         self.gradient = None
         self.about = f"{self.made_by}: {reason(error)}"
 
+    def meets_rules(self) -> bool:
+        """Whether the optimiser's rules are others than when this was asked before."""
+        before, self._rules = self._rules, [leaf.rule for leaf in self.opt._leaves]
+        return not (before and all(map(operator.is_, before, self._rules)))
+
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
-        for item in data:
+        items = iter(data)
+        for item in items:
             losses = self._update(item, budget)
             if losses:
                 yield losses
+            if self.once:
+                self.once = False
+                return items
+        return None
 
     def close(self) -> None:
         if self.gradient is not None:

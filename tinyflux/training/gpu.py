@@ -24,10 +24,11 @@ class GpuEngine(PlainEngine):
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         try:
-            yield from super().updates(data, budget)
+            rest = yield from super().updates(data, budget)
             losses = self._guard.read()
             if losses:
                 yield losses
+            return rest
         except Exception:
             losses = self._guard.read()
             if losses and not math.isfinite(losses[-1]):  # this came first

@@ -181,11 +181,12 @@ def _validation(loss: Loss, model: Tree, data: Any, metrics: Mapping[str, Callab
 
 
 def make_updates(engines: list[Engine], data: Any, budget: Callable[[], int]) -> Iterator[list[float]]:
-    """One pass over the data: an engine makes the updates until it can't go on, then the next one does."""
+    """One pass over the data: the first engine makes the updates until it can't go on, then the next is the first."""
     while data is not None:
         data = yield from engines[0].updates(data, budget)
         if data is not None:
-            engines.pop(0).close()
+            engines[0].close()
+            engines.append(engines.pop(0))
 
 
 def _advance(progress: Progress, losses: list[float]) -> None:

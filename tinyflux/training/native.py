@@ -62,7 +62,7 @@ class NativeEngine:
         self._since = None if required else self._iterations.made
         self._iterations.planned += math.inf if total is None else total
         self._iterations.limit = math.inf if required else max_nodes(self._iterations.planned)
-        self.about = "native code"
+        self.about, self._running = "native code", False
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         if isinstance(data, DataLoader):
@@ -114,16 +114,14 @@ class NativeEngine:
             found: Iteration = self._iterations.iteration(self._loss, self._model, self._opt, data, size, self._since)
             return found
         except Exception as error:
-            if self._required:
-                raise
-            hand_over(error, self._plain, self._iterations.limit)
+            hand_over(error, self._plain, self._required, self._iterations.limit)
             return None
 
     def _run(self, program: Iteration, data: Tree, order: Array) -> list[float]:
-        if not self._plain.started:
+        if not self._running:
             self.about = f"native code, by {find_compiler().command[0]}"
             report_once(f"tinyflux: training runs as {self.about}; compile=False is the plain path.")
-            self._plain.started = True
+            self._running = self._plain.started = True
         losses: list[float] = program.run(data, order).tolist()
         return losses
 
