@@ -21,7 +21,7 @@ ORDER = [
     "compile.schedule",
     "compile.codegen",
     "compile.backends",
-    "compile compile.traced",
+    "compile compile.traced compile.signature",
     "training",
     "checkpoint device interop plot",
     ". doctor",

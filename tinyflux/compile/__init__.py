@@ -4,7 +4,8 @@
 
 `trace` records what NumPy is asked (`trace/lower` says what that means), `ir` holds it as one list of operations,
 `schedule` decides what is stored and what is fused, `codegen` writes what C and CUDA have in common, and a backend the
-rest. `guards` watches what a function reads from its surroundings; `traced.py` is flux.compile.
+rest. `guards` watches what a function reads from its surroundings, `signature.py` says what else a program depends on;
+`traced.py` is flux.compile.
 """
 
 import sys

@@ -15,14 +15,12 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from .. import nodes, tree
-from ..arrays import MOVE, MixedDevices, on_gpu
+from ..arrays import on_gpu
 from ..autodiff import pullback, rule
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
-from ..checks import shown
 from ..display import careful
 from ..errors import NotCompilable
-from ..nn.cudnn import is_tf32_allowed
 from ..nn.layers.show import as_code
 from ..types import Array, Tree
 from .backends.c.library import Library, address, contiguous, pointers
@@ -32,6 +30,7 @@ from .guards.guards import Snapshot
 from .ir.node import Node
 from .ir.program import format_program, reachable, recording
 from .schedule.fuse import Result, make_schedule
+from .signature import array_place, constants, first_change, signature
 from .trace.programs import Inspectable, Program, Programs
 from .trace.record import Trace
 from .trace.symbolic import Symbolic, symbolic_input
@@ -93,21 +92,6 @@ class Compiled(Inspectable, Generic[P, R]):
 
 _KINDS = {float, np.ndarray, *np.sctypeDict.values()}
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-def array_place(leaves: Sequence[Array]) -> tuple[Any, ...]:
-    """What a program depends on where arrays among the arguments lie on the GPU; nothing if they are in NumPy.
-
-    Errors: MixedDevices for some here and some there; NotCompilable for what is no array of these, and no number.
-    """
-    arrays = [x for x in leaves if not isinstance(x, (np.generic, float))]
-    there = [x for x in arrays if on_gpu(x)]
-    for x in arrays:
-        if type(x) is not np.ndarray and not on_gpu(x):
-            raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's own arrays can: np.array(x).")
-    if there and len(there) < len(arrays):
-        raise MixedDevices(f"a compiled function was called with arrays in NumPy and on the GPU. {MOVE}", arrays)
-    return (there[0].device.id, is_tf32_allowed()) if there else ()
 
 
 def compile(f: Callable[P, R]) -> Compiled[P, R]:  # noqa: A001
@@ -285,72 +269,6 @@ def _substitute(x: Tree, leaves: Iterator[Symbolic]) -> Tree:
     if isinstance(x, (float, np.generic)):
         return next(leaves)
     return tree.map(lambda _: next(leaves), x)
-
-
-def signature(x: Tree, leaves: list[Array], others: list[Any], inside: bool = False) -> Any:
-    """What a compiled program depends on besides the values of arrays; these are gathered in `leaves`.
-
-    A number of Python's or NumPy's is a leaf as an argument of its own, and a constant inside a tree. `others` gathers
-    what is for guards to look at: functions, classes of nodes, and constants other than numbers and words.
-    """
-    try:
-        return _signature(x, leaves, others, inside)
-    except RecursionError:
-        nodes.refuse(x)
-        raise
-
-
-def _signature(x: Tree, leaves: list[Array], others: list[Any], inside: bool) -> Any:
-    kind = type(x)
-    if tree.is_array(x) or (not inside and isinstance(x, (float, np.generic))):
-        leaves.append(x)
-        return (x.shape, x.dtype.str) if hasattr(x, "dtype") else float
-    if kind in (bool, int, str, bytes, type(None)):
-        return kind, x
-    if kind is float:
-        return x.hex()  # 0 is not −0, and NaN is NaN
-    children = tree.children(x)
-    if children and kind not in (tuple, list, dict):
-        others.append(kind)
-        if nodes.kinds[kind] != nodes.OBJECT:
-            children += _settings(x)
-    if children:
-        return (kind, *[(step, _signature(child, leaves, others, True)) for step, child in children])
-    others.append(x)
-    return len(others)
-
-
-def _settings(x: Tree) -> list[tuple[str, Any]]:
-    """The attributes of a list, a tuple or a dict of a class of one's own."""
-    return [(f".{name}", value) for name, value in nodes.attributes(x).items()] if nodes.is_subclassed(x) else []
-
-
-def constants(x: Tree, path: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """What stands in a tree, place by place: (path, (what a compiled program depends on there, the node or leaf))."""
-    below = tree.children(x) + _settings(x)
-    others: list[Any] = []
-    form = type(x) if below else signature(x, [], others, True)
-    yield path, ((form, *map(id, others)), x)
-    for step, child in below:
-        yield from constants(child, path + step)
-
-
-def first_change(before: dict[str, tuple[Any, Any]], after: dict[str, tuple[Any, Any]]) -> str:
-    """What the first change between two of `constants` is, "" if there is none besides the values of arrays."""
-    for path in {**before, **after}:
-        (old, was), (new, now) = (found.get(path, (None, _NOTHING)) for found in (before, after))
-        if old != new:
-            return f"{path} changes from {_shown(was)} to {_shown(now)}"
-    return ""
-
-
-_NOTHING = object()
-
-
-def _shown(x: Any) -> str:
-    if tree.is_array(x):
-        return f"an array of {x.dtype} of shape {x.shape}"
-    return "nothing" if x is _NOTHING else shown(x)
 
 
 class _Differentiable(Program):

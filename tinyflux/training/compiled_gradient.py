@@ -11,9 +11,10 @@ import numpy as np
 
 from .. import tree
 from ..arrays import on_gpu
+from ..compile.signature import array_place, signature
 from ..compile.trace.programs import Programs
 from ..compile.trace.symbolic import Symbolic
-from ..compile.traced import Function, array_place, signature
+from ..compile.traced import Function
 from ..interrupts import commit
 from ..optimise.hyperparameters import ChangesItself
 from ..optimise.state import OptimiserState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..compile.traced import signature
+from ..compile.signature import signature
 from ..data import DataLoader
 from ..types import Array, Tree
 

@@ -12,8 +12,8 @@ from .. import tree
 from ..compile.ir import program
 from ..compile.ir.node import Node
 from ..compile.schedule.fuse import Result
+from ..compile.signature import signature
 from ..compile.trace.symbolic import Symbolic, check_dtype, symbolic_input
-from ..compile.traced import signature
 from ..errors import NotCompilable
 from ..optimise.checks import refuse_nothing
 from ..optimise.state import OptimiserState

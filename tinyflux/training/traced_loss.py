@@ -13,8 +13,8 @@ from ..autodiff import withgradient
 from ..checks import check_loss
 from ..compile.guards.guards import Snapshot
 from ..compile.ir.node import Node
+from ..compile.signature import constants, first_change
 from ..compile.trace.symbolic import Symbolic, node_of
-from ..compile.traced import constants, first_change
 from ..errors import NotCompilable
 from ..nodes import MAPPING, OBJECT, SEQUENCE, node_kind, rebuild
 from ..optimise.state import OptimiserState
