@@ -1,9 +1,14 @@
 """Rules of a user's own in compiled training: what their code reads is looked at, and what it changes is not lost."""
 
+import collections
 import dataclasses
 import functools
+import itertools
 import logging
+import math
+import random
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +175,43 @@ def test_a_rule_that_changes_itself(make, name):
     assert engine.startswith(f"native code for the gradient, and plain NumPy for the update: apply changes {name}, a")
     with pytest.raises(flux.NotCompilable, match="Keep in the state what changes from step to step"):
         trained(True, DATA["shuffled"], rule=make())
+
+
+HIDDEN = {
+    "deque": (collections.deque, lambda x: x.append(1) or len(x)),
+    "set": (set, lambda x: x.add(len(x)) or len(x)),
+    "bytearray": (bytearray, lambda x: x.append(1) or len(x)),
+    "OrderedDict": (collections.OrderedDict, lambda x: x.update({len(x): 1}) or len(x)),
+    "count": (lambda: itertools.count(1), next),
+    "generator": (lambda: (i for i in range(1, 999)), next),
+    "Random": (lambda: random.Random(0), lambda x: 1 + x.random()),
+    "Generator": (lambda: np.random.default_rng(0), lambda x: 1 + x.random()),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_rule_with_something_that_changes_unseen(name):
+    """It is refused before it is recorded, which would count or draw."""
+    make, step = HIDDEN[name]
+
+    class Hiding(Counting):
+        def __init__(self):
+            self.hidden = make()
+
+        def counted(self):
+            return step(self.hidden)
+
+    engine = both(Hiding, lambda rule: None, option="auto").engine
+    assert f"plain NumPy for the update: a part of Hiding, of the class {name}, may change unseen, which" in engine
+
+
+def test_a_rule_with_what_cannot_change():
+    def make():
+        rule = Reading()
+        rule.constants = frozenset("a"), 1j, None, slice(3), Path(), np.float32(1), math, Falling, (1, [2.0])
+        return rule
+
+    both(make, CHANGES["an integer"])
 
 
 @dataclasses.dataclass(frozen=True)

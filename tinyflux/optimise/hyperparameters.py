@@ -31,7 +31,7 @@ _known_key = remembered(_key)
 
 def code(rule: Any) -> Iterator[Any]:
     """The user's code in a rule (schedules that are no records; classes of records, and how they step), and arrays."""
-    for x in _parts(rule):
+    for x in parts(rule):
         if is_array(x) or (callable(x) and not _inside(x)):
             yield x
         elif (is_rule(x) or _fields(x)) and not is_ours(x):
@@ -41,14 +41,14 @@ def code(rule: Any) -> Iterator[Any]:
 
 def floats(rule: Any) -> Iterator[float]:
     """The floating-point numbers of a rule, in order."""
-    return (x for x in _parts(rule) if type(x) is float)
+    return (x for x in parts(rule) if type(x) is float)
 
 
-def _parts(x: Any) -> Iterator[Any]:
+def parts(x: Any) -> Iterator[Any]:
     """A rule, and all that stands in it."""
     yield x
     for item in _inside(x):
-        yield from _parts(item)
+        yield from parts(item)
 
 
 def _inside(x: Any) -> Collection[Any]:
@@ -106,7 +106,7 @@ def with_numbers(x: Any, numbers: Iterator[Any]) -> Any:
 
 def contents(rule: Any) -> list[tuple[Any, dict[Any, Any]]]:
     """The parts of a rule, and what each holds, for `refuse_change`."""
-    return [(x, _held(x)) for x in _parts(rule)]
+    return [(x, _held(x)) for x in parts(rule)]
 
 
 class ChangesItself(NotCompilable):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arrays import is_array
+from ..compile.guards.layouts import AS_WRITTEN, NUMBERS, SIMPLE, in_c
 from ..compile.ir import program
 from ..compile.ir.program import Recording
 from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import NotCompilable
 from ..optimise.checks import gradients_of
-from ..optimise.hyperparameters import contents, floats, program_key, refuse_change, with_numbers
+from ..optimise.hyperparameters import contents, floats, parts, program_key, refuse_change, with_numbers
 from ..optimise.modifiers import split
 from ..optimise.plan import Block, Group, Head, Leaf, Member, active_leaves, heads_of, members_of
 from ..optimise.rule import kind_of, number_like
@@ -75,6 +78,8 @@ class RecordedUpdate:
         gradients = [*gradients_of(opt, grads).values()]
         missing = [i for i, g in enumerate(gradients) if g is None]
         self._active = active_leaves(opt._leaves, missing)
+        for rule in {id(leaf.rule): leaf.rule for _, leaf in self._active}.values():
+            _refuse_hidden(rule)
         heads = heads_of(self._active)
         self._heads = [head.indices for head in heads]
         self._groups = members_of(opt._leaves, self._active, adjacent=False)
@@ -162,6 +167,23 @@ class RecordedUpdate:
             owners.append(ProgramNumbers(leaves, before, now[stop - len(before) : stop]))
         self._opt._layout.transfer_numbers(owners)
         return values
+
+
+def _refuse_hidden(rule: Any) -> None:
+    """NotCompilable where something in a rule may change unseen, in the recording too: a deque, or a generator, say."""
+    for x in parts(rule):
+        cls = type(x)
+        if is_array(x) or callable(x) or isinstance(x, _CONSTANT) or cls in (list, dict):
+            continue
+        layout = next(base for base in cls.__mro__ if in_c(base))
+        if layout not in (object, types.SimpleNamespace, tuple):
+            raise NotCompilable(
+                f"a part of {kind_of(rule)}, of the class {cls.__name__}, may change unseen, which can't be compiled. "
+                "Keep in the state what changes from step to step, and draw no random numbers."
+            )
+
+
+_CONSTANT = (*SIMPLE, *NUMBERS, *AS_WRITTEN, np.generic, frozenset, slice, types.ModuleType)
 
 
 def _numbers_of_head(head: Head) -> list[float]:
