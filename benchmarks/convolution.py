@@ -27,8 +27,9 @@ ETA = 0.001
 Layers = list[tuple[Any, ...]]
 
 
-def conv(k: int, nin: int, nout: int, stride: int = 1, bias: bool = True) -> tuple[Any, ...]:
-    return "conv", k, nin, nout, stride, bias
+def conv(k: int, nin: int, nout: int, stride: int = 1, bias: bool = True, pad: int | None = None) -> tuple[Any, ...]:
+    """A convolution with filters of k × k; by default it keeps the size of images, apart from the stride."""
+    return "conv", k, nin, nout, stride, k // 2 if pad is None else pad, bias
 
 
 def vgg(norm: bool) -> Layers:
@@ -57,10 +58,10 @@ def resnet(widths: tuple[int, ...], blocks: int) -> Layers:
     return [*layers, ("mean",), ("dense", nin, 10)]
 
 
-# LeNet-5 with padding, so that convolutions keep the size of images: 784 numbers are left, and not 256.
+# As in the paper, whose images have 32 × 32 pixels: MNIST's, and two zeros around.
 LENET = [
-    conv(5, 1, 6), ("relu",), ("maxpool",), conv(5, 6, 16), ("relu",), ("maxpool",), ("flatten",),
-    ("dense", 7 * 7 * 16, 120), ("relu",), ("dense", 120, 84), ("relu",), ("dense", 84, 10),
+    conv(5, 1, 6), ("relu",), ("maxpool",), conv(5, 6, 16, pad=0), ("relu",), ("maxpool",), ("flatten",),
+    ("dense", 5 * 5 * 16, 120), ("relu",), ("dense", 120, 84), ("relu",), ("dense", 84, 10),
 ]  # fmt: skip
 NETWORKS = {
     "LeNet-5": LENET,
@@ -94,7 +95,7 @@ def arrays(layers: Layers) -> Iterator[Any]:
     def of(layers: Layers) -> Iterator[Any]:
         for kind, *args in layers:
             if kind == "conv":
-                k, nin, nout, _, bias = args
+                k, nin, nout, _, _, bias = args
                 yield rng.standard_normal((nout, k, k, nin), np.float32) * np.float32((2 / (nin * k * k)) ** 0.5)
                 yield from [np.zeros(nout, np.float32)] * bias
             elif kind == "dense":
@@ -121,8 +122,8 @@ def tinyflux(cell: Images, batches: tuple[Any, Any]) -> Run:
 
     def build(kind: str, *args: Any) -> Any:
         if kind == "conv":
-            k, nin, nout, stride, bias = args
-            return filled(flux.Conv((k, k), nin, nout, stride=stride, pad=k // 2, bias=bias))
+            k, nin, nout, stride, pad, bias = args
+            return filled(flux.Conv((k, k), nin, nout, stride=stride, pad=pad, bias=bias))
         if kind == "dense":
             return filled(flux.Dense(*args))
         if kind == "norm":
@@ -176,8 +177,8 @@ def torch_network(layers: Layers) -> Any:
 
     def build(kind: str, *args: Any) -> Any:
         if kind == "conv":
-            k, nin, nout, stride, bias = args
-            return filled(torch.nn.Conv2d(nin, nout, k, stride, k // 2, bias=bias))
+            k, nin, nout, stride, pad, bias = args
+            return filled(torch.nn.Conv2d(nin, nout, k, stride, pad, bias=bias))
         if kind == "dense":
             return filled(torch.nn.Linear(*args))
         if kind == "norm":
@@ -234,10 +235,11 @@ def jax_loss(layers: Layers) -> Callable[[Any, Any, Any], Any]:
     def run(layers: Layers, x: Any, given: Iterator[Any]) -> Any:
         for kind, *args in layers:
             if kind == "conv":
-                k, _, _, stride, bias = args
-                pads = [(k // 2, k // 2)] * 2
+                _, _, _, stride, pad, bias = args
                 names = ("NHWC", "OHWI", "NHWC")
-                x = jax.lax.conv_general_dilated(x, next(given), (stride, stride), pads, dimension_numbers=names)
+                x = jax.lax.conv_general_dilated(
+                    x, next(given), (stride, stride), [(pad, pad)] * 2, dimension_numbers=names
+                )
                 x = x + next(given) if bias else x
             elif kind == "dense":
                 x = x @ next(given).T + next(given)

@@ -216,19 +216,26 @@ PLACES = {  # where term k and column j of b are, (k, j) in an array of which sh
 
 
 def few_columns(test):
-    """Examples of so few columns that whole vectors run along the terms, which lie together."""
-    for m, n, k in [
-        (1, 1, 64),
-        (13, 2, 704),
-        (490, 3, 704),
-        (9, 4, 64),
-        (490, 5, 704),
-        (7, 6, 64),
-        (10, 7, 704),
-        (20, 8, 64),
+    """Examples of so few columns that vectors run along the terms, which lie together in runs."""
+    for m, n, k, run in [
+        (1, 1, 64, 16),
+        (13, 2, 704, 16),
+        (490, 3, 704, 16),
+        (9, 4, 64, 16),
+        (490, 5, 704, 16),
+        (7, 6, 64, 16),
+        (10, 7, 704, 16),
+        (20, 8, 64, 16),
+        (25, 6, 28 * 50, 28),
+        (12, 6, 28 * 20, 28),
+        (9, 8, 28 * 4, 28),
+        (4, 4, 15 * 50, 15),
+        (490, 1, 7 * 12, 7),
+        (7, 2, 31 * 3, 31),
+        (3, 3, 20 * 40, 20),
     ]:
         case, add = sorted(PLACES)[n % len(PLACES)], m % 2 == 0
-        test = example(m=m, n=n, k=k, case=case, add=add, scattered=n % 3 == 0, together=True)(test)
+        test = example(m=m, n=n, k=k, case=case, add=add, scattered=n % 3 == 0, run=run)(test)
     return test
 
 
@@ -241,27 +248,30 @@ def few_columns(test):
     case=st.sampled_from(sorted(PLACES)),
     add=st.booleans(),
     scattered=st.booleans(),
-    together=st.booleans(),
+    run=st.sampled_from([0, 3, 13, 16, 28]),
 )
 @few_columns
-def test_contract(library, dtype, m, n, k, case, add, scattered, together):
+def test_contract(library, dtype, m, n, k, case, add, scattered, run):
     """Rows, columns and terms stand in any order, columns from `first` to `last`; what lies around is left alone."""
     random = np.random.default_rng(m + n + k)
     shape, down, along = PLACES[case]
-    _, a = guarded((m, 2 * k), dtype, random)
+    width = 2 * k + run
+    _, a = guarded((m, width), dtype, random)
     _, b = guarded(shape(k, n), dtype, random)
     memory, c = guarded((m, n + 3), dtype, random)
     before = memory.copy()
     first, last = (16, n - n % 16) if n > 40 else (0, n)
-    terms = shuffled(k, 16, random) if together else random.permutation(2 * k)[:k]
+    terms = shuffled(k, run, random) if run else random.permutation(2 * k)[:k]
+    terms = terms + run * (terms // max(run, 1))  # runs lie apart
+    a[:, np.setdiff1d(np.arange(width), terms)] = np.nan
     rows, places = random.permutation(m), shuffled(k, down, random)
     columns, to = shuffled(n, along, random), random.permutation(n + 3)[:n] if scattered else np.arange(n)
     across, down_to = {"terms together": (1, k), "both together": (1, 1)}.get(case, (n, 1))
-    tables = rows * 2 * k, terms, places * across, columns * down_to, rows * (n + 3), to
+    tables = rows * width, terms, places * across, columns * down_to, rows * (n + 3), to
     a_i, a_k, b_k, b_j, c_i, c_j = (np.ascontiguousarray(x, np.int64) for x in tables)
     function = getattr(library, f"any_contract_{SUFFIX[dtype]}")
     out = c_j if scattered else None
-    call(function, m, first, last, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, out, add, along, down, 16 * together)
+    call(function, m, first, last, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, out, add, along, down, run)
     right = b.reshape(-1)[b_k[:, None] + b_j]
     old, found = before[1 : 1 + c.size].reshape(c.shape), np.ix_(rows, to[first:last])
     check(c[found], a[rows][:, terms], right[:, first:last], old[found], add, dtype)

@@ -17,6 +17,7 @@ from .tiling import RowPlan
 
 SMALL = 64  # multiplications; below this, plain loops are as fast
 SHARED = 1 << 22  # multiplications, from which on a contraction is taken where there is one: threads share it
+BROAD = 64  # rows and columns, from which on a quarter of them are enough
 LONG = 32  # times as many terms as rows or columns: then sums are shared, for each thread would read all of an array
 PARTS = 16  # of such sums
 FOR_BLAS = int(3e8)  # multiplications, from which on BLAS may be faster, which has threads of its own
@@ -150,11 +151,17 @@ def find_product(
         (k,) = axes
         plain = next(_forms(multiply.shape, a, b, out, k, (), row), None)
         one_call = plain is None or math.prod(plain.size) == multiply.size
-        if one_call and (row is not None or not SHARED <= multiply.size < FOR_BLAS):
+        shared = multiply.size >= SHARED if plain is None else _is_shared(plain, multiply.size)
+        if one_call and (row is not None or not shared or multiply.size >= FOR_BLAS):
             return plain
     else:
         plain = None
     return (_merged_product(multiply.shape, a, b, out, axes, row) if whole else None) or plain
+
+
+def _is_shared(p: Product | Contraction, multiplications: int) -> bool:
+    """Whether threads share a product of so many multiplications."""
+    return multiplications >= (SHARED if min(p.size[:2]) < BROAD else SHARED // 4)
 
 
 def _rows_come_first(rows: RowPlan | None, node: Node, a: Operand, b: Operand) -> bool:
@@ -179,7 +186,7 @@ def _merged_product(
         product for k in summed for product in _forms(shape, a, b, out, k, tuple(i for i in summed if i != k), row)
     ]
     contractions: list[Product | Contraction] = [*_contractions(shape, a, b, out, summed, row)]
-    shared = [p for p in contractions if row is None and math.prod(shape) >= SHARED and p.size[0] >= PACKED]
+    shared = [p for p in contractions if row is None and _is_shared(p, math.prod(shape)) and p.size[0] >= PACKED]
     best = min(shared or [*products, *contractions], key=_time, default=None)
     return best if best is not None and _time(best) < math.prod(shape) else None
 
@@ -226,8 +233,10 @@ def _time(p: Product | Contraction) -> float:
     lanes = 64 // p.a.node.dtype.itemsize
     if isinstance(p, Contraction):
         vectors, blocks = max(-(-2 * n // lanes), 1) / 2 if n <= lanes else -(-n // lanes), -(-m // BLOCK)
-        across = p.run(p.terms, p.a.strides)  # few columns: vectors run along the terms
-        vectors = n / lanes if 2 * n <= lanes and k >= 4 * lanes and across and across % lanes == 0 else vectors
+        run = p.run(p.terms, p.a.strides)
+        whole = -(-run // lanes) * lanes
+        if 2 * n <= lanes and k >= 4 * lanes and 4 * run >= 3 * whole > 0:  # few columns: vectors run along the terms
+            vectors = n / lanes * whole / run
         in_line = p.run(p.columns, p.b.strides) or (lanes if p.run(p.terms, p.b.strides) >= lanes else 1)
         call = (m + (m < PACKED) * PACKED) * vectors * (k + 2) + blocks * k * max(vectors, n / in_line) + 50
         if not p.has_columns_in_line:

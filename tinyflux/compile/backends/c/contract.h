@@ -87,11 +87,12 @@ TF_INLINE void TF_N(tf_half_tile)(const int mr, const int sets, int64_t k, const
 }
 #endif
 
-/* For few columns, `lanes` of nc, and terms of a that lie together: vectors run along the terms, so that they are full and
-   no number of a is read by itself. packed[q, :, :] is a vector of terms for each column. */
+/* For few columns, `lanes` of nc, and terms of a that lie together in runs: vectors run along the terms, so that they are
+   full and no number of a is read by itself; the last of a run may be shorter. packed[q, :, :] is a vector of terms for
+   each column. */
 TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, int64_t k, const TF_T *a, const int64_t *a_i,
                                   const int64_t *a_k, const TF_T *packed, TF_T *c, const int64_t *c_i,
-                                  const int64_t *c_j, int64_t j, int lanes, int add)
+                                  const int64_t *c_j, int64_t j, int lanes, int add, int64_t run)
 {
     const TF_T *row[TF_TALL];
     TF_V acc[TF_TALL * TF_TALL];
@@ -99,15 +100,22 @@ TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, int64_t k, const T
         row[r] = a + a_i[r];
         TF_UNROLL for (int v = 0; v < nc; v++) acc[r * nc + v] = (TF_V){0};
     }
-    for (int64_t q = 0; q < k; q += TF_LANES) {
-        TF_V x[TF_TALL];
-        TF_UNROLL for (int r = 0; r < mr; r++) x[r] = *(const TF_M *)(row[r] + a_k[q]);
-        TF_UNROLL for (int v = 0; v < nc; v++) {
-            TF_V y = *(const TF_V *)(packed + q * nc + v * TF_LANES);
-            TF_HOLD(y);
-            TF_UNROLL for (int r = 0; r < mr; r++) acc[r * nc + v] += x[r] * y;
-        }
+#define TF_STEP(length)                                                                              \
+    do {                                                                                             \
+        TF_V x[TF_TALL];                                                                             \
+        TF_UNROLL for (int r = 0; r < mr; r++) x[r] = TF_N(tf_load)(row[r] + a_k[q] + p, length);    \
+        TF_UNROLL for (int v = 0; v < nc; v++, packed += TF_LANES) {                                 \
+            TF_V y = *(const TF_V *)packed;                                                          \
+            TF_HOLD(y);                                                                              \
+            TF_UNROLL for (int r = 0; r < mr; r++) acc[r * nc + v] += x[r] * y;                      \
+        }                                                                                            \
+    } while (0)
+    for (int64_t q = 0; q < k; q += run) {
+        int64_t p = 0;
+        for (; p + TF_LANES <= run; p += TF_LANES) TF_STEP(TF_LANES);
+        if (p < run) TF_STEP((int)(run - p));
     }
+#undef TF_STEP
     TF_T sums[TF_TALL * TF_TALL + TF_LANES];
     TF_UNROLL for (int t = 0; t < mr * nc; t += TF_LANES) {
         TF_V s[TF_LANES];
@@ -122,7 +130,7 @@ TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, int64_t k, const T
    threads cut rows where a tile begins, but columns anywhere, and a sum must not depend on that. */
 #define TF_PARAMETERS                                                                                             \
     int64_t m, int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,     \
-        const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add
+        const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run
 typedef void TF_N(tf_gathered)(TF_PARAMETERS);
 #define TF_GATHERED(name, tall, tile)                                                                             \
     static __attribute__((noinline, unused)) void TF_N(name)(TF_PARAMETERS)                                       \
@@ -154,8 +162,8 @@ TF_GATHERED(tf_gathered_half, TF_ROWS(1), TF_TILE_HALF)
     static __attribute__((noinline, unused)) void TF_N(tf_dots##nc)(TF_PARAMETERS)                                \
     {                                                                                                             \
         int64_t i = 0;                                                                                            \
-        for (; i + tall <= m; i += tall) TF_N(tf_dots_tile)(tall, nc, TF_PLACES);                                 \
-        for (; i < m; i++) TF_N(tf_dots_tile)(1, nc, TF_PLACES);                                                  \
+        for (; i + tall <= m; i += tall) TF_N(tf_dots_tile)(tall, nc, TF_PLACES, run);                                 \
+        for (; i < m; i++) TF_N(tf_dots_tile)(1, nc, TF_PLACES, run);                                                  \
     }
 TF_DOTS(2, 6)
 #if TF_LANES >= 8
@@ -244,15 +252,28 @@ static __attribute__((noinline, unused)) void TF_N(tf_gather)(int64_t n, int64_t
     }
 }
 
-/* packed[q, j, :] = b[b_k[q..] + b_j[j]]: the terms of n columns by whole vectors, with zeros for the columns up to nc. */
+/* packed[q, j, :] = b[b_k[q..] + b_j[j]]: the terms of n columns by vectors, those of each run by themselves, with zeros
+   where a run ends within one and for the columns up to nc. */
 static __attribute__((noinline, unused)) void TF_N(tf_gather_terms)(int n, int nc, int64_t k, const TF_T *b,
-                                                                    const int64_t *b_k, const int64_t *b_j,
-                                                                    TF_T *packed)
+                                                                    const int64_t *b_k, const int64_t *b_j, int64_t run,
+                                                                    int64_t along, TF_T *packed)
 {
-    for (int64_t q = 0; q < k; q += TF_LANES)
-        for (int j = 0; j < nc; j++, packed += TF_LANES)
-            for (int l = 0; l < TF_LANES; l++)
-                packed[l] = j < n ? b[b_k[q + l] + b_j[j]] : 0;
+    for (int64_t q = 0; q < k; q += run)
+        for (int64_t p = 0; p < run; p += TF_LANES, packed += nc * TF_LANES) {
+            const int64_t *const places = b_k + q + p;
+            const int lanes = (int)TF_MIN(run - p, TF_LANES);
+            if (along >= n) { /* columns lie together */
+                TF_V s[TF_LANES];
+                TF_UNROLL for (int l = 0; l < TF_LANES; l++)
+                    s[l] = l < lanes ? TF_N(tf_load)(b + places[l] + b_j[0], n) : (TF_V){0};
+                TF_N(tf_transpose)(s);
+                TF_UNROLL for (int j = 0; j < TF_LANES; j++)
+                    if (j < nc) *(TF_M *)(packed + j * TF_LANES) = s[j];
+            } else
+                for (int j = 0; j < nc; j++)
+                    for (int l = 0; l < TF_LANES; l++)
+                        packed[j * TF_LANES + l] = j < n && l < lanes ? b[places[l] + b_j[j]] : 0;
+        }
 }
 
 /* How many vectors a strip of n columns has. */
@@ -260,6 +281,16 @@ TF_INLINE int TF_N(tf_wide)(int64_t n)
 {
     const int64_t vectors = (n + TF_LANES - 1) / TF_LANES;
     return vectors <= TF_WIDE ? (int)vectors : vectors % 3 && TF_WIDE == 4 && vectors % 4 != 1 ? 4 : 3;
+}
+
+/* How many terms are taken together where vectors run along them, of k in pieces of `across`; 0 where too many lanes would
+   be empty. */
+TF_INLINE int64_t TF_N(tf_run)(int64_t k, int64_t across, int64_t depth)
+{
+    const int64_t lanes = (across + TF_LANES - 1) / TF_LANES * TF_LANES;
+    if (!across || (lanes == across && k % TF_LANES == 0))
+        return across ? TF_LANES : 0;
+    return k % across == 0 && across <= depth && 4 * across >= 3 * lanes ? across : 0;
 }
 
 /* c[c_i[i] + c_j[j]] = (add ? itself : 0) + sum_k a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]] for the columns from `first`
@@ -272,9 +303,10 @@ static __attribute__((noinline, unused)) void TF_N(contract)(
     int64_t along, int64_t down, int64_t across)
 {
     const int wide = TF_N(tf_wide)(last - first), narrow = n <= TF_LANES, few = 2 * n <= TF_LANES;
-    const int dots = few && k >= 4 * TF_LANES && k % TF_LANES == 0 && across && across % TF_LANES == 0;
     const int pairs = (int)(n + 1) / 2, half = TF_BYTES == 64 && few;
-    const int64_t depth = TF_N(tf_depth)(k, narrow ? 1 : TF_WIDE);
+    const int64_t most = TF_N(tf_depth)(k, narrow ? 1 : TF_WIDE), run = TF_N(tf_run)(k, across, most);
+    const int dots = few && run && k >= 4 * TF_LANES;
+    const int64_t depth = dots ? most / run * run : most;
     const int once = k <= depth && last - first <= wide * TF_LANES; /* what was packed serves all rows */
     TF_T packed[TF_STRIP / sizeof(TF_T) + TF_LANES] __attribute__((aligned(TF_BYTES)));
     for (int64_t i = 0; i < m; i += TF_BLOCK)
@@ -286,10 +318,11 @@ static __attribute__((noinline, unused)) void TF_N(contract)(
                 const int lanes = (int)(columns - (nv - 1) * TF_LANES), width = half ? TF_LANES / 2 : nv * TF_LANES;
                 const int kind = dots ? TF_PAIRS + pairs : half ? TF_HALF : narrow ? TF_NARROW : nv;
                 if (dots && !(once && i))
-                    TF_N(tf_gather_terms)((int)n, 2 * pairs, deep, b, b_k + q, b_j, packed);
+                    TF_N(tf_gather_terms)((int)n, 2 * pairs, deep, b, b_k + q, b_j, run, along, packed);
                 else if (!(once && i))
                     TF_N(tf_gather)(columns, deep, width, b, b_k + q, b_j + j, j, along, q, down, packed);
-                TF_N(shared_gathered)[kind](rows, deep, a, a_i + i, a_k + q, packed, c, c_i + i, c_j, j, lanes, more);
+                TF_N(shared_gathered)[kind](rows, deep, a, a_i + i, a_k + q, packed, c, c_i + i, c_j, j, lanes, more,
+                                              run);
             }
 }
 

@@ -29,6 +29,7 @@ from .sharing import parts, reduced_loop, sums
 
 SIMD = "#pragma omp simd"
 NEAR = 4096  # results that stay in the first cache while others are added to
+WIDE = 64  # numbers of whole rows that are added to as many sums together
 EXACT = 1024  # float32 sums of more numbers than this are added up in double
 
 
@@ -90,6 +91,8 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
     value = emitter.value(x, at)
     result = [i for i in range(x.ndim) if i not in axes]
     place = c_index(affine_sum(0, list(zip([at[i] for i in result], c_strides(context.memory(node))))))
+    if cut > 1 and (x.op in ("input", "reshape") or x in context.schedule.stored):
+        return _sum_of_rows(context, kernel, stretch)
     target = f"{'sum' if cut > 1 else context.name(node, write=True)}[{place}]"
     outer = [(f"i{i}", extents[i]) for i in result]
     inner = [(f"i{i}", extents[i]) for i in axes]
@@ -119,6 +122,32 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
     begin = f"{kind} total = {neutral_element(function, node.dtype)};"
     sweep = nest(inner, [*emitter.lines, combine(function, "total", value, node.dtype)], pragma)
     return emitter.outside + nest(outer, [begin, *sweep, f"{target} {'+=' if summing else '='} total;"])
+
+
+def _sum_of_rows(context: SourceContext, kernel: Kernel, stretch: str) -> list[str]:
+    """The columns of an array that lies in memory, added up in parts along its first axis: several rows at a time.
+
+    Of few columns one row alone would not fill a vector, and the next would have to wait for it.
+    """
+    (node,) = kernel.nodes
+    (x,) = node.args
+    columns, first = node.size, x.shape[node.params[1][0]]
+    rows = x.size // first // columns
+    together = next(n for n in range(max(WIDE // columns, 1), 0, -1) if rows % n == 0)
+    width, blocks = together * columns, rows // together
+    begin, end = (f"{first} * {part} / {parts(kernel)}" for part in ("part", "(part + 1)"))
+    steps = [("i", f"{begin}..{end}", blocks * width), ("block", str(blocks), width), ("j", str(width), 1)]
+    steps = [step for step in steps if step[1] != "1"]
+    place = c_index((0, tuple((name, step) for name, _, step in steps)))
+    return nest(
+        [("part", stretch)],
+        [
+            f"{c_type(node.dtype)} sum[{width}] = {{0}};",  # in no cache line that another thread writes to
+            *nest([step[:2] for step in steps], [f"sum[j] += {context.name(x)}[{place}];"], SIMD),
+            *nest([("row", f"1..{together}"), ("j", str(columns))], [f"sum[j] += sum[{columns} * row + j];"]),
+            f"memcpy({sums(context, kernel)} + {columns} * part, sum, {columns} * sizeof *sum);",
+        ],
+    )
 
 
 def _scan(context: SourceContext, kernel: Kernel) -> list[str]:

@@ -16,8 +16,8 @@ from ...schedule.contraction import LONG, PARTS, Contraction
 from ...schedule.fuse import ROWS, Kernel
 from . import winograd
 
-ELEMENTS = 1 << 17  # of a loop, from which on it is shared: it takes some 30 µs, and handing it over some 2
-MULTIPLICATIONS = 1 << 21  # the same for products
+ELEMENTS = 1 << 16  # of a loop, from which on it is shared: it takes some 15 µs, and handing it over some 2
+MULTIPLICATIONS = 1 << 20  # the same for products
 PIECES = 4  # for each thread: one that is held up leaves the rest to others
 LINE = 16  # columns that a thread takes together: they lie in one cache line
 
@@ -122,5 +122,6 @@ def shared_rounds(p: Contraction) -> int:
 
 
 def shares_rows(p: Contraction) -> bool:
+    """Whether threads share rows rather than columns: then each of them packs all columns."""
     m, n, _ = p.size
-    return m >= 8 * LINE or m >= n
+    return m >= 4 * n

@@ -24,7 +24,7 @@ def header() -> str:
     folder = Path(__file__).parent
     texts = [(folder / name).read_text("utf-8") for name in ("elementary.h", "scalar_math.h", "special.h", "linalg.h")]
     products = (folder / "matmul.h").read_text("utf-8")
-    for name in ("vectors.h", "contract.h", "winograd.h"):
+    for name in ("machine.h", "vectors.h", "contract.h", "winograd.h"):
         products = products.replace(f'#include "{name}"', (folder / name).read_text("utf-8"))
     texts.append(products.replace('#include "matmul.h"', products))  # once for each dtype
     return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts)
