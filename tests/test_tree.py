@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import threading
 import types
+import weakref
 from collections import OrderedDict, defaultdict, namedtuple
 from functools import partial
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyflux as flux
+from tests.support.interruptions import no_collections
 from tinyflux import tree
 
 Pair = namedtuple("Pair", "left right")
@@ -374,3 +376,14 @@ def test_a_copy_of_layers_that_are_alike_has_as_many():
     new = flux.f64([[one], [one]])
     assert new[0] is not new[1]
     assert new[0][0] is new[1][0] is not one
+
+
+@pytest.mark.parametrize("copied", [flux.f32, flux.f64, rebuilt, flux.stop_gradient])
+def test_a_copy_holds_nothing_fast(copied):
+    """What was copied is let go at once, and not when garbage is collected next."""
+    model = [Counting(), np.ones(2)]
+    new = copied(model)
+    seen = [weakref.ref(x) for x in (*flux.leaves(model), *flux.leaves(new))]
+    with no_collections():
+        del model, new
+        assert all(x() is None for x in seen)

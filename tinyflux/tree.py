@@ -358,29 +358,32 @@ def copying(f: Callable[[Array], Any], buffers: bool = True) -> Callable[[T], T]
     """
     found: dict[int, tuple[Any, Any]] = {}  # by the id of an array or a node, which is held for as long
 
-    def copied(node: Any) -> Any:
-        kind = node_kind(type(node))
-        if kind == OPAQUE:
-            return node
-        if id(node) not in found:
-            found[id(node)] = node, f(node) if kind == LEAF else rebuilt(node, kind)
-        return found[id(node)][1]
-
-    def rebuilt(node: Any, kind: int) -> Any:
-        look_into(node)
-        skip = () if buffers else [f".{name}" for name in getattr(type(node), "buffers", ())]
-        pairs = children(node)
-        items = [child if step in skip else copied(child) for step, child in pairs]
-        if all(new is old for new, (_, old) in zip(items, pairs)):
-            return node
-        return rebuild(node, items if kind == SEQUENCE else dict(zip(entries(node)[1], items, strict=True)))
-
     def copy(tree: T) -> T:
         try:
-            result: T = copied(tree)
-            return result
+            copied: T = _copy(f, tree, found, buffers)
+            return copied
         except (RecursionError, Closed):
             refuse(tree)
             raise
 
     return copy
+
+
+def _copy(f: Callable[[Array], Any], node: Any, found: dict[int, tuple[Any, Any]], buffers: bool) -> Any:
+    kind = node_kind(type(node))
+    if kind == OPAQUE:
+        return node
+    if id(node) not in found:
+        found[id(node)] = node, f(node) if kind == LEAF else _copy_node(f, node, found, buffers)
+    return found[id(node)][1]
+
+
+def _copy_node(f: Callable[[Array], Any], node: Any, found: dict[int, tuple[Any, Any]], buffers: bool) -> Any:
+    look_into(node)
+    skip = () if buffers else [f".{name}" for name in getattr(type(node), "buffers", ())]
+    pairs = children(node)
+    items = [child if step in skip else _copy(f, child, found, buffers) for step, child in pairs]
+    if all(new is old for new, (_, old) in zip(items, pairs)):
+        return node
+    keys = entries(node)[1]
+    return rebuild(node, items if isinstance(node, (tuple, list)) else dict(zip(keys, items, strict=True)))
