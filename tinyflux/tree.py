@@ -380,10 +380,10 @@ def _copy(f: Callable[[Array], Any], node: Any, found: dict[int, tuple[Any, Any]
 
 def _copy_node(f: Callable[[Array], Any], node: Any, found: dict[int, tuple[Any, Any]], buffers: bool) -> Any:
     look_into(node)
-    skip = () if buffers else [f".{name}" for name in getattr(type(node), "buffers", ())]
-    pairs = children(node)
-    items = [child if step in skip else _copy(f, child, found, buffers) for step, child in pairs]
-    if all(new is old for new, (_, old) in zip(items, pairs)):
-        return node
-    keys = entries(node)[1]
-    return rebuild(node, items if isinstance(node, (tuple, list)) else dict(zip(keys, items, strict=True)))
+    if isinstance(node, (tuple, list)):
+        items = [_copy(f, child, found, buffers) for child in node]
+        return node if all(new is old for new, old in zip(items, node)) else rebuild(node, items)
+    inside = entries(node)[0] or {}
+    skip = () if buffers else getattr(type(node), "buffers", ())
+    changed = {key: child if key in skip else _copy(f, child, found, buffers) for key, child in inside.items()}
+    return node if all(changed[key] is child for key, child in inside.items()) else rebuild(node, changed)
