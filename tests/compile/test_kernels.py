@@ -233,6 +233,7 @@ def few_columns(test):
         (490, 1, 7 * 12, 7),
         (7, 2, 31 * 3, 31),
         (3, 3, 20 * 40, 20),
+        (3, 1, 3 * 1500, 3),
     ]:
         case, add = sorted(PLACES)[n % len(PLACES)], m % 2 == 0
         test = example(m=m, n=n, k=k, case=case, add=add, scattered=n % 3 == 0, run=run)(test)

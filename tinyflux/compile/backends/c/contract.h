@@ -165,7 +165,9 @@ TF_GATHERED(tf_gathered_half, TF_ROWS(1), TF_TILE_HALF)
         for (; i + tall <= m; i += tall) TF_N(tf_dots_tile)(tall, nc, TF_PLACES, run);                                 \
         for (; i < m; i++) TF_N(tf_dots_tile)(1, nc, TF_PLACES, run);                                                  \
     }
+#if TF_LANES >= 4
 TF_DOTS(2, 6)
+#endif
 #if TF_LANES >= 8
 TF_DOTS(4, (TF_WIDE == 4 ? 6 : 3))
 #endif
@@ -196,7 +198,9 @@ static TF_N(tf_gathered) *const TF_N(tf_all_gathered)[] = {
 #if TF_BYTES == 64
     [TF_HALF] = TF_N(tf_gathered_half),
 #endif
+#if TF_LANES >= 4
     [TF_PAIRS + 1] = TF_N(tf_dots2),
+#endif
 #if TF_LANES >= 8
     [TF_PAIRS + 2] = TF_N(tf_dots4),
 #endif
@@ -305,7 +309,7 @@ static __attribute__((noinline, unused)) void TF_N(contract)(
     const int wide = TF_N(tf_wide)(last - first), narrow = n <= TF_LANES, few = 2 * n <= TF_LANES;
     const int pairs = (int)(n + 1) / 2, half = TF_BYTES == 64 && few;
     const int64_t most = TF_N(tf_depth)(k, narrow ? 1 : TF_WIDE), run = TF_N(tf_run)(k, across, most);
-    const int dots = few && run && k >= 4 * TF_LANES;
+    const int dots = TF_LANES >= 4 && few && run && k >= 4 * TF_LANES; /* so that what is packed is no more than a strip */
     const int64_t depth = dots ? most / run * run : most;
     const int once = k <= depth && last - first <= wide * TF_LANES; /* what was packed serves all rows */
     TF_T packed[TF_STRIP / sizeof(TF_T) + TF_LANES] __attribute__((aligned(TF_BYTES)));
