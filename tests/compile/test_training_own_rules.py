@@ -165,7 +165,39 @@ class InDict(Counting):
         return self.counts["all"]
 
 
-COUNTING = {Counting: "Counting.count", InSlot: "InSlot.count", InList: "list[0]", InDict: "dict['all']"}
+class InArray(Counting):
+    def __init__(self):
+        self.counts = np.zeros(1)
+
+    def counted(self):
+        self.counts += 1
+        return self.counts[0]
+
+
+class Counter:
+    """What a rule calls, and counts how often."""
+
+    def __init__(self):
+        self.counts = {"all": 0}
+
+    def __call__(self):
+        self.counts["all"] += 1
+        return self.counts["all"]
+
+
+class InCalled(Counting):
+    def __init__(self):
+        self.counted = Counter()
+
+
+COUNTING = {
+    InArray: "an array",
+    InCalled: "dict['all']",
+    Counting: "Counting.count",
+    InSlot: "InSlot.count",
+    InList: "list[0]",
+    InDict: "dict['all']",
+}
 
 
 @pytest.mark.parametrize(("make", "name"), COUNTING.items())
@@ -201,6 +233,15 @@ def test_a_rule_with_something_that_changes_unseen(name):
         def counted(self):
             return step(self.hidden)
 
+    class Called(Hiding):
+        def __call__(self):
+            return step(self.hidden)
+
+    class Calling(Counting):
+        def __init__(self):
+            self.counted = Called()
+
+    assert "can't be compiled" in both(Calling, lambda rule: None, option="auto").engine
     engine = both(Hiding, lambda rule: None, option="auto").engine
     assert f"plain NumPy for the update: a part of Hiding, of the class {name}, may change unseen, which" in engine
 
@@ -236,7 +277,25 @@ class Starting(Counting):
         return (), 0.01 * self.first + 0.1 * g
 
 
-CACHING = [Caching, Starting, lambda: flux.OptimiserChain(flux.WeightDecay(), Caching(), flux.EMA(0.9))]
+class Once:
+    """A number that is another one when it is called for the first time."""
+
+    rate = None
+
+    def __call__(self):
+        rate, self.rate = self.rate or 0.5, 0.1
+        return rate
+
+
+class Calling(Derived):
+    def __post_init__(self):
+        object.__setattr__(self, "once", Once())
+
+    def apply(self, state, x, g):
+        return (), self.once() * g
+
+
+CACHING = [Caching, Starting, Calling, lambda: flux.OptimiserChain(flux.WeightDecay(), Caching(), flux.EMA(0.9))]
 
 
 @pytest.mark.parametrize("data", ["shuffled", "a list"])

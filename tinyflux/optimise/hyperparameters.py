@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import logging
 import types
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..arrays import is_array
+from ..arrays import is_array, on_gpu, to_numpy
 from ..errors import NotCompilable
-from ..nodes import attributes, node_kind
+from ..nodes import OBJECT, attributes, node_kind
 from .rule import is_ours, is_rule, remembered
 
 
@@ -31,7 +32,7 @@ _known_key = remembered(_key)
 
 def code(rule: Any) -> Iterator[Any]:
     """The user's code in a rule (schedules that are no records; classes of records, and how they step), and arrays."""
-    for x in parts(rule):
+    for x in _parts(rule):
         if is_array(x) or (callable(x) and not _inside(x)):
             yield x
         elif (is_rule(x) or _fields(x)) and not is_ours(x):
@@ -41,14 +42,14 @@ def code(rule: Any) -> Iterator[Any]:
 
 def floats(rule: Any) -> Iterator[float]:
     """The floating-point numbers of a rule, in order."""
-    return (x for x in parts(rule) if type(x) is float)
+    return (x for x in _parts(rule) if type(x) is float)
 
 
-def parts(x: Any) -> Iterator[Any]:
+def _parts(x: Any) -> Iterator[Any]:
     """A rule, and all that stands in it."""
     yield x
     for item in _inside(x):
-        yield from parts(item)
+        yield from _parts(item)
 
 
 def _inside(x: Any) -> Collection[Any]:
@@ -104,29 +105,71 @@ def with_numbers(x: Any, numbers: Iterator[Any]) -> Any:
     return new
 
 
-def contents(rule: Any) -> list[tuple[Any, dict[Any, Any]]]:
-    """The parts of a rule, and what each holds, for `refuse_change`."""
-    return [(x, _held(x)) for x in parts(rule)]
-
-
 class ChangesItself(NotCompilable):
     """A rule has changed itself: one that counts does so in every step, one that fills a cache in the first."""
 
 
-def refuse_change(before: list[tuple[Any, dict[Any, Any]]]) -> None:
-    """ChangesItself where a rule has changed itself since: a program would not."""
-    for x, held in before:
-        now = _held(x)
-        for key in {**held, **now}:
-            if now.get(key, held) is not held.get(key, held):
-                name = f"{type(x).__name__}[{key!r}]" if isinstance(x, (list, dict)) else f"{type(x).__name__}.{key}"
-                raise ChangesItself(
-                    f"apply changes {name}, a part of the rule, which can't be compiled. Keep in the state what "
-                    "changes from step to step."
-                )
+@contextlib.contextmanager
+def refusing_change(rules: Iterable[Any]) -> Iterator[None]:
+    """ChangesItself where a rule changes itself meanwhile, as a program would not; what it held is put back."""
+    before = [(x, _held(x)) for rule in rules for x in everything(rule)]
+    changes: list[str] = []
+    try:
+        yield
+    finally:
+        for x, held in before:
+            changes += _put_back(x, held)
+    if changes:
+        raise ChangesItself(
+            f"apply changes {changes[0]}, a part of the rule, which can't be compiled. Keep in the state what changes "
+            "from step to step."
+        )
 
 
-def _held(x: Any) -> dict[Any, Any]:
+def everything(rule: Any) -> Iterator[Any]:
+    """A rule, and all that stands in it: also in what it calls, such as a schedule that is no record."""
+    found: dict[int, Any] = {}
+
+    def walk(x: Any) -> Iterator[Any]:
+        if id(x) not in found:
+            found[id(x)] = x
+            yield x
+            called = callable(x) and node_kind(type(x)) == OBJECT and not is_ours(x)
+            for item in _attributes(x).values() if called else _inside(x):
+                yield from walk(item)
+
+    return walk(rule)
+
+
+def _held(x: Any) -> Any:
+    """What stands in a part of a rule, by name; of an array, a copy."""
+    if _in_memory(x):
+        return x.copy()
     if isinstance(x, list):
         return dict(enumerate(x))
     return x.copy() if type(x) is dict else _attributes(x)
+
+
+def _in_memory(x: Any) -> bool:
+    """Whether `x` is an array with contents, not one that stands for a number of the rule while it is recorded."""
+    return isinstance(x, np.ndarray) or (is_array(x) and on_gpu(x))
+
+
+def _put_back(x: Any, held: Any) -> list[str]:
+    """Have a part of a rule hold again what it held before; the names of what was another."""
+    now = _held(x)
+    if _in_memory(x):
+        if to_numpy(now).tobytes() == to_numpy(held).tobytes():
+            return []
+        x[...] = held
+        return ["an array"]
+    keys = [key for key in {**held, **now} if now.get(key, held) is not held.get(key, held)]
+    if isinstance(x, list) and keys:
+        x[:] = held.values()
+    elif not isinstance(x, (type, *_CLOSED)):
+        space = x if type(x) is dict else attributes(x)
+        for key in keys:
+            space.pop(key, None)
+        space.update({key: held[key] for key in keys if key in held})
+    kind = type(x).__name__
+    return [f"{kind}[{key!r}]" if isinstance(x, (list, dict)) else f"{kind}.{key}" for key in keys]

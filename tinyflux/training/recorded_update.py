@@ -18,7 +18,7 @@ from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import NotCompilable
 from ..optimise.checks import gradients_of
-from ..optimise.hyperparameters import contents, floats, parts, program_key, refuse_change, with_numbers
+from ..optimise.hyperparameters import everything, floats, program_key, refusing_change, with_numbers
 from ..optimise.modifiers import split
 from ..optimise.plan import Block, Group, Head, Leaf, Member, active_leaves, heads_of, members_of
 from ..optimise.rule import kind_of, number_like
@@ -84,10 +84,8 @@ class RecordedUpdate:
         self._heads = [head.indices for head in heads]
         self._groups = members_of(opt._leaves, self._active, adjacent=False)
         symbolic_heads = [self._symbolic_head(head) for head in heads]
-        rules = [contents(head.rule) for head in symbolic_heads]
-        gradients = apply_heads(symbolic_heads, gradients)
-        for rule in rules:
-            refuse_change(rule)
+        with refusing_change(head.rule for head in symbolic_heads):
+            gradients = apply_heads(symbolic_heads, gradients)
         for members in self._groups:
             self._record(self._symbolic_group(members), gradients)
 
@@ -124,9 +122,8 @@ class RecordedUpdate:
     def _record(self, group: Group, gradients: list[Array]) -> None:
         """Record the step of a group of parameters."""
         before = len(self._recording.nodes)
-        rule = contents(group.rule)
-        changes, after = apply_group(group, gradients)
-        refuse_change(rule)
+        with refusing_change([group.rule]):
+            changes, after = apply_group(group, gradients)
         new_nodes = itertools.islice(self._recording.nodes.values(), before, None)
         if not group.whole and any(node.op not in ELEMENTWISE for node in new_nodes):
             raise NotCompilable(
@@ -171,7 +168,7 @@ class RecordedUpdate:
 
 def _refuse_hidden(rule: Any) -> None:
     """NotCompilable where something in a rule may change unseen, in the recording too: a deque, or a generator, say."""
-    for x in parts(rule):
+    for x in everything(rule):
         cls = type(x)
         if is_array(x) or callable(x) or isinstance(x, _CONSTANT) or cls in (list, dict):
             continue
