@@ -316,6 +316,30 @@ def test_after_adjust_such_a_rule_is_another_one():
     assert_equal(native, plain)
 
 
+@dataclasses.dataclass
+class Numbering(Counting):
+    """One that keeps what it counts in itself, and whose number `adjust` may change."""
+
+    eta: float = 0.1
+
+    def __post_init__(self):
+        self.count = 0
+
+
+def test_a_rule_that_counts_and_is_adjusted_after_each_update():
+    """Each is a rule that was not there before: but this isn't compiled training."""
+
+    def adjusting(model, opt):
+        return lambda p: flux.adjust(opt, eta=0.1 / p.iteration)
+
+    def run(option):
+        return trained(option, DATA["a list"], rule=Numbering(), callbacks=[adjusting])
+
+    with pytest.raises(flux.NotCompilable, match=r"apply changes Numbering\.count"):
+        run(True)
+    assert "plain NumPy for the update: apply changes Numbering.count" in run("auto")[0].engine
+
+
 class Heading(InDict):
     """One without a state that changes gradients, before any parameter is stepped."""
 

@@ -112,11 +112,11 @@ def hand_over(error: Exception, plain: PlainEngine, required: bool, limit: float
         required: raise the error instead of going on.
         limit: how many nodes a program may have.
     """
-    if isinstance(error.__cause__, ChangesItself) and plain.meets_rules():
-        plain.once = True
-    elif required:
+    if isinstance(error.__cause__, ChangesItself) and plain.make_one():
+        return
+    if required:
         raise error
-    elif isinstance(error, UpdateNotCompilable):
+    if isinstance(error, UpdateNotCompilable):
         plain.gradient = CompiledGradient(plain.loss, plain.model, plain.opt, limit)
         plain.about = f"{plain.compiled_by} for the gradient, and {plain.made_by} for the update: {reason(error)}"
     else:

@@ -128,6 +128,7 @@ class CudaEngine:
             self._programs.clear()
             return None
         report_once(STARTED)
+        self._plain.tries = 0
         found.bind(self._model)
         self._latest = found
         return found

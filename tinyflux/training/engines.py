@@ -49,6 +49,9 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+TRIES = 4  # single updates in a row, after which nothing is compiled for a rule that changes itself
+
+
 class PlainEngine:
     """Updates by NumPy, item by item, of gradients by NumPy, or by compiled code where these alone can be compiled.
 
@@ -59,6 +62,7 @@ class PlainEngine:
         gradient: the compiled gradient; None where NumPy makes that, too.
         started: whether an engine before this one has made updates.
         once: whether to make one update, and give back what is left of the data.
+        tries: how often it has done so since the other engine made an update.
     """
 
     made_by, compiled_by, says = "plain NumPy", "native code", "as"
@@ -68,6 +72,7 @@ class PlainEngine:
         self.about = self.made_by
         self.gradient: CompiledGradient | None = None
         self.started = self.once = False
+        self.tries = 0
         self._rules: list[Any] = []
 
     @property
@@ -79,10 +84,12 @@ class PlainEngine:
         self.gradient = None
         self.about = f"{self.made_by}: {reason(error)}"
 
-    def meets_rules(self) -> bool:
-        """Whether the optimiser's rules are others than when this was asked before."""
+    def make_one(self) -> bool:
+        """Be asked for one update; False where the rules made one already, or a callback changes them over and over."""
         before, self._rules = self._rules, [leaf.rule for leaf in self.opt._leaves]
-        return not (before and all(map(operator.is_, before, self._rules)))
+        self.tries += 1
+        self.once = self.tries <= TRIES and not (before and all(map(operator.is_, before, self._rules)))
+        return self.once
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
         items = iter(data)

@@ -122,6 +122,7 @@ class NativeEngine:
             self.about = f"native code, by {find_compiler().command[0]}"
             report_once(f"tinyflux: training runs as {self.about}; compile=False is the plain path.")
             self._running = self._plain.started = True
+        self._plain.tries = 0
         losses: list[float] = program.run(data, order).tolist()
         return losses
 
