@@ -15,6 +15,7 @@ import numpy as np
 
 from . import tree
 from .arrays import to_numpy
+from .checks import shown
 from .files import open_file, replacing
 from .nodes import misplaced_buffer
 from .optimise import OptimiserChain, schedules
@@ -44,8 +45,9 @@ def save(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
         model: any tree of arrays.
         opt: what `setup` returned for it.
 
-    Errors: OSError, naming the file, where it can't be written; TypeError for an array of Python objects; ValueError
-    for a buffer that holds a number in the place of an array.
+    Errors: OSError, naming the file, where it can't be written; TypeError for an array of Python objects, and for a
+    rule of your own that holds what no file knows; ValueError for a buffer that holds a number in the place of an
+    array.
 
     >>> import tempfile, tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2), flux.Dense(2, 1)); opt = flux.setup(flux.Adam(), model)
@@ -285,9 +287,18 @@ def _record(x: Any) -> Any:
         return {"record": type(x).__name__, "fields": {name: _record(value) for name, value in fields(x).items()}}
     if isinstance(x, (tuple, list)):
         return [_record(item) for item in x]
+    if type(x) is dict and all(type(key) is str for key in x):
+        return {"dict": {key: _record(value) for key, value in x.items()}}
     if is_rule(x):
         raise TypeError(f"save: a {type(x).__name__} can't be saved; make a rule of your own a dataclass.")
-    return {"function": getattr(x, "__name__", type(x).__name__)} if callable(x) else x
+    if callable(x):
+        return {"function": getattr(x, "__name__", type(x).__name__)}
+    if x is None or isinstance(x, (bool, int, float, str)):
+        return x
+    raise TypeError(
+        f"save: a rule that holds {shown(x)} can't be saved. It may hold numbers, words, dataclasses, and tuples, "
+        "lists and dicts of them, whose keys are words."
+    )
 
 
 _SCHEDULES = {kind.__name__: kind for kind in schedules.Schedule.__subclasses__()}
@@ -297,13 +308,17 @@ def _rebuilt(saved: Any, given: Any) -> Any:
     """What `_record` was made of; `given` is what stands in its place now: it has the functions, and users' classes."""
     if isinstance(saved, list):
         parts = given if isinstance(given, (tuple, list)) and len(given) == len(saved) else [None] * len(saved)
-        return tuple([_rebuilt(item, part) for item, part in zip(saved, parts)])
+        items = [_rebuilt(item, part) for item, part in zip(saved, parts)]
+        return items if type(given) is list else tuple(items)
     if not isinstance(saved, dict):
         return saved
     if "function" in saved:
         if not callable(given):
             raise TypeError(f"the function {saved['function']} can't be in a file, and {given!r} stands in its place")
         return given
+    if "dict" in saved:
+        there = given if type(given) is dict else {}
+        return {key: _rebuilt(value, there.get(key)) for key, value in saved["dict"].items()}
     record: Any = type(given) if saved["record"] == type(given).__name__ else _SCHEDULES[saved["record"]]
     inside = {name: _rebuilt(value, getattr(given, name, None)) for name, value in saved["fields"].items()}
     if inside.keys() != {field.name for field in dataclasses.fields(record)}:

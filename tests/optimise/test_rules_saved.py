@@ -1,5 +1,6 @@
 """A run that is saved, and goes on from the file in a fresh setup, ends with the same bits as one that was not."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -86,3 +87,33 @@ def test_goes_on_exactly(expression, tmp_path):
         assert leaf.rule == other.rule
         for got, expected in zip(leaf.state, other.state, strict=True):
             np.testing.assert_array_equal(got, expected)
+
+
+@dataclasses.dataclass
+class Holding:
+    """A rule of a user's own that holds something."""
+
+    held: object
+
+    def init(self, x):
+        return ()
+
+    def apply(self, state, x, g):
+        return (), 0.1 * g
+
+
+@pytest.mark.parametrize("held", [{}, {"a": 1.0, "b": [1, (True, "x")]}, [{"record": 2.5}], ([], ()), None])
+def test_what_a_rule_holds(held, tmp_path):
+    opt = flux.setup(Holding(held), {"w": np.ones(2)})
+    flux.save(tmp_path / "run.npz", {"w": np.ones(2)}, opt)
+    opt["w"].rule.held = None if held is None else type(held)(held)
+    flux.load(tmp_path / "run.npz", {"w": np.ones(2)}, opt)
+    assert repr(opt["w"].rule.held) == repr(held)
+
+
+@pytest.mark.parametrize("held", [1j, {1: 2.0}, {"a"}, [np.ones(2)]])
+def test_what_a_file_does_not_know(held, tmp_path):
+    opt = flux.setup(Holding(held), {"w": np.ones(2)})
+    with pytest.raises(TypeError, match=r"save: a rule that holds .* can't be saved"):
+        flux.save(tmp_path / "run.npz", {"w": np.ones(2)}, opt)
+    assert not list(tmp_path.iterdir())
