@@ -171,7 +171,7 @@ def test_functions_for_each_kind_of_processor(processor, tmp_path):
         pytest.skip(f"not for this compiler or processor: {done.stderr[:200]}")
     functions = ctypes.CDLL(str(tmp_path / "winograd.so"))
     random = np.random.default_rng(0)
-    for tiles, (n, h, w, c, o, top, left) in [(6, (2, 7, 6, 19, 37, 1, 0)), (24, (1, 8, 4, 70, 16, 2, 1))]:
+    for tiles, (n, h, w, c, o, top, left) in [(6, (2, 7, 6, 19, 37, 1, 0)), (6, (1, 8, 4, 70, 16, 2, 1))]:
         p, q = h + 2 * top - 2, w + 2 * left - 2
         for dtype, suffix in ((np.float32, "f32"), (np.float64, "f64")):
             shapes = [(n, h, w, c), (o, 3, 3, c), (n, p, q, o), (16, 80, 80), (n, p, q, o), (n, h, w, c), (o, 3, 3, c)]

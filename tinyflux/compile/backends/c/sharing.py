@@ -46,6 +46,8 @@ def shared_loop(context: SourceContext, kernel: Kernel) -> int:
 def pieces(kernel: Kernel) -> int:
     """Into how many pieces for each thread a loop is cut: into one where each piece reads all of a large array."""
     p = kernel.product
+    if kernel.kind == "winograd":
+        return 1 if kernel.nodes[0].params[0] == "correlate" else PIECES
     whole = isinstance(p, Contraction) and not p.outer and parts(kernel) == 1 and not shares_rows(p)
     return 1 if whole else PIECES
 

@@ -248,17 +248,17 @@ static __attribute__((noinline, unused)) void TF_N(winograd_correlate)(int64_t f
     const int64_t all = s.n * ((s.p + 1) / 2) * ((s.q + 1) / 2), pieces = (s.c + most - 1) / most;
     const int64_t ldm = (s.c + 15) / 16 * 16, v_part = tiles * most + TF_LINE, g_part = tiles * s.o + TF_LINE;
     TF_T *const v = space, *const gv = space + 4 * v_part;
-    for (int64_t piece = from; piece < to; piece++) {
-        const int row = (int)(piece / pieces);
-        const int64_t c0 = piece % pieces * most, vectors = (TF_MIN(most, s.c - c0) + TF_LANES - 1) / TF_LANES;
-        const int wide = TF_N(tf_wide)(vectors * TF_LANES);
-        for (int64_t first = 0; first < all; first += tiles) {
-            const int64_t count = TF_MIN(tiles, all - first);
+    for (int64_t first = 0; first < all; first += tiles)
+        for (int64_t piece = from; piece < to; piece++) { /* inside, so that all find the images in the cache */
+            const int64_t count = TF_MIN(tiles, all - first), c0 = piece % pieces * most;
+            const int64_t vectors = (TF_MIN(most, s.c - c0) + TF_LANES - 1) / TF_LANES;
+            const int row = (int)(piece / pieces), wide = TF_N(tf_wide)(vectors * TF_LANES);
 #define TF_TAKE(row)                                                                                          \
     for (int64_t j = 0; j < vectors; j += wide)                                                               \
         TF_N(tf_winograd_take_row)(row, &s, first, count, x, c0 + j * TF_LANES, TF_MIN(wide, vectors - j) * TF_LANES, \
                                    v + j * TF_LANES * tiles, v_part);                                         \
-    TF_N(tf_winograd_take_results)(row, &s, first, count, g, gv, g_part)
+    if (piece == from || piece % pieces == 0)                                                                 \
+        TF_N(tf_winograd_take_results)(row, &s, first, count, g, gv, g_part)
             if (row == 0) { TF_TAKE(0); }
             else if (row == 1) { TF_TAKE(1); }
             else if (row == 2) { TF_TAKE(2); }
@@ -270,7 +270,6 @@ static __attribute__((noinline, unused)) void TF_N(winograd_correlate)(int64_t f
                                             v + t * v_part + j * TF_LANES * tiles,
                                             m + (4 * row + t) * s.o * ldm + c0 + j * TF_LANES, ldm, add || first);
         }
-    }
 }
 
 /* The gradients G'm G of the filters from..to - 1. */
