@@ -316,6 +316,16 @@ def test_after_adjust_such_a_rule_is_another_one():
     assert_equal(native, plain)
 
 
+def test_a_rule_that_holds_itself():
+    def make():
+        rule = Reading()
+        rule.factor.rule = rule
+        return rule
+
+    engine = both(make, CHANGES["an integer"], option="auto").engine
+    assert "a Reading, a part of the rule, holds itself, which can't be compiled" in engine
+
+
 @dataclasses.dataclass
 class Numbering(Counting):
     """One that keeps what it counts in itself, and whose number `adjust` may change."""

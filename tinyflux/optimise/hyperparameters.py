@@ -24,7 +24,8 @@ def program_key(rule: Any) -> tuple[str, Sequence[Any]]:
 
 
 def _key(rule: Any) -> tuple[str, Sequence[Any]]:
-    return repr(constants(rule)), [*code(rule)]
+    others = [*code(rule)]
+    return repr(constants(rule)), others
 
 
 _known_key = remembered(_key)
@@ -45,11 +46,13 @@ def floats(rule: Any) -> Iterator[float]:
     return (x for x in _parts(rule) if type(x) is float)
 
 
-def _parts(x: Any) -> Iterator[Any]:
-    """A rule, and all that stands in it."""
+def _parts(x: Any, around: tuple[Any, ...] = ()) -> Iterator[Any]:
+    """A rule, and all that stands in it; NotCompilable where that is the rule itself."""
+    if any(x is outer for outer in around):
+        raise NotCompilable(f"a {type(x).__name__}, a part of the rule, holds itself, which can't be compiled.")
     yield x
     for item in _inside(x):
-        yield from _parts(item)
+        yield from _parts(item, (*around, x))
 
 
 def _inside(x: Any) -> Collection[Any]:

@@ -309,7 +309,7 @@ static __attribute__((noinline, unused)) void TF_N(contract)(
     const int wide = TF_N(tf_wide)(last - first), narrow = n <= TF_LANES, few = 2 * n <= TF_LANES;
     const int pairs = (int)(n + 1) / 2, half = TF_BYTES == 64 && few;
     const int64_t most = TF_N(tf_depth)(k, narrow ? 1 : TF_WIDE), run = TF_N(tf_run)(k, across, most);
-    const int dots = TF_LANES >= 4 && few && run && k >= 4 * TF_LANES; /* so that what is packed is no more than a strip */
+    const int dots = TF_LANES >= 4 && few && run && k >= 4 * TF_LANES; /* or more is packed than a strip */
     const int64_t depth = dots ? most / run * run : most;
     const int once = k <= depth && last - first <= wide * TF_LANES; /* what was packed serves all rows */
     TF_T packed[TF_STRIP / sizeof(TF_T) + TF_LANES] __attribute__((aligned(TF_BYTES)));
