@@ -64,6 +64,7 @@ def test_a_chain_of_arrays_takes_the_place_of_two():
 def sources(monkeypatch):
     """The sources that a test has built; all of their arrays may share places."""
     monkeypatch.setattr(buffers, "LARGE", 0)
+    monkeypatch.setattr(buffers, "CACHED", 0)
     found = []
     original = Library.__init__
 
@@ -273,6 +274,19 @@ def test_what_is_looked_at_before_an_update():
         context = SourceContext(make_schedule(results, (), loss, None, [node_of(demand)]), None)
     assert {loss, node_of(demand)} <= context.offsets.keys()
     check_lifetimes(context)
+
+
+@needs_compiler
+def test_arrays_that_fit_a_cache_together_share_no_places(sources, monkeypatch):
+    x = np.ones((64, 64))
+    monkeypatch.setattr(buffers, "CACHED", 1 << 20)
+    flux.compile(lambda x, w: np.tanh(np.tanh(np.tanh(x @ w) @ w) @ w) @ w)(x, x)
+    (source,) = sources
+    assert not shared_places(source)
+    total = sum(n.size * n.dtype.itemsize for n in source.context.offsets)
+    for size, shares in ((total, False), (total - 1, True)):
+        monkeypatch.setattr(buffers, "CACHED", size)
+        assert bool(shared_places(Source(source.schedule))) == shares
 
 
 @needs_compiler

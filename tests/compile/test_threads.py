@@ -1,17 +1,21 @@
 """Loops that several threads share: the same numbers, whoever calculates them, after forks and from many threads."""
 
+import collections
+import ctypes
 import hashlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinyflux as flux
 from tests.support.program_cases import arrays
+from tinyflux.compile.backends.c import library as c_library
 from tinyflux.compile.backends.c.build import available
 from tinyflux.compile.backends.c.source import Source
 from tinyflux.compile.ir import program
@@ -105,7 +109,7 @@ def test_sums_of_few_columns_are_shared(n):
     (x,) = arrays((n, 6000, 9), dtype=np.float32)
     columns = lambda x: np.sum(x, axis=(0, 1))  # noqa: E731
     assert source(columns, x).context.threads
-    assert not source(columns, x[:, :200]).context.threads
+    assert not source(columns, x[:, :150]).context.threads
     expected = np.sum(x, axis=(0, 1), dtype=np.float64)
     for f, of in ((columns, x), (lambda x: np.sum(x, axis=0), x.reshape(-1, 9)), (lambda x: columns(x * 2) / 2, x)):
         np.testing.assert_allclose(flux.compile(f)(of), expected, rtol=0, atol=1e-7 * np.abs(x).sum() / 9)
@@ -121,6 +125,64 @@ def test_sums_of_one_column_and_of_axes_of_length_one(shape, keepdims):
     got = flux.compile(f)(x)
     assert got.shape == expected.shape
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(x).sum())
+
+
+THREADS, EACH = 3, 4
+
+
+@pytest.fixture(scope="module")
+def share():
+    """Shares twelve pieces out between three threads, as compiled loops do: `share(work)` calls work(piece)."""
+    text = Path(c_library.__file__).with_name("pool.c").read_text("utf-8")
+    pool = c_library.build(f"{text}/* with {THREADS} threads, whatever this machine has */\n")
+    pool.set_threads(ctypes.c_int64(THREADS))
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+    def share(work):
+        @kind
+        def function(p, arena, begin, end):
+            assert end == begin + 1
+            work(begin)
+            return 0
+
+        assert pool.parallel(function, None, None, ctypes.c_int64(THREADS * EACH), EACH) == 0
+
+    return share
+
+
+def test_a_thread_takes_the_same_stretch_of_every_loop(share):
+    barrier = threading.Barrier(THREADS, timeout=60)
+    stretches = []
+    for _ in range(3):
+        taken = collections.defaultdict(list)
+
+        def work(piece, taken=taken):
+            own = taken[threading.get_ident()]
+            own.append(piece)
+            if len(own) in (1, EACH):  # all have begun, all are done
+                barrier.wait()
+
+        share(work)
+        stretches.append(dict(taken))
+    assert sorted(stretches[0].values()) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert stretches[0][threading.get_ident()] == [0, 1, 2, 3]
+    assert stretches[0] == stretches[1] == stretches[2]
+
+
+@pytest.mark.parametrize("slow", [0, 4, 8])
+def test_threads_take_what_a_slow_one_has_left(share, slow):
+    done, rest = [], threading.Event()
+
+    def work(piece):
+        if piece == slow:
+            assert rest.wait(60)
+        done.append(piece)
+        if len(done) == THREADS * EACH - 1:
+            rest.set()
+
+    share(work)
+    assert sorted(done) == list(range(THREADS * EACH))
+    assert done[-1] == slow
 
 
 def test_an_index_that_is_wrong_in_one_piece():

@@ -16,7 +16,7 @@ from ...schedule.contraction import LONG, PARTS, Contraction
 from ...schedule.fuse import ROWS, Kernel
 from . import winograd
 
-ELEMENTS = 1 << 16  # of a loop, from which on it is shared: it takes some 15 µs, and handing it over some 2
+ELEMENTS = 3 << 14  # of a loop, from which on it is shared: it takes some 10 µs, and handing it over some 2
 MULTIPLICATIONS = 1 << 20  # the same for products
 PIECES = 4  # for each thread: one that is held up leaves the rest to others
 LINE = 16  # columns that a thread takes together: they lie in one cache line
@@ -32,7 +32,7 @@ def shared_loop(context: SourceContext, kernel: Kernel) -> int:
         return shared_rounds(p) if math.prod(p.shape) >= MULTIPLICATIONS else 0
     if kernel.kind == "winograd":
         return winograd.rounds(kernel.nodes[0])
-    if kernel.kind == "map" and math.prod(kernel.shape) * max(kernel.weight, 1) >= 4 * ELEMENTS:
+    if kernel.kind == "map" and math.prod(kernel.shape) * max(kernel.weight, 1) >= 5 * ELEMENTS:
         lengths = [math.prod(kernel.shape[i] for i in group) for group in merge_axes(context, kernel)]
         return next((n for n in lengths if n != 1), 0) if math.prod(kernel.shape) >= ELEMENTS else 0
     if kernel.kind == "reduce" and kernel.nodes[0].args[0].size >= ELEMENTS:
