@@ -290,6 +290,23 @@ def test_arrays_that_fit_a_cache_together_share_no_places(sources, monkeypatch):
 
 
 @needs_compiler
+def test_arrays_of_blocks_of_rows_share_places(sources, monkeypatch):
+    """Each thread has an arena of its own, and a block is to stay in its cache."""
+    monkeypatch.setattr(buffers, "CACHED", 1 << 40)
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(4096, 12)), random.normal(size=(4096, 1))
+    model = flux.Chain(*(flux.Dense(12, 12, np.tanh) for _ in range(4)), flux.Dense(12, 1))
+    step = flux.compile_training(
+        lambda m, x, y: flux.mse(m(x), y), model, flux.setup(flux.Descent(0.1), model), batchsize=len(x)
+    )
+    step((x, y), np.arange(len(x)))
+    (source,) = sources
+    assert source.schedule.rows is not None
+    context = source.context
+    assert source.arena < sum(math.prod(context.memory(n)) * n.dtype.itemsize for n in context.offsets) / 2
+
+
+@needs_compiler
 def test_what_deep_networks_take(sources):
     """Forward, two arrays at a time; backward, the activations too, and little else."""
     x = np.ones((64, 64))

@@ -16,7 +16,7 @@ from .fuse import ROWS, Kernel, Schedule, memory_reads
 
 T = TypeVar("T", bound=Hashable)
 LARGE = 1 << 14  # bytes, from which on an array shares its place: smaller ones take little memory, whatever one does
-CACHED = 1 << 25  # bytes of all arrays, up to which none does: each part of memory is then one thread's, step by step
+CACHED = 1 << 25  # bytes of all arrays together, up to which a cache may hold them, and none shares its place
 
 
 def live_ranges(used: Iterable[Iterable[T]]) -> dict[T, tuple[int, int]]:
@@ -63,20 +63,21 @@ def assign_offsets(ranges: Mapping[T, tuple[int, int]], sizes: Mapping[T, int]) 
 def assign_buffers(schedule: Schedule, sizes: Mapping[Node, int]) -> tuple[dict[Node, int], int]:
     """Where in an arena the arrays of a program lie, and how large it is; small ones have places of their own.
 
-    So has each array of a program whose arrays fit a cache together. Threads go through the same stretch of every loop;
-    where an array lay on the stretches of another one, they would write to what is in each other's caches.
+    So has each array of a program whose arrays fit a cache together. Threads go through the same stretch of every loop:
+    if an array took the place of another one, they would write to what is in each other's caches. Where rows are cut
+    into blocks a thread has an arena of its own, which is to be small.
 
     Arguments:
         sizes: of the arrays that lie there, in bytes.
     """
     offsets: dict[Node, int] = {}
     start = 0
-    least = LARGE if sum(sizes.values()) > CACHED else CACHED
+    apart = schedule.rows is None and sum(sizes.values()) <= CACHED
     for node, size in sizes.items():
-        if size < least:
+        if apart or size < LARGE:
             offsets[node] = start
             start += size
-    large = {node: size for node, size in sizes.items() if size >= least}
+    large = {node: size for node, size in sizes.items() if node not in offsets}
     places, total = assign_offsets(_lifetimes(schedule), large)
     return offsets | {node: start + place for node, place in places.items()}, start + total
 

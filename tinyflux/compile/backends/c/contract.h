@@ -162,8 +162,8 @@ TF_GATHERED(tf_gathered_half, TF_ROWS(1), TF_TILE_HALF)
     static __attribute__((noinline, unused)) void TF_N(tf_dots##nc)(TF_PARAMETERS)                                \
     {                                                                                                             \
         int64_t i = 0;                                                                                            \
-        for (; i + tall <= m; i += tall) TF_N(tf_dots_tile)(tall, nc, TF_PLACES, run);                                 \
-        for (; i < m; i++) TF_N(tf_dots_tile)(1, nc, TF_PLACES, run);                                                  \
+        for (; i + tall <= m; i += tall) TF_N(tf_dots_tile)(tall, nc, TF_PLACES, run);                            \
+        for (; i < m; i++) TF_N(tf_dots_tile)(1, nc, TF_PLACES, run);                                             \
     }
 #if TF_LANES >= 4
 TF_DOTS(2, 6)

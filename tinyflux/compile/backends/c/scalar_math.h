@@ -25,7 +25,7 @@
     static inline T xlogy_##s(T a, T b) { return a == 0 && b == b ? 0 : a * log##f(b); }                               \
     static inline T log_expit_##s(T x) { return x < 0 ? x - log1p##f(exp##f(x)) : -log1p##f(exp##f(-x)); }             \
     static inline T power_##s(T a, T b) { return pow##f(a, b); }                                                       \
-    static inline T sign_##s(T x) { const T y = x > 0 ? 1 : x + 0; return x < 0 ? -1 : y; } /* NaN and 0 are in x + 0 */
+    static inline T sign_##s(T x) { const T y = x > 0 ? 1 : x + 0; return x < 0 ? -1 : y; } /* x + 0: NaN stays, -0 is 0 */
 
 SCALAR_FUNCTIONS(float, f32, f)
 SCALAR_FUNCTIONS(double, f64, )
