@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tests.support.train_option import DATA, assert_equal, trained
+from tests.support.train_option import DATA, X, Y, assert_equal, mse, trained
 from tinyflux.compile.backends.c.build import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
@@ -306,6 +306,16 @@ def test_a_rule_that_changes_itself_in_its_first_step_alone(make, data, option, 
     engine = both(make, lambda rule: None, data, option).engine
     assert engine.startswith("native code, by ")
     assert capsys.readouterr().err.count("training runs as") <= 1
+
+
+@pytest.mark.parametrize("make", CACHING)
+@pytest.mark.parametrize("option", [True, "auto"])
+def test_the_engine_of_a_training_that_ends_with_such_a_step(make, option):
+    model = flux.Dense(6, 3)
+    opt = flux.setup(make(), model)
+    once, again = (flux.train(mse, model, [(X, Y)], opt, compile=option).engine for _ in range(2))
+    assert once == "plain NumPy"
+    assert again.startswith("native code, by ")
 
 
 def test_after_adjust_such_a_rule_is_another_one():

@@ -134,6 +134,7 @@ def train(
             total, count, stop = 0.0, 0, False
             items = data if is_plain_loader(data) else CheckedItems(loss, model, data)
             for losses in make_updates(engines, items, budget):
+                made_by = engines[0]  # not in the end: it may have handed over to one that had nothing left to do
                 failed = losses.pop() if not math.isfinite(losses[-1]) else None
                 count += len(losses)
                 total += sum(losses)
@@ -165,7 +166,7 @@ def train(
         for callback in callbacks:
             if hasattr(callback, "close"):
                 callback.close()
-    history.engine = engines[0].about
+    history.engine = made_by.about
     return history
 
 
