@@ -17,7 +17,7 @@ from . import tree
 from .arrays import to_numpy
 from .checks import shown
 from .files import open_file, replacing
-from .nodes import misplaced_buffer
+from .nodes import is_subclassed, misplaced_buffer, rebuild
 from .optimise import OptimiserChain, schedules
 from .optimise.modifiers import size_of_state
 from .optimise.plan import Leaf
@@ -307,9 +307,11 @@ _SCHEDULES = {kind.__name__: kind for kind in schedules.Schedule.__subclasses__(
 def _rebuilt(saved: Any, given: Any) -> Any:
     """What `_record` was made of; `given` is what stands in its place now: it has the functions, and users' classes."""
     if isinstance(saved, list):
-        parts = given if isinstance(given, (tuple, list)) and len(given) == len(saved) else [None] * len(saved)
-        items = [_rebuilt(item, part) for item, part in zip(saved, parts)]
-        return items if type(given) is list else tuple(items)
+        fits = isinstance(given, (tuple, list)) and len(given) == len(saved)
+        if is_subclassed(given) and not fits:
+            raise TypeError(f"{given!r} stands in the place of {len(saved)} items")
+        items = [_rebuilt(item, part) for item, part in zip(saved, given if fits else [None] * len(saved))]
+        return rebuild(given if isinstance(given, (tuple, list)) else (), items)
     if not isinstance(saved, dict):
         return saved
     if "function" in saved:

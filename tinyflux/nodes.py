@@ -230,7 +230,7 @@ def rebuild(node: Tree, items: Any) -> Any:
     cls: Any = type(node)
     if cls is tuple or cls is list:
         return cls(items)
-    kind = kinds[cls]
+    kind = kinds[cls] if cls in kinds else node_kind(cls)
     if kind == OBJECT:
         new = cls.__new__(cls)
         if type(items) is not Slopes:

@@ -1,8 +1,11 @@
 """A run that is saved, and goes on from the file in a fresh setup, ends with the same bits as one that was not."""
 
+import collections
+import copy
 import dataclasses
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -102,13 +105,43 @@ class Holding:
         return (), 0.1 * g
 
 
-@pytest.mark.parametrize("held", [{}, {"a": 1.0, "b": [1, (True, "x")]}, [{"record": 2.5}], ([], ()), None])
+class Rates(NamedTuple):
+    eta: float
+    of: tuple
+
+
+HELD = [
+    {},
+    {"a": 1.0, "b": [1, (True, "x")]},
+    [{"record": 2.5}],
+    ([], ()),
+    None,
+    Rates(0.5, ()),
+    ({"a": Rates(1, (2,))},),
+]
+
+
+@pytest.mark.parametrize("held", HELD)
 def test_what_a_rule_holds(held, tmp_path):
     opt = flux.setup(Holding(held), {"w": np.ones(2)})
     flux.save(tmp_path / "run.npz", {"w": np.ones(2)}, opt)
-    opt["w"].rule.held = None if held is None else type(held)(held)
+    opt["w"].rule.held = copy.copy(held)
     flux.load(tmp_path / "run.npz", {"w": np.ones(2)}, opt)
     assert repr(opt["w"].rule.held) == repr(held)
+
+
+def test_a_namedtuple_of_another_length(tmp_path):
+    opt = flux.setup(Holding(Rates(0.5, ())), {"w": np.ones(2)})
+    flux.save(tmp_path / "run.npz", {"w": np.ones(2)}, opt)
+    opt["w"].rule.held = collections.namedtuple("Rates", "eta")(0.1)
+    with pytest.raises(flux.CheckpointError, match=r"Rates\(eta=0.1\) stands in the place of 2 items"):
+        flux.load(tmp_path / "run.npz", {"w": np.ones(2)}, opt)
+
+
+def test_adjust_keeps_a_namedtuple():
+    opt = flux.setup(flux.OptimiserChain(Holding(Rates(0.5, ())), flux.Adam(0.1)), {"w": np.ones(2)})
+    flux.adjust(opt, eta=0.2)
+    assert repr(opt["w"].rule.rules[0].held) == "Rates(eta=0.5, of=())"
 
 
 @pytest.mark.parametrize("held", [1j, {1: 2.0}, {"a"}, [np.ones(2)]])

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arrays import is_array, on_gpu, to_numpy
 from ..errors import NotCompilable
-from ..nodes import OBJECT, attributes, node_kind
+from ..nodes import OBJECT, attributes, is_subclassed, node_kind, rebuild
 from .rule import is_ours, is_rule, remembered
 
 
@@ -36,7 +36,7 @@ def code(rule: Any) -> Iterator[Any]:
     for x in _parts(rule):
         if is_array(x) or (callable(x) and not _inside(x)):
             yield x
-        elif (is_rule(x) or _fields(x)) and not is_ours(x):
+        elif (is_rule(x) or _fields(x) or is_subclassed(x)) and not is_ours(x):
             yield type(x)
             yield from [type(x).apply] if hasattr(type(x), "apply") else []
 
@@ -46,13 +46,21 @@ def floats(rule: Any) -> Iterator[float]:
     return (x for x in _parts(rule) if type(x) is float)
 
 
-def _parts(x: Any, around: tuple[Any, ...] = ()) -> Iterator[Any]:
-    """A rule, and all that stands in it; NotCompilable where that is the rule itself."""
+def _parts(x: Any, around: tuple[Any, ...] = (), seen: dict[int, Any] | None = None) -> Iterator[Any]:
+    """A rule, and all that stands in it, what stands in two places once; NotCompilable where that is the rule itself.
+
+    Only numbers and tuples are told apart by their places: they can't change, so one may as well be two.
+    """
+    seen = {} if seen is None else seen
     if any(x is outer for outer in around):
         raise NotCompilable(f"a {type(x).__name__}, a part of the rule, holds itself, which can't be compiled.")
+    if id(x) in seen:
+        return
+    if not isinstance(x, (float, tuple)):
+        seen[id(x)] = x
     yield x
     for item in _inside(x):
-        yield from _parts(item, (*around, x))
+        yield from _parts(item, (*around, x), seen)
 
 
 def _inside(x: Any) -> Collection[Any]:
@@ -77,34 +85,50 @@ def _attributes(x: Any) -> dict[str, Any]:
     return dict(attributes(x))
 
 
-def constants(x: Any) -> Any:
-    """What is left of a rule without its floating-point numbers."""
+def constants(x: Any, seen: dict[int, int] | None = None) -> Any:
+    """What is left of a rule without its floating-point numbers, and which of its parts stand in two places."""
+    seen = {} if seen is None else seen
     if type(x) is float:
         return float
-    if isinstance(x, (tuple, list)):
-        return [constants(item) for item in x]
-    if type(x) is dict:
-        return {key: constants(item) for key, item in x.items()}
+    if isinstance(x, tuple):
+        return type(x), [constants(item, seen) for item in x]
     if is_array(x):
         return id(x)
-    fields = _fields(x)
-    return (type(x), {name: constants(value) for name, value in fields.items()}) if fields else x
+    if id(x) in seen:
+        return ..., seen[id(x)]
+    fields = {} if isinstance(x, (list, dict)) else _fields(x)
+    if fields or isinstance(x, (list, dict)):
+        seen[id(x)] = len(seen)
+    if isinstance(x, list):
+        return [constants(item, seen) for item in x]
+    if type(x) is dict:
+        return {key: constants(item, seen) for key, item in x.items()}
+    return (type(x), {name: constants(value, seen) for name, value in fields.items()}) if fields else x
 
 
-def with_numbers(x: Any, numbers: Iterator[Any]) -> Any:
-    """A rule with others in the place of its floating-point numbers; unlike `replace`, nothing checks their values."""
+def with_numbers(x: Any, numbers: Iterator[Any], made: dict[int, Any] | None = None) -> Any:
+    """A rule with others in the place of its floating-point numbers; unlike `replace`, nothing checks their values.
+
+    What stands in two places of it still does.
+    """
+    made = {} if made is None else made
     if type(x) is float:
         return next(numbers)
+    if id(x) in made:
+        return made[id(x)]
     if isinstance(x, (tuple, list)):
-        return type(x)([with_numbers(item, numbers) for item in x])
-    if type(x) is dict:
-        return {key: with_numbers(item, numbers) for key, item in x.items()}
-    fields = _fields(x)
-    if not (fields or is_rule(x)):
-        return x
-    new = copy.copy(x)
-    for name, value in fields.items():
-        object.__setattr__(new, name, with_numbers(value, numbers))
+        new = rebuild(x, [with_numbers(item, numbers, made) for item in x])
+    elif type(x) is dict:
+        new = {key: with_numbers(item, numbers, made) for key, item in x.items()}
+    else:
+        fields = _fields(x)
+        if not (fields or is_rule(x)):
+            return x
+        new = copy.copy(x)
+        for name, value in fields.items():
+            object.__setattr__(new, name, with_numbers(value, numbers, made))
+    if not isinstance(x, tuple):
+        made[id(x)] = new
     return new
 
 

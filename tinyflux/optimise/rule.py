@@ -25,6 +25,7 @@ import numpy as np
 
 from ..arrays import on_gpu
 from ..checks import is_integer, is_number, shown
+from ..nodes import rebuild
 from ..types import Array
 
 State = tuple[Any, ...]
@@ -40,7 +41,6 @@ _ELSEWHERE = {  # where PyTorch's hyperparameters are found
     "maximize": "to go uphill, flux.OptimiserChain(flux.Maximize(), rule)",
     "centered": "it is centred in flux.RMSProp",
 }
-
 
 KINDS = {
     "float": "a finite number",
@@ -347,7 +347,7 @@ def plain(x: Any) -> Any:
     if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.shape == ()):
         return x.item()
     if isinstance(x, (tuple, list)):
-        return tuple([plain(item) for item in x])
+        return rebuild(x if isinstance(x, tuple) else (), [plain(item) for item in x])
     lists = () if isinstance(x, Rule) else (list,)  # a user's rule may go on writing into its own
     changed = {name: plain(value) for name, value in fields(x).items() if not isinstance(value, lists)}
     return with_fields(x, changed)

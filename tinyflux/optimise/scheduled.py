@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NotCompilable
+from ..nodes import rebuild
 from ..types import Array
 from .rule import (
     Pending,
@@ -70,7 +71,7 @@ def at(x: Any, t: Any, ours: bool = True) -> Any:
         ours: whether `x` stands in a rule of the library; in a user's, a function that is no record may be anything.
     """
     if isinstance(x, tuple):
-        return tuple([at(item, t, ours) for item in x])
+        return rebuild(x, [at(item, t, ours) for item in x])
     if is_rule(x):
         return with_fields(x, {name: at(value, t, isinstance(x, Rule)) for name, value in fields(x).items()})
     if not _is_schedule(x, ours):

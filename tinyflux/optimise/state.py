@@ -13,7 +13,7 @@ from typing import Any
 from .. import cores, tree
 from ..checks import shown
 from ..display import careful, careful_html
-from ..nodes import branches
+from ..nodes import branches, rebuild
 from ..types import Array, Rule, T, Tree
 from . import checks
 from .flat import Place, buckets, flatten, places, refuse_overlaps, refuse_two_devices
@@ -369,7 +369,7 @@ def _names(rule: Any) -> list[str]:
 def _adjusted(rule: Any, changes: dict[str, Any]) -> Any:
     """A rule with other hyperparameters; in a chain, every rule that has one of this name."""
     if isinstance(rule, tuple):
-        return tuple([_adjusted(part, changes) for part in rule])
+        return rebuild(rule, [_adjusted(part, changes) for part in rule])
     if not is_rule(rule):
         return rule
     rule = with_fields(rule, {name: _adjusted(value, changes) for name, value in fields(rule).items()})

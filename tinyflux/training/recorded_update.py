@@ -17,6 +17,7 @@ from ..compile.ir.program import Recording
 from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, check_dtype, node_of
 from ..errors import NotCompilable
+from ..nodes import attributes
 from ..optimise.checks import gradients_of
 from ..optimise.hyperparameters import everything, floats, program_key, refusing_change, with_numbers
 from ..optimise.modifiers import split
@@ -173,7 +174,7 @@ def _refuse_hidden(rule: Any) -> None:
         if is_array(x) or callable(x) or isinstance(x, _CONSTANT) or cls in (list, dict):
             continue
         layout = next(base for base in cls.__mro__ if in_c(base))
-        if layout not in (object, types.SimpleNamespace, tuple):
+        if layout not in (object, types.SimpleNamespace, tuple) or (layout is tuple and attributes(x)):
             raise NotCompilable(
                 f"a part of {kind_of(rule)}, of the class {cls.__name__}, may change unseen, which can't be compiled. "
                 "Keep in the state what changes from step to step, and draw no random numbers."
