@@ -56,6 +56,15 @@ def test_rules_without_a_kernel(rule):
     assert kernel_step(rule, zeros(4), [], [0, 4], ()) is None
 
 
+def test_as_many_arrays_as_a_kernel_can_be_given():
+    """The most, with what else is given to it, are fewer bytes than parameters can have; no kernel takes more."""
+    rule = flux.AggMo(beta=(0.5,) * launch.MAX_ARRAYS)
+    kinds = cuda_shim.parameter_types(source.source_of([rule], "float32", launch.MAX_ARRAYS, 0), "step")
+    assert launch.MAX_ARRAYS < len(kinds) <= 4096 // 8
+    arrays = [zeros(4)] * (launch.MAX_ARRAYS + 1)
+    assert kernel_step(flux.AggMo(beta=(0.5,) * len(arrays)), zeros(4), arrays, [0, 4], ()) is None
+
+
 def test_arrays_without_a_kernel():
     assert kernel_step(flux.Descent(), zeros(4, np.float16), [], [0, 4], ()) is None
     assert kernel_step(flux.Descent(), DeviceArray(np.zeros(5, np.float32)[1:]), [], [0, 4], ()) is None

@@ -24,7 +24,7 @@ from tests.support.program_cases import CASES, FUNCTIONS, arrays
 from tests.support.program_cases import compiled as compiled_for
 from tests.support.scan_cases import SCANS
 from tests.support.training_programs import training_program
-from tinyflux.compile.backends.cuda import rows
+from tinyflux.compile.backends.cuda import levels, rows
 from tinyflux.installed import pip_install
 from tinyflux.optimise.kernels import source
 from tinyflux.optimise.scheduled import Scheduled, at
@@ -140,6 +140,14 @@ def test_the_program_of_a_network(nvrtc, translated, name, samples):
     loss = models.LOSSES[name]
     x, y = arrays((samples, 784), (samples, 10))
     check_program(nvrtc, translated(lambda m, x, y: loss(m(x), y), models.build(name), x, y))
+
+
+def test_kernels_that_are_given_tables(nvrtc, translated, monkeypatch):
+    monkeypatch.setattr(levels, "MAX_ARRAYS", 3)
+    x, y = arrays((128, 784), (128, 10))
+    code = translated(lambda m, x, y: flux.mse(m(x), y), models.build("4LS"), x, y)
+    assert "table0[" in code
+    check_program(nvrtc, code)
 
 
 CELLS = [Cell(name, n, "ADAM") for name in models.PERCEPTRONS for n in (1, 128, 60_000)] + [Cell("4LS", 1, "Descent")]

@@ -18,6 +18,7 @@ from .source import TYPES, parts, rates_of, source_of
 
 THREADS = 256  # of a block, as in step.cuh
 ALIGNMENT = 16  # bytes that a kernel reads and writes at once
+MAX_ARRAYS = 400  # of the state: before CUDA 12.1, the parameters of a kernel are 4 KB at most
 UNWATCHED = (np.uint64(0), np.uint64(0), np.int32(0), np.uint64(0))  # no loss to look at: addresses of nothing
 TABLES = 64  # tables of gradients that are kept: CuPy hands out the same few pieces of memory in turn
 
@@ -28,8 +29,8 @@ def kernel_step(
     """A rule ready to step parameters that lie side by side, by one launch; None where there is no kernel for that.
 
     There is none for rules that look at several elements together (ClipNorm, YellowFin), that skip steps (AccumGrad),
-    or that are a user's own; for arrays of other types than float32 and float64; and for a parameter that its user has
-    laid at an address that is no multiple of 16.
+    or that are a user's own; for more arrays than a kernel can be given; for arrays of other types than float32 and
+    float64; and for a parameter that its user has laid at an address that is no multiple of 16.
 
     Arguments:
         rule: the rule, a chain of rules, or one with schedules.
@@ -41,7 +42,7 @@ def kernel_step(
     Errors: ValueError for arrays that don't fit together.
     """
     fixed = at(rule.rule, 0) if isinstance(rule, Scheduled) else rule
-    if not parts(fixed) or x.dtype.name not in TYPES or x.data.ptr % ALIGNMENT:
+    if not parts(fixed) or x.dtype.name not in TYPES or x.data.ptr % ALIGNMENT or len(arrays) > MAX_ARRAYS:
         return None
     return KernelStep(rule, x, arrays, starts, numbers)
 

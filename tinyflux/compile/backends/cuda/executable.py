@@ -80,7 +80,8 @@ class Executable:
         self._products: list[list[Any]] = []  # the arguments of cuBLAS, whose handle comes first
         self._patches: dict[Place, list[tuple[list[Any], int, bool]]] = {}  # arguments that differ from call to call
         for launch in translation.launches:
-            arrays = list(map(find_array, launch.arrays))
+            places = launch.given if isinstance(launch, Launch) else launch.arrays
+            arrays = list(map(find_array, places))
             if isinstance(launch, Launch):
                 self._calls.append((find_kernel(launch.kernel), [(launch.blocks,), (THREADS,), arrays]))
                 patches = [(arrays, i, False) for i in range(len(arrays))]
@@ -92,7 +93,7 @@ class Executable:
                 self._calls.append((cublas.gemm(launch.dtype.name), arguments))
                 self._products.append(arguments)
                 patches = [(arguments, i, True) for i in POINTERS]
-            for place, patch in zip(launch.arrays, patches):
+            for place, patch in zip(places, patches):
                 if place.array in self._inputs:
                     self._patches.setdefault(place, []).append(patch)
         plans = [call for call in self._calls if isinstance(call[0], cudnn.Plan)]

@@ -101,7 +101,7 @@ class Translation:
 
     @functools.cached_property
     def _kernels(self) -> tuple[list[list[Launched]], list[str]]:
-        return make_kernels(find_levels(self.steps))
+        return make_kernels(find_levels(self.steps), self.arrays)
 
     @property
     def levels(self) -> list[list[Launched]]:

@@ -45,12 +45,26 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """A launch of a kernel: its name, how many blocks of threads, its arrays, and which of them it writes."""
+    """A launch of a kernel.
+
+    Attributes:
+        kernel: its name.
+        blocks: how many blocks of threads there are.
+        arrays, writes: what it reads and writes, and which of them it writes.
+        tables: how many of the arrays, the last ones, hold the addresses of the others. If any do, these alone are its
+            arguments.
+    """
 
     kernel: str
     blocks: int
     arrays: tuple[Place, ...]
     writes: tuple[bool, ...]
+    tables: int = 0
+
+    @property
+    def given(self) -> tuple[Place, ...]:
+        """Its arguments."""
+        return self.arrays[-self.tables :]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 A launch costs more than what most sections calculate. So a kernel takes all sections of a level, each in blocks of its
 own. Levels run one after another.
+
+A section can have more arrays than a kernel can be given: one that goes through a hundred layers, say. Its kernel reads
+their addresses from tables, which kernels before it write.
 """
 
 from __future__ import annotations
@@ -9,9 +12,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from .launches import FAULT, RECORD, Barrier, Convolution, Launch, Multiply, Section, Step
+import numpy as np
 
-MAX_ARRAYS = 400  # of a kernel: its parameters are 4 KB at most
+from ....types import DType
+from .launches import FAULT, RECORD, Barrier, Convolution, Launch, Multiply, Place, Section, Step
+
+MAX_ARRAYS = 400  # of a kernel: before CUDA 12.1, its parameters are 4 KB at most
 
 Launched = Launch | Multiply | Convolution
 
@@ -43,30 +49,42 @@ def find_levels(steps: Sequence[Step]) -> list[list[Section | Multiply | Convolu
 
 
 def make_kernels(
-    levels: Sequence[Sequence[Section | Multiply | Convolution]],
+    levels: Sequence[Sequence[Section | Multiply | Convolution]], arrays: dict[str, tuple[int, DType]]
 ) -> tuple[list[list[Launched]], list[str]]:
     """Have a kernel call all sections of each level.
 
+    Arguments:
+        arrays: takes the sizes and dtypes of tables.
+
     Returns: what is to be launched, level by level; and the source of the kernels. Equal ones are made once.
     """
-    texts: dict[tuple[tuple[str, int], ...], str] = {}
+    names: dict[str, str] = {}  # of kernels, by what they do
     launched: list[list[Launched]] = []
     for steps in levels:
         level: list[Launched] = [step for step in steps if not isinstance(step, Section)]
+        before: list[Launched] = []
         for sections in _groups([step for step in steps if isinstance(step, Section)]):
-            key = tuple((section.name, section.blocks) for section in sections)
-            name = f"kernel{list(texts).index(key) if key in texts else len(texts)}"
-            texts.setdefault(key, _kernel(name, sections))
+            name = names.setdefault(_kernel(sections), f"kernel{len(names)}")
             places = [place for section in sections for place in section.arrays]
+            types = [kind for section in sections for kind in section.types]
             writes = [write for section in sections for write in section.writes]
+            tables: list[Place] = []
+            for first in range(0, len(places), MAX_ARRAYS) if len(places) > MAX_ARRAYS else ():
+                some = slice(first, first + MAX_ARRAYS)
+                table = Place(f"table_of_{name}_{first}_{len(launched)}")
+                arrays[table.array] = len(places[some]), np.dtype(np.uint64)
+                writer = names.setdefault(_table(types[some]), f"kernel{len(names)}")
+                before.append(Launch(writer, 1, (*places[some], table), (*[False] * len(places[some]), True)))
+                tables.append(table)
             blocks = sum(section.blocks for section in sections)
-            level.append(Launch(name, blocks, tuple(places), tuple(writes)))
-        launched.append(level)
-    return launched, list(texts.values())
+            unwritten = [False] * len(tables)
+            level.append(Launch(name, blocks, (*places, *tables), (*writes, *unwritten), len(tables)))
+        launched += [before, level] if before else [level]
+    return launched, [f'extern "C" __global__ void {name}{text}' for text, name in names.items()]
 
 
 def _groups(sections: Sequence[Section]) -> list[list[Section]]:
-    """The sections of a level, in groups that have no more arrays than a kernel can be given."""
+    """The sections of a level, in groups that have no more arrays than a kernel can be given; one that has is alone."""
     groups: list[list[Section]] = []
     count = MAX_ARRAYS
     for section in sections:
@@ -78,21 +96,33 @@ def _groups(sections: Sequence[Section]) -> list[list[Section]]:
     return groups
 
 
-def _kernel(name: str, sections: Sequence[Section]) -> str:
-    """The source of a kernel whose blocks are shared out between sections."""
-    parameters: list[str] = []
-    calls: list[str] = []
+def _kernel(sections: Sequence[Section]) -> str:
+    """The source of a kernel, without its name, whose blocks are shared out between sections."""
+    types: list[str] = []
+    lines: list[str] = []
     first = 0
     for i, section in enumerate(sections):
-        arguments = [f"a{len(parameters) + k}" for k in range(len(section.types))]
-        parameters += [f"{kind} RESTRICT {x}" for kind, x in zip(section.types, arguments)]
+        arguments = [f"a{len(types) + k}" for k in range(len(section.types))]
+        types += section.types
         block = f"blockIdx.x - {first}" if first else "blockIdx.x"
         arguments = [block, str(section.blocks), *(["shared"] if section.shared else []), *arguments]
         first += section.blocks
         condition = "" if i == len(sections) - 1 else f"if (blockIdx.x < {first}) "
-        calls.append(f"    {'else ' if i else ''}{condition}{section.name}({', '.join(arguments)});")
+        lines.append(f"    {'else ' if i else ''}{condition}{section.name}({', '.join(arguments)});")
     sizes = sorted({section.shared for section in sections} - {""})
     if sizes:
         size = functools.reduce(lambda x, y: f"larger({x}, {y})", sizes)
-        calls.insert(0, f"    __shared__ __align__(16) char shared[{size}];")
-    return "\n".join([f'extern "C" __global__ void {name}({", ".join(parameters)}) {{', *calls, "}\n"])
+        lines.insert(0, f"    __shared__ __align__(16) char shared[{size}];")
+    parameters = [f"{kind} RESTRICT a{i}" for i, kind in enumerate(types)]
+    if len(types) > MAX_ARRAYS:
+        found = [f"({kind})table{i // MAX_ARRAYS}[{i % MAX_ARRAYS}]" for i, kind in enumerate(types)]
+        lines = [*(f"    {array} = {address};" for array, address in zip(parameters, found)), *lines]
+        parameters = [f"const uint64_t *RESTRICT table{i}" for i in range(-(-len(types) // MAX_ARRAYS))]
+    return "\n".join([f"({', '.join(parameters)}) {{", *lines, "}\n"])
+
+
+def _table(types: Sequence[str]) -> str:
+    """The source of a kernel, without its name, that writes the addresses of its arrays into the last one."""
+    parameters = [*(f"{kind} a{i}" for i, kind in enumerate(types)), "uint64_t *table"]
+    lines = [f"    table[{i}] = (uint64_t)a{i};" for i in range(len(types))]
+    return "\n".join([f"({', '.join(parameters)}) {{", "    if (threadIdx.x) return;", *lines, "}\n"])
