@@ -1,19 +1,26 @@
 """A stand-in for cuBLAS' library: products of matrices by NumPy.
 
-It looks at what it is told: a handle that was made, the stream that is CuPy's current one, a workspace that was given
-after the stream, leading dimensions, and scalars.
+It looks at what it is told: a handle that CuPy has, the stream that is CuPy's current one, a workspace that was given
+after the stream, leading dimensions, and scalars. While it calculates, the workspace has to be there, and to come from
+CuPy in the same stream: what runs in another one may have the same memory.
 """
 
 import ctypes
 import sys
+import threading
+import types
+import weakref
 
 import numpy as np
 
 from tests.support import graphs
+from tests.support.device_standin import DeviceArray
 from tinyflux.compile.backends.cuda import cublas
 
 products = []  # m, n and k
-handles = {}  # each with its stream and its workspace
+handles = {}  # each with its stream and the address of its workspace
+_allocated = {}  # workspaces by their addresses, each with the stream that it was asked for in
+_own = threading.local()
 
 
 class CublasError(Exception):
@@ -25,17 +32,30 @@ def expect(condition, message):
         raise CublasError(message)
 
 
-class Library:
-    def cublasCreate_v2(self, handle):
-        handle._obj.value = len(handles) + 1
-        handles[len(handles) + 1] = [0, None]
+class Handle:
+    """CuPy's, which destroys it with the thread."""
 
+    def __init__(self):
+        self.number = id(self)
+        handles[self.number] = 0, None
+
+    def __del__(self):
+        handles.pop(self.number, None)
+
+
+def get_cublas_handle():
+    if not hasattr(_own, "handle"):
+        _own.handle = Handle()
+    return _own.handle.number
+
+
+class Library:
     def cublasSetStream_v2(self, handle, stream):
-        handles[handle.value] = [stream, None]
+        handles[handle] = stream, None
 
     def cublasSetWorkspace_v2(self, handle, address, size):
-        expect(address and size >= 32 << 20, f"a workspace of {size} bytes")
-        handles[handle.value][1] = address
+        expect(_allocated[address][0]().nbytes >= size >= 32 << 20, f"a workspace of {size} bytes")
+        handles[handle] = handles[handle][0], address
 
     def cublasSgemm_v2(self, *arguments):
         product(np.float32, *arguments)
@@ -44,16 +64,24 @@ class Library:
         product(np.float64, *arguments)
 
 
+def workspaces():
+    """Those that somebody has."""
+    return [address for address, (found, _) in _allocated.items() if found() is not None]
+
+
 def product(dtype, handle, turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """cuBLAS' product of matrices that lie column by column: c = α op(a) op(b) + β c."""
-    stream, workspace = handles[handle.value]
+    stream, memory = handles[handle]
     current = sys.modules["cupy"].cuda.get_current_stream().ptr
     expect(stream == current, f"the stream is {stream}, not {current}")
-    expect(workspace, "no workspace was given for this stream")
-    graphs.now_or_later(lambda: calculate(dtype, turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
+    expect(memory, "no workspace was given for this stream")
+    graphs.now_or_later(lambda: calculate(memory, dtype, turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
 
 
-def calculate(dtype, turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+def calculate(memory, dtype, turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    expect(memory in workspaces(), "the workspace is no longer there")
+    expect(_allocated[memory][1] is graphs.current_stream(), "the workspace comes from another stream")
+
     def matrix(address, rows, columns, ld):
         expect(ld >= max(1, rows), f"a leading dimension of {ld} for {rows} rows")
         size = ((columns - 1) * ld + rows) * np.dtype(dtype).itemsize
@@ -71,8 +99,20 @@ def calculate(dtype, turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ld
     matrix(c, m, n, ldc)[...] = left @ right
 
 
-def install(monkeypatch):
+def install(monkeypatch, cupy):
     monkeypatch.setattr(cublas, "_library", Library)
-    monkeypatch.setattr(cublas, "_blas", cublas._Blas())
+    cupy.cuda.device = types.SimpleNamespace(get_cublas_handle=get_cublas_handle)
+    empty = cupy.empty
+
+    def allocated(shape, dtype):
+        if shape != cublas.WORKSPACE:
+            return empty(shape, dtype)
+        x = DeviceArray(np.empty(shape, dtype))
+        _allocated[x.data.ptr] = weakref.ref(x._host), graphs.current_stream()
+        return x
+
+    cupy.empty = allocated
     products.clear()
     handles.clear()
+    _allocated.clear()
+    vars(_own).clear()

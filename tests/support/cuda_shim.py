@@ -188,12 +188,12 @@ def install(monkeypatch):
     module.cuda.Device = Device
     module.cuda.Stream, module.cuda.get_current_stream = graphs.Stream, graphs.current_stream
     graphs.forget()
-    cublas_standin.install(monkeypatch)
     module.empty = lambda shape, dtype: DeviceArray(np.full(shape, POISON.get(np.dtype(dtype).kind, 77), dtype))
     module.cuda.driver = types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *args: RESIDENT)
     memory = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data, device_id=0))
     monkeypatch.setattr(DeviceArray, "data", memory, raising=False)
     monkeypatch.setattr(DeviceArray, "device", property(lambda self: Device()), raising=False)
+    cublas_standin.install(monkeypatch, module)
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(sys.modules[__name__], "order", "forward")
     launches.clear()

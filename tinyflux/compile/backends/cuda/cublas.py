@@ -1,11 +1,14 @@
-"""cuBLAS' products of matrices, called so that a CUDA graph can capture them, which CuPy's own calls can't be."""
+"""cuBLAS' products of matrices, called so that a CUDA graph can capture them, which CuPy's own calls can't be.
+
+The handles are CuPy's: it has one for each thread and device, and destroys them when the thread ends. All that CuPy does
+with a handle begins with telling it the stream, which takes a workspace away again.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +20,6 @@ WORKSPACE = 32 << 20  # bytes: what NVIDIA recommends for the newest GPUs
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
 _GEMM = (_POINTER, *[_INT] * 5, _POINTER, _POINTER, _INT, _POINTER, _INT, _POINTER, _POINTER, _INT)
 _FUNCTIONS = {
-    "cublasCreate_v2": (_POINTER,),
     "cublasSetStream_v2": (_POINTER, _POINTER),
     "cublasSetWorkspace_v2": (_POINTER, _POINTER, ctypes.c_size_t),
     "cublasSgemm_v2": _GEMM,
@@ -26,30 +28,20 @@ _FUNCTIONS = {
 _NAMES = {"float32": "cublasSgemm_v2", "float64": "cublasDgemm_v2"}
 
 
-class _Blas(threading.local):
-    """A thread's handles, by device: each with the stream that it was told, and the memory that it calculates in."""
-
-    def __init__(self) -> None:
-        self.kept: dict[int, tuple[Any, int | None, Array]] = {}
-
-
-_blas = _Blas()
-
-
-def handle() -> Any:
-    """The handle for the current device, told CuPy's current stream."""
+def make_workspace() -> Array:
+    """Memory for cuBLAS to calculate in, which products that run at the same time can't share."""
     import cupy
 
-    device, stream = cupy.cuda.Device().id, cupy.cuda.get_current_stream().ptr
-    found, told, memory = _blas.kept.get(device, (None, None, None))
-    library = _library()
-    if found is None:
-        found, memory = ctypes.c_void_p(), cupy.empty(WORKSPACE, np.uint8)
-        library.cublasCreate_v2(ctypes.byref(found))
-    if told != stream:  # which takes the workspace away
-        library.cublasSetStream_v2(found, stream)
-        library.cublasSetWorkspace_v2(found, memory.data.ptr, WORKSPACE)
-        _blas.kept[device] = found, stream, memory
+    return cupy.empty(WORKSPACE, np.uint8)
+
+
+def handle(workspace: Array) -> int:
+    """CuPy's handle for this thread and the current device, told CuPy's current stream, and where to calculate."""
+    import cupy
+
+    found: int = cupy.cuda.device.get_cublas_handle()
+    _library().cublasSetStream_v2(found, cupy.cuda.get_current_stream().ptr)
+    _library().cublasSetWorkspace_v2(found, workspace.data.ptr, WORKSPACE)
     return found
 
 

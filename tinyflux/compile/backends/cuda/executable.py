@@ -78,6 +78,7 @@ class Executable:
         find_array = functools.cache(self._find)
         self._calls: list[tuple[Any, list[Any]]] = []  # functions, each with its arguments
         self._products: list[list[Any]] = []  # the arguments of cuBLAS, whose handle comes first
+        self._workspace: Array | None = None  # of cuBLAS
         self._patches: dict[Place, list[tuple[list[Any], int, bool]]] = {}  # arguments that differ from call to call
         for launch in translation.launches:
             places = launch.given if isinstance(launch, Launch) else launch.arrays
@@ -109,7 +110,9 @@ class Executable:
             for arguments, i, is_address in patches:
                 arguments[i] = x.data.ptr if is_address else x
         if self._products:
-            handle = cublas.handle()
+            if self._workspace is None:
+                self._workspace = cublas.make_workspace()
+            handle = cublas.handle(self._workspace)
             for arguments in self._products:
                 arguments[0] = handle
         return [(function, *arguments) for function, arguments in self._calls]
@@ -130,7 +133,8 @@ class Executable:
         self._faults.raise_them()
 
     def release(self) -> None:
-        """Let go of the arrays that were given."""
+        """Let go of the arrays that were given, and of cuBLAS' workspace."""
+        self._workspace = None
         for arguments, i, _ in itertools.chain(*self._patches.values()):
             arguments[i] = None
 
