@@ -1,7 +1,10 @@
 """Convolutions by cuDNN, for which a stand-in looks at every call and calculates: the numbers of NumPy."""
 
+import contextlib
 import sys
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -182,14 +185,40 @@ def test_a_device_has_a_handle_and_plans_of_its_own(monkeypatch):
     assert len(standin.plans) == len(standin.handles) == 2
 
 
-def test_a_thread_has_a_handle_of_its_own():
-    from concurrent.futures import ThreadPoolExecutor
+def test_threads_leave_no_handles_behind():
+    x, w = map(there, inputs("conv", 2, 1))
+    for _ in range(3):
+        thread = threading.Thread(target=flux.conv, args=(x, w))
+        thread.start()
+        thread.join()
+    assert (len(standin.plans), len(standin.handles)) == (1, 1)
 
+
+def test_threads_that_run_at_the_same_time_have_handles_of_their_own(monkeypatch):
     x, w = map(there, inputs("conv", 2, 1))
     flux.conv(x, w)
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(flux.conv, x, w).result()
-    assert (len(standin.plans), len(standin.handles)) == (1, 2)
+    both, execute, used = threading.Barrier(2, timeout=60), standin.Graph.execute, []
+
+    def wait(graph, pointers, workspace, handle):
+        used.append(handle)
+        both.wait()
+        execute(graph, pointers, workspace, handle)
+
+    monkeypatch.setattr(standin.Graph, "execute", wait)
+    with ThreadPoolExecutor(2) as pool:
+        for call in [pool.submit(flux.conv, x, w) for _ in range(2)]:
+            call.result()
+    assert sorted(used) == sorted(standin.handles)
+    assert len(used) == 2
+
+
+def test_a_failure_leaves_no_handle_behind(monkeypatch):
+    x, w = map(there, inputs("conv", 2, 1))
+    for failure in ("CUDNN_STATUS_EXECUTION_FAILED", ""):
+        monkeypatch.setattr(standin, "failure", failure)
+        with pytest.raises(RuntimeError) if failure else contextlib.nullcontext():
+            flux.conv(x, w)
+    assert len(standin.handles) == 1
 
 
 def test_arrays_that_lie_otherwise():

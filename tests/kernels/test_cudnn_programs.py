@@ -207,6 +207,15 @@ def test_the_stream_and_the_workspace(monkeypatch):
     assert len(standin.plans) == 8
 
 
+def test_updates_leave_no_handles_behind():
+    """They are made in threads of their own, where no interrupt comes."""
+    items = [flux.gpu(batch("f")) for _ in range(4)]
+    model = flux.gpu(network("f"))
+    flux.train(loss, model, items, flux.setup(flux.Descent(0.1), model), compile=True)
+    assert len(standin.runs) == 8 * len(items)
+    assert len(standin.handles) == 1
+
+
 def test_what_cudnn_cannot_do_is_kernels(monkeypatch):
     monkeypatch.setattr(standin, "unsupported", lambda graph: graph.function == "wgrad")
     program = check(loss, network("d"), *batch("d"))

@@ -249,7 +249,7 @@ def forget():
     """Have the library know nothing of plans, handles and whether cuDNN is there."""
     cudnn._make_plan.cache_clear()
     cudnn.fault.cache_clear()
-    cudnn._handles.kept.clear()
+    cudnn._handles.clear()
     cudnn.allow_tf32(True)
 
 

@@ -8,11 +8,11 @@ cuDNN orders axes (N, C, *space), whatever lies in memory. Strides tell it that 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,25 +144,26 @@ class Plan:
         sums = cudnn.data_type.DOUBLE if dtype == np.float64 else cudnn.data_type.FLOAT
         name, *operands = FUNCTIONS[function]
         try:
-            graph = cudnn.pygraph(
-                io_data_type=kind, intermediate_data_type=sums, compute_data_type=sums, handle=_current_handle()
-            )
-            layouts = list(map(_layout, shapes))
-            tensors = [
-                graph.tensor(name=operand, dim=dim, stride=stride, data_type=kind, uid=uid)
-                for uid, operand, (dim, stride) in zip((1, 2), operands, layouts)
-            ]
-            out = getattr(graph, name)(**dict(zip(operands, tensors)), **_options(how))
-            dim, stride = layouts[2]  # without them, cuDNN takes a layout of its own
-            out.set_output(True).set_uid(3).set_dim(dim).set_stride(stride).set_data_type(kind)
-            graph.validate()
-            graph.build_operation_graph()
-            graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
-            notes = ["DOWN_CONVERT_INPUTS"]  # to float16, on GPUs without TF32
-            notes += [] if tensor_cores else ["TENSOR_CORE"]
-            graph.deselect_numeric_notes([getattr(cudnn.numerical_note, note) for note in notes])
-            graph.check_support()
-            graph.build_plans(cudnn.build_plan_policy.HEURISTICS_CHOICE)
+            with _own_handle() as handle:
+                graph = cudnn.pygraph(
+                    io_data_type=kind, intermediate_data_type=sums, compute_data_type=sums, handle=handle
+                )
+                layouts = list(map(_layout, shapes))
+                tensors = [
+                    graph.tensor(name=operand, dim=dim, stride=stride, data_type=kind, uid=uid)
+                    for uid, operand, (dim, stride) in zip((1, 2), operands, layouts)
+                ]
+                out = getattr(graph, name)(**dict(zip(operands, tensors)), **_options(how))
+                dim, stride = layouts[2]  # without them, cuDNN takes a layout of its own
+                out.set_output(True).set_uid(3).set_dim(dim).set_stride(stride).set_data_type(kind)
+                graph.validate()
+                graph.build_operation_graph()
+                graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
+                notes = ["DOWN_CONVERT_INPUTS"]  # to float16, on GPUs without TF32
+                notes += [] if tensor_cores else ["TENSOR_CORE"]
+                graph.deselect_numeric_notes([getattr(cudnn.numerical_note, note) for note in notes])
+                graph.check_support()
+                graph.build_plans(cudnn.build_plan_policy.HEURISTICS_CHOICE)
         except RuntimeError as error:
             raise self._failure(error) from error
         self.workspace = int(graph.get_workspace_size())
@@ -184,7 +185,8 @@ class Plan:
         target = out if aligned else cupy.empty(self._sizes[2], out.dtype)
         pointers = {1: a.data.ptr, 2: b.data.ptr, 3: target.data.ptr}
         try:
-            self._graph.execute(pointers, workspace.data.ptr, _current_handle())
+            with _own_handle() as handle:
+                self._graph.execute(pointers, workspace.data.ptr, handle)
         except RuntimeError as error:
             raise self._failure(error) from error
         if not aligned:
@@ -226,29 +228,29 @@ def _options(how: Geometry) -> dict[str, list[int]]:
     }
 
 
-class _Handles(threading.local):
-    """A thread's handles of cuDNN, by device, each with the stream that it was told."""
-
-    def __init__(self) -> None:
-        self.kept: dict[int, tuple[Any, int | None]] = {}
+# Handles that nobody is using, by device, each with the stream that it was told. One that is missing is made: so there
+# are as many as were ever in use at once, whatever threads begin and end.
+_handles: dict[int, list[tuple[Any, int | None]]] = {}
 
 
-_handles = _Handles()
-
-
-def _current_handle() -> Any:
-    """The handle for the current device, told CuPy's current stream."""
+@contextlib.contextmanager
+def _own_handle() -> Iterator[Any]:
+    """A handle for the current device, told CuPy's current stream, that nobody else uses meanwhile."""
     import cudnn
     import cupy
 
-    device, stream = cupy.cuda.Device().id, cupy.cuda.get_current_stream().ptr
-    handle, told = _handles.kept.get(device, (None, None))
-    if handle is None:
-        handle = cudnn.create_handle()
-    if told != stream:
-        cudnn.set_stream(handle=handle, stream=stream)
-        _handles.kept[device] = handle, stream
-    return handle
+    free, stream = _handles.setdefault(cupy.cuda.Device().id, []), cupy.cuda.get_current_stream().ptr
+    try:
+        handle, told = free.pop()
+    except IndexError:
+        handle, told = cudnn.create_handle(), None
+    try:
+        if told != stream:
+            cudnn.set_stream(handle=handle, stream=stream)
+            told = stream
+        yield handle
+    finally:
+        free.append((handle, told))
 
 
 # Whether cuDNN is there.

@@ -1,7 +1,7 @@
 """cuBLAS' products of matrices, called so that a CUDA graph can capture them, which CuPy's own calls can't be.
 
-The handles are CuPy's: it has one for each thread and device, and destroys them when the thread ends. All that CuPy does
-with a handle begins with telling it the stream, which takes a workspace away again.
+The handles are CuPy's: it has one for each thread and device, and destroys it when the thread ends. Whatever CuPy does
+with one begins with telling it the stream, which takes a workspace away again.
 """
 
 from __future__ import annotations
