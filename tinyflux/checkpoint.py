@@ -281,23 +281,27 @@ def _described(leaf: Leaf) -> dict[str, Any]:
     }
 
 
-def _record(x: Any) -> Any:
+def _record(x: Any, place: str = "") -> Any:
     """A rule or a schedule, or what they hold, as JSON knows it; of a function that is no record, its name."""
     if dataclasses.is_dataclass(x):
-        return {"record": type(x).__name__, "fields": {name: _record(value) for name, value in fields(x).items()}}
+        place = type(x).__name__ if is_rule(x) else place
+        inside = {name: _record(value, f"{place}.{name}") for name, value in fields(x).items()}
+        return {"record": type(x).__name__, "fields": inside}
     if isinstance(x, (tuple, list)):
-        return [_record(item) for item in x]
-    if type(x) is dict and all(type(key) is str for key in x):
-        return {"dict": {key: _record(value) for key, value in x.items()}}
+        return [_record(item, f"{place}[{i}]") for i, item in enumerate(x)]
+    other_keys = [key for key in x if type(key) is not str] if type(x) is dict else []
+    if type(x) is dict and not other_keys:
+        return {"dict": {key: _record(value, f"{place}[{key!r}]") for key, value in x.items()}}
     if is_rule(x):
         raise TypeError(f"save: a {type(x).__name__} can't be saved; make a rule of your own a dataclass.")
     if callable(x):
         return {"function": getattr(x, "__name__", type(x).__name__)}
     if x is None or isinstance(x, (bool, int, float, str)):
         return x
+    got = f"has the key {other_keys[0]!r}" if other_keys else f"is {shown(x)}"
     raise TypeError(
-        f"save: a rule that holds {shown(x)} can't be saved. It may hold numbers, words, dataclasses, and tuples, "
-        "lists and dicts of them, whose keys are words."
+        f"save: {place} {got}, which can't be saved. A rule may hold numbers, strings, None, functions, dataclasses, "
+        "and tuples, lists and dicts of them; the keys of a dict are strings. Arrays belong in the rule's state."
     )
 
 

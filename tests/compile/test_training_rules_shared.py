@@ -153,5 +153,5 @@ def test_a_tuple_with_attributes_is_left_to_numpy():
         def apply(self, state, x, g):
             return state, self.rates[0] * self.rates.eta * g
 
-    with pytest.raises(flux.NotCompilable, match="of the class WithAttribute"):
+    with pytest.raises(flux.NotCompilable, match=r"Rule\.rates is a WithAttribute, which can't be compiled"):
         trained(True, DATA["shuffled"], rule=Rule())

@@ -144,9 +144,20 @@ def test_adjust_keeps_a_namedtuple():
     assert repr(opt["w"].rule.rules[0].held) == "Rates(eta=0.5, of=())"
 
 
-@pytest.mark.parametrize("held", [1j, {1: 2.0}, {"a"}, [np.ones(2)]])
-def test_what_a_file_does_not_know(held, tmp_path):
-    opt = flux.setup(Holding(held), {"w": np.ones(2)})
-    with pytest.raises(TypeError, match=r"save: a rule that holds .* can't be saved"):
-        flux.save(tmp_path / "run.npz", {"w": np.ones(2)}, opt)
+@pytest.mark.parametrize(
+    ("held", "got"),
+    [
+        (1j, " is 1j"),
+        ({"a": ({1: 2.0},)}, "['a'][0] has the key 1"),
+        ({"a"}, " is a set"),
+        ([np.ones(2)], "[0] is an array of shape (2,)"),
+    ],
+)
+def test_what_a_file_does_not_know(held, got, tmp_path):
+    chain = flux.OptimiserChain(flux.WeightDecay(flux.schedules.Constant(0.1)), Holding(held))
+    for rule in Holding(held), chain:
+        opt = flux.setup(rule, {"w": np.ones(2)})
+        with pytest.raises(TypeError) as caught:
+            flux.save(tmp_path / "run.npz", {"w": np.ones(2)}, opt)
+        assert str(caught.value).startswith(f"save: Holding.held{got}, which can't be saved. A rule may hold numbers, ")
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import logging
 import types
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,21 +53,25 @@ def _parts(x: Any, around: tuple[Any, ...] = (), seen: dict[int, Any] | None = N
     """
     seen = {} if seen is None else seen
     if any(x is outer for outer in around):
-        raise NotCompilable(f"a {type(x).__name__}, a part of the rule, holds itself, which can't be compiled.")
+        raise NotCompilable(
+            f"a {type(x).__name__}, a part of the rule, holds itself, which can't be compiled. Keep the reference out "
+            "of its attributes."
+        )
     if id(x) in seen:
         return
     if not isinstance(x, (float, tuple)):
         seen[id(x)] = x
     yield x
-    for item in _inside(x):
+    inside = _inside(x)
+    for item in inside.values() if isinstance(inside, dict) else inside:
         yield from _parts(item, (*around, x), seen)
 
 
-def _inside(x: Any) -> Collection[Any]:
-    """What stands in a record, a tuple, a list or a dict."""
-    if isinstance(x, (tuple, list)):
+def _inside(x: Any) -> Any:
+    """What stands in a tuple or a list: itself; what stands in a dict or a record: by name."""
+    if isinstance(x, (tuple, list)) or type(x) is dict:
         return x
-    return () if type(x) is float else (x if type(x) is dict else _fields(x)).values()
+    return () if type(x) is float else _fields(x)
 
 
 _CLOSED = types.ModuleType, np.random.Generator, logging.Logger  # objects that aren't looked into
@@ -139,13 +143,13 @@ class ChangesItself(NotCompilable):
 @contextlib.contextmanager
 def refusing_change(rules: Iterable[Any]) -> Iterator[None]:
     """ChangesItself where a rule changes itself meanwhile, as a program would not; what it held is put back."""
-    before = [(x, _held(x)) for rule in rules for x in everything(rule)]
+    before = [(place, x, _held(x)) for rule in rules for place, x in everything(rule)]
     changes: list[str] = []
     try:
         yield
     finally:
-        for x, held in before:
-            changes += _put_back(x, held)
+        for place, x, held in before:
+            changes += [place + step for step in _put_back(x, held)]
     if changes:
         raise ChangesItself(
             f"apply changes {changes[0]}, a part of the rule, which can't be compiled. Keep in the state what changes "
@@ -153,19 +157,26 @@ def refusing_change(rules: Iterable[Any]) -> Iterator[None]:
         )
 
 
-def everything(rule: Any) -> Iterator[Any]:
-    """A rule, and all that stands in it: also in what it calls, such as a schedule that is no record."""
+def everything(rule: Any) -> Iterator[tuple[str, Any]]:
+    """A rule, and all that stands in it, also in what it calls: each with its place, from the rule's name on."""
     found: dict[int, Any] = {}
 
-    def walk(x: Any) -> Iterator[Any]:
+    def walk(x: Any, place: str) -> Iterator[tuple[str, Any]]:
         if id(x) not in found:
             found[id(x)] = x
-            yield x
+            place = type(x).__name__ if is_rule(x) else place
+            yield place, x
             called = callable(x) and node_kind(type(x)) == OBJECT and not is_ours(x)
-            for item in _attributes(x).values() if called else _inside(x):
-                yield from walk(item)
+            inside = _attributes(x) if called else _inside(x)
+            for key, item in inside.items() if isinstance(inside, dict) else enumerate(inside):
+                yield from walk(item, place + _step(x, key))
 
-    return walk(rule)
+    return walk(rule, "")
+
+
+def _step(x: Any, key: Any) -> str:
+    """The way to what stands in a part of a rule, as Python writes it."""
+    return f"[{key!r}]" if isinstance(x, (tuple, list, dict)) else f".{key}"
 
 
 def _held(x: Any) -> Any:
@@ -183,13 +194,13 @@ def _in_memory(x: Any) -> bool:
 
 
 def _put_back(x: Any, held: Any) -> list[str]:
-    """Have a part of a rule hold again what it held before; the names of what was another."""
+    """Have a part of a rule hold again what it held before; the ways to what was another."""
     now = _held(x)
     if _in_memory(x):
         if to_numpy(now).tobytes() == to_numpy(held).tobytes():
             return []
         x[...] = held
-        return ["an array"]
+        return [""]
     keys = [key for key in {**held, **now} if now.get(key, held) is not held.get(key, held)]
     if isinstance(x, list) and keys:
         x[:] = held.values()
@@ -198,5 +209,4 @@ def _put_back(x: Any, held: Any) -> list[str]:
         for key in keys:
             space.pop(key, None)
         space.update({key: held[key] for key in keys if key in held})
-    kind = type(x).__name__
-    return [f"{kind}[{key!r}]" if isinstance(x, (list, dict)) else f"{kind}.{key}" for key in keys]
+    return [_step(x, key) for key in keys]

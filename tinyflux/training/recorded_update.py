@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import is_array
+from ..checks import a_or_an
 from ..compile.guards.layouts import AS_WRITTEN, NUMBERS, SIMPLE, in_c
 from ..compile.ir import program
 from ..compile.ir.program import Recording
@@ -169,15 +170,16 @@ class RecordedUpdate:
 
 def _refuse_hidden(rule: Any) -> None:
     """NotCompilable where something in a rule may change unseen, in the recording too: a deque, or a generator, say."""
-    for x in everything(rule):
+    for place, x in everything(rule):
         cls = type(x)
         if is_array(x) or callable(x) or isinstance(x, _CONSTANT) or cls in (list, dict):
             continue
         layout = next(base for base in cls.__mro__ if in_c(base))
         if layout not in (object, types.SimpleNamespace, tuple) or (layout is tuple and attributes(x)):
             raise NotCompilable(
-                f"a part of {kind_of(rule)}, of the class {cls.__name__}, may change unseen, which can't be compiled. "
-                "Keep in the state what changes from step to step, and draw no random numbers."
+                f"{place} is {a_or_an(cls.__name__)}, which can't be compiled: nothing shows when it changes. A rule "
+                "may hold numbers, strings, arrays, functions, and tuples, lists, dicts and objects of them. Keep in "
+                "the state what changes from step to step, and draw no random numbers."
             )
 
 
