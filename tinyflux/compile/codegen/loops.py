@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..ir.indexing import Map, c_strides, identity
-from ..ir.node import Node
-from ..schedule.fuse import Kernel, Stored, memory_reads
+from ..ir.indexing import c_strides, view_strides
+from ..schedule.fuse import Kernel, Stored, expression, memory_reads
 from .expressions import SourceContext
 
 
@@ -58,12 +57,8 @@ def merge_axes(context: SourceContext, kernel: Kernel, row: int | None = None) -
                 return [[i] for i in range(ndim)]
             if x in context.schedule.registers:
                 continue
-            strides = [0] * ndim
-            for (_, terms), stride in zip(at, c_strides(context.memory(x))):
-                for axis, s in terms:
-                    strides[axis] += s * stride
-            accesses.append(strides)
-    alone = {row}.union(*(_indexed_axes(node, context.schedule.stored) for node in kernel.nodes))
+            accesses.append(view_strides(at, c_strides(context.memory(x)), ndim))
+    alone = {row} | _indexed_axes(kernel, context.schedule.stored)
     groups: list[list[int]] = []
     lengths = context.memory(kernel.nodes[0])
     for i in range(ndim):
@@ -80,14 +75,10 @@ def merge_axes(context: SourceContext, kernel: Kernel, row: int | None = None) -
     return groups
 
 
-def _indexed_axes(node: Node, stored: Stored) -> set[int]:
-    """The axes of a node along which its calculation looks at the index itself."""
+def _indexed_axes(kernel: Kernel, stored: Stored) -> set[int]:
+    """The axes of a map along which its calculation looks at the index itself."""
     found: set[int] = set()
-    todo: list[tuple[Node, Map | None]] = [(node, identity(node.ndim))]
-    while todo:
-        x, at = todo.pop()
+    for x, at in (read for node in kernel.nodes for read in expression(node, stored)):
         for k in x.indexed_axes:
-            found.update(range(node.ndim) if at is None else [axis for axis, _ in at[k][1]])
-        if x is node or x not in stored:
-            todo += x.reads(at)
+            found.update(range(len(kernel.shape)) if at is None else [axis for axis, _ in at[k][1]])
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,30 +14,15 @@ from .expressions import ExpressionEmitter, c_index, loop_indices
 from .loops import nest
 
 
-def _lowest(dtype: DType) -> str:
-    return "-INFINITY" if dtype.kind == "f" else "0" if dtype.kind in "bu" else f"(-{np.iinfo(dtype).max}ll - 1)"
-
-
-def _highest(dtype: DType) -> str:
-    if dtype.kind == "f":
-        return "INFINITY"
-    return "1" if dtype.kind == "b" else f"{np.iinfo(dtype).max}" + ("ull" if dtype.kind == "u" else "ll")
-
-
-_START: dict[str, Callable[[DType], str]] = {
-    "sum": lambda dtype: "0",
-    "product": lambda dtype: "1",
-    "maximum": _lowest,
-    "argmax": _lowest,
-    "minimum": _highest,
-    "argmin": _highest,
-    "logaddexp": lambda dtype: "-INFINITY",
-}
-
-
 def neutral_element(function: str, dtype: DType) -> str:
     """The number from which a total starts."""
-    return _START[function](dtype)
+    if function in ("sum", "product"):
+        return "0" if function == "sum" else "1"
+    sign = -1 if function in ("maximum", "argmax", "logaddexp") else 1
+    if dtype.kind == "f":
+        return functions.c_literal(sign * np.inf, dtype)
+    bounds = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return functions.c_literal(bounds[sign > 0], dtype)
 
 
 def combine(function: str, total: str, value: str, dtype: DType) -> str:

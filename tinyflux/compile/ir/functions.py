@@ -53,24 +53,14 @@ FUNCTIONS = {
     "negative": Function("-{0}", whole="0 - (uint64_t){0}", cost=0),
     "positive": Function("{0}", cost=0),
     "square": Function("{0} * {0}", whole="(uint64_t){0} * (uint64_t){0}", cost=1),
-    "less": Function("{0} < {1}", cost=1),
-    "less_equal": Function("{0} <= {1}", cost=1),
-    "greater": Function("{0} > {1}", cost=1),
-    "greater_equal": Function("{0} >= {1}", cost=1),
-    "equal": Function("{0} == {1}", cost=1),
-    "not_equal": Function("{0} != {1}", cost=1),
     "logical_and": Function("({0} != 0) & ({1} != 0)", cost=1),
     "logical_or": Function("({0} != 0) | ({1} != 0)", cost=1),
     "logical_xor": Function("({0} != 0) ^ ({1} != 0)", cost=1),
     "logical_not": Function("{0} == 0", cost=1),
     "where": Function("{0} ? {1} : {2}", cost=1),
     "cast": Function("({t}){0}", boolean="{0} != 0", cost=0),
-    "bitwise_and": Function("{0} & {1}", cost=1),
-    "bitwise_or": Function("{0} | {1}", cost=1),
-    "bitwise_xor": Function("{0} ^ {1}", cost=1),
     "divide": Function(real="{0} / {1}", cost=4),
     "reciprocal": Function(real="1 / {0}", cost=4),
-    "expit": Function(real="sigmoid_{s}"),
     "maximum": Function(
         real="({0} <= {1}) + ({1} != {1}) ? {1} : {0}", whole="{0} > {1} ? {0} : {1}", boolean="{0} | {1}", cost=1
     ),
@@ -86,51 +76,15 @@ FUNCTIONS = {
     "deg2rad": Function(real=f"{{0}} * ({{t}}){math.pi / 180!r}"),
     "rad2deg": Function(real=f"{{0}} * ({{t}}){180 / math.pi!r}"),
     "sqrt": Function(real="sqrt{f}", cost=4),
-    "cbrt": Function(real="cbrt{f}"),
-    "exp2": Function(real="exp2{f}"),
-    "expm1": Function(real="expm1{f}"),
-    "log2": Function(real="log2{f}"),
-    "log10": Function(real="log10{f}"),
-    "log1p": Function(real="log1p{f}"),
-    "sin": Function(real="sin{f}"),
-    "cos": Function(real="cos{f}"),
-    "tan": Function(real="tan{f}"),
-    "sinh": Function(real="sinh{f}"),
-    "cosh": Function(real="cosh{f}"),
-    "floor": Function(real="floor{f}", whole="{0}"),
-    "ceil": Function(real="ceil{f}", whole="{0}"),
-    "trunc": Function(real="trunc{f}", whole="{0}"),
-    "rint": Function(real="rint{f}", whole="{0}"),
-    "hypot": Function(real="hypot{f}"),
-    "erf": Function(real="erf{f}"),
-    "erfc": Function(real="erfc{f}"),
     "fmod": Function(
         real="fmod{f}", whole="{1} == 0 || {1} == -1 ? 0 : {0} % {1}", unsigned="{1} == 0 ? 0 : {0} % {1}"
     ),
-    "nextafter": Function(real="nextafter{f}"),
-    "arcsin": Function(real="asin{f}"),
-    "arccos": Function(real="acos{f}"),
-    "arctan": Function(real="atan{f}"),
-    "arctan2": Function(real="atan2{f}"),
-    "arcsinh": Function(real="asinh{f}"),
-    "arccosh": Function(real="acosh{f}"),
-    "arctanh": Function(real="atanh{f}"),
     "absolute": Function(real="fabs{f}", whole="{0} < 0 ? 0 - (uint64_t){0} : {0}", unsigned="{0}"),
-    "fabs": Function(real="fabs{f}"),
-    "copysign": Function(real="copysign{f}"),
     "float_power": Function(real="pow{f}"),
     "gamma": Function(real="tgamma{f}"),
-    "exp": Function(real="exp_{s}"),
-    "log": Function(real="log_{s}"),
-    "tanh": Function(real="tanh_{s}"),
+    "expit": Function(real="sigmoid_{s}"),
     "remainder": Function(real="remainder_{s}", whole="remainder_i64", unsigned="{1} == 0 ? 0 : {0} % {1}", cost=8),
     "floor_divide": Function(real="floor_divide_{s}", whole="floor_divide_i64", unsigned="{1} == 0 ? 0 : {0} / {1}"),
-    "logaddexp": Function(real="logaddexp_{s}"),
-    "logit": Function(real="logit_{s}"),
-    "xlogy": Function(real="xlogy_{s}"),
-    "log_expit": Function(real="log_expit_{s}"),
-    "psi": Function(real="psi_{s}"),
-    "zeta": Function(real="zeta_{s}"),
     "power": Function(real="power_{s}", whole="power_u64"),
     "sign": Function(real="sign_{s}", whole="({0} > 0) - ({0} < 0)", unsigned="{0} > 0"),
     "invert": Function(whole="~{0}", boolean="!{0}"),
@@ -140,6 +94,23 @@ FUNCTIONS = {
         unsigned="(uint64_t){1} < 8 * sizeof({t}) ? {0} >> {1} : 0",
     ),
 }
+_OPERATORS = {
+    "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
+    "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^",
+}  # fmt: skip
+_OF_C = (  # by the same name
+    "cbrt", "exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh", "hypot", "erf", "erfc",
+    "nextafter", "fabs", "copysign",
+)  # fmt: skip
+_ROUNDING = ("floor", "ceil", "trunc", "rint")
+_OF_HEADERS = ("exp", "log", "tanh", "logaddexp", "logit", "xlogy", "log_expit", "psi", "zeta")
+FUNCTIONS |= {name: Function(f"{{0}} {operator} {{1}}", cost=1) for name, operator in _OPERATORS.items()}
+FUNCTIONS |= {name: Function(real=f"{name}{{f}}") for name in _OF_C}
+FUNCTIONS |= {name: Function(real=f"{name}{{f}}", whole="{0}") for name in _ROUNDING}
+FUNCTIONS |= {
+    f"arc{name}": Function(real=f"a{name}{{f}}") for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")
+}
+FUNCTIONS |= {name: Function(real=f"{name}_{{s}}") for name in _OF_HEADERS}
 
 WRAPPED = "{0} < 0 ? ({t})(int64_t){0} : ({t}){0}"  # a negative real number as an unsigned one
 FOLDED = {name: getattr(np, name) for name in ("add", "subtract", "multiply", "divide", "negative")}  # of constants

@@ -21,10 +21,11 @@ def identity(ndim: int) -> Map:
     return tuple((0, ((i, 1),)) for i in range(ndim))
 
 
-def is_identity(axes: Map, source: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    return source == shape and all(
-        axis == (0, ((i, 1),)) or (n == 1 and not axis[0]) for i, (axis, n) in enumerate(zip(axes, source))
-    )
+def is_identity(axes: Map | None, source: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether each element of a view of some shape stands at the same place in its source; False if unknown."""
+    if axes is None or source != shape:
+        return False
+    return all(axis == (0, ((i, 1),)) or (n == 1 and not axis[0]) for i, (axis, n) in enumerate(zip(axes, source)))
 
 
 def compose(inner: Map, outer: Map) -> Map:
@@ -109,6 +110,15 @@ def _digits(number: int, places: Sequence[int]) -> list[int]:
         digits.append((2 * number + place) // (2 * place))
         number -= digits[-1] * place
     return digits
+
+
+def view_strides(axes: Map, source: Sequence[int], ndim: int) -> list[int]:
+    """The strides along the axes of a view, from those of its source."""
+    strides = [0] * ndim
+    for (_, terms), stride in zip(axes, source):
+        for axis, s in terms:
+            strides[axis] += s * stride
+    return strides
 
 
 def c_strides(shape: Sequence[int]) -> list[int]:

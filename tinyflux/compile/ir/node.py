@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from .indexing import Map
 SUMMED = -1  # in the place of the axis along which rows lie: they are added up
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Node:
     """One operation: its arguments, its parameters, and the shape and dtype of its result.
 
@@ -21,29 +23,29 @@ class Node:
     Attributes:
         weak: whether the result is a number of Python's, which takes on the dtype of arrays it meets.
         number: its place in the order of recording: arguments have smaller ones.
-        op: the name of the kind.
+        op: the name of the kind, that of its class.
         own_kernel: whether its elements can't be calculated one by one: it is stored, by a kernel of this kind. Others
             are calculated in kernels of the kind `map`.
         in_memory: whether its elements lie in memory without being stored: they are given, or its argument's.
         may_store: whether its elements may be calculated once and stored, where calculating them anew costs more.
+        takes_arrays: whether its arguments have to lie in memory.
     """
 
-    __slots__ = ("args", "dtype", "number", "params", "shape", "weak")
+    args: tuple[Node, ...]
+    params: Any
+    shape: tuple[int, ...]
+    dtype: DType
+    weak: bool
+    number: int
 
     op = ""
     own_kernel = False
     in_memory = False
     may_store = False
+    takes_arrays = False
 
-    def __init__(
-        self, args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: DType, weak: bool, number: int
-    ) -> None:
-        self.args = args
-        self.params = params
-        self.shape = shape
-        self.dtype = dtype
-        self.weak = weak
-        self.number = number
+    def __init_subclass__(cls) -> None:
+        cls.op = cls.__name__.lower()
 
     @property
     def size(self) -> int:
@@ -79,7 +81,7 @@ class Node:
     @property
     def whole_args(self) -> tuple[Node, ...]:
         """The arguments that have to lie in memory."""
-        return ()
+        return self.args if self.takes_arrays else ()
 
     def formula(self, args: Sequence[str]) -> str:
         """The operation as text, of arguments of these names."""

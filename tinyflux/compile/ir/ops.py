@@ -18,8 +18,6 @@ from .node import SUMMED, Node
 class Input(Node):
     """An array that is given when the program runs. Parameter: its number among the inputs."""
 
-    __slots__ = ()
-    op = "input"
     in_memory = True
 
     def formula(self, args: Sequence[str]) -> str:
@@ -32,9 +30,6 @@ class Input(Node):
 class Literal(Node):
     """A number. Parameters: its text, and its value (None for NaN)."""
 
-    __slots__ = ()
-    op = "literal"
-
     def formula(self, args: Sequence[str]) -> str:
         return str(self.params[0])
 
@@ -42,12 +37,7 @@ class Literal(Node):
 class Iota(Node):
     """0, 1, 2 … along one axis."""
 
-    __slots__ = ()
-    op = "iota"
-
-    @property
-    def indexed_axes(self) -> tuple[int, ...]:
-        return (0,)
+    indexed_axes = (0,)
 
     def rows_from(self, axis: int) -> list[tuple[Node, int | None]]:
         return []
@@ -56,8 +46,6 @@ class Iota(Node):
 class Map(Node):
     """A function of numbers, element by element, of arguments of one shape. Parameter: its name in `functions`."""
 
-    __slots__ = ()
-    op = "map"
     may_store = True
 
     @property
@@ -80,9 +68,6 @@ class View(Node):
 
     Parameter: the map, with an entry for each axis of the argument.
     """
-
-    __slots__ = ()
-    op = "view"
 
     def formula(self, args: Sequence[str]) -> str:
         return f"{args[0]}[{', '.join(map(_axis, self.params))}]"
@@ -116,13 +101,8 @@ def _axis(axis: Axis) -> str:
 class Reshape(Node):
     """The same elements in the same order, in another shape."""
 
-    __slots__ = ()
-    op = "reshape"
     in_memory = True
-
-    @property
-    def whole_args(self) -> tuple[Node, ...]:
-        return self.args
+    takes_arrays = True
 
     def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
         return 0 if axes[0] == 0 and self.shape[:1] == (length,) else None
@@ -135,8 +115,6 @@ class Gather(Node):
     index); and from which axis of the result on those arrays' axes lie.
     """
 
-    __slots__ = ()
-    op = "gather"
     cost = 1
 
     @property
@@ -155,16 +133,12 @@ class Scatter(Node):
     Parameters: those of a Gather from the result.
     """
 
-    __slots__ = ()
-    op = "scatter"
     own_kernel = True
 
 
 class Join(Node):
     """Arguments one after another along an axis, which is the parameter."""
 
-    __slots__ = ()
-    op = "join"
     cost = 2
     may_store = True
 
@@ -186,8 +160,6 @@ class Join(Node):
 class Pad(Node):
     """The argument among zeros. Parameters: for each axis, where its first element stands, and the step to the next."""
 
-    __slots__ = ()
-    op = "pad"
     cost = 2
     may_store = True
 
@@ -218,8 +190,6 @@ class Pad(Node):
 class Reduce(Node):
     """A sum, product, maximum … over axes. Parameters: the function's name, and the axes."""
 
-    __slots__ = ()
-    op = "reduce"
     own_kernel = True
 
     def formula(self, args: Sequence[str]) -> str:
@@ -236,21 +206,14 @@ class Reduce(Node):
 class Scan(Node):
     """A running sum, product, maximum … or a recurrence. Parameters: the function's name, and the axis."""
 
-    __slots__ = ()
-    op = "scan"
     own_kernel = True
 
 
 class Call(Node):
     """A function of whole matrices or rows, written in C: sorting, solving … Parameters: its name, and options."""
 
-    __slots__ = ()
-    op = "call"
     own_kernel = True
-
-    @property
-    def whole_args(self) -> tuple[Node, ...]:
-        return self.args
+    takes_arrays = True
 
 
 class Winograd(Node):
@@ -263,13 +226,8 @@ class Winograd(Node):
         gradient (such filters): what comes to the filters themselves.
     """
 
-    __slots__ = ()
-    op = "winograd"
     own_kernel = True
-
-    @property
-    def whole_args(self) -> tuple[Node, ...]:
-        return self.args
+    takes_arrays = True
 
     def formula(self, args: Sequence[str]) -> str:
         part, *begin = self.params
@@ -283,25 +241,15 @@ class Winograd(Node):
 class Loop(Node):
     """A program of its own, run for each step of a sequence. Parameter: the `loop.Steps`."""
 
-    __slots__ = ()
-    op = "loop"
     own_kernel = True
-
-    @property
-    def whole_args(self) -> tuple[Node, ...]:
-        return self.args
+    takes_arrays = True
 
 
 class Part(Node):
     """One of the arrays that a loop makes. Parameters: "last" or "stack", and the number of the array."""
 
-    __slots__ = ()
-    op = "part"
     own_kernel = True
 
 
 class Parameter(Node):
     """In the body of a loop, an array that differs from step to step."""
-
-    __slots__ = ()
-    op = "parameter"

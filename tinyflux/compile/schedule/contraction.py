@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Container, Iterator, Sequence
 
-from ..ir.indexing import Map, c_strides, compose, identity
+from ..ir.indexing import Map, c_strides, compose, identity, view_strides
 from ..ir.node import Node
 from .tiling import RowPlan
 
@@ -284,16 +284,8 @@ def _operand(x: Node, stored: set[Node], ndim: int, trusted: Container[Node]) ->
         return _gathered(x, at, ndim, trusted)
     if x.op == "input" or x in stored or x.op == "reshape":
         memory = c_strides(x.shape)
-        return Operand(x, sum(o * s for (o, _), s in zip(at, memory)), _strides(at, memory, ndim), None)
+        return Operand(x, sum(o * s for (o, _), s in zip(at, memory)), tuple(view_strides(at, memory, ndim)), None)
     return None
-
-
-def _strides(at: Map, memory: Sequence[int], ndim: int) -> tuple[int, ...]:
-    strides = [0] * ndim
-    for (_, terms), stride in zip(at, memory):
-        for axis, s in terms:
-            strides[axis] += s * stride
-    return tuple(strides)
 
 
 def _gathered(x: Node, at: Map, ndim: int, trusted: Container[Node]) -> Operand | None:
@@ -310,7 +302,7 @@ def _gathered(x: Node, at: Map, ndim: int, trusted: Container[Node]) -> Operand 
     memory = c_strides(source.shape)
     offset = sum(o * s for (o, _), s in zip(rest, memory[1:]))
     table = (indices[0], row[0][0] if row else None, memory[0])
-    return Operand(source, offset, _strides(((0, ()), *rest), memory, ndim), table)
+    return Operand(source, offset, tuple(view_strides(((0, ()), *rest), memory, ndim)), table)
 
 
 def _own_axis(shape: tuple[int, ...], x: Operand, other: Operand, out: tuple[int, ...]) -> int | None:

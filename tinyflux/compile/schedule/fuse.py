@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..ir import ops
@@ -31,6 +31,7 @@ MAX_INLINE_COST = 200  # the cost from which an expression is cut in two
 MAX_INLINE_DEPTH = 100  # the same for its depth, as it is written by recursion
 MAX_KERNEL_COST = 1000  # the cost up to which nodes share a loop: the compiler's time grows with the square of it
 
+Read = tuple[Node, Map | None]  # a node, and the map from an element's indices to those of what is read of it
 BEFORE, ROWS, AFTER, UPDATE = range(4)  # see tiling.py; an update overwrites inputs, after the loss has been looked at
 
 
@@ -67,13 +68,13 @@ class Stored(set[Node]):
     """The nodes that lie in memory, or in the registers of their kernel.
 
     Attributes:
-        reads: what `memory_reads` has found, by node; used once the set is complete.
+        expressions: what `expression` has found, by node; used once the set is complete.
         trusted: see `make_schedule`.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         super().__init__(nodes)
-        self.reads: dict[Node, Sequence[tuple[Node, Map | None]]] = {}
+        self.expressions: dict[Node, list[Read]] = {}
         self.trusted: Container[Node] = ()
 
 
@@ -146,9 +147,8 @@ def make_schedule(
         first = _earliest(node, results, kernels, stored) if node in writers else 0
         _place(node, UPDATE, kernels, place, stored, rows, max(first, before))
     kernels = _sink(kernels, stored, set(roots))
-    place = {node: i for i, kernel in enumerate(kernels) for node in kernel.nodes}
-    _insert_copies(nodes, kernels, results, place, stored)
-    registers = _find_registers(kernels, place, stored, set(roots))
+    _insert_copies(nodes, kernels, results, stored)
+    registers = _find_registers(kernels, stored, set(roots))
     return Schedule(nodes, kernels, stored, registers, results, wanted, rows)
 
 
@@ -212,30 +212,39 @@ def _is_spread(n: Node) -> bool:
     return isinstance(n, ops.View) and n.args[0].may_store and n.size > STORE_COST * n.args[0].size
 
 
-def memory_reads(node: Node, stored: Stored) -> Sequence[tuple[Node, Map | None]]:
-    """What is read in the calculation of one element of a stored node.
+def expression(node: Node, stored: Stored) -> list[Read]:
+    """What one element of a node is calculated from: itself, nodes that are fused into its loop, and what these read.
 
-    Returns: inputs and stored nodes, each with the map that leads from the element's indices to those of what is read,
-    or None where that isn't affine, or isn't by elements.
+    Each has the map that leads from the element's indices to its own, or None where that isn't affine, or isn't by
+    elements.
     """
-    found = stored.reads.get(node)
+    found = stored.expressions.get(node)
     if found is None:
-        found = stored.reads[node] = tuple(_memory_reads(node, stored))
+        found = stored.expressions[node] = []
+        todo: list[Read] = [(node, identity(node.ndim))]
+        seen = set()
+        while todo:
+            read = todo.pop()
+            if read not in seen:
+                seen.add(read)
+                found.append(read)
+                if read[0] is node or not lies_in_memory(read[0], stored):
+                    todo += read[0].reads(read[1])
     return found
 
 
-def _memory_reads(node: Node, stored: Stored) -> Iterator[tuple[Node, Map | None]]:
-    todo = list(node.reads(identity(node.ndim)))
-    seen = set()
-    while todo:
-        n, at = todo.pop()
-        if (n, at) in seen:
-            continue
-        seen.add((n, at))
-        if n in stored or isinstance(n, ops.Input):
-            yield n, at
-        else:
-            todo += n.reads(at)
+def lies_in_memory(node: Node, stored: Stored) -> bool:
+    return node in stored or isinstance(node, ops.Input)
+
+
+def memory_reads(node: Node, stored: Stored) -> list[Read]:
+    """The inputs and stored nodes that are read in the calculation of one element of a node."""
+    return [(x, at) for x, at in expression(node, stored)[1:] if lies_in_memory(x, stored)]
+
+
+def fused(node: Node, stored: Stored) -> set[Node]:
+    """The nodes that the loop of a node calculates, itself included, and inputs that it reads."""
+    return {node, *[x for x, _ in expression(node, stored) if x not in stored]}
 
 
 def _place(
@@ -255,8 +264,7 @@ def _place(
         apart: dict[Node, bool] = {}
         for x, at in memory_reads(node, stored):
             if x in place:
-                same = at is not None and is_identity(at, x.shape, node.shape)
-                apart[x] = apart.get(x, False) or not same
+                apart[x] = apart.get(x, False) or not is_identity(at, x.shape, node.shape)
         for x, other in apart.items():
             first = max(first, place[x] + other)
         for i in range(first, len(kernels)):
@@ -276,16 +284,7 @@ def _place(
 
 def _body_cost(node: Node, stored: Stored) -> int:
     """What the calculation of one element costs."""
-    seen = {node}
-    todo = [node]
-    total = 0
-    while todo:
-        n = todo.pop()
-        total += n.cost if isinstance(n, ops.Map) else 1
-        inlined = [x for x in n.args if x not in stored and x not in seen]
-        seen.update(inlined)
-        todo += inlined
-    return total
+    return sum(n.cost if isinstance(n, ops.Map) else 1 for n in fused(node, stored))
 
 
 def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], stored: Stored) -> int:
@@ -296,7 +295,7 @@ def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], st
         for node in kernel.nodes:
             for x, at in memory_reads(node, stored):
                 if x is target:
-                    first = max(first, i + (at is None or not is_identity(at, x.shape, writer.shape)))
+                    first = max(first, i + (not is_identity(at, x.shape, writer.shape)))
     return first
 
 
@@ -320,7 +319,7 @@ def _sink(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> list[Kernel
             else:
                 j = i
             for x, at in memory_reads(node, stored):
-                readers[x].add((j, at is not None and is_identity(at, x.shape, kernel.shape)))
+                readers[x].add((j, is_identity(at, x.shape, kernel.shape)))
     return [k for k in kernels if k.nodes]
 
 
@@ -328,22 +327,18 @@ def _insert_copies(
     nodes: Sequence[Node],
     kernels: list[Kernel],
     results: Sequence[Result],
-    place: dict[Node, int],
     stored: Stored,
 ) -> None:
     """Have kernels that would read an input after it was overwritten read a copy."""
+    place = _places(kernels)
     overwritten = {r.overwrites: place[r.node] for r in results if r.overwrites is not None}
     copies: dict[Node, Node] = {}
     for i, kernel in enumerate(kernels):
         for node in kernel.nodes:
             for x, at in memory_reads(node, stored):
-                if x not in overwritten or i < overwritten[x]:
-                    continue
-                if i == overwritten[x] and at is not None and is_identity(at, x.shape, kernel.shape):
-                    continue
-                if x not in copies:
-                    copies[x] = _copy_node(x, -1 - len(copies))
-                kernel.copies[x] = copies[x]
+                own = i == overwritten.get(x) and is_identity(at, x.shape, kernel.shape)
+                if x in overwritten and i >= overwritten[x] and not own:
+                    kernel.copies[x] = copies.setdefault(x, _copy_node(x, -1 - len(copies)))
     first = next((i for i, k in enumerate(kernels) if k.phase == UPDATE), len(kernels))
     for node in nodes:
         if isinstance(node, ops.Reshape) and node.args[0] in copies:
@@ -354,17 +349,21 @@ def _insert_copies(
     for copy in copies.values():
         stored.add(copy)
         kernels.insert(first, Kernel("map", UPDATE, copy.shape, [copy]))
-    place.clear()
-    place.update({node: i for i, kernel in enumerate(kernels) for node in kernel.nodes})
 
 
-def _find_registers(kernels: list[Kernel], place: dict[Node, int], stored: Stored, kept: set[Node]) -> set[Node]:
+def _places(kernels: Sequence[Kernel]) -> dict[Node, int]:
+    """The number of the kernel of each node."""
+    return {node: i for i, kernel in enumerate(kernels) for node in kernel.nodes}
+
+
+def _find_registers(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> set[Node]:
     """Stored nodes that only their own kernel reads, element by element."""
+    place = _places(kernels)
     outside = set(kept)
     for i, kernel in enumerate(kernels):
         for node in kernel.nodes:
             for x, at in memory_reads(node, stored):
-                if x in place and (place[x] != i or at is None or not is_identity(at, x.shape, kernel.shape)):
+                if x in place and (place[x] != i or not is_identity(at, x.shape, kernel.shape)):
                     outside.add(x)
         outside.update(kernel.copies.values())
     return {n for k in kernels if k.kind == "map" for n in k.nodes if n not in outside}

@@ -33,36 +33,54 @@ SORTING(double, f64, TF_AFTER)
 SORTING(int64_t, i64, TF_AFTER)
 SORTING(uint64_t, u64, TF_AFTER)
 
+/* The threads of a block share the work of a matrix on a GPU, where device.cuh defines these; here there is one. */
+#ifndef TF_THREAD
+#define TF_THREAD 0
+#define TF_THREADS 1
+#define TF_WARP 1
+#define TF_BARRIER (void)0
+#endif
+
 #define FACTORS(T, s, f)                                                                                               \
     static void factors_##s(const T *a, T *lu, int64_t n) {                                                            \
         T *swaps = lu + n * n;                                                                                         \
-        memcpy(lu, a, n * n * sizeof(T));                                                                              \
+        for (int64_t e = TF_THREAD; e < n * n; e += TF_THREADS) lu[e] = a[e];                                          \
         for (int64_t k = 0; k < n; k++) {                                                                              \
-            int64_t p = k;                                                                                             \
-            for (int64_t i = k + 1; i < n; i++)                                                                        \
-                if (fabs##f(lu[i * n + k]) > fabs##f(lu[p * n + k])) p = i;                                            \
-            swaps[k] = (T)p;                                                                                           \
-            for (int64_t j = 0; j < n && p != k; j++) {                                                                \
+            TF_BARRIER;                                                                                                \
+            if (TF_THREAD == 0) {                                                                                      \
+                int64_t p = k;                                                                                         \
+                for (int64_t i = k + 1; i < n; i++)                                                                    \
+                    if (fabs##f(lu[i * n + k]) > fabs##f(lu[p * n + k])) p = i;                                        \
+                swaps[k] = (T)p;                                                                                       \
+            }                                                                                                          \
+            TF_BARRIER;                                                                                                \
+            const int64_t p = (int64_t)swaps[k];                                                                       \
+            for (int64_t j = TF_THREAD; j < n && p != k; j += TF_THREADS) {                                            \
                 const T other = lu[p * n + j];                                                                         \
                 lu[p * n + j] = lu[k * n + j];                                                                         \
                 lu[k * n + j] = other;                                                                                 \
             }                                                                                                          \
-            if (lu[k * n + k] == 0) continue; /* all below is 0, too */                                                \
-            for (int64_t i = k + 1; i < n; i++) {                                                                      \
-                const T l = lu[i * n + k] /= lu[k * n + k];                                                            \
-                for (int64_t j = k + 1; j < n; j++) lu[i * n + j] -= l * lu[k * n + j];                                \
+            TF_BARRIER;                                                                                                \
+            const T diagonal = lu[k * n + k]; /* where it is 0, all below is 0, too */                                 \
+            for (int64_t i = k + 1 + TF_THREAD / TF_WARP; i < n && diagonal != 0; i += TF_THREADS / TF_WARP) {         \
+                const T l = lu[i * n + k] / diagonal;                                                                  \
+                for (int64_t j = k + 1 + TF_THREAD % TF_WARP; j < n; j += TF_WARP) lu[i * n + j] -= l * lu[k * n + j]; \
             }                                                                                                          \
         }                                                                                                              \
+        TF_BARRIER;                                                                                                    \
+        for (int64_t i = 0; i < n; i++)                                                                                \
+            for (int64_t j = TF_THREAD; j < i; j += TF_THREADS) lu[i * n + j] /= lu[j * n + j] == 0 ? 1 : lu[j * n + j];\
     }                                                                                                                  \
-    /* The m columns x with A x = b; fails where A is singular. */                                                     \
+    /* The m columns x with A x = b, each calculated by one thread; fails where A is singular. */                      \
     static int solve_##s(const T *restrict lu, const T *b, T *restrict x, int64_t n, int64_t m) {                      \
         const T *swaps = lu + n * n;                                                                                   \
         for (int64_t i = 0; i < n; i++)                                                                                \
             if (lu[i * n + i] == 0) return 1;                                                                          \
-        memcpy(x, b, n * m * sizeof(T));                                                                               \
+        for (int64_t i = 0; i < n; i++)                                                                                \
+            for (int64_t j = TF_THREAD; j < m; j += TF_THREADS) x[i * m + j] = b[i * m + j];                           \
         for (int64_t i = 0; i < n; i++) {                                                                              \
             T *row = x + i * m, *other = x + (int64_t)swaps[i] * m;                                                    \
-            for (int64_t j = 0; j < m && row != other; j++) {                                                          \
+            for (int64_t j = TF_THREAD; j < m && row != other; j += TF_THREADS) {                                      \
                 const T swapped = row[j];                                                                              \
                 row[j] = other[j];                                                                                     \
                 other[j] = swapped;                                                                                    \
@@ -70,25 +88,35 @@ SORTING(uint64_t, u64, TF_AFTER)
         }                                                                                                              \
         for (int64_t i = 0; i < n; i++)                                                                                \
             for (int64_t k = 0; k < i; k++)                                                                            \
-                for (int64_t j = 0; j < m; j++) x[i * m + j] -= lu[i * n + k] * x[k * m + j];                          \
+                for (int64_t j = TF_THREAD; j < m; j += TF_THREADS) x[i * m + j] -= lu[i * n + k] * x[k * m + j];      \
         for (int64_t i = n - 1; i >= 0; i--) {                                                                         \
             for (int64_t k = i + 1; k < n; k++)                                                                        \
-                for (int64_t j = 0; j < m; j++) x[i * m + j] -= lu[i * n + k] * x[k * m + j];                          \
-            for (int64_t j = 0; j < m; j++) x[i * m + j] /= lu[i * n + i];                                             \
+                for (int64_t j = TF_THREAD; j < m; j += TF_THREADS) x[i * m + j] -= lu[i * n + k] * x[k * m + j];      \
+            for (int64_t j = TF_THREAD; j < m; j += TF_THREADS) x[i * m + j] /= lu[i * n + i];                         \
         }                                                                                                              \
         return 0;                                                                                                      \
     }                                                                                                                  \
     /* L with L L^T = A, of which the lower triangle is read; fails where A is not positive definite. */               \
     static int cholesky_##s(const T *restrict a, T *restrict l, int64_t n) {                                           \
-        memset(l, 0, n * n * sizeof(T));                                                                               \
-        for (int64_t i = 0; i < n; i++) {                                                                              \
-            for (int64_t j = 0; j <= i; j++) {                                                                         \
-                T rest = a[i * n + j];                                                                                 \
-                for (int64_t k = 0; k < j; k++) rest -= l[i * n + k] * l[j * n + k];                                   \
-                if (i == j && rest <= 0) return 1;                                                                      \
-                l[i * n + j] = i == j ? sqrt##f(rest) : rest / l[j * n + j];                                           \
+        for (int64_t i = 0; i < n; i++)                                                                                \
+            for (int64_t j = TF_THREAD; j <= i; j += TF_THREADS) l[i * n + j] = a[i * n + j];                          \
+        for (int64_t k = 0; k < n; k++) {                                                                              \
+            TF_BARRIER;                                                                                                \
+            const T square = l[k * n + k], diagonal = sqrt##f(square);                                                 \
+            if (square <= 0) return 1;                                                                                 \
+            TF_BARRIER;                                                                                                \
+            /* Above the diagonal lies L^T meanwhile, whose rows are in one piece. */                                  \
+            for (int64_t i = k + TF_THREAD; i < n; i += TF_THREADS)                                                    \
+                l[k * n + i] = l[i * n + k] = i == k ? diagonal : l[i * n + k] / diagonal;                             \
+            TF_BARRIER;                                                                                                \
+            for (int64_t i = k + 1 + TF_THREAD / TF_WARP; i < n; i += TF_THREADS / TF_WARP) {                          \
+                const T own = l[i * n + k];                                                                            \
+                for (int64_t j = k + 1 + TF_THREAD % TF_WARP; j <= i; j += TF_WARP) l[i * n + j] -= own * l[k * n + j];\
             }                                                                                                          \
         }                                                                                                              \
+        TF_BARRIER;                                                                                                    \
+        for (int64_t i = 0; i < n; i++)                                                                                \
+            for (int64_t j = i + 1 + TF_THREAD; j < n; j += TF_THREADS) l[i * n + j] = 0;                              \
         return 0;                                                                                                      \
     }
 

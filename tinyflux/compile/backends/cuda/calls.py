@@ -39,8 +39,8 @@ def refused_call(node: Node) -> str:
     return "" if fits else NAMES[function]
 
 
-def emit_call(context: SourceContext, kernel: Kernel) -> tuple[list[str], int, str]:
-    """The lines of its section, how many blocks run it, and the size of their shared memory."""
+def emit_call(context: SourceContext, kernel: Kernel) -> tuple[list[str], int]:
+    """The lines of its section, and how many blocks run it."""
     (node,) = kernel.nodes
     function, *options = node.params
     arrays = [*node.args, node]
@@ -48,21 +48,14 @@ def emit_call(context: SourceContext, kernel: Kernel) -> tuple[list[str], int, s
     count = math.prod(node.args[0].shape[:depth])
     names = [context.name(x, write=x is node) for x in arrays]
     if function == "argsort":
-        return [_call(function, "block", "blocks", *names, count, *options)], block_count(node.args[0].size), ""
-    faults: list[str] = []
-    if function in FAILURES:
-        code = context.error_code(np.linalg.LinAlgError, FAILURES[function])
-        faults = [str(code), note_faults(context)]
+        line = f"argsort(block, blocks, {', '.join(names)}, {count}, {options[0]});"
+        return [line], block_count(node.args[0].size)
     which = "e" if function == "singular" else "(long long)block"
     places = [f"{name} + {which} * {math.prod(x.shape[depth:])}" for name, x in zip(names, arrays)]
+    line = f"{function}_{suffix(node.dtype)}({', '.join([*places, *map(str, options)])})"
+    if function in FAILURES:
+        code = context.error_code(np.linalg.LinAlgError, FAILURES[function])
+        line = f"if ({line}) note_fault({code}, {note_faults(context)})"
     if function == "singular":
-        failed = _call(f"singular_{suffix(node.dtype)}", *places, *options)
-        lines = [*grid_loop("e", count), f"if ({failed[:-1]}) {_call('note_fault', *faults)}", "}"]
-        return lines, block_count(count), ""
-    shared = ["shared"] if function == "factors" else []
-    line = f"if (block < {count}) {_call(function, *shared, *places, *options, *faults)}"
-    return [line], max(1, count), "sizeof(int)" if shared else ""
-
-
-def _call(function: str, *arguments: object) -> str:
-    return f"{function}({', '.join(map(str, arguments))});"
+        return [*grid_loop("e", count), f"{line};", "}"], block_count(count)
+    return [f"if (block < {count}) {line};"], max(1, count)

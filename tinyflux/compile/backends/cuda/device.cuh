@@ -41,6 +41,12 @@ static __device__ T* read_anew(T* address) {
 ELEMENTARY(float, f32, f)
 ELEMENTARY(double, f64, )
 
+// How the threads of a block share the work of a matrix: see linalg.h.
+#define TF_THREAD (int64_t)threadIdx.x
+#define TF_THREADS (int64_t)blockDim.x
+#define TF_WARP 32
+#define TF_BARRIER __syncthreads()
+
 // The first fault of all is noted.
 static inline __device__ void note_fault(int code, int32_t* fault) { atomicCAS(fault, 0, code); }
 

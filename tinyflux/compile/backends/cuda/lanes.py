@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
-from ...ir.indexing import Map, c_strides, identity
+from ...ir.indexing import Map, c_strides, identity, view_strides
 from ...ir.node import Node
 from ...schedule.fuse import Kernel, Stored
 from .stages import Stage
@@ -91,11 +91,7 @@ def _accesses(x: Node, stored: Stored) -> Iterator[tuple[Node, list[int]]]:
         if at is None:
             continue
         if y in stored or y.op == "input":
-            strides = [0] * x.ndim
-            for (_, terms), stride in zip(at, c_strides(y.shape)):
-                for axis, s in terms:
-                    strides[axis] += s * stride
-            yield y, strides
+            yield y, view_strides(at, c_strides(y.shape), x.ndim)
         elif y.op == "gather":
             axes, position = y.params
             picked = at[position : position + y.args[1].ndim] if len(y.args) > 1 else ()

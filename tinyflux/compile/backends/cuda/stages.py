@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ...ir.indexing import Map, identity, is_identity
 from ...ir.node import Node
 from ...ir.program import may_fail
-from ...schedule.fuse import Kernel, Schedule, Stored, memory_reads
+from ...schedule.fuse import Kernel, Read, Schedule, Stored, fused, lies_in_memory, memory_reads
 
 MAX_ROW_RESULTS = 1 << 10  # of a stage, for each row, where a block goes through rows
 MAX_ROW_WORK = 1 << 16  # elements of which the results of a row are made
@@ -60,7 +60,7 @@ class Stage:
         """Whether the tail, or a map of its shape, reads an array at the element that is calculated."""
         axes = next((axes for head, axes in self.heads.items() if x in head.nodes), None)
         if axes is None:
-            return at is not None and is_identity(at, x.shape, self.shape)
+            return is_identity(at, x.shape, self.shape)
         return _permutation(x, at, self.shape) == axes
 
     @property
@@ -139,13 +139,7 @@ def group_stages(schedule: Schedule, kernels: Sequence[Kernel], form: Callable[[
 
 def may_fault(kernel: Kernel, stored: Stored) -> bool:
     """Whether a kernel looks for errors: indices that are out of bounds, say."""
-    todo = list(kernel.nodes)
-    while todo:
-        node = todo.pop()
-        if may_fail(node, stored.trusted):
-            return True
-        todo += [x for x in node.args if x not in stored]
-    return False
+    return any(may_fail(x, stored.trusted) for node in kernel.nodes for x in fused(node, stored))
 
 
 def index_names(node: Node, axes: Sequence[int], ndim: int) -> list[str]:
@@ -181,15 +175,12 @@ def find_registers(groups: Sequence[Group], schedule: Schedule) -> set[Node]:
     return {node for node, stage in made.items() if stage.tail is not None and node not in outside}
 
 
-def kernel_reads(kernel: Kernel, stored: Stored) -> Iterator[tuple[Node, Map | None]]:
+def kernel_reads(kernel: Kernel, stored: Stored) -> Iterator[Read]:
     """What a kernel reads: for each element of a map, or of what a reduction brings together."""
     for node in kernel.nodes:
         (x,) = node.args if node.op == "reduce" else (node,)
-        if node.op == "reduce" and (x in stored or x.op == "input"):
-            found: Sequence[tuple[Node, Map | None]] = [(x, identity(x.ndim))]
-        else:
-            found = memory_reads(x, stored)
-        for y, at in found:
+        whole = x is not node and lies_in_memory(x, stored)
+        for y, at in [(x, identity(x.ndim))] if whole else memory_reads(x, stored):
             yield kernel.copies.get(y, y), at
 
 
