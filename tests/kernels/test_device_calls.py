@@ -63,7 +63,7 @@ FAULTS = [
     ("j < i && !comes_after", "!comes_after"),
     ("a != a && b == b", "false"),
     ("int64_t p = k;", "int64_t p = 0;"),
-    (r"swaps\[k\] = \(T\)p", "swaps[k] = (T)k"),
+    (r"\(int64_t\)swaps\[i\]", "i"),
     (r"TF_BARRIER;(\W*const int64_t p\b)", r"\1"),
     (r"TF_BARRIER;(\W*for \(int64_t i = k \+ 1 \+ TF_THREAD / TF_WARP)", r"\1"),
     (r"j <= i; j", "j < i; j"),
@@ -77,7 +77,7 @@ def test_a_fault_is_found(old, new, monkeypatch):
     for name in ("argsort", "argsort, NaN", "inv", "solve", "cholesky", "digamma"):
         try:
             test_values_and_gradients(name)
-        except (AssertionError, cuda_shim.ShimError):
+        except (AssertionError, cuda_shim.ShimError, np.linalg.LinAlgError):
             assert all(changed)
             return
     pytest.fail("it was not found")
