@@ -334,7 +334,9 @@ def check_rates(rule: Any, name: str, below: float = 1) -> None:
 
 def number(x: Any) -> Any:
     """A Python number for what NumPy made of Python numbers: its own would turn a float32 array into float64."""
-    return x.item() if isinstance(x, (np.generic, np.ndarray)) or on_gpu(x) else x
+    if isinstance(x, (np.generic, np.ndarray)) or on_gpu(x):
+        return x.item()
+    return x.as_number() if hasattr(x, "as_number") else x  # of what is recorded
 
 
 def number_like(old: Any, x: float) -> Any:

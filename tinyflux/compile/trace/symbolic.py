@@ -150,6 +150,10 @@ class Symbolic(ArrayOperators):
         """Have an iteration of training raise an error, and change nothing, where this number is NaN or infinite."""
         program.recording().demands[program.elementwise("isfinite", [self.node], np.bool_)] = kind, message
 
+    def as_number(self) -> Symbolic:
+        """The same as a number of Python's, which takes on the dtype of arrays it meets; an array stays one."""
+        return self if self.ndim else Symbolic(program.elementwise("cast", [self.node], self.dtype, weak=True))
+
     def __getattr__(self, name: str) -> Any:
         raise _NoAttribute(f"an array that is being compiled has no attribute {name}.")
 
