@@ -24,7 +24,7 @@ from .optimise import schedules as schedules
 from .optimise.adam import *
 from .optimise.adaptive import *
 from .optimise.averages import *
-from .optimise.kernels.compiler import use_compiler as _use_compiler
+from .optimise.kernels.native import use_compiler as _use_compiler
 from .optimise.modifiers import *
 from .optimise.momentum import *
 from .optimise.muon import *
@@ -100,13 +100,13 @@ __all__ += optimise.__all__
 _LATER = {"compile": ".compile", "compile_training": ".training.compiled", "sigmoid": ".nn"}
 
 
-def _compiler() -> _Any:
-    from .training import native_update
+def _native_step(*kind: _Any) -> _Any:
+    from .training.native_update import native_step
 
-    return native_update
+    return native_step(*kind)
 
 
-_use_compiler(_compiler)
+_use_compiler(_native_step)
 
 
 def __getattr__(name: str) -> _Any:

@@ -46,6 +46,7 @@ def test_cupy_is_not_imported():
         flux.SOAP(),
         flux.OptimiserChain(flux.ClipNorm(), flux.Adam()),
         flux.OptimiserChain(flux.WeightDecay(), flux.OptimiserChain(flux.ClipNorm())),
+        flux.OptimiserChain(),
         pytest.param(Scheduled(flux.YellowFin(eta=lambda t: 0.1)), id="a schedule"),
         pytest.param(types.SimpleNamespace(init=lambda x: (), apply=lambda state, x, g: ((), g)), id="no dataclass"),
     ],
@@ -58,7 +59,7 @@ def test_rules_without_a_kernel(rule):
 def test_as_many_arrays_as_a_kernel_can_be_given():
     """The most, with what else is given to it, are fewer bytes than parameters can have; no kernel takes more."""
     rule = flux.AggMo(beta=(0.5,) * launch.MAX_ARRAYS)
-    kinds = cuda_shim.parameter_types(source.source_of(rule, np.dtype(np.float32), launch.MAX_ARRAYS, 0, False), "step")
+    kinds = cuda_shim.parameter_types(source.source_of([rule], "float32", launch.MAX_ARRAYS, 0), "step")
     assert launch.MAX_ARRAYS < len(kinds) <= 4096 // 8
     arrays = [zeros(4)] * (launch.MAX_ARRAYS + 1)
     assert kernel_step(flux.AggMo(beta=(0.5,) * len(arrays)), zeros(4), arrays, [0, 4], ()) is None
@@ -118,7 +119,7 @@ def test_a_launch():
     comparison.step(0)
     ((grid, block, args),) = cuda_shim.launches
     assert (grid, block) == ((1,), (launch.THREADS,))
-    assert f"THREADS = {launch.THREADS};" in source.source_of(ADAM, np.dtype(np.float32), 2, 2, False).replace("  ", "")
+    assert f"THREADS = {launch.THREADS};" in (source.FOLDER / "step.cuh").read_text()
     assert [id(a) for a in args[:3]] == [id(a) for a in comparison.there]
     assert [a.tolist() for a in args[4:5]] == [[0, 9, 13]]
     assert args[5] == np.int32(2)

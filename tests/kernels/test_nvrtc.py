@@ -77,8 +77,8 @@ def kernel_source(rule, dtype):
     scheduled = isinstance(rule, Scheduled)
     state = rule.init(np.zeros(1))
     arrays = sum(isinstance(s, np.ndarray) for s in state)
-    fixed = at(rule.rule, 0) if scheduled else rule
-    return source.source_of(fixed, np.dtype(dtype), arrays, len(state) - arrays, scheduled), arrays
+    parts = source.parts(at(rule.rule, 0) if scheduled else rule)
+    return source.source_of(parts, dtype, arrays, len(state) - arrays, scheduled), arrays
 
 
 @pytest.mark.parametrize("dtype", VECTORS)
@@ -241,3 +241,10 @@ def test_a_stack_frame_is_seen(nvrtc):
     fine, log, _ = compiled(nvrtc, code, "-arch=sm_90")
     assert fine
     assert re.search(r"[1-9]\d* bytes stack frame", log)
+
+
+@pytest.mark.parametrize("counts", [(1, 2), (2, 1), (3, 2)])
+def test_a_state_of_another_shape_is_refused(nvrtc, counts):
+    fine, log, _ = compiled(nvrtc, source.source_of([RULES[0]], "float32", *counts), "-arch=sm_90")
+    assert not fine
+    assert "static assertion failed" in log

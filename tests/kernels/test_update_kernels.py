@@ -6,10 +6,8 @@ import pytest
 from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray
 from tests.support.kernel_cases import CHAINS, RULES, Comparison, compare, compare_nonfinite
-from tinyflux import optimise
-from tinyflux.optimise import adaptive, modifiers
+from tinyflux.optimise import modifiers
 from tinyflux.optimise.kernels import source
-from tinyflux.optimise.modifiers import size_of_state
 
 SIZES = [0, 1, 3, 4, 5, 1023, 1024, 1025]
 DTYPES = ["float32", "float64"]
@@ -73,28 +71,22 @@ def test_numbers_move_on_once_a_step(order, monkeypatch):
     assert {launch[0] for launch in cuda_shim.launches} == {(cuda_shim.MULTIPROCESSORS * cuda_shim.RESIDENT,)}
 
 
-def test_every_rule_is_tried():
-    """All rules of the library that step elements one by one, but for AccumGrad, which waits."""
-    tried = {type(part) for rule in RULES + CHAINS for part in (rule, *getattr(rule, "rules", ()))}
-    kinds = {kind for kind in (*optimise.RULES, *optimise.MODIFIERS) if kind().whole is None}
-    assert kinds - tried == {optimise.AccumGrad}
+def test_every_file_is_in_the_table():
+    files = {path.stem for path in source.FOLDER.glob("*.cu")}
+    assert files == set(source.FILES.values())
+    tried = {type(part) for rule in RULES + CHAINS for part in source.parts(rule)}
+    assert tried == set(source.FILES)
 
 
-def test_no_two_rules_share_a_kernel():
+def test_an_option_changes_the_kernel():
     """Forms of a rule would not be told apart by comparing each with itself alone."""
-    rules = [rule for rule in RULES if rule != adaptive.AdaGrad(initial=0.1)]  # which only starts in another way
-    sources = {source.source_of(rule, np.dtype("float32"), *size_of_state(rule), False) for rule in rules}
-    assert len(sources) == len(rules)
+    forms = [rule for rule in RULES if type(rule) in source.OPTIONS]
+    sources = {source.source_of([rule], "float32", 3, 2) for rule in forms}
+    assert len(sources) == len(forms)
+    assert all(sum(type(rule) is kind for rule in forms) > 1 for kind in source.OPTIONS)
 
 
 def test_a_chain_in_a_chain():
     flat = modifiers.OptimiserChain(*RULES[:2])
     nested = modifiers.OptimiserChain(modifiers.OptimiserChain(RULES[0]), modifiers.OptimiserChain(RULES[1]))
-    flat, nested = (source.source_of(rule, np.dtype("float32"), 4, 4, False) for rule in (flat, nested))
-    assert flat == nested
-
-
-def test_a_chain_of_nothing(cupy):
-    comparison = Comparison(modifiers.OptimiserChain(), np.float32, [5])
-    comparison.step(0)
-    comparison.check()
+    assert source.parts(flat) == source.parts(nested) == RULES[:2]

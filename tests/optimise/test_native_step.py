@@ -7,6 +7,7 @@ import tinyflux as flux
 from tinyflux.compile.backends.c.compiler import available
 from tinyflux.optimise import MODIFIERS, RULES, plan, schedules
 from tinyflux.optimise.kernels import native as kernel
+from tinyflux.optimise.modifiers import size_of_state
 from tinyflux.training import native_update as stepping
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
@@ -85,6 +86,14 @@ def test_single_precision(calls):
 
 class Own(flux.Descent):
     """A user's rule, in which anything may happen."""
+
+
+@pytest.mark.parametrize("rule", [kind() for kind in RULES if kind().whole is None], ids=repr)
+def test_no_element_of_float32_is_calculated_in_float64(rule):
+    arrays, numbers = size_of_state(rule)
+    step = stepping.NativeStep(rule, arrays, numbers, np.dtype(np.float32), BLOCK)
+    kinds = {node.dtype for node in step.source.schedule.nodes if node.size > 1}
+    assert kinds <= {np.dtype(np.float32), np.dtype(bool)}
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
 """Steps with a kernel beside steps with the NumPy form of the rule, its reference."""
 
 import dataclasses
-import re
 
 import numpy as np
 
 from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray
 from tinyflux.optimise import adam, adaptive, averages, modifiers, momentum
-from tinyflux.optimise.kernels import kernel_step, launch, source
+from tinyflux.optimise.kernels import kernel_step, source
 
 RULES = [
     adam.Adam(0.01),
@@ -145,13 +144,8 @@ def compare_nonfinite(rule, dtype):
         np.testing.assert_allclose(buffer._host[:8], values, rtol=1e-6)
 
 
-def plant(monkeypatch, old, new):
-    """Change the source of kernels for a test: what a pattern matches becomes something else."""
-    written = source.source_of
-
-    def changed(*args):
-        text, count = re.subn(old, new, written(*args))
-        assert count, f"{old!r} stands nowhere"
-        return text
-
-    monkeypatch.setattr(launch, "source_of", changed)
+def plant(monkeypatch, name, old, new):
+    """Change a source file of the kernels for a test."""
+    text = source._text
+    assert text(name).count(old) == 1, f"{old!r} does not stand in {name} once"
+    monkeypatch.setattr(source, "_text", lambda asked: text(asked).replace(old, new if asked == name else old))

@@ -1,8 +1,8 @@
-"""The update step on the GPU: CUDA for the rules, one launch for all the parameters of a group.
+"""The update step on the GPU: hand-written CUDA for the rules, one launch for all the parameters of a group.
 
-What a rule does with one element is written from its NumPy form, `step.cuh` is the loop that this stands in. `source`
-puts the two together, `launch` compiles the text, at first use, and launches it. Rules without a kernel are stepped by
-their NumPy form, on CuPy's arrays.
+`rule.cuh` says what a rule is in CUDA, a `.cu` file each writes one rule down, `step.cuh` is the loop they all run in.
+`source` puts together the text for a rule or a chain of rules, `launch` compiles it, at first use, and launches it. The
+NumPy form of a rule is the reference: rules without a kernel are stepped by that, on CuPy's arrays.
 """
 
 from .launch import KernelStep, kernel_step

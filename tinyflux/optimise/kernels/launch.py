@@ -12,11 +12,9 @@ import numpy as np
 from ...arrays import MOVE, device_of, on_gpu
 from ...interrupts import commit
 from ...types import Array
-from ..hyperparameters import floats
-from ..modifiers import AccumGrad
-from ..rule import inner_rules, is_ours, number_like
+from ..rule import number_like
 from ..scheduled import Scheduled, at
-from .source import TYPES, source_of
+from .source import TYPES, parts, rates_of, source_of
 
 THREADS = 256  # of a block, as in step.cuh
 ALIGNMENT = 16  # bytes that a kernel reads and writes at once
@@ -43,16 +41,10 @@ def kernel_step(
 
     Errors: ValueError for arrays that don't fit together.
     """
-    inner = rule.rule if isinstance(rule, Scheduled) else rule
-    kernel = is_ours(inner) and not inner.whole and not _waits(inner) and len(arrays) <= MAX_ARRAYS
-    if not kernel or x.dtype.name not in TYPES or x.data.ptr % ALIGNMENT:
+    fixed = at(rule.rule, 0) if isinstance(rule, Scheduled) else rule
+    if not parts(fixed) or x.dtype.name not in TYPES or x.data.ptr % ALIGNMENT or len(arrays) > MAX_ARRAYS:
         return None
     return KernelStep(rule, x, arrays, starts, numbers)
-
-
-def _waits(rule: Any) -> bool:
-    """Whether a rule, or one in it, makes no step where it gathers gradients."""
-    return isinstance(rule, AccumGrad) or any(map(_waits, inner_rules(rule)))
 
 
 class KernelStep:
@@ -69,13 +61,14 @@ class KernelStep:
         self._rule, self._t = rule, None  # the steps launched, where a schedule asks for them
         if isinstance(rule, Scheduled):
             self._rule, self._t = rule.rule, numbers[-1]
-        fixed = at(self._rule, self._t)
+        rules = parts(at(self._rule, self._t))
         with x.device:
-            source = source_of(fixed, x.dtype, len(arrays), len(numbers), self._t is not None)
+            scheduled = self._t is not None
+            source = source_of(rules, x.dtype.name, len(arrays), len(numbers), scheduled)
             self._kernel, most = _compiled(source, "step", x.data.device_id)
             self._blocks = min(most, _blocks(starts[0], starts[-1], ALIGNMENT // x.itemsize))
             self._starts = on_device(starts, np.int64)
-            self._rates = _rates_there([*floats(fixed)])
+            self._rates = _rates_there(rates_of(rules))
             self._device_numbers = on_device(numbers, np.float64)
             self._ticket = on_device([0], np.uint32)
         self._count = np.int32(len(self._sizes))
@@ -101,7 +94,7 @@ class KernelStep:
         """
         device = self._buffers[0].device
         fitting = [self._fitting(g, size) for g, size in zip(gradients, self._sizes, strict=True)]
-        rates = self._rates[0] if self._t is None else [*floats(at(self._rule, self._t))]
+        rates = self._rates[0] if self._t is None else rates_of(parts(at(self._rule, self._t)))
         if rates != self._rates[0]:
             with device:
                 self._rates = _rates_there(rates)

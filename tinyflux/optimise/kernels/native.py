@@ -1,7 +1,7 @@
 """How many blocks are stepped on the CPU: in their places, shared out between cores, by native code if there is some.
 
 Native code makes one pass over the memory for all that a rule does, and doesn't wait for the interpreter between its
-operations.
+operations. It needs the compiler, which is not known here: `use_compiler` is told of it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,22 @@ from .. import subnormal
 from ..hyperparameters import floats
 from ..rule import stepped
 from ..scheduled import Scheduled, at
-from .compiler import compiler
 
 NATIVE = 64  # blocks, 16 MB; from so many on, compiling the step is soon made up for
+
+Native = Callable[[Any, Sequence[Any], Any, Any], None]  # of x, the arrays of the state, the gradient, all numbers
+Compiler = Callable[[Any, int, int, Any, int], "Native | None"]
+
+_compiler: Compiler = lambda *kind: None  # noqa: E731
+
+
+def use_compiler(compiler: Compiler) -> None:
+    """Have steps of large parameters compiled by a function of a rule, its counts of arrays and numbers, dtype, size.
+
+    It returns a function that steps a block of this size in its place, or None where there is none for this rule.
+    """
+    global _compiler
+    _compiler = compiler
 
 
 class BlockwiseStep:
@@ -59,7 +72,7 @@ class BlockwiseStep:
     def _native(self, rule: Any, own: tuple[Any, ...]) -> Callable[..., bool] | None:
         """A function that steps a block by native code where it can, and returns whether it has."""
         x, arrays, _ = self._sample
-        code = compiler().native_step(rule, len(arrays), len(own), x.dtype, x.size)
+        code = _compiler(rule, len(arrays), len(own), x.dtype, x.size)
         if code is None:
             return None
         numbers = np.array([*floats(rule), *own], np.float64)

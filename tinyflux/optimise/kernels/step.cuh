@@ -1,4 +1,4 @@
-// One launch steps all parameters of a group. `T` is float or double; what becomes of an element is written from the rule.
+// One launch steps all parameters of a group, x ← x − Δ, where Δ comes from `Rule`.
 //
 // The parameters are the elements starts[0] … starts[count] − 1 of a flat buffer, those of leaf k beginning at starts[k];
 // the state's arrays have the same layout. The gradient of leaf k is an array of its own, at gradients[k].
@@ -7,8 +7,8 @@ constexpr int THREADS = 256;           // of a block
 constexpr int LANES = 16 / sizeof(T);  // elements that one 128-bit access moves
 
 // So many blocks at least share a multiprocessor: 80 registers are left to a thread, 128 for a state of many arrays.
-template <int ARRAYS>
-constexpr int BLOCKS = ARRAYS > 4 ? 2 : 3;
+template <class Rule>
+constexpr int BLOCKS = Rule::ARRAYS > 4 ? 2 : 3;
 
 struct alignas(16) Vector {
     T lane[LANES];
@@ -63,13 +63,15 @@ __device__ Vector gather(const T* const* gradients, const long long* starts, int
     return v;
 }
 
-// Whether a thread is to move the state's numbers on: one of the last block to finish, as by then every thread has read
-// them. `ticket` counts the blocks that have finished, and is 0 again after the last.
-__device__ bool is_last(unsigned* ticket) {
+// The last block to finish moves the state's numbers on: by then every thread has read them. `ticket` counts the blocks
+// that have finished, and is 0 again after the last.
+template <class Rule>
+__device__ void advance_once(const double* rates, double* numbers, unsigned* ticket) {
     __syncthreads();
-    if (threadIdx.x != 0) return false;
-    __threadfence();
-    return atomicInc(ticket, gridDim.x - 1) == gridDim.x - 1;
+    if (threadIdx.x == 0) {
+        __threadfence();
+        if (atomicInc(ticket, gridDim.x - 1) == gridDim.x - 1) Rule::advance(rates, numbers);
+    }
 }
 
 // Whether a step is to be made: not if the loss that led to it is NaN or infinite, nor ever after such a loss. The losses
@@ -84,10 +86,10 @@ __device__ bool admitted(const T* loss, T* losses, int place, unsigned* stopped)
     return false;
 }
 
-// `step` gives an element with the gradient g, and renews its state s[0] … s[ARRAYS − 1].
-template <int ARRAYS, class Step>
+template <class Rule>
 __device__ void step_all(T* x, T* const* state, const T* const* gradients, const long long* starts, int count,
-                         const Step& step) {
+                         const double* rates, double* numbers, unsigned* ticket) {
+    const Rule rule(rates, numbers);
     const long long start = starts[0], stop = starts[count];
     const long long stride = static_cast<long long>(gridDim.x) * blockDim.x * LANES;
     long long i = start - start % LANES + (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * LANES;
@@ -97,20 +99,21 @@ __device__ void step_all(T* x, T* const* state, const T* const* gradients, const
         const int to = stop - i < LANES ? stop - i : LANES;
         leaf = leaf_of(i + from, starts, leaf, count);
         const Vector g = gather(gradients, starts, leaf, i, from, to);
-        Vector value = load(x + i, from, to), s[ARRAYS + 1];  // one more, as an array must not be empty
+        Vector value = load(x + i, from, to), s[Rule::ARRAYS + 1];  // one more, as an array must not be empty
 #pragma unroll
-        for (int k = 0; k < ARRAYS; ++k) s[k] = load(state[k] + i, from, to);
+        for (int k = 0; k < Rule::ARRAYS; ++k) s[k] = load(state[k] + i, from, to);
 #pragma unroll
         for (int lane = 0; lane < LANES; ++lane) {
-            T own[ARRAYS + 1];
+            T own[Rule::ARRAYS + 1];
 #pragma unroll
-            for (int k = 0; k < ARRAYS; ++k) own[k] = s[k].lane[lane];
-            value.lane[lane] = step(value.lane[lane], g.lane[lane], own);
+            for (int k = 0; k < Rule::ARRAYS; ++k) own[k] = s[k].lane[lane];
+            value.lane[lane] -= rule.step(value.lane[lane], g.lane[lane], own);
 #pragma unroll
-            for (int k = 0; k < ARRAYS; ++k) s[k].lane[lane] = own[k];
+            for (int k = 0; k < Rule::ARRAYS; ++k) s[k].lane[lane] = own[k];
         }
         store(x + i, from, to, value);
 #pragma unroll
-        for (int k = 0; k < ARRAYS; ++k) store(state[k] + i, from, to, s[k]);
+        for (int k = 0; k < Rule::ARRAYS; ++k) store(state[k] + i, from, to, s[k]);
     }
+    if constexpr (Rule::NUMBERS > 0) advance_once<Rule>(rates, numbers, ticket);
 }

@@ -294,14 +294,8 @@ _WRITERS = {
 @functools.cache
 def _header() -> str:
     """What every source begins with."""
-    return "\n".join([scalar_header(), *map(_text, ("../c/special.h", "../c/linalg.h", "contract.cuh", "calls.cuh"))])
-
-
-@functools.cache
-def scalar_header() -> str:
-    """What is called by functions of single numbers, but for those that C has in no library."""
-    return "\n".join(map(_text, ("device.cuh", "../c/scalar_math.h")))
-
-
-def _text(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+    here = Path(__file__).parent
+    c = here.parent / "c"
+    shared = (c / "scalar_math.h", c / "special.h", c / "linalg.h")
+    files = (here / "device.cuh", *shared, here / "contract.cuh", here / "calls.cuh")
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)

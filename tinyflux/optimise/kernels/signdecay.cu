@@ -1,0 +1,10 @@
+// Δ = g + λ·sign(x)
+// rates: λ
+struct SignDecay {
+    static constexpr int ARRAYS = 0, RATES = 1, NUMBERS = 0;
+    const T lambda;
+
+    __device__ SignDecay(const double* r, const double*) : lambda(r[0]) {}
+
+    __device__ T step(T x, T g, T*) const { return g + lambda * sign(x); }
+};
