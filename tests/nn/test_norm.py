@@ -190,6 +190,39 @@ def test_train_moves_running_numbers_compiled_as_plain():
 
 
 @compiled
+@pytest.mark.parametrize("option", [pytest.param(True, marks=compiled), False])
+def test_one_layer_in_two_places(option):
+    """Without weight and bias it is trained; its running numbers move once at each place, in the order of the calls."""
+    x, layer = np.random.default_rng(0).normal(size=(8, 3)), flux.f64(flux.BatchNorm(3, affine=False))
+    model = {"scale": np.full(3, 2.0), "layers": [layer, layer]}
+    loss = lambda m, x: np.mean(m["layers"][0](np.tanh(m["layers"][1](x) * m["scale"])))  # noqa: E731
+    flux.train(loss, model, [x], flux.setup(flux.Descent(0.1), model), compile=option)
+    then = np.tanh((x - x.mean(0)) / np.sqrt(x.var(0) + layer.epsilon) * 2)
+    for found, start, numbers in (
+        (layer.running_mean, 0, [z.mean(0) for z in (x, then)]),
+        (layer.running_var, 1, [z.var(0, ddof=1) for z in (x, then)]),
+    ):
+        np.testing.assert_allclose(found, 0.9 * (0.9 * start + 0.1 * numbers[0]) + 0.1 * numbers[1], rtol=1e-12)
+    assert model["layers"][0] is model["layers"][1]
+
+
+@pytest.mark.parametrize("option", [pytest.param(True, marks=compiled), False])
+def test_two_layers_with_one_weight(option):
+    """What the error for one layer in two places says to do."""
+    first, second = (flux.f64(flux.BatchNorm(3)) for _ in range(2))
+    model, x = flux.Chain(first, np.tanh, first), np.random.default_rng(0).normal(size=(8, 3)) + 1
+    loss = lambda m, x: np.mean(m(x) ** 4)  # noqa: E731
+    with pytest.raises(ValueError, match=r"a BatchNorm stands in several .* b\.weight = a\.weight"):
+        flux.train(loss, model, [x], flux.setup(flux.Descent(0.1), model), compile=option)
+    second.weight, second.bias = first.weight, first.bias
+    model = flux.Chain(first, np.tanh, second)
+    parts = flux.gradient(loss, model, x)[0]
+    flux.train(loss, model, [x], flux.setup(flux.Descent(0.1), model), compile=option)
+    np.testing.assert_allclose(first.weight, 1 - 0.1 * (parts[0].weight + parts[2].weight), rtol=1e-12)
+    assert first.weight is second.weight
+    assert not np.allclose(first.running_mean, second.running_mean)
+
+
 @pytest.mark.parametrize("way", [True, False])
 def test_a_checkpoint_holds_running_numbers(tmp_path, way):
     model = network()

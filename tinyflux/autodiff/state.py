@@ -67,8 +67,8 @@ def keep_state(stateful: tree.Stateful, tape: Tape, undo: Undo) -> str:
 
 
 _SEVERAL = (
-    "a {} stands in several places of the model, and its {} would become several. Make a layer for each place, or take "
-    "its parameters out of it."
+    "a {} stands in several places of the model, and its {} would become several. Make a layer for each place, "
+    "with the same parameters if they are to share them (b.weight = a.weight), or one without parameters."
 )
 _LENGTH = (
     "the function makes {} items of a list of {} that holds parameters. Put layers and arrays into a model outside of "

@@ -82,7 +82,8 @@ class BatchNorm(_Norm):
 
     In inference μ and v are the running numbers. `flux.is_training` says when a layer is in training. Give a Conv or
     Dense right before this layer bias=False: subtracting μ removes the bias again, and its gradient would be nothing
-    but rounding errors.
+    but rounding errors. A layer without w and b may stand in several places of a model that is trained; otherwise give
+    each place a layer of its own, where w and b may be another's.
 
     Arguments:
         channels: the length of the last axis.
