@@ -189,7 +189,12 @@ def test_three_epochs(tmp_path):
 
 @pytest.mark.slow
 def test_the_tutorial_on_a_gpu(tmp_path, monkeypatch):
-    """The command for a device, on the stand-in for CuPy: two iterations of ResNet18 for each of the seven."""
+    """The command for a device, on the stand-in for CuPy: two iterations of ResNet18 for each of the seven.
+
+    Its mini-batches are smaller, as NumPy takes long for them.
+    """
+    monkeypatch.setitem(PRESETS, "tutorial", PRESETS["tutorial"]._replace(batchsize=8))
+    install(tmp_path / "data", made_up(4), monkeypatch)
     monkeypatch.setitem(sys.modules, "cupy", standin.cupy_module())
     device._fault.cache_clear()
     try:
