@@ -1,6 +1,7 @@
 """tinyflux: Flux's idea in Python, on NumPy and CuPy."""
 
 # ruff: noqa: F403  (the names of each part stand there)
+from functools import partial as _partial
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
@@ -120,3 +121,7 @@ def __getattr__(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+for _part in (autodiff, data, interop, models, optimise, schedules, tree):  # Tab offers their public names, too
+    vars(_part)["__dir__"] = _partial(sorted, _part.__all__)

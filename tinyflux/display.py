@@ -10,26 +10,21 @@ from typing import Any, NamedTuple
 
 def careful(show: Callable[[Any], str]) -> Callable[[Any], str]:
     """A decorator of __repr__: the name of the class, with dots, stands in the place of an error."""
-
-    @functools.wraps(show)
-    def text(self: Any) -> str:
-        try:
-            return show(self)
-        except Exception:  # half-built objects, and what users' classes raise
-            return f"{type(self).__name__}(...)"
-
-    return text
+    return _without_errors(show, lambda self: f"{type(self).__name__}(...)")
 
 
 def careful_html(show: Callable[[Any], str]) -> Callable[[Any], str | None]:
     """A decorator of _repr_html_: None, for which a notebook takes the text, in the place of an error."""
+    return _without_errors(show, lambda self: None)
 
+
+def _without_errors(show: Callable[[Any], str], otherwise: Callable[[Any], Any]) -> Callable[[Any], Any]:
     @functools.wraps(show)
-    def text(self: Any) -> str | None:
+    def text(self: Any) -> Any:
         try:
             return show(self)
-        except Exception:
-            return None
+        except Exception:  # half-built objects, and what users' classes raise
+            return otherwise(self)
 
     return text
 

@@ -26,10 +26,6 @@ from .types import Array, Tree
 __all__ = ["load_safetensors", "load_state_dict", "save_safetensors", "state_dict", "torchvision_names"]
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 IGNORED = "num_batches_tracked"  # PyTorch's counter in a BatchNorm, which no forward pass needs
 
 

@@ -50,10 +50,6 @@ from .types import Array, T, Tree
 __all__ = ["destructure", "f32", "f64", "leaves", "map", "parameter_count", "parameters", "walk"]
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 def walk(tree: Tree, buffers: bool = True) -> Iterator[tuple[str, Array]]:
     """All arrays of a tree in order, each with its path.
 

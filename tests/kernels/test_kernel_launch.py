@@ -11,7 +11,7 @@ import tinyflux as flux
 from tests.support import cuda_shim
 from tests.support.cuda_shim import ShimError
 from tests.support.device_standin import DeviceArray, counted
-from tests.support.kernel_cases import RULES, Comparison
+from tests.support.kernel_cases import RULES, Comparison, make_step
 from tinyflux.optimise.kernels import kernel_step, launch, source
 from tinyflux.optimise.scheduled import Scheduled
 
@@ -100,17 +100,17 @@ def test_starts_outside_the_buffer(starts):
 
 
 def test_gradients_that_are_refused():
-    step = kernel_step(flux.Descent(), zeros(4), [], [0, 1, 4], ()).step
+    kernel = kernel_step(flux.Descent(), zeros(4), [], [0, 1, 4], ())
     for wrong, error, match in [
         ([zeros(1), zeros(4)], ValueError, "expected a gradient of 3 elements on GPU 0, .* got 4 on GPU 0"),
         ([zeros(1), np.zeros(3, np.float32)], TypeError, r"got one in NumPy, on the CPU. Move .* flux.gpu\(…\)"),
         ([zeros(1)], ValueError, "longer"),
     ]:
         with pytest.raises(error, match=match):
-            step(wrong)
+            make_step(kernel, wrong)
     elsewhere = type("There", (DeviceArray,), {"data": types.SimpleNamespace(ptr=0, device_id=1)})
     with pytest.raises(ValueError, match="got 3 on GPU 1"):
-        step([zeros(1), elsewhere(np.zeros(3, np.float32))])
+        make_step(kernel, [zeros(1), elsewhere(np.zeros(3, np.float32))])
     assert cuda_shim.launches == []
 
 
@@ -160,7 +160,7 @@ def test_tables_are_uploaded_when_gradients_lie_elsewhere(uploads):
     first, second = [zeros(3), zeros(5)], [zeros(3), zeros(5)]
     uploads.clear()
     for gradients in (first, first, second, first, second):
-        kernel.step(gradients)
+        make_step(kernel, gradients)
     pointers = [[g._host.ctypes.data for g in gradients] for gradients in (first, second)]
     assert [x.tolist() for x in uploads] == pointers
 
@@ -170,7 +170,7 @@ def test_tables_do_not_pile_up(uploads):
     uploads.clear()
     gradients = [[zeros(3)] for _ in range(launch.TABLES + 1)]
     for g in [*gradients, *gradients[1:], gradients[0]]:
-        kernel.step(g)
+        make_step(kernel, g)
     assert len(uploads) == launch.TABLES + 2  # the first one was dropped for the last
     assert len(kernel._tables) == launch.TABLES
 
@@ -193,13 +193,13 @@ def test_copies_of_gradients_are_kept_until_the_launch():
 def test_numbers_are_read_when_asked_for():
     comparison = Comparison(ADAM, np.float32, [3])
     gradients = [DeviceArray(np.ones(3, np.float32))]
-    assert counted(lambda: [comparison.kernel.step(gradients) for _ in range(3)])[1] == 0
+    assert counted(lambda: [make_step(comparison.kernel, gradients) for _ in range(3)])[1] == 0
     assert counted(lambda: comparison.kernel.numbers) == ((pytest.approx(0.9**3), pytest.approx(0.999**3)), 1)
     assert counted(lambda: comparison.kernel.numbers)[1] == 0
-    comparison.kernel.step(gradients)
+    make_step(comparison.kernel, gradients)
     assert counted(lambda: comparison.kernel.numbers[0]) == (pytest.approx(0.9**4), 1)
     descent = Comparison(flux.Descent(), np.float32, [3]).kernel
-    descent.step(gradients)
+    make_step(descent, gradients)
     assert counted(lambda: descent.numbers) == ((), 0)
 
 
@@ -207,12 +207,12 @@ def test_a_launch_can_be_replayed():
     """As a captured step is: everything that changes from step to step is on the device."""
     comparisons = [Comparison(ADAM, np.float64, [700]) for _ in range(2)]
     g = [DeviceArray(np.linspace(-1, 1, 700))]
-    comparisons[0].kernel.step(g)
+    make_step(comparisons[0].kernel, g)
     grid, block, args = cuda_shim.launches[-1]
     for _ in range(4):
         comparisons[0].kernel._kernel(grid, block, args)
     for _ in range(5):
-        comparisons[1].kernel.step(g)
+        make_step(comparisons[1].kernel, g)
     for a, b in zip(*(comparison.there for comparison in comparisons)):
         np.testing.assert_array_equal(a._host, b._host)
     assert comparisons[0].kernel.numbers == comparisons[1].kernel.numbers
@@ -226,7 +226,7 @@ def test_schedules(uploads):
     for t in range(5):
         comparison.step(t)
         comparison.check()
-        assert counted(lambda: comparison.kernel.step)[1] == 0
+        assert counted(lambda: comparison.kernel.calls_for)[1] == 0
     rates = [x for x in uploads if x.dtype == np.float64]
     assert len(rates) == 4  # Demon changes in every step; the first rates came with the rule
     assert [round(x[0], 12) for x in rates] == [0.1, 0.1, 0.01, 0.01]

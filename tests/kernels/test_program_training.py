@@ -50,7 +50,13 @@ def test_forms_of_data(form):
 
 
 def test_nothing_but_kernels_and_products_runs(monkeypatch):
-    """In the steps of a training, once it is compiled: no operation of CuPy's."""
+    """In the steps of a training, once it is compiled: no operation of CuPy's; where arrays lie is seen without one."""
+    functions = DeviceArray.__array_function__
+
+    def only_addresses(self, function, *given):
+        assert function is np.may_share_memory
+        return functions(self, function, *given)
+
     x, y = flux.gpu(*data(48))
     model = flux.gpu(network())
     opt = flux.setup(flux.Adam(0.01), model)
@@ -63,7 +69,7 @@ def test_nothing_but_kernels_and_products_runs(monkeypatch):
             self.passes += progress.epoch_ended
             if self.passes == 1:
                 monkeypatch.setattr(DeviceArray, "__array_ufunc__", None)
-                monkeypatch.setattr(DeviceArray, "__array_function__", None)
+                monkeypatch.setattr(DeviceArray, "__array_function__", only_addresses)
 
         def due(self, iteration):
             return math.inf

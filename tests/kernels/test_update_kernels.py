@@ -5,7 +5,7 @@ import pytest
 
 from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray
-from tests.support.kernel_cases import CHAINS, RULES, Comparison, compare, compare_nonfinite
+from tests.support.kernel_cases import CHAINS, RULES, Comparison, compare, compare_nonfinite, make_step
 from tinyflux.optimise import modifiers
 from tinyflux.optimise.kernels import source
 
@@ -55,7 +55,7 @@ def test_gradients_that_are_copied_or_misaligned(dtype):
     state, delta = comparison.rule.apply(
         (*comparison.arrays, *comparison.numbers), comparison.x, np.concatenate(expected)
     )
-    comparison.kernel.step(gradients)
+    make_step(comparison.kernel, gradients)
     comparison.x, comparison.arrays, comparison.numbers = comparison.x - delta, state[:2], state[2:]
     comparison.check()
 

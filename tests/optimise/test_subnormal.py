@@ -14,6 +14,14 @@ TINY = np.full(8, 1e-40, np.float32)
 flushes = pytest.mark.skipif(subnormal._libm is None, reason="subnormal numbers stay as they are on this platform")
 
 
+def flush():
+    subnormal.flushed(True).__enter__()
+
+
+def restore():
+    subnormal.flushed(True).__exit__(None, None, None)
+
+
 def halves():
     """Whether subnormal numbers are calculated with."""
     return bool(np.all(TINY * np.float32(0.5) != 0))
@@ -21,17 +29,17 @@ def halves():
 
 def test_before_and_after():
     assert halves()
-    subnormal.flush()
+    flush()
     inside = halves()
-    subnormal.restore()
+    restore()
     assert halves()
     assert inside == (subnormal._libm is None)
 
 
 def test_other_behaviour_comes_back():
     """Division by zero still warns and doesn't trap, rounding is to the nearest."""
-    subnormal.flush()
-    subnormal.restore()
+    flush()
+    restore()
     with pytest.warns(RuntimeWarning, match="divide by zero"):
         assert np.ones(1) / np.zeros(1) == np.inf
     assert np.all(np.array([1.0, -1.0]) + 2**-54 == [1.0, -1.0])
@@ -48,12 +56,12 @@ def test_each_thread_by_itself():
         for turn in range(4):
             flush_now = flushing == (turn % 2 == 0)
             if flush_now:
-                subnormal.flush()
+                flush()
             barrier.wait()
             results.append(halves() != flush_now)
             barrier.wait()
             if flush_now:
-                subnormal.restore()
+                restore()
             results.append(halves())
         seen[name] = results
 
@@ -71,16 +79,16 @@ def test_what_a_thread_had_before_is_its_own():
     """A thread that flushes for good, from before its step, takes nothing over to another."""
 
     def work():
-        subnormal.flush()
-        subnormal.flush()
-        subnormal.restore()
+        flush()
+        flush()
+        restore()
         assert not halves()
 
-    subnormal.flush()
+    flush()
     thread = threading.Thread(target=work)
     thread.start()
     thread.join(10)
-    subnormal.restore()
+    restore()
     assert halves()
 
 
@@ -170,7 +178,7 @@ def test_what_a_user_sets_between_updates_stays():
 
 @flushes
 def test_a_lost_restore_heals():
-    subnormal.flush()  # an interrupt kept its restore from being called
-    subnormal.flush()
-    subnormal.restore()
+    flush()  # an interrupt kept its restore from being called
+    flush()
+    restore()
     assert halves()

@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.support import cuda_shim
 from tests.support.device_standin import DeviceArray
+from tinyflux.interrupts import commit
 from tinyflux.optimise import adam, adaptive, averages, modifiers, momentum
 from tinyflux.optimise.kernels import kernel_step, source
 
@@ -67,6 +68,11 @@ def gradient(shape, dtype, step, seed):
     return g.reshape(shape).astype(dtype)
 
 
+def make_step(kernel, gradients):
+    """Step the parameters once."""
+    commit(kernel.calls_for(gradients))
+
+
 class Comparison:
     """A group of leaves of these sizes within a larger buffer, stepped by NumPy and by a kernel.
 
@@ -103,7 +109,7 @@ class Comparison:
         self.arrays, self.numbers = state[: len(self.arrays)], state[len(self.arrays) :]
         self.x = self.x - delta
         self.travelled += np.abs(delta)
-        self.kernel.step([DeviceArray(g.copy()) for g in gradients])
+        make_step(self.kernel, [DeviceArray(g.copy()) for g in gradients])
 
     def check(self):
         """The operations are the same, in the same order; powers alone may be rounded otherwise, and so steps of x."""
@@ -139,7 +145,7 @@ def compare_nonfinite(rule, dtype):
     with np.errstate(invalid="ignore"):
         state, delta = rule.apply((*comparison.arrays, *comparison.numbers), comparison.x, g)
         expected = [comparison.x - delta, *state]
-    comparison.kernel.step([DeviceArray(g)])
+    make_step(comparison.kernel, [DeviceArray(g)])
     for buffer, values in zip(comparison.there, expected):
         np.testing.assert_allclose(buffer._host[:8], values, rtol=1e-6)
 

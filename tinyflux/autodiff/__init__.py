@@ -20,7 +20,3 @@ __all__ = [
     "stop_gradient",
     "withgradient",
 ]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

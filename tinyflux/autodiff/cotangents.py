@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import on_gpu
 from ..types import Array
 from .operands import REAL
-from .operators import ArrayOperators
+from .operators import recorded
 
 
 def fitted(name: str, k: int, d: Array, x: Array, y: Array) -> Any:
@@ -54,11 +54,9 @@ def _pullback(name: str, k: int) -> str:
     return f"{name}: expected its pullback for argument {k} to return"
 
 
+@recorded
 def scattered(x: Array, indices: Sequence[Any], *pieces: Array) -> Any:
     """Zeros like x with each piece added at its index; repeated indices add up."""
-    for array in (x, *pieces):
-        if isinstance(array, ArrayOperators):
-            return array._apply(scattered, (x, indices, *pieces))
     result = np.zeros_like(x, dtype=pieces[0].dtype)
     for k, (index, piece) in enumerate(zip(indices, pieces)):
         if not _is_basic(index):

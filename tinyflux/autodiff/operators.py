@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -146,3 +147,16 @@ class ArrayOperators:
 
     def compress(self, condition: Any, axis: Any = None) -> Any:
         return self._apply(np.compress, (condition, self), {"axis": axis})
+
+
+def recorded(function: Callable[..., Any]) -> Any:
+    """A decorator of a function of arrays: where one of them records what is done to it, it records the call."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        for x in args:
+            if isinstance(x, ArrayOperators):
+                return x._apply(called, args, options)
+        return function(*args, **options)
+
+    return called

@@ -6,7 +6,3 @@ from .vgg import vgg11, vgg16
 from .wide_resnet import wide_resnet
 
 __all__ = ["lenet5", "resnet18", "resnet20", "resnet34", "resnet56", "vgg11", "vgg16", "wide_resnet"]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..arrays import is_array
-from ..autodiff.operators import ArrayOperators
+from ..autodiff.operators import recorded
 from ..autodiff.rule import primitive
 from ..checks import is_integer, not_an_array, shown
 from ..types import Array
@@ -86,10 +86,8 @@ def _packed(x: Array, window: Sequence[int], how: Geometry) -> Array:
     return view.reshape(how.groups, -1, math.prod(view.shape[-len(window) - 1 :]))
 
 
+@recorded
 def convolve(x: Array, w: Array, how: Geometry) -> Array:
-    for array in (x, w):
-        if isinstance(array, ArrayOperators):
-            return array._apply(convolve, (x, w, how))
     window = w.shape[1:-1]
     shape = (len(x), *how.out(x.shape[1:-1], window), len(w))
     found = cudnn.product("convolve", x, w, shape, how)
@@ -105,10 +103,8 @@ def convolve(x: Array, w: Array, how: Geometry) -> Array:
     return y
 
 
+@recorded
 def spread(g: Array, w: Array, how: Geometry, space: tuple[int, ...]) -> Array:
-    for array in (g, w):
-        if isinstance(array, ArrayOperators):
-            return array._apply(spread, (g, w, how, space))
     window, out = w.shape[1:-1], g.shape[1:-1]
     channels = w.shape[-1] * how.groups
     found = cudnn.product("spread", g, w, (len(g), *space, channels), how)
@@ -132,10 +128,8 @@ def spread(g: Array, w: Array, how: Geometry, space: tuple[int, ...]) -> Array:
     return x
 
 
+@recorded
 def correlate(x: Array, g: Array, how: Geometry, window: tuple[int, ...]) -> Array:
-    for array in (x, g):
-        if isinstance(array, ArrayOperators):
-            return array._apply(correlate, (x, g, how, window))
     nout, out = g.shape[-1], g.shape[1:-1]
     shape = (nout, *window, x.shape[-1] // how.groups)
     found = cudnn.product("correlate", x, g, shape, how)

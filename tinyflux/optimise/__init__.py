@@ -27,7 +27,3 @@ __all__ += momentum.__all__
 __all__ += muon.__all__
 __all__ += soap.__all__
 __all__ += state.__all__
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -37,10 +37,6 @@ __all__ = [
 ]
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 class Schedule:
     """The base of all schedules, for those of your own, too: they work in every rule, and `save` keeps their numbers.
 

@@ -59,16 +59,6 @@ _nothing = contextlib.nullcontext()
 _switch = _Switch() if _libm is not None else _nothing
 
 
-def flush() -> None:
-    """Take subnormal numbers for zero in this thread, where the platform can (Linux on x86-64), until `restore`."""
-    _switch.__enter__()
-
-
-def restore() -> None:
-    """Undo `flush`, however often it was called."""
-    _switch.__exit__(None, None, None)
-
-
 def flushed(wanted: bool) -> Any:
     """A context in which subnormal numbers are taken for zero in this thread, if that is wanted."""
     return _switch if wanted else _nothing

@@ -24,11 +24,12 @@ from ..types import Array, Loss, Tree
 from .compiled_gradient import hand_over
 from .cuda_iteration import ROOM, CudaIteration, LossRecord
 from .engines import Updates
-from .gpu import GpuEngine
+from .gpu import GpuEngine, read_in_the_end
 from .launching import STRETCHES
 from .passes import kind_of_item, stretches
 from .recorded_iteration import iteration_form
 from .report import report_once
+from .traced_loss import share_memory
 
 SECONDS = 1.0  # after which losses are read in any case: a training that has come to nothing is not to go on for long
 STARTED = "tinyflux: training runs as CUDA kernels made for it; compile=False is the plain path, by CuPy."
@@ -58,26 +59,15 @@ class CudaEngine:
         self.about = "CUDA kernels"
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
-        try:
-            if not is_plain_loader(data):
-                rest = yield from self._items(data, budget)
-            elif not data.shuffle and all(len(x) == data.batchsize for x in tree.leaves(data.data)):
-                rest = yield from self._items([data.data], budget)
-            elif all(on_gpu(x) and x.flags.c_contiguous for x in tree.leaves(data.data)):
-                rest = yield from self._pass(data, budget)
-            else:  # a copy would not see what becomes of the arrays in the course of the pass
-                rest = yield from self._items(data, budget)
-            losses = self._read()
-            if losses:
-                yield losses
-            return rest
-        except Exception:
-            losses = self._read()
-            if losses and not math.isfinite(losses[-1]):  # this came first
-                yield losses
-            raise
-        finally:
-            self._read()
+        if not is_plain_loader(data):
+            made = self._items(data, budget)
+        elif not data.shuffle and all(len(x) == data.batchsize for x in tree.leaves(data.data)):
+            made = self._items([data.data], budget)
+        elif all(on_gpu(x) and x.flags.c_contiguous for x in tree.leaves(data.data)):
+            made = self._pass(data, budget)
+        else:  # a copy would not see what becomes of the arrays in the course of the pass
+            made = self._items(data, budget)
+        return read_in_the_end(made, self._read)
 
     def close(self) -> None:
         """Let go of the data, and of all programs but the last ones."""
@@ -207,19 +197,4 @@ class CudaIterations(Programs):
 
     def overlap(self, arrays: Sequence[Array], opt: OptimiserState) -> bool:
         """Whether some of the arrays lie in memory that training changes."""
-        changing = {id(leaf.buffer.x): leaf.buffer.x for leaf in opt._leaves}.values()
-        return any(_overlap(x, y) for x in arrays for y in changing)
-
-
-def _overlap(x: Array, y: Array) -> bool:
-    """Whether some of an array lies between the first and the last element of another."""
-    (start, stop), (first, last) = _bounds(x), _bounds(y)
-    return start < last and first < stop
-
-
-def _bounds(x: Array) -> tuple[int, int]:
-    """The address at which the memory of an array on the GPU begins, and the one at which it ends."""
-    if not on_gpu(x) or not x.size:
-        return 0, 0
-    reach = [(n - 1) * stride for n, stride in zip(x.shape, x.strides)]
-    return x.data.ptr + sum(min(0, r) for r in reach), x.data.ptr + sum(max(0, r) for r in reach) + x.itemsize
+        return share_memory(arrays, {id(leaf.buffer.x): leaf.buffer.x for leaf in opt._leaves}.values())

@@ -23,21 +23,26 @@ class GpuEngine(PlainEngine):
         self._guard = FiniteLossGuard(opt, model)
 
     def updates(self, data: Iterable[Tree], budget: Callable[[], int]) -> Updates:
-        try:
-            rest = yield from super().updates(data, budget)
-            losses = self._guard.read()
-            if losses:
-                yield losses
-            return rest
-        except Exception:
-            losses = self._guard.read()
-            if losses and not math.isfinite(losses[-1]):  # this came first
-                yield losses
-            raise
-        finally:  # whatever went wrong, the state is to know which updates were made
-            self._guard.read()
+        return read_in_the_end(super().updates(data, budget), self._guard.read)
 
     def _step(self, value: Array, grads: Tree, budget: Callable[[], int], undo: list[Change]) -> list[float]:
         if not on_gpu(value):
             return super()._step(value, grads, budget, undo)
         return self._guard.step(value, grads, budget(), undo)
+
+
+def read_in_the_end(updates: Updates, read: Callable[[], list[float]]) -> Updates:
+    """Updates, and after them the losses that were not read yet; these come before an error that is due to them."""
+    try:
+        rest = yield from updates
+        losses = read()
+        if losses:
+            yield losses
+        return rest
+    except Exception:
+        losses = read()
+        if losses and not math.isfinite(losses[-1]):  # this came first
+            yield losses
+        raise
+    finally:  # whatever went wrong, the state is to know which updates were made
+        read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,7 +101,7 @@ def refuse_model(
         state: the arrays that the loss changes in the model, the state of layers.
     """
     changing = [*state, *[leaf.buffer.x for leaf in opt._leaves]]
-    if _share_memory(captured, changing) or surroundings.has(_parts(model).union(map(id, state))):
+    if share_memory(captured, changing) or surroundings.has(_parts(model).union(map(id, state))):
         raise NotCompilable(
             "the loss reads the model from its surroundings, whose parameters and state would stay as they are now. "
             "Take them from the model that it is called with."
@@ -111,14 +111,15 @@ def refuse_model(
 def refuse_state(surroundings: Snapshot, captured: Sequence[Array], opt: OptimiserState) -> None:
     """NotCompilable where the loss reads the optimiser's state from its surroundings: see `refuse_model`."""
     arrays = [x for leaf in opt._leaves for x in leaf.arrays]
-    if _share_memory(captured, arrays) or surroundings.has({id(y) for x in arrays for y in (x, x.base)} - {id(None)}):
+    if share_memory(captured, arrays) or surroundings.has({id(y) for x in arrays for y in (x, x.base)} - {id(None)}):
         raise NotCompilable(
             "the loss reads the optimiser's state from its surroundings, whose arrays would stay as they are now. Give "
             "it copies, such as those of flux.averaged(model, opt)."
         )
 
 
-def _share_memory(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
+def share_memory(arrays: Iterable[Array], others: Collection[Array]) -> bool:
+    """Whether some of the arrays may lie in the memory of others."""
     pairs = ((x, y) for x in arrays for y in others if on_gpu(x) == on_gpu(y))
     return any(np.may_share_memory(x, y) for x, y in pairs)
 

@@ -6,17 +6,15 @@ from typing import Any
 import numpy as np
 
 from ...types import Array
-from ..operators import ArrayOperators
+from ..operators import recorded
 from ..rule import composed, primitive
 from ..table import rules
 from .reductions import masked
 
 
+@recorded
 def recurrence(a: Array, b: Array) -> Array:
     """yᵢ = bᵢ + aᵢ yᵢ₋₁ along the last axis, from y₋₁ = 0: steps are joined in pairs, pairs of pairs, and so on."""
-    for x in (a, b):
-        if isinstance(x, ArrayOperators):
-            return x._apply(recurrence, (a, b))
     step = 1
     while step < b.shape[-1]:
         b = np.concatenate([b[..., :step], b[..., step:] + a[..., step:] * b[..., :-step]], axis=-1)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ...types import Array
-from ..operators import ArrayOperators
+from ..operators import recorded
 from ..rule import composed, primitive, rule
 from ..tape import plain
 from .products import identity_like, t
@@ -14,10 +14,9 @@ from .reductions import products_around
 # The singular value decomposition A = U S Vᵀ in one array: U, a row of singular values, V.
 
 
+@recorded
 def singular(a: Array) -> Array:
     """U, the row of singular values and V, one below the other."""
-    if isinstance(a, ArrayOperators):
-        return a._apply(singular, (a,))
     return _packed_svd(a)
 
 

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ...types import Array
 from ..cotangents import Pieces, scattered
-from ..operators import ArrayOperators
+from ..operators import recorded
 from ..rule import composed, constant, primitive, rule, variadic
 from ..tape import apply, plain
 
@@ -19,14 +19,13 @@ variadic(scattered, lambda positions, g, y, x, indices, *pieces: [g[indices[k - 
 
 
 # Windows that slide over an array, and windows added up where they overlap.
+@recorded
 def added_windows(g: Array, axes: Sequence[int]) -> Array:
     """Add up windows, the last axes of g, into the array that they slide over.
 
     Arguments:
         axes: for each of the windows' axes the one of the result along which they slide.
     """
-    if isinstance(g, ArrayOperators):
-        return g._apply(added_windows, (g, axes))
     for axis in reversed(axes):
         places, size = np.moveaxis(g, axis, 0), g.shape[-1]
         count = len(places)

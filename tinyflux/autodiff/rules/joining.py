@@ -1,14 +1,14 @@
 """Rules of functions that join arrays and cut them into parts."""
 
+import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...types import Array
 from ..rule import composed, variadic
-from ..tape import plain
 
 
 def _concatenate(positions: Sequence[int], g: Array, y: Array, *arrays: Array, axis: int | None = 0) -> Iterator[Any]:
@@ -61,19 +61,7 @@ composed(np.append, _appended)
 composed(np.block, _block)
 
 
-def _split(cut: Callable[..., Any]) -> Callable[..., list[Any]]:
-    def parts(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
-        places = cut(np.arange(ary.shape[axis]), plain(indices_or_sections))
-        x = np.moveaxis(ary, axis, 0)
-        return [np.moveaxis(x[part[0] : part[0] + len(part)] if len(part) else x[:0], 0, axis) for part in places]
-
-    return parts
-
-
-composed(np.split, _split(np.split))
-composed(np.array_split, _split(np.array_split))
-composed(np.hsplit, lambda ary, indices_or_sections: np.split(ary, indices_or_sections, axis=int(ary.ndim > 1)))
-composed(np.vsplit, lambda ary, indices_or_sections: np.split(ary, indices_or_sections, axis=0))
-composed(np.dsplit, lambda ary, indices_or_sections: np.split(ary, indices_or_sections, axis=2))
+for _function in (np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit):
+    composed(_function, inspect.unwrap(_function))  # NumPy writes them in other functions itself
 if hasattr(np, "unstack"):  # from NumPy 2.1 on
     composed(np.unstack, lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from ...types import Array
-from ..operators import ArrayOperators, cast, reshaped, transposed
+from ..operators import ArrayOperators, cast, recorded, reshaped, transposed
 from ..rule import composed, primitive, rule
 from ..tape import apply
 from .products import identity_like
@@ -142,10 +142,9 @@ def _widths(x: Array, pad_width: Any) -> list[tuple[int, int]]:
     return [tuple(width) for width in np.broadcast_to(pad_width, (x.ndim, 2)).tolist()]
 
 
+@recorded
 def padded(x: Array, pad_width: Any, constant_values: Any) -> Array:
     """An array with numbers before and after it along every axis."""
-    if isinstance(x, ArrayOperators):
-        return x._apply(padded, (x, pad_width, constant_values))
     return np.pad(x, pad_width, constant_values=constant_values)
 
 
@@ -178,10 +177,6 @@ def _parts_of_one(start: Any, stop: Any, num: int, endpoint: bool) -> Array:
     """From 0 to 1, in steps of one length, along a new first axis."""
     steps = counted(stop - start, num) / max(num - endpoint, 1)
     return steps.reshape((num,) + (1,) * np.ndim(stop - start))
-
-
-def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0) -> Array:
-    return base ** np.linspace(start, stop, num, endpoint)
 
 
 def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Array:

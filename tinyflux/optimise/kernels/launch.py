@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ...arrays import MOVE, device_of, on_gpu
-from ...interrupts import commit
 from ...types import Array
 from ..rule import number_like
 from ..scheduled import Scheduled, at
@@ -74,23 +73,16 @@ class KernelStep:
         self._count = np.int32(len(self._sizes))
         self._tables: dict[tuple[int, ...], Any] = {}
 
-    def step(self, gradients: Sequence[Any]) -> None:
-        """Step the parameters once, in the current stream; nothing is waited for.
+    def calls_for(self, gradients: Sequence[Any], watch: tuple[Any, ...] = UNWATCHED) -> list[tuple[Any, ...]]:
+        """The calls that make up a step, in the current stream, for `commit`; nothing is waited for.
 
         Arguments:
             gradients: an array for each parameter; one that is not contiguous, or of another dtype, is copied.
-
-        Errors: ValueError for a gradient of another size than its parameter, or on another GPU; TypeError for one in
-        NumPy. Nothing is launched then.
-        """
-        commit(self.calls_for(gradients))
-
-    def calls_for(self, gradients: Sequence[Any], watch: tuple[Any, ...] = UNWATCHED) -> list[tuple[Any, ...]]:
-        """The calls that make up a step, for `commit`.
-
-        Arguments and errors are those of `step`, and:
             watch: the loss, the array that it is written into, its place there, and the flag that is set when a loss
                 is not finite: then, and if the flag was set before, the kernel leaves everything as it is.
+
+        Errors: ValueError for a gradient of another size than its parameter, or on another GPU; TypeError for one in
+        NumPy.
         """
         device = self._buffers[0].device
         fitting = [self._fitting(g, size) for g, size in zip(gradients, self._sizes, strict=True)]
