@@ -5,8 +5,12 @@ import re
 import numpy as np
 import pytest
 
+import tinyflux as flux
+from benchmarks.models import Cell
 from tests.kernels.test_stages import RULES, check_training
 from tests.support import cuda_shim
+from tests.support.program_cases import InOrder, arrays
+from tests.support.training_programs import training_program
 from tinyflux.compile.backends.cuda import persistent
 from tinyflux.compile.backends.cuda.launches import FAULT, RECORD
 from tinyflux.training import cuda_iteration
@@ -36,12 +40,57 @@ def test_a_training(rule, scale, order, kernels):
     check_training(rule, scale)
     assert kernels
     assert {RECORD, FAULT} <= set(kernels[0].arrays)
-    assert set(kernels[0].between) <= set(kernels[0].arrays)
+    assert not kernels[0].between  # all of it lies in shared memory
 
 
 def test_a_batch_of_one_sample(kernels):
     for cuda_shim.order in cuda_shim.ORDERS:  # noqa: B020
         check_training(RULES[1], batchsize=1)
+
+
+@pytest.mark.parametrize("room", [0, 500, 1000])
+def test_what_shared_memory_has_no_room_for(room, kernels, monkeypatch):
+    """It lies in memory: parameters first, and then what is calculated in between."""
+    monkeypatch.setattr(cuda_shim, "SHARED", room)
+    for cuda_shim.order in cuda_shim.ORDERS:  # noqa: B020
+        check_training(RULES[1])
+    assert kernels[0].shared <= room
+    assert set(kernels[0].between) <= set(kernels[0].arrays)
+    assert bool(kernels[0].between) == (room < 1000)
+    assert len(re.findall(r"\w+\[k\] = \w+_here\[k\];", kernels[0].text)) < len(kernels[0].arrays) - 7
+
+
+def norms_first(option, move):
+    """A training whose first stage reads a parameter: the losses, and what becomes of it."""
+    p, x = arrays((300,), (20, 3))
+    model = move({"p": p})
+    opt = flux.setup(flux.Descent(0.01), model)
+    value = lambda m, x: np.sum(np.sin(np.sum(np.cos(m["p"])) * x))  # noqa: E731
+    losses = flux.train(value, model, InOrder(move(x), 1), opt, compile=option)
+    return np.array([*losses, *flux.cpu(model)["p"]])
+
+
+def check_norms_first():
+    for cuda_shim.order in cuda_shim.ORDERS:  # noqa: B020
+        np.testing.assert_allclose(norms_first(True, flux.gpu), norms_first(False, lambda x: x), rtol=1e-4)
+
+
+def test_a_parameter_that_is_read_first(kernels):
+    check_norms_first()
+    assert kernels
+
+
+@pytest.mark.parametrize("rule", ["Descent", "ADAM"])
+def test_an_iteration(rule, monkeypatch):
+    """Of nine barriers, in shared memory but for data, losses, and hyperparameters."""
+    monkeypatch.setattr(cuda_shim.RawModule, "get_function", lambda module, name: lambda *arguments: None)
+    source = training_program(Cell("4LS", 1, rule)).source
+    sections, kernel = source.text.split("void section1(")[1].split("iterations(")
+    before, loop, _ = re.split(r"for \(long long i = 0; i < count; \+\+i\) {|\n    }\n", kernel)
+    assert sections.count("__syncthreads();") + loop.count("__syncthreads();") == 9
+    assert before.count("__syncthreads();") == 1
+    given = set(re.findall(r"\w+", loop)) & set(source.arrays)
+    assert len(given) == {"Descent": 6, "ADAM": 9}[rule]  # order, images, labels, faults, losses; η, β₁, β₂, ε
 
 
 def test_what_takes_one_block_too_long(monkeypatch, kernels):
@@ -61,8 +110,11 @@ FAULTS = {
         text[: text.index("iterations(")] + re.sub(r"__syncthreads\(\);", "", text[text.index("iterations(") :])
     ),
     "a barrier between stages": lambda text: text.replace("__syncthreads();\n    {", "{"),
+    "a barrier behind what is read first": lambda text: text.replace("    __syncthreads();\n    for (", "    for ("),
     "the order moves on": lambda text: re.sub(r" \+ i \* \d+", "", text),
     "the look at the loss": lambda text: text.replace("if (record[1] - record[1] != 0) return;", ""),
+    "parameters are read": lambda text: re.sub(r"for \(int k[^\n]*_here\[k\] = \w+\[k\];", "", text),
+    "parameters are written": lambda text: re.sub(r"for \(int k[^\n]*\[k\] = \w+_here\[k\];", "", text),
 }
 
 
@@ -72,6 +124,7 @@ def test_a_fault_is_found(name, kernels, monkeypatch):
         for cuda_shim.order in cuda_shim.ORDERS:  # noqa: B020
             check_training(RULES[0])
             check_training(RULES[0], np.nan)
+        check_norms_first()
 
     everything()
     changed = cuda_shim.plant(monkeypatch, lambda code: FAULTS[name](code) if "iterations(" in code else code)

@@ -41,6 +41,8 @@ DTYPES = {
 POISON = {"f": np.nan, "b": True}  # what new memory holds
 BOOLEAN = "uint8_t"  # NumPy's bool, too
 MULTIPROCESSORS, RESIDENT = 2, 3  # of the device: few, so that a thread has several vectors to do
+SHARED = 227 << 10  # bytes that a block can have, if it asks for them
+UNASKED = 48 << 10  # and without
 ORDERS = {  # of the blocks, and of the threads of a block
     "forward": np.arange,
     "backward": lambda count: np.arange(count)[::-1],
@@ -63,6 +65,7 @@ class RawModule:
     def __init__(self, code, options=()):
         assert code.isascii()  # CuPy writes it to a file in the encoding of the locale
         self.kernels = {name: parameter_types(code, name) for name in re.findall(KERNEL, code)}
+        code = re.sub(r"extern __shared__ (.*)\[\];", rf"static \1[{SHARED}];", code)
         self.source = "".join([code, *[wrapper(name, kinds) for name, kinds in self.kernels.items()]])
         self.library = None
 
@@ -78,8 +81,11 @@ class RawKernel:
         self.launch, self.types = launch, kinds
         self.launch.restype = ctypes.c_char_p
         self.kernel = types.SimpleNamespace(ptr=0)
+        self.max_dynamic_shared_size_bytes = UNASKED
 
-    def __call__(self, grid, block, args):
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        if shared_mem > self.max_dynamic_shared_size_bytes:
+            raise ShimError(f"{shared_mem} bytes of shared memory, {self.max_dynamic_shared_size_bytes} are allowed")
         values = [checked(*pair) for pair in zip(args, self.types, strict=True)]
         graphs.now_or_later(lambda: self.run(grid, block, args, values))
 
@@ -165,7 +171,7 @@ class Device(contextlib.nullcontext):
     def __init__(self, number=0):
         super().__init__()
         self.id = number
-        self.attributes = {"MultiProcessorCount": MULTIPROCESSORS}
+        self.attributes = {"MultiProcessorCount": MULTIPROCESSORS, "MaxSharedMemoryPerBlockOptin": SHARED}
 
 
 def plant(monkeypatch, change):

@@ -91,7 +91,8 @@ class CudaIteration(Program):
             total = program.elementwise("positive", [recorded.loss], recorded.loss.dtype)
             schedule = make_schedule(results, recording.trusted, total, None, recording.demands)
         moving = {f"p{recorded.order.params}": size or 0}
-        alone = None if size is None else translate_persistent(schedule, recording.demands, moving)
+        room = own[0].device.attributes["MaxSharedMemoryPerBlockOptin"]
+        alone = None if size is None else translate_persistent(schedule, recording.demands, moving, room)
         self.source: Translation | PersistentKernel = alone or Translation(schedule, demands=recording.demands)
         self._opt, self._update, self._record = opt, recorded.update, record
         self._find_memory(recorded, recording, results, own, len(given))
@@ -125,7 +126,7 @@ class CudaIteration(Program):
             order = recorded.order.params
             given = [names[i] for i in self._others] + [f"p{order + 1 + i}" for i in range(count)] + [f"p{order}"]
             if isinstance(self.source, PersistentKernel):
-                self._launcher: Launcher = OneKernel(self.source, results, fixed, given, self._record)
+                self._launcher: Launcher = OneKernel(self.source, fixed, given, self._record)
             else:
                 executable = Executable(self.source, results, fixed, given)
                 self._launcher = Graphs(self.source, executable, recorded.order.size, self._record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -13,7 +14,6 @@ from ..compile.backends.cuda.executable import Call, Executable, Faults
 from ..compile.backends.cuda.kernels import Translation
 from ..compile.backends.cuda.launches import FAULT, Launch
 from ..compile.backends.cuda.persistent import PersistentKernel
-from ..compile.schedule.fuse import Result
 from ..interrupts import commit, uninterrupted
 from ..types import Array
 from .report import report_once
@@ -130,27 +130,26 @@ class OneKernel:
     """A kernel that makes all iterations of a launch by itself.
 
     Arguments:
-        results: of the program.
         fixed: the arrays that some of its inputs and results always are, by name; of those in NumPy copies are made.
         given: the names of its other inputs, the order of samples last.
     """
 
     def __init__(
-        self, kernel: PersistentKernel, results: Sequence[Result], fixed: Mapping[str, Array], given: Sequence[str],
-        counter: Unread,
-    ) -> None:  # fmt: skip
+        self, kernel: PersistentKernel, fixed: Mapping[str, Array], given: Sequence[str], counter: Unread
+    ) -> None:
         import cupy
 
         self._names, self._given, self._counter = kernel.arrays, given, counter
         self._grid, self._block = (1,), (kernel.threads,)
-        arrays = {f"p{r.pointer}": cupy.empty(r.node.shape, r.node.dtype) for r in results if r.overwrites is None}
-        arrays |= {name: cupy.empty(n, dtype) for name, (n, dtype) in kernel.between.items()}
+        arrays = {name: cupy.empty(n, dtype) for name, (n, dtype) in kernel.between.items()}
         arrays |= {name: cupy.asarray(x) for name, x in fixed.items()}
         self._faults = Faults(kernel.checks)
         self._arrays = arrays | {FAULT: self._faults.numbers}
         # Without `restrict`: an iteration reads what the one before has written.
         module = cupy.RawModule(code=kernel.text, options=("-std=c++17", "-DRESTRICT="))
-        self._kernel = module.get_function("iterations")
+        function = module.get_function("iterations")
+        function.max_dynamic_shared_size_bytes = kernel.shared
+        self._kernel = functools.partial(function, shared_mem=kernel.shared)
 
     def launch(self, given: Sequence[Array], order: Array | None, count: int) -> None:
         arrays = self._arrays | dict(zip(self._given, [*given, order]))

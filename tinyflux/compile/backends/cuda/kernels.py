@@ -95,7 +95,8 @@ class Translation:
                 self.arrays[self._context.name(node)] = (node.size, node.dtype)
         self._context.used = {}
         needed = read_elsewhere(groups, schedule)
-        self._emitter = SectionEmitter(self._context, self._section, self.arrays, needed, alone)
+        add = functools.partial(self._section, by_first=True)
+        self._emitter = SectionEmitter(self._context, add, self.arrays, needed, alone)
         self._demands = demands
         self._write(groups)
 
@@ -238,11 +239,17 @@ class Translation:
         self._context.used = {}
         self.steps.append(Convolution(places, function, shapes, how, node.dtype))
 
-    def _section(self, lines: Sequence[str], blocks: int, shared: str = "") -> None:
-        """Make a section of lines, with the arrays that they name for parameters."""
+    def _section(self, lines: Sequence[str], blocks: int, shared: str = "", by_first: bool = False) -> None:
+        """Make a section of lines, with the arrays that they name for parameters.
+
+        Arguments:
+            by_first: whether the first thread of a block makes what has one element: the loss, which it then enters
+                without waiting for others, unless these note faults.
+        """
         made = [node for node, write in self._context.used.values() if write]
         if self._is_last and blocks == 1 and any(node in made for node in self._unentered):
-            lines = [*lines, "__syncthreads();", *self._entry()]
+            wait = [] if by_first and FAULT not in self._context.used else ["__syncthreads();"]
+            lines = [*lines, *wait, *self._entry()]
         overwritten = {f"p{r.pointer}" for r in self._context.schedule.results if r.overwrites is not None}
         if any(write and name in overwritten for name, (_, write) in self._context.used.items()):
             self._context.used[RECORD] = (_RECORD, False)

@@ -32,6 +32,7 @@ MAX_BLOCKS_PER_SUM = 512  # blocks, at most, that add up parts of the same sums
 UNROLLED = 16  # rounds of a loop whose reads are under way at the same time
 AHEAD = 4  # elements of a map that one block alone has under way in each thread
 SHORT = 8  # statements of a loop that is unrolled
+SHARED = "shared"  # the parameter of a section that is shared memory
 
 
 @dataclasses.dataclass
@@ -98,7 +99,7 @@ class SectionEmitter:
                 written = set()
             written |= set(stage.nodes)
             lines += ["{", *self._range(stage, lanes, results), "}"]
-        self._add(lines, -(-rows // count), self._shared)
+        self._add(lines, -(-rows // count), self._shared(lines))
 
     def stage(self, stage: Stage) -> None:
         """Write the section of one stage, whose results blocks share out; two sections where they share sums, too."""
@@ -111,13 +112,13 @@ class SectionEmitter:
         terms = max(map(term_count, stage.heads), default=1)
         parts = max(1, min(-(-terms // (lanes.count * PART)), MAX_BLOCKS_PER_SUM // blocks))
         if self._alone or lanes.count == 1 or len(stage.heads) > 1 or parts == 1:
-            self._add(self._range(stage, lanes, chunk), blocks, self._shared)
+            lines = self._range(stage, lanes, chunk)
+            self._add(lines, blocks, self._shared(lines))
             return
         (head,) = stage.heads
         name = self.parts(head.nodes[0], parts)
-        self._add(
-            self._range(stage, dataclasses.replace(lanes, parts=parts), chunk, name), blocks * parts, self._shared
-        )
+        lines = self._range(stage, dataclasses.replace(lanes, parts=parts), chunk, name)
+        self._add(lines, blocks * parts, self._shared(lines))
         self.merge(stage, parts)
 
     def parts(self, node: Node, parts: int) -> str:
@@ -136,15 +137,16 @@ class SectionEmitter:
         body = Body(node, [("part", parts)], [], [], f"{name}[part * {node.size}ll + e]")
         lanes = Lanes(min(WARP, 1 << (parts // TERMS).bit_length()), False)
         side = self._threads // lanes.count
-        self._add(self._results(stage, [body], lanes, side), max(1, -(-node.size // side)), self._shared)
+        lines = self._results(stage, [body], lanes, side)
+        self._add(lines, max(1, -(-node.size // side)), self._shared(lines))
 
     def _loop(self) -> str:
         """The head of the loop in which threads go through a range."""
         return f"for (long long e = begin + threadIdx.x; e < end; e += {self._threads}) {{"
 
-    @property
-    def _shared(self) -> str:
-        return f"{8 * self._threads}"
+    def _shared(self, lines: Sequence[str]) -> str:
+        """How many bytes of shared memory lines need: a number for each thread, if they exchange totals there."""
+        return f"{8 * self._threads}" if any(SHARED in line for line in lines) else ""
 
     def _range(self, stage: Stage, lanes: Lanes, chunk: int, target: str = "") -> list[str]:
         """What a block does: its range of so many results of a stage."""
@@ -259,16 +261,16 @@ class SectionEmitter:
             if lanes.count <= WARP:
                 return lines
             first, step, count = f"threadIdx.x / {WARP}", 1, lanes.count // WARP
-            lines.append(f"if (threadIdx.x % {WARP} == 0) (({kind} *)shared)[{first}] = {total};")
+            lines.append(f"if (threadIdx.x % {WARP} == 0) (({kind} *){SHARED})[{first}] = {total};")
         else:
             first, step, count = "threadIdx.x", side, lanes.count
-            lines.append(f"(({kind} *)shared)[threadIdx.x] = {total};")
+            lines.append(f"(({kind} *){SHARED})[threadIdx.x] = {total};")
         return [
             *lines,
             "__syncthreads();",
             "if (lane == 0) {",
             f"for (int other = 1; other < {count}; ++other) {{",
-            combine(body.function, total, f"(({kind} *)shared)[{first} + other * {step}]", dtype),
+            combine(body.function, total, f"(({kind} *){SHARED})[{first} + other * {step}]", dtype),
             "}",
             "}",
             "__syncthreads();",
