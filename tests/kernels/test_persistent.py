@@ -91,6 +91,7 @@ def test_an_iteration(rule, monkeypatch):
     assert before.count("__syncthreads();") == 1
     given = set(re.findall(r"\w+", loop)) & set(source.arrays)
     assert len(given) == {"Descent": 6, "ADAM": 9}[rule]  # order, images, labels, faults, losses; η, β₁, β₂, ε
+    assert before.count("__restrict__") == len(given) - 2  # nobody writes them, so they needn't be read again
 
 
 def test_what_takes_one_block_too_long(monkeypatch, kernels):

@@ -77,11 +77,13 @@ def translate_persistent(
     moved = [(name, arrays[name][0]) for name in offsets if name in lasting]
     loop = "    for (int k = threadIdx.x; k < {n}; k += " + str(ALONE) + ") {to}[k] = {of}[k];"
     given = {name: kind for name, kind in types.items() if name in lasting or name not in offsets}
-    parameters = ", ".join([*(f"{kind}{name}" for name, kind in given.items()), "long long count"])
+    written = {x.array for section in sections for x, write in zip(section.arrays, section.writes) if write}
+    parameters = [f"{kind}{x}" if x in written else f"const {kind}__restrict__ {x}" for x, kind in given.items()]
+    parameters.append("long long count")
     where = {name: f"{name}_here" if name in offsets else name for name in types}
     where |= {name: f"{name} + i * {step}" for name, step in moving.items()}
     kernel = [
-        f'extern "C" __global__ void __launch_bounds__({ALONE}, 1) iterations({parameters}) {{',
+        f'extern "C" __global__ void __launch_bounds__({ALONE}, 1) iterations({", ".join(parameters)}) {{',
         f"    __shared__ __align__({ALIGNED}) char shared[{exchange}];",
         f"    extern __shared__ __align__({ALIGNED}) char memory[];",
         *pointers,
