@@ -94,6 +94,21 @@ def test_clip_norm_per_array_and_per_model():
     np.testing.assert_allclose(per_model[1], [[0, 6, 0]])
 
 
+@pytest.mark.parametrize("compile", [False, True])
+def test_the_norm_of_a_model_whose_parts_are_at_other_steps(compile):  # noqa: A002
+    """Behind gathered gradients with a schedule, too, the norm of (3, 4) is 5, though the 3 starts a step later."""
+    chain = flux.OptimiserChain(
+        flux.ClipNorm(2.5, over="model"), flux.AccumGrad(1), flux.Descent(flux.schedules.Constant(1.0))
+    )
+    model, data = [np.zeros(1), np.zeros(1)], [np.ones(1)]
+    opt = flux.setup(chain, model)
+    flux.freeze(opt[0])
+    flux.update(opt, model, [np.ones(1), np.ones(1)])
+    flux.thaw(opt[0])
+    flux.train(lambda m, x: np.sum((3 * m[0] + 4 * m[1]) * x), model, data, opt, compile=compile)
+    np.testing.assert_allclose(np.ravel(model), [-1.5, -3], rtol=1e-15)
+
+
 @pytest.mark.parametrize("last", [flux.ClipNorm(1e9, over="model"), flux.YellowFin()])
 def test_both_norms_in_one_chain(last):
     with pytest.raises(ValueError, match=r"each array, or rules that measure the model, got both: ClipNorm, "):

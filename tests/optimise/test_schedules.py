@@ -254,6 +254,18 @@ def test_adjust_to_a_schedule_and_back():
     np.testing.assert_array_equal(model[0], [-13])
 
 
+def test_adjust_from_a_scheduled_norm_to_a_number_and_back():
+    """Behind gathered gradients a scheduled norm is taken of one parameter at a time, and a number of all."""
+    model = [np.zeros(1), np.zeros((1, 1))]
+    chain = flux.OptimiserChain(flux.ClipNorm(Constant(2.0)), flux.AccumGrad(2), flux.Descent(1.0))
+    opt = flux.setup(chain, model)
+    for omega in (2.0, 3.0, Constant(4.0)):
+        flux.adjust(opt, omega=omega)
+        for _ in range(2):
+            flux.update(opt, model, [np.full(1, 8.0), np.full((1, 1), 8.0)])
+    np.testing.assert_allclose([x.item() for x in model], [-9, -9], rtol=1e-15)
+
+
 def test_a_function_is_not_saved_but_goes_on(tmp_path):
     """A file can't hold it: the given state's is taken, at the step of the file."""
     model = [np.zeros(1)]

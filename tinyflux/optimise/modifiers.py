@@ -30,7 +30,7 @@ from .rule import (
     remembered,
     rule_for,
 )
-from .scheduled import Scheduled, at
+from .scheduled import Scheduled, at, scheduled
 
 __all__ = ["AccumGrad", "ClipGrad", "ClipNorm", "Maximize", "OptimiserChain", "SignDecay", "WeightDecay"]
 __all__ += ["NonFiniteNorm"]
@@ -315,15 +315,18 @@ def split(rule: Any) -> tuple[Any, Any]:
         return None, rule
     if isinstance(rule, Scheduled):
         head, tail = split(rule.rule)
-        waits = any(isinstance(part, AccumGrad) for part in inner_rules(tail))  # then steps are not those of the head
-        return (None, rule) if head is None or waits else (head, Scheduled(tail))
+        waits = any(isinstance(part, AccumGrad) for part in inner_rules(tail))  # then t doesn't count the head's steps
+        return (None, rule) if head is None or (waits and scheduled(head)) else (head, Scheduled(tail))
     first, rest = _parted([rule])
     return (OptimiserChain(*first), OptimiserChain(*rest)) if first else (None, rule)
 
 
 def measures_arrays(rule: Any) -> bool:
-    """Whether a rule steps one parameter at a time, so that its state belongs to it, in shapes of its own."""
-    return getattr(split(rule)[1], "whole", None) == "array"
+    """Whether a rule steps one parameter at a time, so that its state belongs to it, in shapes of its own.
+
+    That is so with schedules or without: `adjust` may bring them, and take them away.
+    """
+    return getattr(split(rule.rule if isinstance(rule, Scheduled) else rule)[1], "whole", None) == "array"
 
 
 def _parted(rules: Sequence[Any]) -> tuple[list[Any], list[Any]]:
