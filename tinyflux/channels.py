@@ -37,7 +37,7 @@ from .nn.layers import (
 )
 from .nn.layers.show import Layer
 from .nodes import branches
-from .summary import calls_of
+from .summary import calls_of, samples_for
 from .types import Array, Tree
 
 UNTOLD = -1  # an unknown number of channels, or it isn't known whether there are images
@@ -55,7 +55,7 @@ def channels_by_call(model: Tree, input_shape: Sequence[int]) -> dict[int, int |
     no images.
     """
     tape = Tape(copies={})
-    x = tape.leaf(np.zeros_like(_first(model), shape=(2, *input_shape)))
+    x = tape.leaf(samples_for(model, 2, input_shape))
     tape.leaf_count = 1
     calls = [call for call in calls_of(model, x) if type(call.y) is Tracked and type(call.x) is Tracked]
     tape.ended = True
@@ -73,10 +73,6 @@ def channels_by_call(model: Tree, input_shape: Sequence[int]) -> dict[int, int |
             for array in tree.leaves(call.layer):
                 found[id(array)] = channels if found.get(id(array), channels) == channels else UNTOLD
     return found
-
-
-def _first(model: Tree) -> Array:
-    return next(iter(tree.parameters(model)), np.zeros(0, np.float32))
 
 
 def _is_leaf(layer: Any) -> bool:

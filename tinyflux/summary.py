@@ -137,9 +137,8 @@ class Call:
 
 def _table_of_calls(model: Tree, input_shape: Sequence[int]) -> Summary:
     check_input_shape("summary", model, input_shape)
-    like = next(iter(tree.parameters(model)), np.zeros(0, np.float32))
     try:
-        calls = calls_of(model, np.zeros_like(like, shape=(1, *input_shape)))
+        calls = calls_of(model, samples_for(model, 1, input_shape))
     except Exception as error:
         error.add_note(
             f"summary: the model was called with one sample, of shape {(1, *input_shape)}. Give input_shape without "
@@ -166,6 +165,11 @@ def _table_of_calls(model: Tree, input_shape: Sequence[int]) -> Summary:
     total = ["total", "", "", f"{tree.parameter_count(model):,}", f"{multiplications:,}"]
     lines = [Line(row, share) for row, share in zip(rows, shares(products))]
     return _summary(("layer", "", "output", "parameters", "multiplications"), "<<<>>", lines, Line(total, strong=True))
+
+
+def samples_for(model: Tree, n: int, input_shape: Sequence[int]) -> Array:
+    """n samples of zeros, of the model's dtype, where it lies."""
+    return np.zeros_like(next(iter(tree.parameters(model)), np.zeros(0, np.float32)), shape=(n, *input_shape))
 
 
 def calls_of(model: Tree, x: Array) -> list[Call]:

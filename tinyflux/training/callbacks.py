@@ -167,11 +167,8 @@ class ProgressBar:
     def due(self, iteration: int) -> int:
         return next_frame(iteration, self._start)
 
+    @unseen()
     def __call__(self, progress: Progress) -> None:
-        with unseen():
-            self._draw(progress)
-
-    def _draw(self, progress: Progress) -> None:
         self._progress = progress
         if self._bar.total is None:
             self._bar.total = progress.total
@@ -185,15 +182,14 @@ class ProgressBar:
         elif drawn:
             self._bar.set_postfix(epoch=progress.epoch, loss=f"{progress.loss:.4f}", refresh=False)
 
+    @unseen()
     def close(self) -> None:
-        with unseen():
-            now = self._progress
-            if now is not None and now.total is not None and self._bar.n < now.total:
-                self._bar.total = self._bar.n
-                words = f"epoch={now.epoch}, loss={now.loss:.4f}, stopped before {now.total:,}"
-                self._bar.set_postfix_str(words, refresh=False)
-            self._bar.close()
-        self._progress = None
+        now, self._progress = self._progress, None
+        if now is not None and now.total is not None and self._bar.n < now.total:
+            self._bar.total = self._bar.n
+            words = f"epoch={now.epoch}, loss={now.loss:.4f}, stopped before {now.total:,}"
+            self._bar.set_postfix_str(words, refresh=False)
+        self._bar.close()
 
 
 def progress_bar(total: int | None = None) -> ProgressBar:
@@ -241,11 +237,8 @@ class EpochLines:
     def due(self, iteration: int) -> float:
         return math.inf if self._tqdm is None else next_frame(iteration, self._start)
 
+    @unseen()
     def __call__(self, progress: Progress) -> None:
-        with unseen():
-            self._show(progress)
-
-    def _show(self, progress: Progress) -> None:
         self._sum += sum(progress.losses)
         self._count += len(progress.losses)
         title = f"epoch {progress.epoch:>{len(str(self._epochs))}}/{self._epochs}"
@@ -270,11 +263,11 @@ class EpochLines:
             total=self._items, initial=updates, desc=title, unit="it", leave=False, dynamic_ncols=True, postfix=loss
         )
 
+    @unseen()
     def close(self) -> None:
-        with unseen():
-            if self._bar is not None:
-                self._bar.close()
-        self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
 
 
 def _validated(values: Mapping[str, float]) -> str:

@@ -127,6 +127,7 @@ def train(
     history = History()
     trainmode(model, "auto")
     engines = choose_engines(loss, model, data, opt, compile, progress.total)
+    made_by = engines[0]
     due = _due(callbacks, 0)
     budget = lambda: due - progress.iteration  # noqa: E731
     try:

@@ -82,16 +82,17 @@ class Chain(Layer):
         return list(self.layers)
 
 
-def _joined(layer: Any, *arrays: Array) -> str:
-    """A note for an error in a connection: its arguments."""
-    name, given = as_code(layer.connection), ", ".join(map(shown, arrays))
-    return f"{type(layer).__name__}: its connection, {name}, was called with {given}."
-
-
-def _shapes_differ(layer: SkipConnection | Parallel, *arrays: Array) -> bool:
-    """Whether arrays of several shapes came to a NumPy function, which may be why it failed."""
-    joins = isinstance(layer.connection, np.ufunc) and all(map(is_array, arrays))
-    return joins and len({x.shape for x in arrays}) > 1
+def _connected(layer: SkipConnection | Parallel, connect: Function, *arrays: Array) -> Any:
+    """What a layer's connection makes of arrays; an error says which they were."""
+    try:
+        return connect(*arrays)
+    except (TypeError, ValueError) as error:
+        joins = isinstance(layer.connection, np.ufunc) and all(map(is_array, arrays))
+        if joins and len({x.shape for x in arrays}) > 1:
+            raise _wrong_shapes(layer, *arrays) from None
+        name, given = as_code(layer.connection), ", ".join(map(shown, arrays))
+        error.add_note(f"{type(layer).__name__}: its connection, {name}, was called with {given}.")
+        raise
 
 
 def _wrong_shapes(layer: SkipConnection | Parallel, *arrays: Array) -> ValueError:
@@ -146,13 +147,7 @@ class SkipConnection(Layer):
         y = self.layer(x)
         if self.connection is np.add and is_array(x) and is_array(y) and y.shape[-1:] != x.shape[-1:]:
             raise _wrong_shapes(self, y, x)  # NumPy would repeat a single channel
-        try:
-            return self.connection(y, x)
-        except (TypeError, ValueError) as error:
-            if _shapes_differ(self, y, x):
-                raise _wrong_shapes(self, y, x) from None
-            error.add_note(_joined(self, y, x))
-            raise
+        return _connected(self, self.connection, y, x)
 
     def _parts(self) -> list[Any]:
         return [self.layer, self.connection]
@@ -193,15 +188,9 @@ class Parallel(Layer):
         if len(inputs) != len(self.branches):
             raise ValueError(f"Parallel: expected 1 or {len(self.branches)} inputs, got {len(inputs)}.")
         outputs = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
-        try:
-            if isinstance(self.connection, np.ufunc):  # whose third argument would be where to write
-                return functools.reduce(self.connection, outputs)
-            return self.connection(*outputs)
-        except (TypeError, ValueError) as error:
-            if _shapes_differ(self, *outputs):
-                raise _wrong_shapes(self, *outputs) from None
-            error.add_note(_joined(self, *outputs))
-            raise
+        if isinstance(self.connection, np.ufunc):  # whose third argument would be where to write
+            return _connected(self, lambda *arrays: functools.reduce(self.connection, arrays), *outputs)
+        return _connected(self, self.connection, *outputs)
 
     def _parts(self) -> list[Any]:
         return [self.connection, *self.branches]

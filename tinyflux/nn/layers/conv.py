@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...arrays import is_array
-from ...checks import check_flag, check_function, check_generator, check_integer, not_an_array, shown
+from ...checks import check_integer, not_an_array, shown
 from ...types import Array
 from ..activations import identity
 from ..convolution import conv, conv_transpose, geometry
 from ..initialisers import glorot_uniform, zeros
-from .dense import initial
+from .dense import check_options, initial
 from .show import Layer, as_code, attributes
 
 _DEFAULTS = {"stride": 1, "pad": 0, "dilation": 1, "groups": 1, "outpad": 0}
@@ -69,10 +69,7 @@ class Conv(Layer):
             check_integer(name, what, n, 1)
         if nin % groups or nout % groups:
             raise ValueError(f"{name}: expected groups to divide nin={nin} and nout={nout}, got {groups}.")
-        check_function(name, "activation", activation)
-        check_function(name, "init", init, "a function of a shape and a generator")
-        check_flag(name, "bias", bias)
-        check_generator(name, rng)
+        check_options(name, activation, init, bias, rng)
         filters, channels = self._filters(int(nin), int(nout), int(groups))
         weight = initial(name, init, (filters, channels, *window), rng)
         self.weight = np.ascontiguousarray(np.moveaxis(weight, 1, -1))

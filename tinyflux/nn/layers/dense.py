@@ -75,10 +75,7 @@ class Dense(Layer):
     ) -> None:
         check_integer("Dense", "nin", nin, 1)
         check_integer("Dense", "nout", nout, 1)
-        check_function("Dense", "activation", activation)
-        check_function("Dense", "init", init, "a function of a shape and a generator")
-        check_flag("Dense", "bias", bias)
-        check_generator("Dense", rng)
+        check_options("Dense", activation, init, bias, rng)
         self.weight = initial("Dense", init, (int(nout), int(nin)), rng)
         self.bias = zeros((nout,)) if bias else None
         self.activation = activation
@@ -131,6 +128,14 @@ class WrongInput(ValueError):
         if len(shape) == 2 and shape[0] == nin:
             return f"Samples are rows here: give x.T if yours are columns, or build the layer for it: {self.built_for}."
         return f"Reshape the input, or build the layer for it: {self.built_for}."
+
+
+def check_options(owner: str, activation: Any, init: Any, bias: Any, rng: Any) -> None:
+    """Refuse what these arguments of a layer with a weight can't be."""
+    check_function(owner, "activation", activation)
+    check_function(owner, "init", init, "a function of a shape and a generator")
+    check_flag(owner, "bias", bias)
+    check_generator(owner, rng)
 
 
 def initial(owner: str, init: Callable[..., Any], shape: tuple[int, ...], rng: np.random.Generator | None) -> Any:

@@ -32,12 +32,6 @@ class _Pool(Layer):
             margins(name, pad, window, window, steps, (1,) * len(window))
         self.window, self.stride, self.pad = window, stride, pad
 
-    def _parts(self) -> list[Any]:
-        parts = [str(self.window)]
-        if self.stride is not None:
-            parts.append(f"stride={self.stride}")
-        return parts if self.pad == 0 else [*parts, f"pad={self.pad!r}"]
-
 
 class MaxPool(_Pool):
     """The largest number of every window: a layer that calls `flux.maxpool`.
@@ -88,9 +82,6 @@ class MeanPool(_Pool):
     def __call__(self, x: Array) -> Array:
         return meanpool(x, self.window, self.stride, self.pad, count_pad=self.count_pad, owner=as_code(self))
 
-    def _parts(self) -> list[Any]:
-        return super()._parts() if self.count_pad else [*super()._parts(), "count_pad=False"]
-
 
 class AdaptiveMeanPool(Layer):
     """The means of as many windows as are asked for: a layer that calls `flux.adaptive_meanpool`.
@@ -116,9 +107,6 @@ class AdaptiveMeanPool(Layer):
     def __call__(self, x: Array) -> Array:
         return adaptive_meanpool(x, self.size, owner=as_code(self))
 
-    def _parts(self) -> list[Any]:
-        return [str(self.size)]
-
 
 class GlobalMaxPool(Layer):
     """The largest number of every image, for each channel: a layer that calls `flux.global_maxpool`.
@@ -135,9 +123,6 @@ class GlobalMaxPool(Layer):
     def __call__(self, x: Array) -> Array:
         return global_maxpool(x, owner=as_code(self))
 
-    def _parts(self) -> list[Any]:
-        return []
-
 
 class GlobalMeanPool(Layer):
     """The mean of every image, for each channel: a layer that calls `flux.global_meanpool`.
@@ -153,9 +138,6 @@ class GlobalMeanPool(Layer):
 
     def __call__(self, x: Array) -> Array:
         return global_meanpool(x, owner=as_code(self))
-
-    def _parts(self) -> list[Any]:
-        return []
 
 
 class Upsample(Layer):
@@ -214,9 +196,6 @@ class PixelShuffle(Layer):
 
     def __call__(self, x: Array) -> Array:
         return pixel_shuffle(x, self.r, owner=as_code(self))
-
-    def _parts(self) -> list[Any]:
-        return [str(self.r)]
 
 
 def _check_sizes(owner: str, name: str, x: Any) -> None:

@@ -6,6 +6,7 @@ A gradient of a model has the model's classes, and prints alike, but with the no
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -28,7 +29,10 @@ class Layer:
     """Gives a layer its repr. `_parts` is what its constructor is called with: layers as they are, the rest as text."""
 
     def _parts(self) -> list[Any]:
-        raise NotImplementedError
+        """The attributes that are called as the constructor's arguments, but for those that are its defaults."""
+        arguments = inspect.signature(type(self)).parameters.values()
+        given = [x for x in arguments if x.default is x.empty or getattr(self, x.name) != x.default]
+        return [f"{x.name}=" * (x.default is not x.empty) + repr(getattr(self, x.name)) for x in given]
 
     @careful
     def __repr__(self) -> str:
