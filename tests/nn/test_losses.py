@@ -147,3 +147,23 @@ def test_integer_and_boolean_targets():
         expected = loss(p, np.array([[0.0, 1.0]]))
         assert loss(p, np.array([[0, 1]])) == pytest.approx(expected)
         assert loss(p, np.array([[False, True]])) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, bool])
+@pytest.mark.parametrize(
+    "loss",
+    [flux.mse, flux.mae, flux.huber, flux.logitcrossentropy, flux.logitbinarycrossentropy],
+    ids=lambda f: f.__name__,
+)
+def test_integers_as_predictions_do_not_overflow(loss, dtype):
+    """They count as the numbers they are: 0 − 1 is no 255, and 127 + 127 no −2."""
+    p, t = np.array([[0, 127], [127, 1]]).astype(dtype), np.array([[1, 0], [0, 1]]).astype(dtype)
+    assert loss(p, t) == pytest.approx(loss(p.astype(float), t.astype(float)), rel=1e-15)
+    assert loss(p, t).dtype == np.float64
+
+
+def test_the_slope_of_huber_in_delta():
+    """|d| − δ beyond δ, and nothing before it."""
+    d = np.array([-4.0, -0.4, 0.0, 0.2, 2.0, 5.0])
+    assert flux.gradient(lambda delta: flux.huber(d, 0 * d, np.sum, delta=delta), 1.5) == 2.5 + 0.5 + 3.5
+    flux.gradcheck(lambda delta, p: flux.huber(p, 0 * d, np.sum, delta=delta), np.array(1.5), d)

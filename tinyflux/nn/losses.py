@@ -23,6 +23,7 @@ from .activations import logsoftmax, softmax
 __all__ = ["binarycrossentropy", "crossentropy", "huber", "logitbinarycrossentropy", "logitcrossentropy", "mae", "mse"]
 
 Agg = Callable[[Any], Any]
+_FLOAT = np.dtype(float)
 
 
 def _check(loss: str, prediction: Array, target: Array, agg: Any) -> None:
@@ -37,6 +38,11 @@ def _check(loss: str, prediction: Array, target: Array, agg: Any) -> None:
         )
     if not callable(agg):
         raise TypeError(f"{loss}: expected agg to be a function, such as np.mean or np.sum, got {shown(agg)}.")
+
+
+def _wide(prediction: Array) -> Array:
+    """A prediction of integers in float64, as `np.mean` takes them: in bytes differences would overflow."""
+    return prediction.astype(np.float64) if getattr(prediction, "dtype", _FLOAT).kind in "biu" else prediction
 
 
 def _check_classes(loss: str, prediction: Array, target: Array, agg: Any) -> None:
@@ -80,7 +86,7 @@ def mse(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     np.float64(2.0)
     """
     _check("mse", prediction, target, agg)
-    return agg(_squared_error(prediction, target))
+    return agg(_squared_error(_wide(prediction), target))
 
 
 def mae(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
@@ -93,13 +99,13 @@ def mae(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     np.float64(1.0)
     """
     _check("mae", prediction, target, agg)
-    return agg(np.abs(prediction - target))
+    return agg(np.abs(_wide(prediction) - target))
 
 
 _huber = rule(
     lambda d, delta: np.clip(d, -delta, delta) * (d - 0.5 * np.clip(d, -delta, delta)),
     lambda g, y, d, delta: g * np.clip(d, -delta, delta),
-    None,
+    lambda g, y, d, delta: g * np.maximum(np.abs(d) - delta, 0),
 )
 
 
@@ -116,7 +122,7 @@ def huber(prediction: Array, target: Array, agg: Agg = np.mean, *, delta: float 
     _check("huber", prediction, target, agg)
     if not is_array(delta):
         check_number("huber", "delta", delta, "a number above 0", lambda delta: delta > 0)
-    return agg(_huber(prediction - target, delta))
+    return agg(_huber(_wide(prediction) - target, delta))
 
 
 _crossentropy = rule(
@@ -163,7 +169,7 @@ def logitcrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> A
     np.float64(5000.0)
     """
     _check_classes("logitcrossentropy", prediction, target, agg)
-    return agg(_logitcrossentropy(prediction, target))
+    return agg(_logitcrossentropy(_wide(prediction), target))
 
 
 _binarycrossentropy = rule(
@@ -211,4 +217,4 @@ def logitbinarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean
     np.float64(5000.0)
     """
     _check("logitbinarycrossentropy", prediction, target, agg)
-    return agg(_logitbinarycrossentropy(prediction, target))
+    return agg(_logitbinarycrossentropy(_wide(prediction), target))
