@@ -185,3 +185,16 @@ def test_reductions_of_nothing():
     value, g = flux.withgradient(np.prod, np.zeros((2, 0)))
     assert value == 1
     assert g.shape == (2, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_ndtr_far_below_0(dtype):
+    """Where density and probability are 0 their ratio is −x − 1/x + …, and falls by 1 − 1/x² + …; −30 is by mpmath."""
+    x = np.array([-300, -1000, -1e4], dtype)
+    slope = lambda x: flux.gradient(lambda x: np.sum(special.log_ndtr(x)), x)  # noqa: E731
+    np.testing.assert_allclose(slope(x), -x - 1 / x + 2 / x**3, rtol=1e-6 if dtype == np.float32 else 1e-13)
+    x = np.array([-30.0, 0, 30, 1e4], dtype)
+    second = flux.gradient(lambda x: np.sum(slope(x)), x)
+    np.testing.assert_allclose(
+        second, [-0.9988962284881733, -2 / np.pi, 0, 0], rtol=1e-3 if dtype == np.float32 else 1e-8, atol=1e-30
+    )
