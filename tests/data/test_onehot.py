@@ -100,3 +100,19 @@ def test_sixty_thousand_labels_take_milliseconds():
         onehotbatch(labels, range(10))
         times.append(time.perf_counter() - start)
     assert min(times) < 0.02
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_a_set_has_no_order(kind):
+    classes = kind(["ant", "bee"])
+    for name, call in {
+        "classes": lambda: onehotbatch(["ant"], classes),
+        "labels": lambda: onehotbatch(classes, ["ant", "bee"]),
+    }.items():
+        with pytest.raises(
+            TypeError, match=rf"{name}: expected labels in an order, got a {kind.__name__}, which has none"
+        ):
+            call()
+    for call in (lambda: onehot("ant", classes), lambda: onecold([0.1, 0.9], classes)):
+        with pytest.raises(TypeError, match=r"Give sorted\(classes\)"):
+            call()

@@ -22,7 +22,7 @@ def onehot(label: Hashable, classes: Sequence[Hashable] | NDArray[Any]) -> NDArr
 
     Errors:
         ValueError: the label is not among the classes, or a class is given twice.
-        TypeError: there are several labels, or `classes` is one number.
+        TypeError: there are several labels, or `classes` is one number or a set.
 
     >>> import tinyflux as flux
     >>> flux.onehot("cat", ["ant", "bee", "cat"])
@@ -47,7 +47,7 @@ def onehotbatch(
 
     Errors:
         ValueError: a label is not among the classes, a class is given twice, or `labels` is not one-dimensional.
-        TypeError: `labels` or `classes` is one number, or a label is a list.
+        TypeError: `labels` or `classes` is one number or a set, or a label is a list.
 
     >>> import tinyflux as flux
     >>> flux.onehotbatch([2, 0], range(3))
@@ -58,6 +58,7 @@ def onehotbatch(
         raise ValueError(f"labels: expected one axis, (N,), got shape {labels.shape}; flatten with labels.ravel()")  # type: ignore[union-attr]
     if not isinstance(labels, Iterable):
         raise TypeError(f"labels: expected many, got {shown(labels)}. For one label, flux.onehot(label, classes).")
+    _refuse_set("labels", labels)
     labels, classes = list(_plain(labels)), _listed(classes)
     for i, label in enumerate(labels):
         if isinstance(label, (list, set, dict)):
@@ -90,7 +91,7 @@ def onecold(scores: ArrayLike, classes: Sequence[Hashable] | NDArray[Any] | None
 
     Errors:
         ValueError: there are not K classes.
-        TypeError: `scores` has no last axis, or one of length 0.
+        TypeError: `scores` has no last axis, or one of length 0; or `classes` is a set.
 
     >>> import tinyflux as flux
     >>> flux.onecold([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
@@ -122,7 +123,14 @@ def _listed(classes: Any) -> list[Any]:
     if not isinstance(classes, Iterable):
         fix = f" Give range({classes})." if is_integer(classes) else ""
         raise TypeError(f"classes: expected all labels, in the order of the columns, got {shown(classes)}.{fix}")
+    _refuse_set("classes", classes)
     return list(_plain(classes))
+
+
+def _refuse_set(name: str, x: Any) -> None:
+    """Strings in a set come in another order in each process: a saved model would mean other classes."""
+    if isinstance(x, (set, frozenset)):
+        raise TypeError(f"{name}: expected labels in an order, got {shown(x)}, which has none. Give sorted({name}).")
 
 
 def _table(labels: list[Any]) -> NDArray[Any]:
