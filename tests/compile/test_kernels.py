@@ -20,7 +20,6 @@ FUNCTIONS = {
     "exp": np.exp,
     "expm1": np.expm1,
     "log": np.log,
-    "log1p": np.log1p,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": np.tanh,
 }
@@ -137,7 +136,7 @@ def test_elementary_functions_of_special_numbers(library, name, dtype):
     np.testing.assert_allclose(result, expected, rtol=4 * info.eps, atol=info.tiny)
     same = np.signbit(result) == np.signbit(expected)
     assert np.all(same | np.isnan(expected) | (np.abs(expected) < info.tiny))
-    if name in ("expm1", "log1p", "tanh"):
+    if name in ("expm1", "tanh"):
         assert np.signbit(result[1])  # -0 stays -0
 
 

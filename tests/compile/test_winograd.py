@@ -141,15 +141,15 @@ SOURCE = """
 #define ALL(T, S) \\
     void all_##S(int64_t tiles, int64_t most, int64_t n, int64_t h, int64_t w, int64_t c, int64_t p, int64_t q, \\
                  int64_t o, int64_t top, int64_t left, const T *x, const T *f, const T *g, T *u, T *y, T *dx, T *df, \\
-                 T *space) \\
+                 const T *back_f, T *space) \\
     { \\
         const tf_images_##S s = {n, h, w, c, p, q, o, top, left}, back = {n, p, q, o, h, w, c, 2 - top, 2 - left}; \\
-        winograd_filters_##S(0, 16, o, c, f, u); \\
-        winograd_filters_##S(16, 1 << 20, o, c, f, u); \\
+        winograd_filters_##S(0, 16, c, o, back_f, u); \\
+        winograd_filters_##S(16, 1 << 20, c, o, back_f, u); \\
         winograd_convolve_##S(0, 2, tiles, s, x, u, y, space); \\
         winograd_convolve_##S(2, 1 << 20, tiles, s, x, u, y, space); \\
-        winograd_turned_##S(0, 16, o, c, f, u); \\
-        winograd_turned_##S(16, 1 << 20, o, c, f, u); \\
+        winograd_filters_##S(0, 16, o, c, f, u); \\
+        winograd_filters_##S(16, 1 << 20, o, c, f, u); \\
         winograd_convolve_##S(0, 1 << 20, tiles, back, g, u, dx, space); \\
         winograd_correlate_##S(0, 1, tiles, most, s, x, g, u, 0, space); \\
         winograd_correlate_##S(1, 4 * ((c + most - 1) / most), tiles, most, s, x, g, u, 0, space); \\
@@ -175,11 +175,13 @@ def test_functions_for_each_kind_of_processor(processor, tmp_path):
         p, q = h + 2 * top - 2, w + 2 * left - 2
         for dtype, suffix in ((np.float32, "f32"), (np.float64, "f64")):
             shapes = [(n, h, w, c), (o, 3, 3, c), (n, p, q, o), (16, 80, 80), (n, p, q, o), (n, h, w, c), (o, 3, 3, c)]
+            shapes.append((c, 3, 3, o))
             memories, given = zip(*(guarded(shape, dtype, random) for shape in shapes))
+            given[-1][:] = given[1][:, ::-1, ::-1].transpose(3, 1, 2, 0)
             space = np.full(4_000_000 // np.dtype(dtype).itemsize, np.nan, dtype)
             sizes = map(ctypes.c_int64, (tiles, 64, n, h, w, c, p, q, o, top, left))
             getattr(functions, f"all_{suffix}")(*sizes, *(ctypes.c_void_p(a.ctypes.data) for a in (*given, space)))
-            x, f, g, _, *got = given
+            x, f, g, _, *got, _ = given
             compare(got, x, f, g, ((top, top), (left, left)))
             for memory, array in zip(memories, given):
                 assert np.isnan(memory[0])

@@ -220,7 +220,7 @@ class Winograd(Node):
     """A part of a convolution with filters of 3 × 3, calculated by fewer products.
 
     Parameters: which one, and for those that go through images how far outside them the results begin: top, left.
-        filters (filters) and turned (filters): what filters are multiplied as, 16 of 3 × 3 weights;
+        filters (filters): what filters are multiplied as, turned by half a turn, 16 of 3 × 3 weights;
         convolve (images, such filters): the results;
         correlate (images, what the results are multiplied by): what comes to such filters;
         gradient (such filters): what comes to the filters themselves.

@@ -28,7 +28,7 @@ TF_INLINE void TF_N(tf_put_columns)(TF_T *c, const int64_t *c_j, int64_t j, TF_V
 /* c[r, j..] (+)= sum_q a[a_i[r] + a_k[q]] packed[q, :] for mr rows and nv vectors of columns, the last with `lanes`. */
 TF_INLINE void TF_N(tf_gathered_tile)(const int mr, const int nv, const int sets, int64_t k, const TF_T *a,
                                       const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,
-                                      const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add)
+                                      const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run)
 {
     const TF_T *row[TF_TALL];
     TF_V acc[4][TF_TALL][TF_WIDE];
@@ -59,9 +59,9 @@ typedef TF_T TF_N(tf_half) __attribute__((vector_size(TF_BYTES / 2)));
 #else
 #define TF_WIDEN(x) __builtin_shufflevector(x, x, 0, 1, 2, 3, -1, -1, -1, -1)
 #endif
-TF_INLINE void TF_N(tf_half_tile)(const int mr, const int sets, int64_t k, const TF_T *a, const int64_t *a_i,
-                                  const int64_t *a_k, const TF_T *packed, TF_T *c, const int64_t *c_i,
-                                  const int64_t *c_j, int64_t j, int lanes, int add)
+TF_INLINE void TF_N(tf_half_tile)(const int mr, const int nv, const int sets, int64_t k, const TF_T *a,
+                                  const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,
+                                  const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run)
 {
     const TF_T *row[TF_TALL];
     TF_N(tf_half) acc[4][TF_TALL];
@@ -90,9 +90,9 @@ TF_INLINE void TF_N(tf_half_tile)(const int mr, const int sets, int64_t k, const
 /* For few columns, `lanes` of nc, and terms of a that lie together in runs: vectors run along the terms, so that they are
    full and no number of a is read by itself; the last of a run may be shorter. packed[q, :, :] is a vector of terms for
    each column. */
-TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, int64_t k, const TF_T *a, const int64_t *a_i,
-                                  const int64_t *a_k, const TF_T *packed, TF_T *c, const int64_t *c_i,
-                                  const int64_t *c_j, int64_t j, int lanes, int add, int64_t run)
+TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, const int sets, int64_t k, const TF_T *a,
+                                  const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,
+                                  const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run)
 {
     const TF_T *row[TF_TALL];
     TF_V acc[TF_TALL * TF_TALL];
@@ -132,57 +132,38 @@ TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, int64_t k, const T
     int64_t m, int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,     \
         const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run
 typedef void TF_N(tf_gathered)(TF_PARAMETERS);
-#define TF_GATHERED(name, tall, tile)                                                                             \
+#define TF_GATHERED(name, tile, width, narrow, tall)                                                              \
     static __attribute__((noinline, unused)) void TF_N(name)(TF_PARAMETERS)                                       \
     {                                                                                                             \
         int64_t i = 0;                                                                                            \
-        for (; i + tall <= m; i += tall) tile(tall);                                                              \
-        for (; tall > 4 && i + 4 <= m; i += 4) tile(4);                                                           \
-        for (; i + 2 <= m; i += 2) tile(2);                                                                       \
-        if (i < m) tile(1);                                                                                       \
+        for (; i + tall <= m; i += tall) TF_TILE(tile, tall, width, narrow);                                      \
+        for (; tall > 4 && i + 4 <= m; i += 4) TF_TILE(tile, 4, width, narrow);                                   \
+        for (; i + 2 <= m; i += 2) TF_TILE(tile, 2, width, narrow);                                               \
+        if (i < m) TF_TILE(tile, 1, width, narrow);                                                               \
     }
-#define TF_PLACES k, a, a_i + i, a_k, packed, c, c_i + i, c_j, j, lanes, add
-#define TF_TILE_NARROW(mr) TF_N(tf_gathered_tile)(mr, 1, TF_SETS(mr), TF_PLACES)
-#define TF_TILE_1(mr) TF_N(tf_gathered_tile)(mr, 1, 1, TF_PLACES)
-#define TF_TILE_2(mr) TF_N(tf_gathered_tile)(mr, 2, 1, TF_PLACES)
-#define TF_TILE_3(mr) TF_N(tf_gathered_tile)(mr, 3, 1, TF_PLACES)
-#define TF_TILE_4(mr) TF_N(tf_gathered_tile)(mr, 4, 1, TF_PLACES)
-#define TF_TILE_HALF(mr) TF_N(tf_half_tile)(mr, TF_SETS(mr), TF_PLACES)
-TF_GATHERED(tf_gathered_narrow, TF_ROWS(1), TF_TILE_NARROW)
-TF_GATHERED(tf_gathered1, TF_ROWS(1), TF_TILE_1)
-TF_GATHERED(tf_gathered2, TF_ROWS(2), TF_TILE_2)
-TF_GATHERED(tf_gathered3, TF_ROWS(3), TF_TILE_3)
+#define TF_TILE(tile, mr, width, narrow)                                                                          \
+    TF_N(tile)(mr, width, narrow ? TF_SETS(mr) : 1, k, a, a_i + i, a_k, packed, c, c_i + i, c_j, j, lanes, add, run)
+TF_GATHERED(tf_gathered_narrow, tf_gathered_tile, 1, 1, TF_ROWS(1))
+TF_GATHERED(tf_gathered1, tf_gathered_tile, 1, 0, TF_ROWS(1))
+TF_GATHERED(tf_gathered2, tf_gathered_tile, 2, 0, TF_ROWS(2))
+TF_GATHERED(tf_gathered3, tf_gathered_tile, 3, 0, TF_ROWS(3))
 #if TF_WIDE == 4
-TF_GATHERED(tf_gathered4, TF_ROWS(4), TF_TILE_4)
+TF_GATHERED(tf_gathered4, tf_gathered_tile, 4, 0, TF_ROWS(4))
 #endif
 #if TF_BYTES == 64
-TF_GATHERED(tf_gathered_half, TF_ROWS(1), TF_TILE_HALF)
+TF_GATHERED(tf_gathered_half, tf_half_tile, 1, 1, TF_ROWS(1))
 #endif
-#define TF_DOTS(nc, tall)                                                                                         \
-    static __attribute__((noinline, unused)) void TF_N(tf_dots##nc)(TF_PARAMETERS)                                \
-    {                                                                                                             \
-        int64_t i = 0;                                                                                            \
-        for (; i + tall <= m; i += tall) TF_N(tf_dots_tile)(tall, nc, TF_PLACES, run);                            \
-        for (; i < m; i++) TF_N(tf_dots_tile)(1, nc, TF_PLACES, run);                                             \
-    }
 #if TF_LANES >= 4
-TF_DOTS(2, 6)
+TF_GATHERED(tf_dots2, tf_dots_tile, 2, 0, 6)
 #endif
 #if TF_LANES >= 8
-TF_DOTS(4, (TF_WIDE == 4 ? 6 : 3))
+TF_GATHERED(tf_dots4, tf_dots_tile, 4, 0, (TF_WIDE == 4 ? 6 : 3))
 #endif
 #if TF_LANES >= 16
-TF_DOTS(6, 4)
-TF_DOTS(8, 3)
+TF_GATHERED(tf_dots6, tf_dots_tile, 6, 0, 4)
+TF_GATHERED(tf_dots8, tf_dots_tile, 8, 0, 3)
 #endif
-#undef TF_DOTS
-#undef TF_TILE_HALF
-#undef TF_TILE_4
-#undef TF_TILE_3
-#undef TF_TILE_2
-#undef TF_TILE_1
-#undef TF_TILE_NARROW
-#undef TF_PLACES
+#undef TF_TILE
 #undef TF_GATHERED
 #undef TF_PARAMETERS
 

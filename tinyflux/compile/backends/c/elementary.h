@@ -1,4 +1,4 @@
-/* Elementary functions for loops: exp, expm1, log, log1p, sigmoid and tanh, in float32 (names ending in _f32) and
+/* Elementary functions for loops: exp, expm1, log, sigmoid and tanh, in float32 (names ending in _f32) and
    float64 (_f64). They have no branches, tables or calls, only arithmetic, comparisons that select, and bit
    patterns, so a plain loop  for (...) y[i] = exp_f32(x[i]);  becomes vector code.
 
@@ -148,21 +148,6 @@ TF_ELEMENTARY double log_f64(double x)
     p = p * z + 0.6666666666666796;
     const double y = e * TF_LN2_HIGH_F64 + (f - (s * (f - z * p) - e * TF_LN2_LOW_F64));
     return x > 0.0 ? (x < __builtin_inf() ? y : x) : (x == 0.0 ? -__builtin_inf() : __builtin_nan(""));
-}
-
-/* log(1 + x) = log u + (x - (u - 1)) / u with u = 1 + x rounded: the fraction is what the rounding lost. */
-TF_ELEMENTARY float log1p_f32(float x)
-{
-    const float u = 1.0f + x, y = log_f32(u), lost = (x - (u - 1.0f)) / u;
-    const float sum = ((u > 0.0f) & (u < __builtin_inff())) ? y + lost : y;
-    return x == 0.0f ? x : sum;
-}
-
-TF_ELEMENTARY double log1p_f64(double x)
-{
-    const double u = 1.0 + x, y = log_f64(u), lost = (x - (u - 1.0)) / u;
-    const double sum = ((u > 0.0) & (u < __builtin_inf())) ? y + lost : y;
-    return x == 0.0 ? x : sum;
 }
 
 /* 1 / (1 + e^-x): where e^-x overflows the quotient is 0. */

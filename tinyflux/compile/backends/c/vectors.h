@@ -51,48 +51,41 @@ TF_INLINE void TF_N(tf_put)(TF_T *c, int64_t c_j, TF_V v, int lanes, int add)
         TF_N(tf_scatter)(c, c_j, v, lanes, add);
 }
 
+#if TF_LANES >= 16
+#define TF_STEPS TF_STEP(8) TF_STEP(4) TF_STEP(2) TF_STEP(1)
+#elif TF_LANES >= 8
+#define TF_STEPS TF_STEP(4) TF_STEP(2) TF_STEP(1)
+#elif TF_LANES >= 4
+#define TF_STEPS TF_STEP(2) TF_STEP(1)
+#else
+#define TF_STEPS TF_STEP(1)
+#endif
+
 /* Transpose a square of TF_LANES vectors in place. */
-#define TF_STEP(s, h)                                        \
-    TF_UNROLL for (int r = 0; r < TF_LANES; r++) if (!(r & h)) { \
-        TF_V x = s[r], y = s[r + h];                         \
-        s[r] = TF_MIX(x, y, h, TF_LO);                       \
-        s[r + h] = TF_MIX(x, y, h, TF_HI);                   \
-    }
 TF_INLINE void TF_N(tf_transpose)(TF_V *s)
 {
-#if TF_LANES >= 16
-    TF_STEP(s, 8)
-#endif
-#if TF_LANES >= 8
-    TF_STEP(s, 4)
-#endif
-#if TF_LANES >= 4
-    TF_STEP(s, 2)
-#endif
-    TF_STEP(s, 1)
-}
+#define TF_STEP(h)                                               \
+    TF_UNROLL for (int r = 0; r < TF_LANES; r++) if (!(r & h)) { \
+        TF_V x = s[r], y = s[r + h];                             \
+        s[r] = TF_MIX(x, y, h, TF_LO);                           \
+        s[r + h] = TF_MIX(x, y, h, TF_HI);                       \
+    }
+    TF_STEPS
 #undef TF_STEP
+}
 
 /* Lane r of the result is the sum over the lanes of s[r]: the transposition, adding what it would exchange,
    so that half of the vectors remain after each step. */
-#define TF_STEP(s, h)                        \
-    TF_UNROLL for (int r = 0; r < h; r++)    \
-        s[r] = TF_MIX(s[r], s[r + h], h, TF_LO) + TF_MIX(s[r], s[r + h], h, TF_HI);
 TF_INLINE TF_V TF_N(tf_sums)(TF_V *s)
 {
-#if TF_LANES >= 16
-    TF_STEP(s, 8)
-#endif
-#if TF_LANES >= 8
-    TF_STEP(s, 4)
-#endif
-#if TF_LANES >= 4
-    TF_STEP(s, 2)
-#endif
-    TF_STEP(s, 1)
+#define TF_STEP(h)                        \
+    TF_UNROLL for (int r = 0; r < h; r++) \
+        s[r] = TF_MIX(s[r], s[r + h], h, TF_LO) + TF_MIX(s[r], s[r + h], h, TF_HI);
+    TF_STEPS
+#undef TF_STEP
     return s[0];
 }
-#undef TF_STEP
+#undef TF_STEPS
 
 /* packed[k, :] = b[:, k] for n <= TF_WIDE vectors of rows and k < deep, padded with zeros to whole vectors. */
 TF_INLINE void TF_N(tf_pack)(int64_t n, int64_t deep, const TF_T *b, int64_t ldb, TF_T *packed)

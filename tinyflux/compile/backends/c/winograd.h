@@ -67,36 +67,9 @@ TF_INLINE void TF_N(tf_winograd_g)(TF_V *u, const TF_T *w, int64_t c, int lanes)
     }
 }
 
-/* The parts of filters from..to - 1, whose terms are channels and whose columns filters; from is a multiple of 16. */
+/* The parts of filters from..to - 1 turned by half a turn, whose terms are filters and whose columns channels. */
 static __attribute__((noinline, unused)) void TF_N(winograd_filters)(int64_t from, int64_t to, int64_t o, int64_t c,
                                                                      const TF_T *w, TF_T *u)
-{
-    const int64_t vectors = (o + TF_LANES - 1) / TF_LANES, size = vectors * TF_LANES * c;
-    const int wide = TF_N(tf_wide)(o);
-    for (int64_t j = from / TF_LANES; j * TF_LANES < TF_MIN(to, o); j++) {
-        const int64_t strip = j / wide * wide, width = TF_MIN(wide, vectors - strip) * TF_LANES;
-        for (int64_t k = 0; k < c; k += TF_LANES) {
-            const int lanes = (int)TF_MIN(TF_LANES, c - k);
-            TF_T *const to_k = u + strip * TF_LANES * c + k * width + (j - strip) * TF_LANES;
-            TF_V g[TF_LANES][16], s[TF_LANES];
-            for (int l = 0; l < TF_LANES; l++)
-                if (j * TF_LANES + l < o)
-                    TF_N(tf_winograd_g)(g[l], w + (j * TF_LANES + l) * 9 * c + k, c, lanes);
-                else
-                    for (int t = 0; t < 16; t++) g[l][t] = (TF_V){0};
-            for (int t = 0; t < 16; t++) {
-                TF_UNROLL for (int l = 0; l < TF_LANES; l++) s[l] = g[l][t];
-                TF_N(tf_transpose)(s);
-                TF_UNROLL for (int l = 0; l < TF_LANES; l++)
-                    if (l < lanes) *(TF_M *)(to_k + t * size + l * width) = s[l];
-            }
-        }
-    }
-}
-
-/* The parts of filters from..to - 1 turned by half a turn, whose terms are filters and whose columns channels. */
-static __attribute__((noinline, unused)) void TF_N(winograd_turned)(int64_t from, int64_t to, int64_t o, int64_t c,
-                                                                    const TF_T *w, TF_T *u)
 {
     static const int turned[] = {3, 1, 2, 0};
     const int64_t vectors = (c + TF_LANES - 1) / TF_LANES, size = vectors * TF_LANES * o;

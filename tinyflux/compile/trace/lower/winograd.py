@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ....nn.convolution import Geometry
 from ...ir import program
 from ...ir.node import Node
+from .shapes import view
 
 CHANNELS = 16  # of images and of results, from which on it takes less time: sums don't outweigh products
 MULTIPLICATIONS = 1 << 22  # of the convolution as it is defined; below, all that surrounds the products costs as much
@@ -33,15 +34,14 @@ def applies(x: Node, how: Geometry, window: Sequence[int], out: Sequence[int]) -
 
 def convolve(images: Node, filters: Node, begin: tuple[int, int], space: Sequence[int]) -> Node:
     """The results, which begin `begin` above and left of the images."""
-    nout, _, _, channels = filters.shape
-    parts = program.winograd("filters", [filters], (16, channels, _whole(nout)))
-    return program.winograd("convolve", [images, parts], (images.shape[0], *space, nout), *begin)
+    top, left = (2 - k for k in begin)
+    return spread(images, view(filters, lambda w: w[:, ::-1, ::-1].transpose(3, 1, 2, 0)), (top, left), space)
 
 
 def spread(results: Node, filters: Node, begin: tuple[int, int], space: Sequence[int]) -> Node:
     """What comes to images of a shape: the convolution of what the results are multiplied by, with filters turned."""
     nout, _, _, channels = filters.shape
-    parts = program.winograd("turned", [filters], (16, nout, _whole(channels)))
+    parts = program.winograd("filters", [filters], (16, nout, _whole(channels)))
     top, left = (2 - k for k in begin)
     return program.winograd("convolve", [results, parts], (results.shape[0], *space, channels), top, left)
 
