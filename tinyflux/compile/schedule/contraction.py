@@ -49,45 +49,19 @@ class Product:
     """out[…] = Σ a·b over axes of a space that has those of the result, too; axes that lie in one line are one.
 
     Attributes:
-        form: dot or axpy.
+        form: dot or axpy, whose calls run over at most one axis of rows, one of columns, and the last one of terms; or
+            contract, where these are of several axes each, which lie anywhere: a convolution, say.
         shape: the whole space.
         a, b: the operands.
         out: the strides of the result, 0 along the axes that are summed over.
-        i, j, k: what a call of `form` runs over: an axis of a alone, one of b alone, and one that is summed over.
-        outer: the other axes that are summed over: for each of their indices a call adds to the result.
-        row: the axis of the rows, where the product is calculated for a block of rows.
-    """
-
-    form: str
-    shape: tuple[int, ...]
-    a: Operand
-    b: Operand
-    out: tuple[int, ...]
-    i: int | None
-    j: int | None
-    k: int
-    outer: tuple[int, ...]
-    row: int | None
-
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """How many rows and columns a call calculates, and of how many products each element is the sum."""
-        m, n = (1 if axis is None else self.shape[axis] for axis in (self.i, self.j))
-        return m, n, self.shape[self.k]
-
-
-@dataclasses.dataclass(frozen=True)
-class Contraction:
-    """The same where rows, columns and terms are of several axes each, which lie anywhere: a convolution, say.
-
-    Attributes:
         rows: axes of the result that b hasn't.
         columns: axes of the result that a hasn't.
-        terms: the axes that are summed over.
+        terms: the axes that are summed over; for each index of those that it doesn't run over a call adds to the sums.
         outer: the other axes: for each of their indices there is a call.
         row: the axis of the rows of a batch, where a block of them is calculated; it comes first among its like.
     """
 
+    form: str
     shape: tuple[int, ...]
     a: Operand
     b: Operand
@@ -101,7 +75,8 @@ class Contraction:
     @property
     def size(self) -> tuple[int, int, int]:
         """How many rows and columns a call calculates, and of how many products each element is the sum."""
-        m, n, k = (math.prod(self.shape[i] for i in axes) for axes in (self.rows, self.columns, self.terms))
+        terms = self.terms if self.form == "contract" else self.terms[-1:]
+        m, n, k = (math.prod(self.shape[i] for i in axes) for axes in (self.rows, self.columns, terms))
         return m, n, k
 
     @property
@@ -126,9 +101,7 @@ class Contraction:
         return length if length > 1 else 0
 
 
-def find_product(
-    node: Node, stored: set[Node], rows: RowPlan | None, trusted: Container[Node] = ()
-) -> Product | Contraction | None:
+def find_product(node: Node, stored: set[Node], rows: RowPlan | None, trusted: Container[Node] = ()) -> Product | None:
     """The product of matrices that a reduction amounts to, or None.
 
     Arguments:
@@ -148,8 +121,7 @@ def find_product(
     row = rows.axis.get(multiply) if rows is not None else None
     whole = _rows_come_first(rows, node, a, b)
     if len(axes) == 1 and (whole or not (a.offset or b.offset)):
-        (k,) = axes
-        plain = next(_forms(multiply.shape, a, b, out, k, (), row), None)
+        plain = next(_forms(multiply.shape, a, b, out, axes, row), None)
         one_call = plain is None or math.prod(plain.size) == multiply.size
         shared = multiply.size >= SHARED if plain is None else _is_shared(plain, multiply.size)
         if one_call and (row is not None or not shared or multiply.size >= FOR_BLAS):
@@ -159,7 +131,7 @@ def find_product(
     return (_merged_product(multiply.shape, a, b, out, axes, row) if whole else None) or plain
 
 
-def _is_shared(p: Product | Contraction, multiplications: int) -> bool:
+def _is_shared(p: Product, multiplications: int) -> bool:
     """Whether threads share a product of so many multiplications."""
     return multiplications >= (SHARED if min(p.size[:2]) < BROAD else SHARED // 4)
 
@@ -171,7 +143,7 @@ def _rows_come_first(rows: RowPlan | None, node: Node, a: Operand, b: Operand) -
 
 def _merged_product(
     shape: tuple[int, ...], a: Operand, b: Operand, out: tuple[int, ...], axes: Sequence[int], row: int | None
-) -> Product | Contraction | None:
+) -> Product | None:
     """The product whose calls take the least time, of axes in lines; None where plain loops take less."""
     if a.table is not None or b.table is not None:
         return None
@@ -182,10 +154,10 @@ def _merged_product(
     out = tuple(out[i] for i in last)
     row = next((i for i, group in enumerate(groups) if row in group), None)
     summed = [i for i, axis in enumerate(last) if axis in axes]
-    products: list[Product | Contraction] = [
-        product for k in summed for product in _forms(shape, a, b, out, k, tuple(i for i in summed if i != k), row)
+    products = [
+        product for k in summed for product in _forms(shape, a, b, out, [*(i for i in summed if i != k), k], row)
     ]
-    contractions: list[Product | Contraction] = [*_contractions(shape, a, b, out, summed, row)]
+    contractions = [*_contractions(shape, a, b, out, summed, row)]
     shared = [p for p in contractions if row is None and _is_shared(p, math.prod(shape)) and p.size[0] >= PACKED]
     best = min(shared or [*products, *contractions], key=_time, default=None)
     return best if best is not None and _time(best) < math.prod(shape) else None
@@ -193,7 +165,7 @@ def _merged_product(
 
 def _contractions(
     shape: tuple[int, ...], a: Operand, b: Operand, out: tuple[int, ...], terms: Sequence[int], row: int | None
-) -> Iterator[Contraction]:
+) -> Iterator[Product]:
     """Contractions whose columns are those of the one operand or the other: those that lie in one line, or all."""
     kept = [i for i in range(len(shape)) if i not in terms]
     for left, right in ((a, b), (b, a)):
@@ -209,7 +181,9 @@ def _contractions(
         for columns in (in_line, *([scattered] if len(own) > len(in_line) else [])):
             outer = tuple(i for i in kept if i not in rows and i not in columns)
             if rows and columns:
-                yield Contraction(shape, left, right, out, tuple(rows), tuple(columns), tuple(ordered), outer, row)
+                yield Product(
+                    "contract", shape, left, right, out, tuple(rows), tuple(columns), tuple(ordered), outer, row
+                )
 
 
 def _merge_axes(shape: Sequence[int], strides: Sequence[Sequence[int]], row: int | None) -> list[list[int]]:
@@ -227,11 +201,11 @@ def _merge_axes(shape: Sequence[int], strides: Sequence[Sequence[int]], row: int
     return groups
 
 
-def _time(p: Product | Contraction) -> float:
+def _time(p: Product) -> float:
     """About how long all calls take, in multiplications of vectors; short rows don't fill these."""
     m, n, k = p.size
     lanes = 64 // p.a.node.dtype.itemsize
-    if isinstance(p, Contraction):
+    if p.form == "contract":
         vectors, blocks = max(-(-2 * n // lanes), 1) / 2 if n <= lanes else -(-n // lanes), -(-m // BLOCK)
         run = p.run(p.terms, p.a.strides)
         whole = -(-run // lanes) * lanes
@@ -248,31 +222,31 @@ def _time(p: Product | Contraction) -> float:
     else:
         call = m * vectors * (k + 2)
         if p.form == "dot":
-            call += 4 * vectors * along * lanes + m * n * (p.out[p.j] != 1 if p.j is not None else 0)
+            call += 4 * vectors * along * lanes + m * n * any(p.out[j] != 1 for j in p.columns)
     return (call + 20) * math.prod(p.shape) / (m * n * k)
 
 
 def _forms(
-    shape: tuple[int, ...],
-    a: Operand,
-    b: Operand,
-    out: tuple[int, ...],
-    k: int,
-    outer: tuple[int, ...],
-    row: int | None,
+    shape: tuple[int, ...], a: Operand, b: Operand, out: tuple[int, ...], terms: Sequence[int], row: int | None
 ) -> Iterator[Product]:
-    """The products whose calls sum along k: dot products first."""
+    """The products whose calls sum along the last of some axes: dot products first."""
+    k = terms[-1]
+
+    def product(form: str, left: Operand, right: Operand, rows: tuple[int, ...], columns: tuple[int, ...]) -> Product:
+        outer = tuple(i for i in range(len(shape)) if i not in (*rows, *columns, *terms))
+        return Product(form, shape, left, right, out, rows, columns, tuple(terms), outer, row)
+
     for left, right in ((a, b), (b, a)):
         if left.strides[k] == right.strides[k] == 1 and not _has_row_table(right):
-            i, j = _own_axis(shape, left, right, out), _own_axis(shape, right, left, out)
-            if left.table is None or left.table[1] in (None, i):
-                yield Product("dot", shape, left, right, out, i, j, k, outer, row)
+            rows = _own_axis(shape, left, right, out)
+            if left.table is None or left.table[1] in (None, *rows):
+                yield product("dot", left, right, rows, _own_axis(shape, right, left, out))
     for left, right in ((a, b), (b, a)):
         if _has_row_table(left) or (right.table is not None and right.table[1] not in (None, k)):
             continue
         for j, stride in enumerate(out):
             if stride == right.strides[j] == 1 and not _along(left, j) and shape[j] > 1:
-                yield Product("axpy", shape, left, right, out, _own_axis(shape, left, right, out), j, k, outer, row)
+                yield product("axpy", left, right, _own_axis(shape, left, right, out), (j,))
 
 
 def _operand(x: Node, stored: set[Node], ndim: int, trusted: Container[Node]) -> Operand | None:
@@ -305,10 +279,10 @@ def _gathered(x: Node, at: Map, ndim: int, trusted: Container[Node]) -> Operand 
     return Operand(source, offset, tuple(view_strides(((0, ()), *rest), memory, ndim)), table)
 
 
-def _own_axis(shape: tuple[int, ...], x: Operand, other: Operand, out: tuple[int, ...]) -> int | None:
-    """The longest axis of the result that x has and the other hasn't."""
+def _own_axis(shape: tuple[int, ...], x: Operand, other: Operand, out: tuple[int, ...]) -> tuple[int, ...]:
+    """The longest axis of the result that x has and the other hasn't, if there is one."""
     axes = [i for i, s in enumerate(out) if s and _along(x, i) and not _along(other, i) and shape[i] > 1]
-    return max(axes, key=lambda i: shape[i], default=None)
+    return (max(axes, key=lambda i: shape[i]),) if axes else ()
 
 
 def _has_row_table(x: Operand) -> bool:

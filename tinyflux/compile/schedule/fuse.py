@@ -20,7 +20,7 @@ from ..ir import ops
 from ..ir.indexing import Map, identity, is_identity
 from ..ir.node import Node
 from ..ir.program import may_fail, reachable
-from .contraction import Contraction, Product, find_product
+from .contraction import Product, find_product
 from .tiling import RowPlan
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Kernel:
     phase: int
     shape: tuple[int, ...]
     nodes: list[Node]
-    product: Product | Contraction | None = None
+    product: Product | None = None
     weight: int = 0
     copies: dict[Node, Node] = dataclasses.field(default_factory=dict)
 

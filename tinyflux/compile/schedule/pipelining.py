@@ -45,7 +45,7 @@ def find_pipelined(schedule: Schedule, order: Node) -> PipelinedProduct | None:
     overwritten = {r.overwrites: r.node for r in schedule.results if r.overwrites is not None}
     for kernel in schedule.kernels:
         p = kernel.product
-        if not isinstance(p, Product):
+        if p is None or p.form == "contract":
             continue
         for sample, weight in ((p.a, p.b), (p.b, p.a)):
             new = overwritten.get(weight.node)
@@ -60,14 +60,14 @@ def find_pipelined(schedule: Schedule, order: Node) -> PipelinedProduct | None:
 def _is_sample(x: Operand, p: Product, order: Node) -> bool:
     """Whether an operand is one row, which the order picks."""
     along = [stride for stride in x.strides if stride]
-    return x.table is not None and x.table[:2] == (order, None) and along == [1] and x.strides[p.k] == 1
+    return x.table is not None and x.table[:2] == (order, None) and along == [1] and x.strides[p.terms[-1]] == 1
 
 
 def _is_whole_matrix(x: Operand, p: Product) -> bool:
     """Whether an operand is a whole matrix, each of whose long rows is multiplied."""
-    features = p.shape[p.k]
+    features = p.shape[p.terms[-1]]
     if x.table is not None or features < MIN_VECTORS * LANES[suffix(x.node.dtype)]:
         return False
-    other = [stride for axis, stride in enumerate(x.strides) if axis != p.k and p.shape[axis] != 1]
+    other = [stride for axis, stride in enumerate(x.strides) if axis != p.terms[-1] and p.shape[axis] != 1]
     whole = x.node.shape == (math.prod(p.shape) // features, features)
-    return whole and x.strides[p.k] == 1 and other == [features]
+    return whole and x.strides[p.terms[-1]] == 1 and other == [features]

@@ -10,7 +10,7 @@ from ...ir import functions
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.node import Node
-from ...schedule.contraction import Contraction, Operand, Product
+from ...schedule.contraction import Operand, Product
 from ...schedule.fuse import Kernel
 from .sharing import LINE, shares_rows, sums
 
@@ -20,32 +20,27 @@ MULTIPLICATIONS, SHORTEST = 3e8, 512
 
 
 def emit_product(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]:
-    """The lines of a product: a call of a function of its own, for each of a stack of matrices."""
-    (node,) = kernel.nodes
-    p = kernel.product
+    """The lines of a product: a call for each of a stack of matrices."""
+    (node,), p = kernel.nodes, kernel.product
     assert p is not None
-    if isinstance(p, Contraction):
-        return _emit_contraction(context, kernel, p, stretch)
     lengths = context.lengths(p.shape, p.row)
     out = _strides(context, node, p.out)
-    looped = [i for i in range(len(p.shape)) if i not in (p.i, p.j, p.k, *p.outer)]
-    at = {i: (0, ((f"i{i}", 1),)) if p.shape[i] != 1 else ZERO for i in looped}
-    place = c_index(affine_sum(0, [(at[i], out[i]) for i in looped]))
-    target = context.name(node, write=True)
-    arguments = [_pointer(context, kernel, p.a, at), _pointer(context, kernel, p.b, at)]
-    arguments.append(target if place == "0" else f"{target} + {place}")
+    at = {i: (0, ((f"i{i}", 1),)) if p.shape[i] != 1 else ZERO for i in p.outer}
+    target = _moved(context.name(node, write=True), at, out)
+    a, b = (_pointer(context, kernel, x, at) for x in (p.a, p.b))
+    if p.form == "contract":
+        return _contract(context, kernel, a, b, target, stretch)
     tables = [context.name(x.table[0]) for x in (p.a, p.b) if x.table is not None and x.table[1] is not None]
-    arguments += [*tables, *(["rows"] if "rows" in lengths else [])]
+    arguments = [a, b, target, *tables, *(["rows"] if "rows" in lengths else [])]
     name = _function(context, p, out, lengths, bool(tables))
-    return nest([(f"i{i}", lengths[i]) for i in looped], [f"{name}({', '.join(arguments)});"])
+    return nest([(f"i{i}", lengths[i]) for i in p.outer], [f"{name}({', '.join(arguments)});"])
 
 
 def emit_tables(context: SourceContext, kernel: Kernel) -> list[str]:
     """The lines before a contraction: the first time, they write down where all its numbers lie."""
-    p = kernel.product
-    if not isinstance(p, Contraction):
+    (node, *_), p = kernel.nodes, kernel.product
+    if p is None or p.form != "contract":
         return []
-    (node,) = kernel.nodes
     rows = context.schedule.rows
     lengths = [min(n, rows.block) if rows and i == p.row else n for i, n in enumerate(p.shape)]
     a, b = (_strides(context, x.node, x.strides) for x in (p.a, p.b))
@@ -75,18 +70,14 @@ def emit_tables(context: SourceContext, kernel: Kernel) -> list[str]:
     ]  # fmt: skip
 
 
-def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction, stretch: str) -> list[str]:
+def _contract(context: SourceContext, kernel: Kernel, a: str, b: str, target: str, stretch: str) -> list[str]:
     """The lines of a contraction: a call of `contract_`, or one for each of a stack."""
-    (node,) = kernel.nodes
-    out = _strides(context, node, p.out)
+    (node,), p = kernel.nodes, kernel.product
+    assert p is not None
     lengths = context.lengths(p.shape, p.row)
-    at: dict[int, Affine] = {i: (0, ((f"i{i}", 1),)) for i in p.outer}
-    place = c_index(affine_sum(0, [(at[i], out[i]) for i in p.outer]))
-    m, n, k = (" * ".join(lengths[i] for i in axes) for axes in (p.rows, p.columns, p.terms))
-    a, b = (_pointer(context, kernel, x, at) for x in (p.a, p.b))
-    row, column, last, term = "0", "0", n, "0"
-    target = f"{context.name(node, write=True)} + {place}"
     loops = [(f"i{i}", lengths[i]) for i in p.outer]
+    m, n, k = (" * ".join(lengths[i] for i in axes) for axes in (p.rows, p.columns, p.terms))
+    row, column, last, term = "0", "0", n, "0"
     if stretch and p.outer:
         loops[0] = (loops[0][0], stretch)
     elif stretch and p.parts > 1:
@@ -113,30 +104,31 @@ def _emit_contraction(context: SourceContext, kernel: Kernel, p: Contraction, st
 
 def _function(context: SourceContext, p: Product, out: tuple[int, ...], lengths: list[str], table: bool) -> str:
     """The name of the function for a product of certain lengths and strides: compiled once, called where needed."""
-    m, n, k = (lengths[i] if i is not None else "1" for i in (p.i, p.j, p.k))
-    c_i, c_j = (out[i] if i is not None else 0 for i in (p.i, p.j))
+    *around, last = p.terms
+    m, n, k = ("".join(lengths[i] for i in axes) or "1" for axes in (p.rows, p.columns, [last]))
     a, b = (_strides(context, x.node, x.strides) for x in (p.a, p.b))
-    a_i, b_j = (x[i] if i is not None else 0 for x, i in ((a, p.i), (b, p.j)))
+    c_i, a_i = (sum(x[i] for i in p.rows) for x in (out, a))
+    c_j, b_j = (sum(x[i] for i in p.columns) for x in (out, b))
     kind, rows = functions.suffix(p.a.node.dtype), "rows_of" if table else "NULL"
     lda, ldb = (
-        x.table[2] if x.table is not None and x.table[1] is not None else s for x, s in ((p.a, a_i), (p.b, b[p.k]))
+        x.table[2] if x.table is not None and x.table[1] is not None else s for x, s in ((p.a, a_i), (p.b, b[last]))
     )
-    at: dict[int, Affine] = {i: (0, ((f"i{i}", 1),)) for i in p.outer}
+    at: dict[int, Affine] = {i: (0, ((f"i{i}", 1),)) for i in around}
     first, second = (_moved(name, at, strides) for name, strides in (("a", a), ("b", b)))
-    add = " + ".join(f"i{i}" for i in p.outer) + " > 0" if p.outer else "0"
-    if p.row is not None and p.row in (p.k, *p.outer):
+    add = " + ".join(f"i{i}" for i in around) + " > 0" if around else "0"
+    if p.row in p.terms:
         add = "1"
-    if _large(p, (a_i, a[p.k]), b_j if p.form == "dot" else ldb) and not table and c_j == 1 and "rows" not in lengths:
-        call = _blas(p.form, m, n, k, (first, a_i, a[p.k]), (second, b_j if p.form == "dot" else ldb), c_i, add, kind)
+    if _large(p, (a_i, a[last]), b_j if p.form == "dot" else ldb) and not table and c_j == 1 and "rows" not in lengths:
+        call = _blas(p.form, m, n, k, (first, a_i, a[last]), (second, b_j if p.form == "dot" else ldb), c_i, add, kind)
         context.blas = True
     elif p.form == "dot":
         call = f"dot_{kind}({m}, {n}, {k}, {first}, {lda}, {rows}, {second}, {b_j}, c, {c_i}, {c_j}, {add});"
     else:
-        call = f"axpy_{kind}({m}, {n}, {k}, {first}, {a_i}, {a[p.k]}, {second}, {ldb}, {rows}, c, {c_i}, {add});"
+        call = f"axpy_{kind}({m}, {n}, {k}, {first}, {a_i}, {a[last]}, {second}, {ldb}, {rows}, c, {c_i}, {add});"
     t = c_type(p.a.node.dtype)
     parameters = f"const {t} *restrict a, const {t} *restrict b, {t} *restrict c"
     parameters += ", const int64_t *restrict rows_of" * table + ", int64_t rows" * ("rows" in lengths)
-    return context.function("product", parameters, "\n".join(nest([(f"i{i}", lengths[i]) for i in p.outer], [call])))
+    return context.function("product", parameters, "\n".join(nest([(f"i{i}", lengths[i]) for i in around], [call])))
 
 
 def _large(p: Product, a: tuple[int, int], ldb: int) -> bool:

@@ -12,7 +12,7 @@ from ...codegen.expressions import SourceContext, affine_sum, c_index, loop_indi
 from ...codegen.loops import merge_axes, nest
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
-from ...schedule.contraction import LONG, PARTS, Contraction
+from ...schedule.contraction import LONG, PARTS, Product
 from ...schedule.fuse import ROWS, Kernel
 from . import winograd
 
@@ -27,8 +27,7 @@ def shared_loop(context: SourceContext, kernel: Kernel) -> int:
     moved = context.schedule.pipelined
     if kernel.phase == ROWS or (moved is not None and kernel in (moved.product, moved.update)):
         return 0
-    if isinstance(kernel.product, Contraction):
-        p = kernel.product
+    if (p := _contraction(kernel)) is not None:
         return shared_rounds(p) if math.prod(p.shape) >= MULTIPLICATIONS else 0
     if kernel.kind == "winograd":
         return winograd.rounds(kernel.nodes[0])
@@ -45,10 +44,10 @@ def shared_loop(context: SourceContext, kernel: Kernel) -> int:
 
 def pieces(kernel: Kernel) -> int:
     """Into how many pieces for each thread a loop is cut: into one where each piece reads all of a large array."""
-    p = kernel.product
+    p = _contraction(kernel)
     if kernel.kind == "winograd":
         return 1 if kernel.nodes[0].params[0] == "correlate" else PIECES
-    whole = isinstance(p, Contraction) and not p.outer and parts(kernel) == 1 and not shares_rows(p)
+    whole = p is not None and not p.outer and parts(kernel) == 1 and not shares_rows(p)
     return 1 if whole else PIECES
 
 
@@ -58,8 +57,8 @@ def parts(kernel: Kernel) -> int:
     A sum of rows of few columns is cut along the first axis: threads that shared out the columns would write to one
     cache line.
     """
-    if isinstance(kernel.product, Contraction):
-        return kernel.product.parts
+    if (p := _contraction(kernel)) is not None:
+        return p.parts
     node = kernel.nodes[0]
     if kernel.kind != "reduce" or node.params[0] != "sum" or node.dtype.kind != "f" or reduced_loop(kernel)[0] >= 0:
         return 1
@@ -80,9 +79,9 @@ def sums(context: SourceContext, kernel: Kernel) -> str:
 def emit_total(context: SourceContext, kernel: Kernel) -> list[str]:
     """The lines that add up the sums of the parts."""
     (node,) = kernel.nodes
-    p, every = kernel.product, sums(context, kernel)
+    p, every = _contraction(kernel), sums(context, kernel)
     lengths, own, out = [node.size], [1], [1]
-    if isinstance(p, Contraction):
+    if p is not None:
         axes = *p.rows, *p.columns
         lengths, out = [p.shape[i] for i in axes], [p.out[i] for i in axes]
         own = c_strides(lengths)
@@ -113,7 +112,12 @@ def reduced_loop(kernel: Kernel) -> tuple[int, int]:
     return kept[0], 1
 
 
-def shared_rounds(p: Contraction) -> int:
+def _contraction(kernel: Kernel) -> Product | None:
+    p = kernel.product
+    return p if p is not None and p.form == "contract" else None
+
+
+def shared_rounds(p: Product) -> int:
     """Rounds of a contraction: the first axis of a stack, parts of its sums, or rows or columns, LINE at a time."""
     if p.outer:
         return p.shape[p.outer[0]]
@@ -123,7 +127,7 @@ def shared_rounds(p: Contraction) -> int:
     return -(-(m if shares_rows(p) else n) // LINE)
 
 
-def shares_rows(p: Contraction) -> bool:
+def shares_rows(p: Product) -> bool:
     """Whether threads share rows rather than columns: then each of them packs all columns."""
     m, n, _ = p.size
     return m >= 4 * n

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ...codegen.expressions import SourceContext
 from ...ir.functions import c_type
-from ...schedule.contraction import Contraction, Operand, Product
+from ...schedule.contraction import Operand, Product
 from ...schedule.fuse import Kernel
 
 TYPES = ("float32", "float64")
@@ -30,7 +30,7 @@ class Tiling:
         parts: how many blocks share the terms of a tile.
     """
 
-    contraction: Contraction
+    contraction: Product
     tile: tuple[int, int]
     parts: int
 
@@ -98,7 +98,7 @@ def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling, fin
     ]
 
 
-def _contraction(p: Product | Contraction) -> Contraction:
+def _contraction(p: Product) -> Product:
     """A product of any form as a contraction of all axes that can be rows, columns and terms."""
     axes = [i for i, n in enumerate(p.shape) if n != 1]
     terms = sorted((i for i in axes if not p.out[i]), key=lambda i: (-abs(p.a.strides[i]), -abs(p.b.strides[i])))
@@ -109,7 +109,7 @@ def _contraction(p: Product | Contraction) -> Contraction:
     a, b = p.a, p.b
     if rows and columns and rows[-1] > columns[-1]:  # what lies together in the result is columns
         a, b, rows, columns = b, a, columns, rows
-    return Contraction(p.shape, a, b, p.out, rows, columns, tuple(terms), outer, None)
+    return Product("contract", p.shape, a, b, p.out, rows, columns, tuple(terms), outer, None)
 
 
 def _side(count: int) -> int:
@@ -117,7 +117,7 @@ def _side(count: int) -> int:
     return next((side for side in SIDES if count <= side), SIDES[-1])
 
 
-def _count(c: Contraction, axes: Sequence[int]) -> int:
+def _count(c: Product, axes: Sequence[int]) -> int:
     return math.prod(c.shape[i] for i in axes)
 
 
@@ -130,7 +130,7 @@ def _lies_along(x: Operand, terms: Sequence[int], others: Sequence[int]) -> bool
     return step(terms) < step(others)
 
 
-def _place(name: str, index: str, c: Contraction, axes: Sequence[int], strides: Sequence[int]) -> str:
+def _place(name: str, index: str, c: Product, axes: Sequence[int], strides: Sequence[int]) -> str:
     """The function that gives where a row, column or term lies, whose axes are counted in C order."""
     terms, divisor = [], _count(c, axes)
     for i in axes:

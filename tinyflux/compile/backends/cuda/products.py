@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from ...codegen.expressions import SourceContext
 from ...ir.indexing import c_strides
-from ...schedule.contraction import Product
 from ...schedule.fuse import Kernel
 from .launches import Multiply, Place
 
@@ -15,14 +14,11 @@ def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None
     """The product of two matrices that a kernel is; None where it is one of another kind, a stack of them, say."""
     (node,) = kernel.nodes
     p = kernel.product
-    if p is None or p.outer or any(x.table is not None or x.offset for x in (p.a, p.b)):
+    if p is None or any(x.table is not None or x.offset for x in (p.a, p.b)):
         return None
-    if isinstance(p, Product):
-        sides, k = [p.i, p.j], p.k
-    elif all(len(axes) == 1 for axes in (p.rows, p.columns, p.terms)):
-        sides, k = [*p.rows, *p.columns], p.terms[0]
-    else:
+    if max(len(axes) for axes in (p.rows, p.columns, p.terms)) > 1:
         return None
+    sides, (k,) = [(*axes, None)[0] for axes in (p.rows, p.columns)], p.terms
     result = [i for i in range(len(p.shape)) if i != k and p.shape[i] != 1]
     if not set(result) <= set(sides):
         return None
