@@ -18,12 +18,6 @@ Affine = tuple[int, tuple[tuple[str, int], ...]]  # an index in C: a number, and
 ZERO: Affine = (0, ())
 
 
-def map_index(index: Sequence[Affine], axis: tuple[int, tuple[tuple[int, int], ...]]) -> Affine:
-    """An index of a view, from the indices of its result."""
-    offset, terms = axis
-    return affine_sum(offset, [(index[a], stride) for a, stride in terms])
-
-
 def affine_sum(offset: int, terms: Sequence[tuple[Affine, int]]) -> Affine:
     factors: dict[str, int] = {}
     for (constant, names), stride in terms:
@@ -212,7 +206,8 @@ class ExpressionEmitter:
         return affine_sum(0, list(zip(index, c_strides(self.context.memory(node)))))
 
     def _view(self, node: Node, index: tuple[Affine, ...]) -> str:
-        return self.value(node.args[0], tuple(map_index(index, axis) for axis in node.params))
+        at = [affine_sum(offset, [(index[a], stride) for a, stride in terms]) for offset, terms in node.params]
+        return self.value(node.args[0], tuple(at))
 
     def _reshape(self, node: Node, index: tuple[Affine, ...]) -> str:
         return self.keep(node, index, f"{self.context.name(node.args[0])}[{c_index(self.offset(node, index))}]")
@@ -266,24 +261,27 @@ class ExpressionEmitter:
         """The number of the error for an index along an axis of some length."""
         return self.context.error_code(IndexError, f"an index is out of bounds for an axis of length {length}")
 
+    def branch(self, name: str, node: Node, index: tuple[Affine, ...]) -> None:
+        """Add the rest of a branch that sets a name to an element; what else it calculates is not known outside."""
+        before = dict(self.emitted)
+        self.branches += 1
+        self.lines += [f"{name} = {self.value(node, index)};", "}"]
+        self.branches -= 1
+        self.emitted = before
+
     def _join(self, node: Node, index: tuple[Affine, ...]) -> str:
         axis = node.params
         name = self.declare(self.lines)
         self.lines.append(f"{c_type(node.dtype)} {name};")
-        self.branches += 1
         start = 0
         for i, piece in enumerate(node.args):
             end = start + piece.shape[axis]
             last = i == len(node.args) - 1
             head = f"if ({c_index(index[axis])} < {end})" if not last else ""
             self.lines.append(f"{'else ' if i else ''}{head} {{".strip().replace("  ", " "))
-            before = dict(self.emitted)
             moved = tuple(affine_sum(-start, [(a, 1)]) if k == axis else a for k, a in enumerate(index))
-            self.lines.append(f"{name} = {self.value(piece, moved)};")
-            self.emitted = before
-            self.lines.append("}")
+            self.branch(name, piece, moved)
             start = end
-        self.branches -= 1
         self.emitted[node, index] = name
         return name
 
@@ -306,11 +304,7 @@ class ExpressionEmitter:
                 at[k] = (0, ((self.integer(f"({c_index(at[k])}) / {step}"), 1),))
         name = self.declare(self.lines)
         self.lines += [f"{c_type(node.dtype)} {name} = 0;", f"if ({condition}) {{"]
-        self.branches += 1
-        before = dict(self.emitted)
-        self.lines += [f"{name} = {self.value(x, tuple(at))};", "}"]
-        self.emitted = before
-        self.branches -= 1
+        self.branch(name, x, tuple(at))
         self.emitted[node, index] = name
         return name
 

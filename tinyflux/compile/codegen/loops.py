@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ..ir.indexing import c_strides, view_strides
@@ -36,11 +35,6 @@ def indent(lines: Sequence[str]) -> list[str]:
         result.append("    " * depth + line)
         depth += line.endswith("{")
     return result
-
-
-def fill_zeros(name: str, shape: Sequence[int]) -> str:
-    """The statement that sets an array to 0."""
-    return f"memset({name}, 0, {math.prod(shape)} * sizeof *{name});"
 
 
 def merge_axes(context: SourceContext, kernel: Kernel, row: int | None = None) -> list[list[int]]:

@@ -116,11 +116,6 @@ WRAPPED = "{0} < 0 ? ({t})(int64_t){0} : ({t}){0}"  # a negative real number as 
 FOLDED = {name: getattr(np, name) for name in ("add", "subtract", "multiply", "divide", "negative")}  # of constants
 
 
-def cost(function: str) -> int:
-    """What a function of one number costs, in multiplications."""
-    return FUNCTIONS[function].cost
-
-
 def c_type(dtype: DTypeLike) -> str:
     return C_TYPES[np.dtype(dtype).str[1:]]
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from ...types import DType
-from . import program
+from . import ops
 from .node import Node
-from .program import Recording, format_program, reachable
+from .program import Recording, format_program, make_node, reachable, recording
 
 FREE = ("view", "literal", "iota")  # kinds of nodes that cost nothing: bodies make their own
 
@@ -41,15 +43,15 @@ class Steps:
 
     def body(self, outputs: Sequence[int]) -> Body:
         """The body as a program of its own that makes some of the outputs; its inputs are the loop's arguments."""
-        with Recording() as recording:
+        with Recording() as inner:
             inputs = [*self.slices, *[parameter for parameter, _ in self.carries], *self.shared]
-            copies = {node: recording.input(node.shape, node.dtype, node.weak) for node in inputs}
-            recording.trusted.update(copies[node] for node in self.trusted & copies.keys())
+            copies = {node: inner.input(node.shape, node.dtype, node.weak) for node in inputs}
+            inner.trusted.update(copies[node] for node in self.trusted & copies.keys())
             ends = [*[after for _, after in self.carries], *[self.outputs[k] for k in outputs]]
             for node in reachable(ends, copies):
                 args = tuple([copies[x] for x in node.args])
-                copies[node] = program.with_args(node, args)
-            return Body(recording, [copies[x] for x in inputs], [copies[x] for x in ends])
+                copies[node] = make_node(type(node), args, node.params, node.shape, node.dtype, node.weak)
+            return Body(inner, [copies[x] for x in inputs], [copies[x] for x in ends])
 
     def __repr__(self) -> str:
         body = self.body(range(len(self.outputs)))
@@ -67,8 +69,8 @@ class Body:
 
 
 def parameter(shape: tuple[int, ...], dtype: DType) -> Node:
-    """A node that stands for a different array in every step."""
-    return program.parameter(shape, dtype)
+    """A node that stands for a different array in every step; no other node equals it."""
+    return make_node(ops.Parameter, (), object(), shape, dtype)
 
 
 def loop(
@@ -90,10 +92,10 @@ def loop(
     shared = _read_outside(ends, own)
     steps = Steps(
         length, reverse, [key for key, _ in slices], [(key, after) for key, _, after in carries], list(outputs), shared,
-        program.recording().trusted,
+        recording().trusted,
     )  # fmt: skip
     args = [*[stack for _, stack in slices], *[first for _, first, _ in carries], *shared]
-    return program.loop(steps, args)
+    return make_node(ops.Loop, tuple(args), steps, (), np.dtype(np.int8))
 
 
 def last(node: Node, k: int) -> Node:
@@ -101,7 +103,7 @@ def last(node: Node, k: int) -> Node:
     state, after = node.params.carries[k]
     if after is state:
         return node.args[len(node.params.slices) + k]
-    return program.part(node, ("last", k), state.shape, state.dtype)
+    return make_node(ops.Part, (node,), ("last", k), state.shape, state.dtype)
 
 
 def stacked(node: Node, output: Node) -> Node:
@@ -109,8 +111,8 @@ def stacked(node: Node, output: Node) -> Node:
     loop = node.params
     if output not in loop.outputs:
         loop.outputs.append(output)
-    shape = (loop.length, *output.shape)
-    return program.part(node, ("stack", loop.outputs.index(output)), shape, output.dtype)
+    which = ("stack", loop.outputs.index(output))
+    return make_node(ops.Part, (node,), which, (loop.length, *output.shape), output.dtype)
 
 
 def dependent(ends: Iterable[Node], own: Iterable[Node]) -> set[Node]:

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .functions import cost
+from .functions import FUNCTIONS
 from .indexing import Axis, compose
 from .indexing import Map as IndexMap
 from .node import SUMMED, Node
+
+# How many axes of each argument belong to one `Call`; those before them are a stack, the same for all arguments.
+CORES = {"argsort": (1,), "factors": (2,), "solve": (2, 2), "cholesky": (2,), "singular": (2,)}
+FAILURES = {  # what numpy.linalg's LinAlgError says
+    "solve": "Singular matrix",
+    "cholesky": "Matrix is not positive definite",
+    "singular": "SVD did not converge",
+}
 
 
 class Input(Node):
@@ -50,7 +58,7 @@ class Map(Node):
 
     @property
     def cost(self) -> int:
-        return cost(self.params)
+        return FUNCTIONS[self.params].cost
 
     def formula(self, args: Sequence[str]) -> str:
         return f"{self.params}({', '.join(args)})"

@@ -19,7 +19,6 @@ from ...errors import NotCompilable
 from ...types import Array, DType
 from ..guards.contents import Contents
 from . import ops
-from .calls import FAILURES
 from .functions import FOLDED
 from .indexing import Map, broadcast_map, compose, is_identity, own_axis, reshape_map, squeeze_map
 from .node import Node
@@ -55,7 +54,7 @@ class Recording:
         _here.recording = self._before
 
     def input(self, shape: Sequence[int], dtype: DTypeLike, weak: bool = False) -> Node:
-        node = _node(ops.Input, (), len(self.inputs), tuple(shape), np.dtype(dtype), weak)
+        node = make_node(ops.Input, (), len(self.inputs), tuple(shape), np.dtype(dtype), weak)
         self.inputs.append(node)
         return node
 
@@ -88,9 +87,10 @@ def is_recording() -> bool:
     return getattr(_here, "recording", None) is not None
 
 
-def _node(
+def make_node(
     kind: type[Node], args: tuple[Node, ...], params: Any, shape: tuple[int, ...], dtype: DType, weak: bool = False
 ) -> Node:
+    """A node of the innermost recording; equal ones are the same."""
     here = recording()
     nodes = here.nodes
     key = (kind, tuple(map(id, args)), params, shape, dtype, weak)
@@ -115,7 +115,7 @@ def literal(value: Any, dtype: DTypeLike | None = None, weak: bool = False) -> N
     whole = np.uint64 if value >= 2**63 else np.int64
     dtype = np.dtype(dtype or (np.float64 if isinstance(value, float) else whole))
     value = np.asarray(value).astype(dtype).item()
-    return _node(ops.Literal, (), (repr(value), value if value == value else None), (), dtype, weak)
+    return make_node(ops.Literal, (), (repr(value), value if value == value else None), (), dtype, weak)
 
 
 def literal_value(node: Node) -> Any:
@@ -140,7 +140,7 @@ def is_trusted(indices: Node, trusted: Container[Node], length: int) -> bool:
 def may_fail(node: Node, trusted: Container[Node]) -> bool:
     """Whether calculating a node can be an error, by the values that its arguments have."""
     if isinstance(node, ops.Call):
-        return node.params[0] in FAILURES
+        return node.params[0] in ops.FAILURES
     lengths = {k: n for (kind, k), n in _indexed(node) if kind == "index"}
     return any(not is_trusted(x, trusted, lengths[k]) for k, x in enumerate(node.args[1:]) if k in lengths)
 
@@ -153,7 +153,7 @@ def _indexed(node: Node) -> Iterable[tuple[tuple[str, int], int]]:
 
 
 def iota(shape: tuple[int, ...], axis: int) -> Node:
-    line = _node(ops.Iota, (), None, (shape[axis],), np.dtype(np.int64))
+    line = make_node(ops.Iota, (), None, (shape[axis],), np.dtype(np.int64))
     return view(line, ((0, ((axis, 1),)),), shape)
 
 
@@ -181,7 +181,7 @@ def elementwise(function: str, args: Sequence[Node], dtype: DTypeLike, weak: boo
             if reshape_map(shape, inside) is not None:
                 split = [reshape(broadcast(a, shape), inside) for a in args]
                 return reshape(elementwise(function, split, dtype, weak), shape)
-    return _node(ops.Map, tuple(broadcast(x, shape) for x in args), function, shape, dtype, weak)
+    return make_node(ops.Map, tuple(broadcast(x, shape) for x in args), function, shape, dtype, weak)
 
 
 def view(x: Node, axes: Map, shape: Sequence[int]) -> Node:
@@ -192,7 +192,7 @@ def view(x: Node, axes: Map, shape: Sequence[int]) -> Node:
     axes = tuple((offset, tuple(term for term in terms if shape[term[0]] != 1)) for offset, terms in axes)
     if is_identity(axes, x.shape, shape):
         return x
-    return _node(ops.View, (x,), axes, shape, x.dtype, x.weak and not shape)
+    return make_node(ops.View, (x,), axes, shape, x.dtype, x.weak and not shape)
 
 
 def broadcast(x: Node, shape: tuple[int, ...]) -> Node:
@@ -209,7 +209,7 @@ def reshape(x: Node, shape: tuple[int, ...]) -> Node:
         return view(x, axes, shape)
     if literal_value(x) is not None:
         return broadcast(literal(literal_value(x), x.dtype), shape)
-    return _node(ops.Reshape, (x,), None, shape, x.dtype)
+    return make_node(ops.Reshape, (x,), None, shape, x.dtype)
 
 
 def reduce(function: str, x: Node, axes: Sequence[int], dtype: DTypeLike | None = None) -> Node:
@@ -224,24 +224,24 @@ def reduce(function: str, x: Node, axes: Sequence[int], dtype: DTypeLike | None 
             n for i, n in enumerate(x.shape) if i not in short
         ])  # fmt: skip
         long = tuple(i - sum(s < i for s in short) for i in long)
-    return _node(ops.Reduce, (x,), (function, long), shape, dtype)
+    return make_node(ops.Reduce, (x,), (function, long), shape, dtype)
 
 
-def gather(
-    x: Node, indices: Sequence[Node], axes: Sequence[tuple[str, int]], shape: Sequence[int], position: int
+def indexed(
+    kind: type[ops.Gather | ops.Scatter],
+    x: Node,
+    indices: Sequence[Node],
+    axes: Sequence[tuple[str, int]],
+    shape: Sequence[int],
+    position: int,
 ) -> Node:
-    """Elements of x: for each of its axes, `axes` names an axis of the result or the array that holds the index.
+    """Elements of x, or zeros of `shape` with the elements of x added at the places that they would be taken from.
 
-    The indices, all of one shape, run along the result's axes from `position` on.
+    Arguments:
+        indices: all of one shape; they run along the axes from `position` on of what is taken.
+        axes: for each axis of what is indexed an axis of what is taken, or the array that holds the index.
     """
-    return _node(ops.Gather, (x, *indices), (tuple(axes), position), tuple(shape), x.dtype)
-
-
-def scatter(
-    g: Node, indices: Sequence[Node], axes: Sequence[tuple[str, int]], shape: Sequence[int], position: int
-) -> Node:
-    """The opposite of a `gather` from an array of `shape`; what comes to one place is added up."""
-    return _node(ops.Scatter, (g, *indices), (tuple(axes), position), tuple(shape), g.dtype)
+    return make_node(kind, (x, *indices), (tuple(axes), position), tuple(shape), x.dtype)
 
 
 def pad(x: Node, places: Sequence[tuple[int, int]], shape: Sequence[int]) -> Node:
@@ -267,7 +267,7 @@ def pad(x: Node, places: Sequence[tuple[int, int]], shape: Sequence[int]) -> Nod
                 moved += 1
         if moved == sum(n != length for n, length in zip(x.shape, shape)):
             return view(pad(source, inner, behind), x.params, shape)
-    return _node(ops.Pad, (x,), tuple(places), shape, x.dtype)
+    return make_node(ops.Pad, (x,), tuple(places), shape, x.dtype)
 
 
 def join(parts: Sequence[Node], axis: int) -> Node:
@@ -277,40 +277,21 @@ def join(parts: Sequence[Node], axis: int) -> Node:
         return parts[0]
     shape = list(parts[0].shape)
     shape[axis] = sum(p.shape[axis] for p in parts)
-    return _node(ops.Join, tuple(parts), axis, tuple(shape), parts[0].dtype)
+    return make_node(ops.Join, tuple(parts), axis, tuple(shape), parts[0].dtype)
 
 
 def scan(function: str, args: Sequence[Node], axis: int) -> Node:
-    return _node(ops.Scan, tuple(args), (function, axis), args[0].shape, args[0].dtype)
+    return make_node(ops.Scan, tuple(args), (function, axis), args[0].shape, args[0].dtype)
 
 
 def call(function: str, args: Sequence[Node], shape: Sequence[int], dtype: DTypeLike, *options: Any) -> Node:
     """A function written in C that works on the last axes of its arguments."""
-    return _node(ops.Call, tuple(args), (function, *options), tuple(shape), np.dtype(dtype))
+    return make_node(ops.Call, tuple(args), (function, *options), tuple(shape), np.dtype(dtype))
 
 
 def winograd(part: str, args: Sequence[Node], shape: Sequence[int], *begin: int) -> Node:
     """A part of a convolution (see `ops.Winograd`)."""
-    return _node(ops.Winograd, tuple(args), (part, *begin), tuple(shape), args[0].dtype)
-
-
-def loop(body: Any, args: Sequence[Node]) -> Node:
-    """A body run again and again; what it makes are its parts."""
-    return _node(ops.Loop, tuple(args), body, (), np.dtype(np.int8))
-
-
-def part(x: Node, which: tuple[str, int], shape: tuple[int, ...], dtype: DType) -> Node:
-    return _node(ops.Part, (x,), which, shape, dtype)
-
-
-def parameter(shape: tuple[int, ...], dtype: DType) -> Node:
-    """A node of a loop's body that stands for a different array in every step; no other node equals it."""
-    return _node(ops.Parameter, (), object(), shape, dtype)
-
-
-def with_args(node: Node, args: tuple[Node, ...]) -> Node:
-    """The same operation with other arguments of the same shapes and dtypes."""
-    return _node(type(node), args, node.params, node.shape, node.dtype, node.weak)
+    return make_node(ops.Winograd, tuple(args), (part, *begin), tuple(shape), args[0].dtype)
 
 
 # Looking at programs.

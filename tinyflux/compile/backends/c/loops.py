@@ -16,13 +16,13 @@ from ...codegen.expressions import (
     c_index,
     loop_indices,
 )
-from ...codegen.loops import fill_zeros, merge_axes, nest
+from ...codegen.loops import merge_axes, nest
 from ...codegen.reductions import combine, emit_arg_extremum, emit_scan, neutral_element
 from ...ir import functions
-from ...ir.calls import CORES, FAILURES
 from ...ir.functions import c_type
 from ...ir.indexing import c_strides
 from ...ir.node import Node
+from ...ir.ops import CORES, FAILURES
 from ...schedule.fuse import ROWS, Kernel
 from . import pipelined, products, sequences, winograd
 from .sharing import parts, reduced_loop, sums
@@ -168,7 +168,7 @@ def _scatter(context: SourceContext, kernel: Kernel) -> list[str]:
     name = context.name(node, write=True)
     line = f"{name}[{c_index(place)}] += {value};"
     lines = nest([(f"i{i}", str(n)) for i, n in enumerate(g.shape)], [*emitter.lines, line])
-    return [fill_zeros(name, node.shape), *emitter.outside, *lines]
+    return [f"memset({name}, 0, {node.size} * sizeof *{name});", *emitter.outside, *lines]
 
 
 def _call(context: SourceContext, kernel: Kernel) -> list[str]:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from ...codegen.expressions import SourceContext
-from ...ir.calls import CORES, FAILURES
 from ...ir.functions import suffix
 from ...ir.node import Node
+from ...ir.ops import CORES, FAILURES
 from ...schedule.fuse import Kernel
 from .grid import block_count, grid_loop
 from .indices import note_faults

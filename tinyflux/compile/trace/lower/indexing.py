@@ -16,7 +16,7 @@ from ....autodiff.rules.indexing import added_windows
 from ....autodiff.table import compositions, name_of
 from ....errors import NotCompilable
 from ....types import Array
-from ...ir import program
+from ...ir import ops, program
 from ...ir.indexing import Axis, Map, identity, own_axis, view_of
 from ...ir.node import Node
 from ..symbolic import Symbolic, lower, node_of
@@ -30,7 +30,7 @@ def parse_index(
     """How an array of `shape` is indexed: first by slices, then by arrays of integers.
 
     Returns: the map of the slices and the shape they lead to; the arrays, of one shape; for each axis what its index is
-    (see `program.gather`); the axis of the result where those of the arrays stand; the shape of the result.
+    (see `program.indexed`); the axis of the result where those of the arrays stand; the shape of the result.
     """
     items = _expand_index(shape, index)
     if any(node is not None for _, node in items):  # integers beside arrays are arrays, too
@@ -138,7 +138,7 @@ def getitem(x: Array, index: Any) -> Node:
     node = node_of(x)
     inner, middle, indices, axes, position, shape = parse_index(node.shape, index)
     y = program.view(node, inner, middle)
-    return program.gather(y, indices, axes, shape, position) if indices else y
+    return program.indexed(ops.Gather, y, indices, axes, shape, position) if indices else y
 
 
 def _at_fixed_places(function: Callable[..., Any], arr: Array, obj: Array, *args: Any, **options: Any) -> Array:
@@ -160,7 +160,9 @@ def _place(shape: tuple[int, ...], index: Any, g: Node) -> Node:
     """Zeros of a shape, to which g is added at an index."""
     inner, middle, indices, axes, position, taken = parse_index(shape, index)
     values = program.broadcast(g, taken)
-    return _among_zeros(program.scatter(values, indices, axes, middle, position) if indices else values, inner, shape)
+    if indices:
+        values = program.indexed(ops.Scatter, values, indices, axes, middle, position)
+    return _among_zeros(values, inner, shape)
 
 
 def _among_zeros(x: Node, inner: Map, shape: tuple[int, ...]) -> Node:
