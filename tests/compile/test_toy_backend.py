@@ -35,7 +35,7 @@ PROGRAMS = {
     "call": (lambda x: np.linalg.inv(x @ x.T), [X], "call(t13, t12, ('solve', 3, 3))"),
     "winograd": (
         lambda x, w: flux.conv(x, w, pad=1), [np.ones((8, 16, 16, 32)), np.ones((32, 3, 3, 32))],
-        "= winograd convolve(p0, t2, 1, 1)",
+        "= winograd convolve(p0, t3, 1, 1)",
     ),
     "loop": (recurrence, [X], "loop("),
     "part": (recurrence, [X], "('stack', 0))"),

@@ -36,16 +36,10 @@ def combine(function: str, total: str, value: str, dtype: DType) -> str:
 
 
 def emit_arg_extremum(
-    function: str,
-    node: Node,
-    x: Node,
-    place: str,
-    inner: Sequence[tuple[str, str]],
-    lines: list[str],
-    value: str,
-    target: str,
+    node: Node, place: str, inner: Sequence[tuple[str, str]], lines: list[str], value: str, target: str
 ) -> list[str]:
     """The place of the first maximum or minimum; NaN is both. Its index is called `place`."""
+    (x,), (function, _) = node.args, node.params
     sign = ">" if function == "argmax" else "<"
     better = f"{value} {sign} best" + (f" || ({value} != {value} && best == best)" if x.dtype.kind == "f" else "")
     start = [f"{c_type(x.dtype)} best = {neutral_element(function, x.dtype)};", f"{c_type(node.dtype)} found = 0;"]

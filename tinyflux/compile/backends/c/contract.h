@@ -25,10 +25,13 @@ TF_INLINE void TF_N(tf_put_columns)(TF_T *c, const int64_t *c_j, int64_t j, TF_V
 /* Few accumulators would wait for each other, so then several sets of them take turns along k. */
 #define TF_SETS(mr) ((mr) >= 8 ? 1 : (mr) >= 4 ? 2 : 4)
 
+/* What all kinds of tiles are given, whether they need it or not. */
+#define TF_PARAMETERS                                                                                             \
+    int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,                \
+        const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run
+
 /* c[r, j..] (+)= sum_q a[a_i[r] + a_k[q]] packed[q, :] for mr rows and nv vectors of columns, the last with `lanes`. */
-TF_INLINE void TF_N(tf_gathered_tile)(const int mr, const int nv, const int sets, int64_t k, const TF_T *a,
-                                      const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,
-                                      const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run)
+TF_INLINE void TF_N(tf_gathered_tile)(const int mr, const int nv, const int sets, TF_PARAMETERS)
 {
     const TF_T *row[TF_TALL];
     TF_V acc[4][TF_TALL][TF_WIDE];
@@ -59,9 +62,7 @@ typedef TF_T TF_N(tf_half) __attribute__((vector_size(TF_BYTES / 2)));
 #else
 #define TF_WIDEN(x) __builtin_shufflevector(x, x, 0, 1, 2, 3, -1, -1, -1, -1)
 #endif
-TF_INLINE void TF_N(tf_half_tile)(const int mr, const int nv, const int sets, int64_t k, const TF_T *a,
-                                  const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,
-                                  const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run)
+TF_INLINE void TF_N(tf_half_tile)(const int mr, const int nv, const int sets, TF_PARAMETERS)
 {
     const TF_T *row[TF_TALL];
     TF_N(tf_half) acc[4][TF_TALL];
@@ -90,9 +91,7 @@ TF_INLINE void TF_N(tf_half_tile)(const int mr, const int nv, const int sets, in
 /* For few columns, `lanes` of nc, and terms of a that lie together in runs: vectors run along the terms, so that they are
    full and no number of a is read by itself; the last of a run may be shorter. packed[q, :, :] is a vector of terms for
    each column. */
-TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, const int sets, int64_t k, const TF_T *a,
-                                  const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,
-                                  const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run)
+TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, const int sets, TF_PARAMETERS)
 {
     const TF_T *row[TF_TALL];
     TF_V acc[TF_TALL * TF_TALL];
@@ -128,12 +127,9 @@ TF_INLINE void TF_N(tf_dots_tile)(const int mr, const int nc, const int sets, in
 
 /* All m rows of a strip: compiled once for each number of vectors. Only the strip of a narrow b may have several sets:
    threads cut rows where a tile begins, but columns anywhere, and a sum must not depend on that. */
-#define TF_PARAMETERS                                                                                             \
-    int64_t m, int64_t k, const TF_T *a, const int64_t *a_i, const int64_t *a_k, const TF_T *packed, TF_T *c,     \
-        const int64_t *c_i, const int64_t *c_j, int64_t j, int lanes, int add, int64_t run
-typedef void TF_N(tf_gathered)(TF_PARAMETERS);
+typedef void TF_N(tf_gathered)(int64_t m, TF_PARAMETERS);
 #define TF_GATHERED(name, tile, width, narrow, tall)                                                              \
-    static __attribute__((noinline, unused)) void TF_N(name)(TF_PARAMETERS)                                       \
+    static __attribute__((noinline, unused)) void TF_N(name)(int64_t m, TF_PARAMETERS)                            \
     {                                                                                                             \
         int64_t i = 0;                                                                                            \
         for (; i + tall <= m; i += tall) TF_TILE(tile, tall, width, narrow);                                      \

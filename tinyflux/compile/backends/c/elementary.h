@@ -14,27 +14,11 @@
 
 #define TF_ELEMENTARY static inline __attribute__((always_inline, unused))
 
-/* The bit pattern of a number, and the number of a bit pattern. */
-TF_ELEMENTARY uint32_t tf_bits_f32(float x) { union { float x; uint32_t u; } b = {x}; return b.u; }
-TF_ELEMENTARY uint64_t tf_bits_f64(double x) { union { double x; uint64_t u; } b = {x}; return b.u; }
-TF_ELEMENTARY float tf_from_f32(uint32_t u) { union { uint32_t u; float x; } b = {u}; return b.x; }
-TF_ELEMENTARY double tf_from_f64(uint64_t u) { union { uint64_t u; double x; } b = {u}; return b.x; }
-
-/* Adding TF_ROUND rounds x to an integer n, which then stands in the low bits of the sum: subtracting TF_ROUND
-   gives n as a number; shifting the bits left makes n an exponent, and adding those of 1 the number 2^n. */
-#define TF_ROUND_F32 0x1.8p23f
-#define TF_ROUND_F64 0x1.8p52
-TF_ELEMENTARY float tf_power2_f32(float rounded) { return tf_from_f32((tf_bits_f32(rounded) << 23) + 0x3f800000u); }
-TF_ELEMENTARY double tf_power2_f64(double rounded)
-{
-    return tf_from_f64((tf_bits_f64(rounded) << 52) + 0x3ff0000000000000u);
-}
-
 /* log 2 in two parts; the first has so few digits that n times it is exact. */
-#define TF_LN2_HIGH_F32 0x1.63p-1f
-#define TF_LN2_LOW_F32 -0x1.bd0106p-13f
-#define TF_LN2_HIGH_F64 0x1.62e42feep-1
-#define TF_LN2_LOW_F64 0x1.a39ef35793c76p-33
+#define TF_LN2_HIGH_f32 0x1.63p-1f
+#define TF_LN2_LOW_f32 -0x1.bd0106p-13f
+#define TF_LN2_HIGH_f64 0x1.62e42feep-1
+#define TF_LN2_LOW_f64 0x1.a39ef35793c76p-33
 
 /* e^r - 1 for |r| <= log(2)/2, as r + r^2 p(r). */
 TF_ELEMENTARY float tf_expm1_near_f32(float r)
@@ -62,51 +46,52 @@ TF_ELEMENTARY double tf_expm1_near_f64(double r)
     return p * (r * r) + r;
 }
 
-/* e^x = 2^n e^r with n = x / log 2 rounded and r = x - n log 2. Past where the result is infinite or zero, x is cut
-   off (a comparison that a NaN survives); 2^n comes in two factors, as n itself may exceed the exponents. */
-TF_ELEMENTARY float exp_f32(float x)
-{
-    x = x > 89.0f ? 89.0f : x;
-    x = x < -104.0f ? -104.0f : x;
-    const float n = (x * 0x1.715476p0f + TF_ROUND_F32) - TF_ROUND_F32;
-    const float r = (x - n * TF_LN2_HIGH_F32) - n * TF_LN2_LOW_F32;
-    const float half = n * 0.5f + TF_ROUND_F32, rest = (n - (half - TF_ROUND_F32)) + TF_ROUND_F32;
-    const float p = 1.0f + tf_expm1_near_f32(r);
-    return (p * tf_power2_f32(half)) * tf_power2_f32(rest);
-}
+#define TF_FUNCTIONS(T, U, s, f, DIGITS, ONE, ROUND, PER_LN2, MOST, LEAST, FLAT, CUT)                                  \
+    /* The bit pattern of a number, and the number of a bit pattern. */                                                \
+    TF_ELEMENTARY U tf_bits_##s(T x) { union { T x; U u; } b = {x}; return b.u; }                                      \
+    TF_ELEMENTARY T tf_from_##s(U u) { union { U u; T x; } b = {u}; return b.x; }                                      \
+                                                                                                                       \
+    /* Adding ROUND rounds x to an integer n, which then stands in the low bits of the sum: subtracting ROUND gives n as\
+       a number; shifting the bits left makes n an exponent, and adding those of 1 the number 2^n. */                  \
+    TF_ELEMENTARY T tf_power2_##s(T rounded) { return tf_from_##s((tf_bits_##s(rounded) << DIGITS) + ONE); }           \
+                                                                                                                       \
+    /* e^x = 2^n e^r with n = x / log 2 rounded and r = x - n log 2. Past where the result is infinite or zero, x is cut\
+       off (a comparison that a NaN survives); 2^n comes in two factors, as n itself may exceed the exponents. */      \
+    TF_ELEMENTARY T exp_##s(T x)                                                                                       \
+    {                                                                                                                  \
+        x = x > MOST ? MOST : x;                                                                                       \
+        x = x < LEAST ? LEAST : x;                                                                                     \
+        const T n = (x * PER_LN2 + ROUND) - ROUND;                                                                     \
+        const T r = (x - n * TF_LN2_HIGH_##s) - n * TF_LN2_LOW_##s;                                                    \
+        const T half = n * (T)0.5 + ROUND, rest = (n - (half - ROUND)) + ROUND;                                        \
+        const T p = 1 + tf_expm1_near_##s(r);                                                                          \
+        return (p * tf_power2_##s(half)) * tf_power2_##s(rest);                                                        \
+    }                                                                                                                  \
+                                                                                                                       \
+    /* e^x - 1 = 2 (2^(n-1) (e^r - 1) + (2^(n-1) - 1/2)), with the parts as above: accurate for small x too, where n = 0\
+       and the second term is nothing, and without overflow before the result's. -0 stays. */                          \
+    TF_ELEMENTARY T expm1_##s(T x)                                                                                     \
+    {                                                                                                                  \
+        const T y = x > MOST ? MOST : x < FLAT ? FLAT : x;                                                             \
+        const T rounded = y * PER_LN2 + ROUND, n = rounded - ROUND;                                                    \
+        const T r = (y - n * TF_LN2_HIGH_##s) - n * TF_LN2_LOW_##s;                                                    \
+        const T scale = tf_power2_##s(rounded - 1);                                                                    \
+        const T m = 2 * (scale * tf_expm1_near_##s(r) + (scale - (T)0.5));                                             \
+        return x == 0 ? x : m;                                                                                         \
+    }                                                                                                                  \
+                                                                                                                       \
+    /* 1 / (1 + e^-x): where e^-x overflows the quotient is 0. */                                                      \
+    TF_ELEMENTARY T sigmoid_##s(T x) { return 1 / (1 + exp_##s(-x)); }                                                 \
+                                                                                                                       \
+    /* tanh |x| = m / (m + 2) with m = e^(2|x|) - 1, which is accurate near 0; past the cut-off the result is 1. */    \
+    TF_ELEMENTARY T tanh_##s(T x)                                                                                      \
+    {                                                                                                                  \
+        const T a = __builtin_fabs##f(x), m = expm1_##s(a > CUT ? 2 * CUT : 2 * a);                                    \
+        return __builtin_copysign##f(m / (m + 2), x);                                                                  \
+    }
 
-TF_ELEMENTARY double exp_f64(double x)
-{
-    x = x > 710.0 ? 710.0 : x;
-    x = x < -746.0 ? -746.0 : x;
-    const double n = (x * 0x1.71547652b82fep0 + TF_ROUND_F64) - TF_ROUND_F64;
-    const double r = (x - n * TF_LN2_HIGH_F64) - n * TF_LN2_LOW_F64;
-    const double half = n * 0.5 + TF_ROUND_F64, rest = (n - (half - TF_ROUND_F64)) + TF_ROUND_F64;
-    const double p = 1.0 + tf_expm1_near_f64(r);
-    return (p * tf_power2_f64(half)) * tf_power2_f64(rest);
-}
-
-/* e^x - 1 = 2 (2^(n-1) (e^r - 1) + (2^(n-1) - 1/2)), with the parts as above: accurate for small x too, where n = 0
-   and the second term is nothing, and without overflow before the result's. */
-TF_ELEMENTARY float expm1_f32(float x)
-{
-    const float y = x > 89.0f ? 89.0f : x < -25.0f ? -25.0f : x;
-    const float rounded = y * 0x1.715476p0f + TF_ROUND_F32, n = rounded - TF_ROUND_F32;
-    const float r = (y - n * TF_LN2_HIGH_F32) - n * TF_LN2_LOW_F32;
-    const float s = tf_power2_f32(rounded - 1.0f);
-    const float m = 2.0f * (s * tf_expm1_near_f32(r) + (s - 0.5f));
-    return x == 0.0f ? x : m; /* keeps -0 */
-}
-
-TF_ELEMENTARY double expm1_f64(double x)
-{
-    const double y = x > 710.0 ? 710.0 : x < -50.0 ? -50.0 : x;
-    const double rounded = y * 0x1.71547652b82fep0 + TF_ROUND_F64, n = rounded - TF_ROUND_F64;
-    const double r = (y - n * TF_LN2_HIGH_F64) - n * TF_LN2_LOW_F64;
-    const double s = tf_power2_f64(rounded - 1.0);
-    const double m = 2.0 * (s * tf_expm1_near_f64(r) + (s - 0.5));
-    return x == 0.0 ? x : m;
-}
+TF_FUNCTIONS(float, uint32_t, f32, f, 23, 0x3f800000u, 0x1.8p23f, 0x1.715476p0f, 89.0f, -104.0f, -25.0f, 10.0f)
+TF_FUNCTIONS(double, uint64_t, f64, , 52, 0x3ff0000000000000u, 0x1.8p52, 0x1.71547652b82fep0, 710.0, -746.0, -50.0, 20.0)
 
 /* log x = e log 2 + log(1 + f), with x = 2^e (1 + f) and 1 + f from sqrt(1/2) to sqrt(2): adding the distance from
    sqrt(1/2) to 1 to the bit pattern puts the border between exponents there. Subnormal x is first multiplied by a
@@ -126,8 +111,8 @@ TF_ELEMENTARY float log_f32(float x)
     p = p * f + 2.00012267e-1f;
     p = p * f + -2.50008196e-1f;
     p = p * f + 3.33333313e-1f;
-    const float small = (p * f * f2 + e * TF_LN2_LOW_F32) - 0.5f * f2;
-    const float y = e * TF_LN2_HIGH_F32 + (small + f);
+    const float small = (p * f * f2 + e * TF_LN2_LOW_f32) - 0.5f * f2;
+    const float y = e * TF_LN2_HIGH_f32 + (small + f);
     return x > 0.0f ? (x < __builtin_inff() ? y : x) : (x == 0.0f ? -__builtin_inff() : __builtin_nanf(""));
 }
 
@@ -146,26 +131,10 @@ TF_ELEMENTARY double log_f64(double x)
     p = p * z + 0.2857142881779508;
     p = p * z + 0.39999999999024144;
     p = p * z + 0.6666666666666796;
-    const double y = e * TF_LN2_HIGH_F64 + (f - (s * (f - z * p) - e * TF_LN2_LOW_F64));
+    const double y = e * TF_LN2_HIGH_f64 + (f - (s * (f - z * p) - e * TF_LN2_LOW_f64));
     return x > 0.0 ? (x < __builtin_inf() ? y : x) : (x == 0.0 ? -__builtin_inf() : __builtin_nan(""));
 }
 
-/* 1 / (1 + e^-x): where e^-x overflows the quotient is 0. */
-TF_ELEMENTARY float sigmoid_f32(float x) { return 1.0f / (1.0f + exp_f32(-x)); }
-TF_ELEMENTARY double sigmoid_f64(double x) { return 1.0 / (1.0 + exp_f64(-x)); }
-
-/* tanh |x| = m / (m + 2) with m = e^(2|x|) - 1, which is accurate near 0; past the cut-off the result is 1. */
-TF_ELEMENTARY float tanh_f32(float x)
-{
-    const float a = __builtin_fabsf(x), m = expm1_f32(a > 10.0f ? 20.0f : 2.0f * a);
-    return __builtin_copysignf(m / (m + 2.0f), x);
-}
-
-TF_ELEMENTARY double tanh_f64(double x)
-{
-    const double a = __builtin_fabs(x), m = expm1_f64(a > 20.0 ? 40.0 : 2.0 * a);
-    return __builtin_copysign(m / (m + 2.0), x);
-}
-
+#undef TF_FUNCTIONS
 #undef TF_ELEMENTARY
 #endif

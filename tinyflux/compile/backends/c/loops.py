@@ -97,7 +97,7 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
     outer = [(f"i{i}", extents[i]) for i in result]
     inner = [(f"i{i}", extents[i]) for i in axes]
     if function in ("argmax", "argmin"):
-        sweep = emit_arg_extremum(function, node, x, c_index(at[axes[0]]), inner, emitter.lines, value, target)
+        sweep = emit_arg_extremum(node, c_index(at[axes[0]]), inner, emitter.lines, value, target)
         return emitter.outside + nest(outer, sweep)
     pragma = "" if emitter.may_fail else SIMD
     last = max((i for i in range(x.ndim) if x.shape[i] != 1), default=0)

@@ -53,7 +53,7 @@ def find_tiling(kernel: Kernel) -> Tiling | None:
         return None
     if {x.dtype for x in (p.a.node, p.b.node, node)} != {node.dtype} or node.dtype.name not in TYPES:
         return None
-    c = _contraction(p)
+    c = as_contraction(p)
     m, n, k = c.size
     if min(m, n) < NARROW or max(m, n, k) > LARGEST or math.prod(c.shape) < MULTIPLICATIONS:
         return None
@@ -98,7 +98,7 @@ def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling, fin
     ]
 
 
-def _contraction(p: Product) -> Product:
+def as_contraction(p: Product) -> Product:
     """A product of any form as a contraction of all axes that can be rows, columns and terms."""
     axes = [i for i, n in enumerate(p.shape) if n != 1]
     terms = sorted((i for i in axes if not p.out[i]), key=lambda i: (-abs(p.a.strides[i]), -abs(p.b.strides[i])))

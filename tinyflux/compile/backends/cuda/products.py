@@ -7,31 +7,25 @@ from collections.abc import Sequence
 from ...codegen.expressions import SourceContext
 from ...ir.indexing import c_strides
 from ...schedule.fuse import Kernel
+from .contractions import as_contraction
 from .launches import Multiply, Place
 
 
 def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None:
     """The product of two matrices that a kernel is; None where it is one of another kind, a stack of them, say."""
-    (node,) = kernel.nodes
-    p = kernel.product
+    (node,), p = kernel.nodes, kernel.product
     if p is None or any(x.table is not None or x.offset for x in (p.a, p.b)):
         return None
-    if max(len(axes) for axes in (p.rows, p.columns, p.terms)) > 1:
+    c = as_contraction(p)
+    if c.outer or max(map(len, (c.rows, c.columns, c.terms))) > 1:
         return None
-    sides, (k,) = [(*axes, None)[0] for axes in (p.rows, p.columns)], p.terms
-    result = [i for i in range(len(p.shape)) if i != k and p.shape[i] != 1]
-    if not set(result) <= set(sides):
+    row, column, term = ((*axes, None)[0] for axes in (c.rows, c.columns, c.terms))
+    m, n, k = c.size
+    a, b = _transposed(c.a.strides, (m, k), (row, term)), _transposed(c.b.strides, (k, n), (term, column))
+    if a is None or b is None or _transposed(c.out, (m, n), (row, column)) is not False:
         return None
-    (row, left), (column, right) = zip(sides, (p.a, p.b))
-    if row is not None and column is not None and result.index(row) > result.index(column):
-        (row, left), (column, right) = (column, right), (row, left)
-    m, n = (1 if axis is None else p.shape[axis] for axis in (row, column))
-    terms = p.shape[k]
-    a, b = _transposed(left.strides, (m, terms), (row, k)), _transposed(right.strides, (terms, n), (k, column))
-    if a is None or b is None or _transposed(p.out, (m, n), (row, column)) is not False:
-        return None
-    names = context.name(left.node), context.name(right.node), context.name(node, write=True)
-    return Multiply(tuple(map(Place, names)), (m, n, terms), (a, b), node.dtype)
+    names = context.name(c.a.node), context.name(c.b.node), context.name(node, write=True)
+    return Multiply(tuple(map(Place, names)), (m, n, k), (a, b), node.dtype)
 
 
 LARGE = 1 << 24  # multiplications, from which on a product is left to cuBLAS; untuned

@@ -298,7 +298,7 @@ def _sweep(body: Body, total: str, lanes: Lanes) -> list[str]:
     if body.function in ("argmax", "argmin"):
         ((name, n),) = body.axes
         place, inner = (name if n != 1 else "0"), [(name, str(n))]
-        sweep = emit_arg_extremum(body.function, node, node.args[0], place, inner, body.lines, body.value, total)
+        sweep = emit_arg_extremum(node, place, inner, body.lines, body.value, total)
         return [*body.outside, *sweep]
     step = [*body.lines, combine(body.function, total, body.value, node.dtype)]
     unroll = [f"#pragma unroll {UNROLLED}"] if len(step) <= SHORT and body.length > 1 else []
