@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..ir import ops
@@ -290,13 +290,15 @@ def _body_cost(node: Node, stored: Stored) -> int:
 def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], stored: Stored) -> int:
     """The first kernel that may overwrite an input: earlier ones still read it at other places than they write."""
     target = next(r.overwrites for r in results if r.node is writer)
-    first = 0
+    return max((i + (not same) for i, x, same in _accesses(kernels, stored) if x is target), default=0)
+
+
+def _accesses(kernels: Sequence[Kernel], stored: Stored) -> Iterator[tuple[int, Node, bool]]:
+    """What kernels read: the number of the kernel, the array, and whether that is read at the element alone."""
     for i, kernel in enumerate(kernels):
         for node in kernel.nodes:
             for x, at in memory_reads(node, stored):
-                if x is target:
-                    first = max(first, i + (not is_identity(at, x.shape, writer.shape)))
-    return first
+                yield i, x, is_identity(at, x.shape, kernel.shape)
 
 
 def _sink(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> list[Kernel]:
@@ -323,22 +325,14 @@ def _sink(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> list[Kernel
     return [k for k in kernels if k.nodes]
 
 
-def _insert_copies(
-    nodes: Sequence[Node],
-    kernels: list[Kernel],
-    results: Sequence[Result],
-    stored: Stored,
-) -> None:
+def _insert_copies(nodes: Sequence[Node], kernels: list[Kernel], results: Sequence[Result], stored: Stored) -> None:
     """Have kernels that would read an input after it was overwritten read a copy."""
     place = _places(kernels)
     overwritten = {r.overwrites: place[r.node] for r in results if r.overwrites is not None}
     copies: dict[Node, Node] = {}
-    for i, kernel in enumerate(kernels):
-        for node in kernel.nodes:
-            for x, at in memory_reads(node, stored):
-                own = i == overwritten.get(x) and is_identity(at, x.shape, kernel.shape)
-                if x in overwritten and i >= overwritten[x] and not own:
-                    kernel.copies[x] = copies.setdefault(x, _copy_node(x, -1 - len(copies)))
+    for i, x, same in _accesses(kernels, stored):
+        if x in overwritten and (i > overwritten[x] or (i == overwritten[x] and not same)):
+            kernels[i].copies[x] = copies.setdefault(x, _copy_node(x, -1 - len(copies)))
     first = next((i for i, k in enumerate(kernels) if k.phase == UPDATE), len(kernels))
     for node in nodes:
         if isinstance(node, ops.Reshape) and node.args[0] in copies:
@@ -359,13 +353,8 @@ def _places(kernels: Sequence[Kernel]) -> dict[Node, int]:
 def _find_registers(kernels: list[Kernel], stored: Stored, kept: set[Node]) -> set[Node]:
     """Stored nodes that only their own kernel reads, element by element."""
     place = _places(kernels)
-    outside = set(kept)
-    for i, kernel in enumerate(kernels):
-        for node in kernel.nodes:
-            for x, at in memory_reads(node, stored):
-                if x in place and (place[x] != i or not is_identity(at, x.shape, kernel.shape)):
-                    outside.add(x)
-        outside.update(kernel.copies.values())
+    outside = kept.union(*(kernel.copies.values() for kernel in kernels))
+    outside |= {x for i, x, same in _accesses(kernels, stored) if x in place and (place[x] != i or not same)}
     return {n for k in kernels if k.kind == "map" for n in k.nodes if n not in outside}
 
 

@@ -3,6 +3,8 @@
    Matrices lie row by row. The factors of a matrix A of n rows are n + 1 rows: L without its diagonal of ones and U, with
    L U = P A, and a last row with the number of the row that each row was swapped with, from the first on. */
 
+#define TF_SWAP(T, x, y) do { T swapped = x; x = y; y = swapped; } while (0)
+
 /* The places of a row's elements in ascending order, NaN last, equal ones as they stand: merges of ever longer stretches,
    from one half of `to`, which has room for two rows, into the other. The places end in its first half. */
 #define SORTING(T, s, AFTER)                                                                                           \
@@ -21,9 +23,7 @@
                     b[k] = right ? a[j++] : a[i++];                                                                    \
                 }                                                                                                      \
             }                                                                                                          \
-            int64_t *other = a;                                                                                        \
-            a = b;                                                                                                     \
-            b = other;                                                                                                 \
+            TF_SWAP(int64_t *, a, b);                                                                                  \
         }                                                                                                              \
     }
 
@@ -55,11 +55,8 @@ SORTING(uint64_t, u64, TF_AFTER)
             }                                                                                                          \
             TF_BARRIER;                                                                                                \
             const int64_t p = (int64_t)swaps[k];                                                                       \
-            for (int64_t j = TF_THREAD; j < n && p != k; j += TF_THREADS) {                                            \
-                const T other = lu[p * n + j];                                                                         \
-                lu[p * n + j] = lu[k * n + j];                                                                         \
-                lu[k * n + j] = other;                                                                                 \
-            }                                                                                                          \
+            for (int64_t j = TF_THREAD; j < n && p != k; j += TF_THREADS)                                              \
+                TF_SWAP(T, lu[p * n + j], lu[k * n + j]);                                                              \
             TF_BARRIER;                                                                                                \
             const T diagonal = lu[k * n + k]; /* where it is 0, all below is 0, too */                                 \
             for (int64_t i = k + 1 + TF_THREAD / TF_WARP; i < n && diagonal != 0; i += TF_THREADS / TF_WARP) {         \
@@ -80,11 +77,8 @@ SORTING(uint64_t, u64, TF_AFTER)
             for (int64_t j = TF_THREAD; j < m; j += TF_THREADS) x[i * m + j] = b[i * m + j];                           \
         for (int64_t i = 0; i < n; i++) {                                                                              \
             T *row = x + i * m, *other = x + (int64_t)swaps[i] * m;                                                    \
-            for (int64_t j = TF_THREAD; j < m && row != other; j += TF_THREADS) {                                      \
-                const T swapped = row[j];                                                                              \
-                row[j] = other[j];                                                                                     \
-                other[j] = swapped;                                                                                    \
-            }                                                                                                          \
+            for (int64_t j = TF_THREAD; j < m && row != other; j += TF_THREADS)                                        \
+                TF_SWAP(T, row[j], other[j]);                                                                          \
         }                                                                                                              \
         for (int64_t i = 0; i < n; i++)                                                                                \
             for (int64_t k = 0; k < i; k++)                                                                            \
@@ -141,7 +135,7 @@ FACTORS(double, f64, )
             return;                                                                                                    \
         }                                                                                                              \
     }                                                                                                                  \
-    /* U, a row of singular values and V, of a matrix of m >= n rows, by Jacobi's rotations of pairs of columns, which end \
+    /* U, a row of singular values and V, of a matrix of m >= n rows, by Jacobi's rotations of pairs of columns, which end\
        at right angles to each other. */                                                                               \
     static int singular_##s(const T *restrict a, T *restrict u, int64_t m, int64_t n) {                                \
         T *sigma = u + m * n, *v = sigma + n, scale = 0;                                                               \
@@ -183,11 +177,8 @@ FACTORS(double, f64, )
             int64_t best = k;                                                                                          \
             for (int64_t j = k + 1; j < n; j++)                                                                        \
                 if (sigma[j] > sigma[best]) best = j;                                                                  \
-            for (int64_t i = 0; i < m + 1 + n && best != k; i++) {                                                     \
-                const T x = u[i * n + k];                                                                              \
-                u[i * n + k] = u[i * n + best];                                                                        \
-                u[i * n + best] = x;                                                                                   \
-            }                                                                                                          \
+            for (int64_t i = 0; i < m + 1 + n && best != k; i++)                                                       \
+                TF_SWAP(T, u[i * n + k], u[i * n + best]);                                                             \
             if (sigma[k] > 0)                                                                                          \
                 for (int64_t i = 0; i < m; i++) u[i * n + k] /= sigma[k];                                              \
             else                                                                                                       \

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ....nn import cudnn
 from ...codegen.expressions import SourceContext
 from ...ir.functions import suffix
 from ...ir.node import Node
@@ -30,7 +31,9 @@ def refused_call(node: Node) -> str:
     """What a call that has no kernel is, by the name that users know; empty if it has one."""
     function, x = node.params[0], node.args[0]
     n = x.shape[-1]
-    if function == "argsort":
+    if function in cudnn.FUNCTIONS:
+        fits = True
+    elif function == "argsort":
         fits = x.size * n <= COMPARISONS
     elif function == "singular":
         fits = x.shape[-2] * n * n <= SMALL
@@ -57,5 +60,5 @@ def emit_call(context: SourceContext, kernel: Kernel) -> tuple[list[str], int]:
         code = context.error_code(np.linalg.LinAlgError, FAILURES[function])
         line = f"if ({line}) note_fault({code}, {note_faults(context)})"
     if function == "singular":
-        return [*grid_loop("e", count), f"{line};", "}"], block_count(count)
+        return [grid_loop(count), f"{line};", "}"], block_count(count)
     return [f"if (block < {count}) {line};"], max(1, count)

@@ -15,10 +15,10 @@ def block_count(count: int) -> int:
     return max(1, min(-(-count // THREADS), BLOCKS))
 
 
-def grid_loop(name: str, count: int) -> list[str]:
-    """The head of a loop over `count` elements, which all threads of a kernel share."""
+def grid_loop(count: int) -> str:
+    """The head of a loop over `count` elements e, which all threads of a kernel share."""
     start = f"(long long)block * {THREADS} + threadIdx.x"
-    return [f"for (long long {name} = {start}; {name} < {count}; {name} += (long long)blocks * {THREADS}) {{"]
+    return f"for (long long e = {start}; e < {count}; e += (long long)blocks * {THREADS}) {{"
 
 
 def unravel(name: str, axes: Sequence[tuple[str, int]]) -> list[str]:

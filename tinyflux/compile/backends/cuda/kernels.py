@@ -37,12 +37,6 @@ _RECORD = Node((), RECORD, (1,), np.dtype(np.float64), False, -1)
 Demands = Mapping[Node, tuple[type[Exception], str]]
 
 
-def unsupported(node: Node) -> str:
-    """What in a node can't be translated to CUDA, by the name that users know; empty if all can."""
-    is_call = isinstance(node, ops.Call) and node.params[0] not in cudnn.FUNCTIONS
-    return refused_call(node) if is_call else ""
-
-
 class Translation:
     """A program as CUDA.
 
@@ -74,7 +68,7 @@ class Translation:
         alone: int = 0,
     ) -> None:
         for node in schedule.nodes:
-            what = unsupported(node)
+            what = refused_call(node) if isinstance(node, ops.Call) else ""
             if what:
                 raise NotCompilable(f"{what} can't be compiled for the GPU.")
         schedule = dataclasses.replace(schedule, registers=set())  # those of its loops; stages have others
@@ -274,7 +268,7 @@ class Translation:
         sweep = emit_scan(emitter, node, str(node.shape[axis]))
         outer = [(f"i{i}", n) for i, n in enumerate(node.shape) if i != axis]
         count = math.prod(n for _, n in outer)
-        self._section([*emitter.outside, *grid_loop("e", count), *unravel("e", outer), *sweep, "}"], block_count(count))
+        self._section([*emitter.outside, grid_loop(count), *unravel("e", outer), *sweep, "}"], block_count(count))
 
     def _scatter(self, kernel: Kernel) -> None:
         for lines, blocks, shared in emit_scatter(self._context, kernel, self.arrays):

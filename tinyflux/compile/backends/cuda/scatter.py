@@ -82,7 +82,7 @@ def emit_scatter(
     yield _by_places(context, kernel, axes, parts_of, share), blocks * parts, MARKS
     context.used = {parts_of: (node, False), target: (node, True)}
     added = f"for (int part = 0; part < {parts}; ++part) total += {parts_of}[part * {node.size}ll + e];"
-    merge = [*grid_loop("e", node.size), f"{kind} total = 0;", added, f"{target}[e] = total;", "}"]
+    merge = [grid_loop(node.size), f"{kind} total = 0;", added, f"{target}[e] = total;", "}"]
     yield merge, block_count(node.size), ""
 
 
@@ -150,7 +150,7 @@ def _by_elements(context: SourceContext, kernel: Kernel, axes: _Axes) -> list[st
     step = [*emitter.lines[:looked], condition, *emitter.lines[looked:], f"total += {value};", "}"]
     return [
         *emitter.outside,
-        *grid_loop("e", node.size),
+        grid_loop(node.size),
         *unravel("e", axes.result),
         f"{c_type(node.dtype)} total = 0;",
         *nest([(name, str(n)) for name, n in axes.positions], step),

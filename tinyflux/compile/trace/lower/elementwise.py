@@ -184,18 +184,10 @@ def _full_like(
     return full(x.shape if shape is None else shape, fill_value, dtype or x.dtype)
 
 
-def _like(value: Array) -> Callable[..., Any]:
-    return lambda a, *args, **options: _full_like(a, value, *args, **options)
-
-
-def _filled(value: Array) -> Callable[..., Any]:
-    return lambda shape, dtype=float, order="C", device=None: full(shape, value, dtype or float)
-
-
-lower(np.zeros_like, np.empty_like)(_like(0))
-lower(np.ones_like)(_like(1))
-lower(np.zeros, np.empty)(_filled(0))
-lower(np.ones)(_filled(1))
+lower(np.zeros_like, np.empty_like)(lambda a, *args, **options: _full_like(a, 0, *args, **options))
+lower(np.ones_like)(lambda a, *args, **options: _full_like(a, 1, *args, **options))
+lower(np.zeros, np.empty)(lambda shape, dtype=float, order="C", device=None: full(shape, 0, dtype or float))
+lower(np.ones)(lambda shape, dtype=float, order="C", device=None: full(shape, 1, dtype or float))
 
 
 @lower(np.full)
