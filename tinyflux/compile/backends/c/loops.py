@@ -56,11 +56,8 @@ def _map(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]
     loops = []
     extents = context.lengths(kernel.shape, row)
     for group in groups:
-        lengths = [extents[i] for i in group if extents[i] != "1"]
         name = f"i{group[-1]}"
-        plain = [int(n) for n in lengths if n != "rows"]
-        product = math.prod(plain)
-        total = "rows" + (f" * {product}" if product != 1 else "") if "rows" in lengths else str(product)
+        total = extents[row] if row in group else str(math.prod(kernel.shape[i] for i in group))
         if total != "1":
             index[group[-1]] = (0, ((name, 1),))
             total, stretch = stretch or total, ""
@@ -113,8 +110,8 @@ def _reduce(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[s
             end = f"memcpy({sums(context, kernel)} + {node.size} * part, sum, sizeof sum);"
             loops = nest([("part", stretch)], [begin, *loops, end])
         return [*emitter.outside, *loops]
-    kind = "double" if function == "sum" and math.prod(x.shape[i] for i in axes) > EXACT else c_type(node.dtype)
-    kind = kind if node.dtype.kind == "f" else c_type(node.dtype)
+    exact = function == "sum" and node.dtype.kind == "f" and math.prod(x.shape[i] for i in axes) > EXACT
+    kind = "double" if exact else c_type(node.dtype)
     if function in ("sum", "product") and pragma:
         pragma += f" reduction({'+' if function == 'sum' else '*'}:total)"
     else:
