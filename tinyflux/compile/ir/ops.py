@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .functions import FUNCTIONS
-from .indexing import Axis, compose
+from .indexing import Axis, compose, own_axis
 from .indexing import Map as IndexMap
 from .node import SUMMED, Node
 
@@ -85,18 +85,13 @@ class View(Node):
 
     def rows_of(self, axes: Sequence[int | None], length: int) -> int | None:
         (own,) = axes
-        offset, terms = self.params[own]
-        if offset or len(terms) != 1 or terms[0][1] != 1 or self.shape[terms[0][0]] != length:
-            return None
-        axis = terms[0][0]
-        alone = not any(a == axis for k, (_, other) in enumerate(self.params) if k != own for a, _ in other)
-        return axis if alone else None
+        found = (i for i, n in enumerate(self.shape) if n == length and own_axis(self.params, i) == own)
+        return next(found, None)
 
     def rows_from(self, axis: int) -> list[tuple[Node, int | None]] | None:
-        own = [k for k, (_, terms) in enumerate(self.params) if any(a == axis for a, _ in terms)]
-        if len(own) > 1 or (own and self.params[own[0]] != (0, ((axis, 1),))):
-            return None
-        return [(self.args[0], own[0] if own else None)]
+        own = own_axis(self.params, axis)
+        varies = any(a == axis for _, terms in self.params for a, _ in terms)
+        return None if varies and own is None else [(self.args[0], own)]
 
 
 def _axis(axis: Axis) -> str:

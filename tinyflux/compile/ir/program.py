@@ -216,15 +216,13 @@ def reduce(function: str, x: Node, axes: Sequence[int], dtype: DTypeLike | None 
     """The axes are gone from the result; over axes of length 1 there is nothing to do."""
     dtype = np.dtype(dtype or x.dtype)
     shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-    if all(x.shape[i] == 1 for i in axes) and function in ("sum", "product", "maximum", "minimum"):
-        return view(elementwise("cast", [x], dtype), squeeze_map(x.ndim, axes), shape)
-    long = tuple(sorted(i for i in axes if x.shape[i] != 1 or function not in ("sum", "product", "maximum", "minimum")))
-    if len(long) < len(axes):
-        x = view(x, squeeze_map(x.ndim, short := [i for i in axes if i not in long]), [
-            n for i, n in enumerate(x.shape) if i not in short
-        ])  # fmt: skip
-        long = tuple(i - sum(s < i for s in short) for i in long)
-    return make_node(ops.Reduce, (x,), (function, long), shape, dtype)
+    if function in ("sum", "product", "maximum", "minimum"):
+        short = [i for i in axes if x.shape[i] == 1]
+        x = view(x, squeeze_map(x.ndim, short), [n for i, n in enumerate(x.shape) if i not in short])
+        axes = [i - sum(s < i for s in short) for i in axes if i not in short]
+        if not axes:
+            return elementwise("cast", [x], dtype)
+    return make_node(ops.Reduce, (x,), (function, tuple(sorted(axes))), shape, dtype)
 
 
 def indexed(

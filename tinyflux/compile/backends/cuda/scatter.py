@@ -22,7 +22,7 @@ from ....types import DType
 from ...codegen.expressions import ZERO, Affine, SourceContext, affine_sum, c_index, loop_indices
 from ...codegen.loops import nest
 from ...ir.functions import c_type
-from ...ir.indexing import c_strides
+from ...ir.indexing import c_strides, own_axis
 from ...ir.node import Node
 from ...schedule.fuse import Kernel
 from .grid import THREADS, block_count, grid_loop, unravel
@@ -112,10 +112,7 @@ def _counted_axis(indices: Node, length: int) -> int | None:
     """The axis along which indices are 0, 1, 2 … up to the last one that there is; None where they are not."""
     if indices.op != "view" or indices.args[0].op != "iota" or indices.args[0].size != length:
         return None
-    ((offset, terms),) = indices.params
-    if offset or len(terms) != 1 or terms[0][1] != 1 or indices.shape[terms[0][0]] != length:
-        return None
-    return int(terms[0][0])
+    return next((i for i, n in enumerate(indices.shape) if n == length and own_axis(indices.params, i) == 0), None)
 
 
 def _size(axes: Sequence[Axis]) -> int:

@@ -53,22 +53,19 @@ def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -
     tapes = {id(x.tape): x.tape for x in (*inputs, *after.leaves, *ys.leaves) if type(x) is Tracked}
     if len(tapes) > 1:
         return None
-    if not tapes:
-        forward = _RecordedLoop(parameters, count, inputs, after.leaves, ys.leaves, length, reverse)
-        results = iter([*forward.states(), *forward.stacks()])
-    else:
-        (tape,) = tapes.values()
+    for tape in tapes.values():
         start = len(tape)
         boxes = [_box(tape, x) for x in symbols]
         after, ys = run(boxes)
         records = tape[start:]
         del tape[start:]
-        ends = [*after.leaves, *ys.leaves]
-        if any(type(x.value) is Tracked for x in (*ends, *inputs) if type(x) is Tracked):
-            return None
-        values = [x.value if type(x) is Tracked else x for x in ends]
-        firsts = [x.value if type(x) is Tracked else x for x in inputs]
-        forward = _RecordedLoop(parameters, count, firsts, values[:count], values[count:], length, reverse)
+    ends = [*after.leaves, *ys.leaves]
+    if any(type(x.value) is Tracked for x in (*ends, *inputs) if type(x) is Tracked):
+        return None
+    values = [*map(plain, ends)]
+    forward = _RecordedLoop(parameters, count, [*map(plain, inputs)], values[:count], values[count:], length, reverse)
+    results = iter(forward.results())
+    if tapes:
         results = _TapedLoop(forward, tape, start, records, boxes, ends, inputs).results()
     return after.rebuilt(results), ys.rebuilt(results)
 
@@ -100,11 +97,10 @@ class _RecordedLoop:
         self.node = loop.loop(length, slices, carries, self.ys, reverse)
         self.inside = loop.dependent([*self.after, *self.ys], parameters)
 
-    def states(self) -> list[Symbolic]:
-        return [Symbolic(loop.last(self.node, k)) for k in range(self.count)]
-
-    def stacks(self) -> list[Symbolic]:
-        return [Symbolic(loop.stacked(self.node, y)) for y in self.ys]
+    def results(self) -> list[Symbolic]:
+        """The states after the loop, then the stacks."""
+        nodes = [*(loop.last(self.node, k) for k in range(self.count)), *(loop.stacked(self.node, y) for y in self.ys)]
+        return [*map(Symbolic, nodes)]
 
     def reads(self, ends: Sequence[Node], stop: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
         """The nodes of this body that `ends` are calculated from, each with its stack, except those in `stop`."""
@@ -161,7 +157,7 @@ class _TapedLoop:
         self.body += [None] * leaves
         for rule, links, y, values, kwargs in own:
             self.body.append((rule, [(k, self.place(parent)) for k, parent in links], y, values, kwargs))
-        self.values = [*[x.value if type(x) is Tracked else x for x in inputs], *[outside[i] for i in self.outside]]
+        self.values = [*map(plain, inputs), *[outside[i] for i in self.outside]]
         used = {parent for _, links, _, _, _ in own for _, parent in links} | {
             x.index for x in ends if type(x) is Tracked
         }
@@ -173,7 +169,7 @@ class _TapedLoop:
         """The states and stacks, in boxes."""
         self.tape.append((self, self.links, _PLACEHOLDER, self.values, {}))
         place = len(self.tape) - 1
-        for k, (end, value) in enumerate(zip(self.ends, [*self.forward.states(), *self.forward.stacks()])):
+        for k, (end, value) in enumerate(zip(self.ends, self.forward.results())):
             if type(end) is not Tracked and value.dtype.kind != "f":
                 yield value
                 continue
