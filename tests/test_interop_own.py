@@ -221,3 +221,33 @@ def test_nothing_changes():
     assert model[1].active is True
     with pytest.raises(TypeError, match="state_dict: expected input_shape to be a tuple such as"):
         interop.state_dict(model, input_shape=28)
+
+
+def test_a_group_norm_behind_flattened_images():
+    """One group of all has PyTorch's order; several are other groups there, in front of `flatten` the same ones."""
+    norm = flux.GroupNorm(24, 1)
+    norm.weight[...] = np.arange(24)
+    for model in (flux.Chain(flux.Conv((1, 1), 3, 2), rows, norm), flux.Chain(flux.GroupNorm(2, 2), rows, norm)):
+        weight = interop.state_dict(model, input_shape=(*SPACE, model[0].weight.shape[-1]))["2.weight"]
+        np.testing.assert_array_equal(theirs_to_ours(weight[np.newaxis], 2, SPACE)[0], norm.weight)
+    model = flux.Chain(flux.Conv((1, 1), 2, 4), flux.GroupNorm(4, 2), flux.flatten, flux.GroupNorm(48, 2))
+    with pytest.raises(
+        ValueError, match=r"state_dict: the layer 3 stands behind flattened images, where PyTorch has other"
+    ):
+        interop.state_dict(model)
+    assert set(interop.state_dict(model[:3])) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+
+@pytest.mark.parametrize("layer", [flux.BatchNorm(4), flux.GroupNorm(4, 2), flux.InstanceNorm(4), flux.MaxPool(1)])
+def test_layers_for_signals(layer):
+    """PyTorch's take (N, C, L): what is flattened behind them has whole channels in a row."""
+    model = flux.Chain(layer, flux.flatten, flux.Dense(24, 3))
+    weight = interop.state_dict(model, input_shape=(6, 4))["2.weight"]
+    np.testing.assert_array_equal(theirs_to_ours(weight, 4, (6,)), model[2].weight)
+
+
+def test_pooled_images_of_unknown_channels():
+    with pytest.raises(ValueError, match=r"the layer 2: .* Give input_shape"):
+        interop.state_dict(flux.Chain(flux.MaxPool(2), flux.flatten, flux.Dense(24, 3)))
+    model = flux.Chain(flux.InstanceNorm(2), flux.flatten, flux.Dense(24, 3))
+    np.testing.assert_array_equal(theirs_to_ours(interop.state_dict(model)["2.weight"], 2, SPACE), model[2].weight)

@@ -22,6 +22,7 @@ from . import tree
 from .arrays import is_array
 from .autodiff.tape import Tape, Tracked
 from .nn.layers import (
+    AdaptiveMeanPool,
     BatchNorm,
     Chain,
     Conv,
@@ -29,10 +30,15 @@ from .nn.layers import (
     Dense,
     GlobalMaxPool,
     GlobalMeanPool,
+    GroupNorm,
+    InstanceNorm,
     LayerNorm,
+    MaxPool,
+    MeanPool,
     Parallel,
     PixelShuffle,
     SkipConnection,
+    Upsample,
     flatten,
 )
 from .nn.layers.show import Layer
@@ -44,6 +50,8 @@ UNTOLD = -1  # an unknown number of channels, or it isn't known whether there ar
 ROW, SERIES, IMAGE, FIRST, UNKNOWN = "row", "series", "image", "first", "unknown"
 Kind = str | int
 
+OF_IMAGES = (AdaptiveMeanPool, GlobalMaxPool, GlobalMeanPool, InstanceNorm, MaxPool, MeanPool, Upsample)
+
 # Functions, besides ufuncs and those of tinyflux.nn, after which an image is one still if it has as many axes.
 _KEEP = ("getitem", "concatenate", "flip", "roll", "tile", "padded", "_mean", "_max", "_sum")
 
@@ -51,7 +59,7 @@ _KEEP = ("getitem", "concatenate", "flip", "roll", "tile", "padded", "_mean", "_
 def channels_by_call(model: Tree, input_shape: Sequence[int]) -> dict[int, int | None]:
     """How many channels the images have that each layer is given, or that were flattened for it, as a call shows.
 
-    Returns: a number for each id of an array of a Dense, BatchNorm, LayerNorm or Conv that was called. None stands for
+    Returns: a number for each id of an array of a Conv, Dense or norm that was called. None stands for
     no images.
     """
     tape = Tape(copies={})
@@ -68,7 +76,7 @@ def channels_by_call(model: Tree, input_shape: Sequence[int]) -> dict[int, int |
             kinds.append(_after(record, [kinds[k] for _, k in record[1]]))
     found: dict[int, int | None] = {}
     for call in calls:
-        if isinstance(call.layer, (Dense, BatchNorm, LayerNorm, Conv)):
+        if isinstance(call.layer, (Dense, BatchNorm, GroupNorm, LayerNorm, Conv)):
             channels = _channels(call.layer, kinds[call.x.index], call.x.value, tape[call.x.index])
             for array in tree.leaves(call.layer):
                 found[id(array)] = channels if found.get(id(array), channels) == channels else UNTOLD
@@ -83,6 +91,8 @@ def _after_layer(layer: Any, kind: Kind, y: Any) -> Kind:
     """What comes out of a layer of the library."""
     if isinstance(layer, (Conv, PixelShuffle)):
         return IMAGE
+    if kind == SERIES and isinstance(layer, (BatchNorm, GroupNorm, *OF_IMAGES)):
+        return IMAGE  # for which there a signal's channels stand first
     if isinstance(layer, Dense) and kind not in (IMAGE, SERIES):
         return ROW if y.ndim == 2 or kind == ROW else UNKNOWN
     return kind  # norms, pooling, Dropout
@@ -223,7 +233,7 @@ def _given(layer: Layer, channels: int | None, made: set[int]) -> int | None:
     """The channels of the images in front of a layer, where it shows them itself."""
     if isinstance(layer, Conv):
         return None
-    size = layer.channels if isinstance(layer, BatchNorm) else 0
+    size = layer.channels if isinstance(layer, (BatchNorm, GroupNorm)) else 0
     if isinstance(layer, LayerNorm):
         size = next((x.shape[-1] for x in tree.leaves(layer)), 0)
     if channels == IMAGES or (channels == UNTOLD and size in made):
@@ -240,4 +250,8 @@ def _leaving(layer: Layer, channels: int | None) -> int | None:
         return None  # a single pixel is left
     if isinstance(layer, PixelShuffle):
         return IMAGES
-    return layer.channels if isinstance(layer, BatchNorm) and channels == IMAGES else channels
+    if channels is None and isinstance(layer, OF_IMAGES):
+        channels = IMAGES
+    if channels == IMAGES and isinstance(layer, (BatchNorm, GroupNorm, InstanceNorm)):
+        return layer.channels
+    return channels

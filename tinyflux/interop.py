@@ -19,7 +19,7 @@ from .channels import UNTOLD, channels_by_call, channels_by_order
 from .checks import shown
 from .files import open_file, replacing
 from .installed import pip_install
-from .nn.layers import BatchNorm, Chain, Conv, Dense, Dropout, LayerNorm
+from .nn.layers import BatchNorm, Chain, Conv, Dense, Dropout, GroupNorm, LayerNorm
 from .summary import check_input_shape
 from .types import Array, Tree
 
@@ -60,13 +60,14 @@ def state_dict(
             Sequential, and "encoder.conv" for an attribute.
         input_shape: the shape of a sample, such as (28, 28, 1). A copy of the model is called once with zeros, to see
             which layers are given images. Models that are chains need it only where images of several channels are
-            flattened before the first convolution; a class of your own with convolutions needs it where it has a Dense.
+            flattened, or pooled, before the first convolution; a class of your own with convolutions needs it where it
+            has a Dense.
 
     Returns: a dict of names and NumPy arrays. What Dropout counts isn't in it, nor is BatchNorm's
     `num_batches_tracked`: PyTorch's `load_state_dict` does without.
 
-    These arrays get PyTorch's layout: kernels of convolutions, a LayerNorm of whole images, and Dense, BatchNorm and
-    LayerNorm behind flattened images. All others are given as they are, those of your own layers too.
+    These arrays get PyTorch's layout: kernels of convolutions, a LayerNorm of whole images, and Dense and norms behind
+    flattened images. All others are given as they are, those of your own layers too.
 
     Errors: ValueError for another number of names, and for a layer that may stand behind flattened images, where it
     can't be told in which order PyTorch has their numbers; TypeError for another input_shape.
@@ -324,13 +325,18 @@ def _walk(node: Tree, name: str, given: dict[int, int | None], called: bool) -> 
 
 def _entry(layer: Any, entry: Entry, given: dict[int, int | None], called: bool) -> Entry:
     """An entry with its layouts there and here."""
-    if not isinstance(layer, (Conv, Dense, BatchNorm, LayerNorm)):
+    if not isinstance(layer, (Conv, Dense, BatchNorm, GroupNorm, LayerNorm)):
         return entry
     if isinstance(layer, (Conv, Dense)) and entry.array is layer.bias:
         return entry
     channels, ndim = given.get(id(entry.array), UNTOLD), entry.array.ndim
     if channels == UNTOLD or (channels and ndim < 3 and entry.array.shape[-1] % channels):
         raise _unknown(entry.module, called, layer)
+    if isinstance(layer, GroupNorm) and layer.groups > 1 and channels and channels != layer.channels:
+        raise ValueError(
+            f"the layer {entry.module or 'GroupNorm'} stands behind flattened images, where PyTorch has other numbers "
+            "in a group: whole channels. Put it before flux.flatten."
+        )
     if isinstance(layer, Conv):
         return _moved(entry, 1)
     if isinstance(layer, (BatchNorm, LayerNorm)) and ndim > 1:
