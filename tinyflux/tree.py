@@ -116,9 +116,17 @@ def map(f: Callable[..., Any], tree: T, *rest: Any, buffers: bool = True) -> T: 
     >>> flux.tree.map(lambda a, b: a + b, {"w": np.ones(2)}, {"w": np.ones(2)})
     {'w': array([2., 2.])}
     """
+    if rest:
+        mapped: T = _refusing(tree, _map_each, f, tree, rest, buffers)
+    else:
+        mapped = _refusing(tree, _map_one, f, tree, None if buffers else [])
+    return mapped
+
+
+def _refusing(tree: Tree, walk: Callable[..., Any], *args: Any) -> Any:
+    """`walk(*args)`, or the error for what can't be walked in a tree."""
     try:
-        mapped: T = _map_each(f, tree, rest, buffers) if rest else _map_one(f, tree, None if buffers else [])
-        return mapped
+        return walk(*args)
     except (RecursionError, Closed):
         refuse(tree)
         raise
@@ -137,11 +145,7 @@ def map_differentiated(f: Callable[[Any], Any], tree: Tree) -> tuple[Any, Statef
     itself, those of its copy (the same ones if nothing in it is differentiated), and all that is in them.
     """
     stateful: Stateful = []
-    try:
-        return _map_one(f, tree, stateful, FLOATS), stateful
-    except (RecursionError, Closed):
-        refuse(tree)
-        raise
+    return _refusing(tree, _map_one, f, tree, stateful, FLOATS), stateful
 
 
 def filler(inside: Any) -> Callable[[Any], None]:
@@ -157,11 +161,7 @@ def same(x: Any, y: Any) -> bool:
 
 def map_numbers(f: Callable[[Any], Any], tree: Tree) -> Any:
     """A tree with `f(x)` in the place of arrays except buffers, and of numbers in lists, tuples and dicts."""
-    try:
-        return _map_one(f, tree, [], NUMBERS)
-    except (RecursionError, Closed):
-        refuse(tree)
-        raise
+    return _refusing(tree, _map_one, f, tree, [], NUMBERS)
 
 
 def map_derivatives(f: Callable[[Any], Any], tree: Tree) -> Any:
@@ -353,16 +353,7 @@ def copying(f: Callable[[Array], Any], buffers: bool = True) -> Callable[[T], T]
         f, buffers: as for `map`; f is called once for each array of all the trees that are copied.
     """
     found: dict[int, tuple[Any, Any]] = {}  # by the id of an array or a node, which is held for as long
-
-    def copy(tree: T) -> T:
-        try:
-            copied: T = _copy(f, tree, found, buffers)
-            return copied
-        except (RecursionError, Closed):
-            refuse(tree)
-            raise
-
-    return copy
+    return lambda tree: _refusing(tree, _copy, f, tree, found, buffers)
 
 
 def _copy(f: Callable[[Array], Any], node: Any, found: dict[int, tuple[Any, Any]], buffers: bool) -> Any:

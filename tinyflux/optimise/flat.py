@@ -32,17 +32,17 @@ class Place:
     rule: Any = None  # what steps it
 
 
-def places(node: Any, path: str = "", container: Any = None, key: Any = None) -> Iterator[Place]:
-    """The places of all parameters of a tree; what stands in a tuple, or is the tree itself, can't be replaced."""
+def places(node: Any, buffers: bool = False, path: str = "", container: Any = None, key: Any = None) -> Iterator[Place]:
+    """The places of a tree's parameters, or of all arrays; what is in a tuple, or is the tree, can't be replaced."""
     if tree.is_array(node):
-        if tree.is_parameter(node):
+        if buffers or tree.is_parameter(node):
             yield Place(path, node, container, key)
         return
-    skip = [f".{name}" for name in getattr(type(node), "buffers", ())]
+    skip = [] if buffers else [f".{name}" for name in getattr(type(node), "buffers", ())]
     inside, keys = tree.entries(node)
     for (step, child), below in zip(tree.children(node), keys):
         if step not in skip:
-            yield from places(child, path + step, inside, below)
+            yield from places(child, buffers, path + step, inside, below)
 
 
 def refuse_overlaps(found: Sequence[Place]) -> None:

@@ -215,7 +215,9 @@ class Layout:
         plan = self.current
         if plan is None or plan.missing != missing:
             self.invalidate_plan()
-            plan = make_plan(self.leaves, missing)
+            active = active_leaves(self.leaves, missing)
+            groups = [_group(run) for run in members_of(self.leaves, active, adjacent=True)]
+            plan = Plan(missing, heads_of(active), groups)
             self._owners, self.current = plan.groups, plan
         self._stale = True  # soon
         return plan
@@ -231,12 +233,6 @@ class Member(NamedTuple):
     number: int
     leaf: Leaf
     rule: Any
-
-
-def make_plan(leaves: Sequence[Leaf], missing: tuple[int, ...]) -> Plan:
-    """Gather leaves that share rule and numbers, and cut them into blocks."""
-    active = active_leaves(leaves, missing)
-    return Plan(missing, heads_of(active), [_group(run) for run in members_of(leaves, active, adjacent=True)])
 
 
 def active_leaves(leaves: Sequence[Leaf], missing: Sequence[int]) -> list[tuple[int, Leaf]]:

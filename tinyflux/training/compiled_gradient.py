@@ -21,7 +21,7 @@ from ..optimise.state import OptimiserState
 from ..optimise.step import Change
 from ..types import Array, Loss, Tree
 from .engines import PlainEngine
-from .layer_state import find_changed, places, tied_places
+from .layer_state import find_changed, replaceable, tied_places
 from .recorded_iteration import UpdateNotCompilable
 from .report import reason
 from .traced_loss import refuse_model, trace_loss
@@ -92,7 +92,7 @@ class CompiledGradient:
         value, changed, slopes, joined = program([*own, *batch])
         if changed:
             new = {id(own[i]): np.asarray(x, like=own[i]) for i, x in changed.items()}
-            found = list(places(self._model, new))
+            found = replaceable(self._model, new)
             undo += [(setitem, inside, key, old) for inside, key, old in found]
             commit([(setitem, inside, key, new[id(old)]) for inside, key, old in found])
         return value, joined(iter(slopes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..compile.ir.node import Node
 from ..compile.schedule.fuse import Result
 from ..compile.trace.symbolic import Symbolic, node_of
 from ..errors import NotCompilable
+from ..optimise.flat import places
 from ..types import Array, Tree
 
 
@@ -44,19 +45,15 @@ def unique_leaves(model: Tree) -> list[Array]:
     return list({id(x): x for x in tree.leaves(model)}.values())
 
 
-def places(node: Tree, wanted: Container[int]) -> Iterator[tuple[Any, Any, Array]]:
+def replaceable(model: Tree, wanted: Container[int]) -> list[tuple[Any, Any, Array]]:
     """Where arrays, which are known by their ids, can be replaced in a model: what they stand in, by which key."""
-    inside, keys = tree.entries(node)
-    for key, (_, child) in zip(keys, tree.children(node)):
-        if id(child) in wanted and inside is not None:
-            yield inside, key, child
-        else:
-            yield from places(child, wanted)
+    found = (place for place in places(model, buffers=True) if id(place.array) in wanted)
+    return [(place.container, place.key, place.array) for place in found if place.container is not None]
 
 
 def replace_arrays(model: Tree, new: dict[int, Array]) -> None:
     """Put arrays in the places of others, which are known by their ids, all through a model."""
-    for inside, key, old in list(places(model, new)):
+    for inside, key, old in replaceable(model, new):
         inside[key] = new[id(old)]
 
 

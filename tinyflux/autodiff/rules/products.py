@@ -1,5 +1,6 @@
 """Rules of products of arrays."""
 
+import inspect
 import string
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -214,14 +215,10 @@ composed(np.cross, _cross)
 composed(np.kron, _kron)
 composed(np.correlate, _correlate)
 composed(np.convolve, _convolve)
-composed(np.linalg.matmul, lambda x1, x2, /: x1 @ x2)
 composed(np.linalg.outer, lambda x1, x2, /: np.outer(x1, x2))
 composed(np.linalg.cross, lambda x1, x2, /, *, axis=-1: np.cross(x1, x2, axis=axis))
-composed(np.linalg.tensordot, lambda x1, x2, /, *, axes=2: np.tensordot(x1, x2, axes))
-composed(np.linalg.diagonal, lambda x, /, *, offset=0: np.diagonal(x, offset, -2, -1))
-composed(np.linalg.trace, lambda x, /, *, offset=0: np.trace(x, offset, -2, -1))
-composed(np.linalg.matrix_transpose, lambda x, /: t(x))
-composed(np.linalg.vecdot, lambda x1, x2, /, *, axis=-1: np.sum(x1 * x2, axis=axis))
+for _name in ("matmul", "tensordot", "diagonal", "trace", "matrix_transpose", "vecdot"):  # NumPy writes them in others
+    composed(getattr(np.linalg, _name), inspect.unwrap(getattr(np.linalg, _name)))
 composed(np.vecdot, lambda x1, x2, /, *, axis=-1: np.sum(x1 * x2, axis=axis))
 if hasattr(np, "matvec"):  # from NumPy 2.2 on
     composed(np.matvec, lambda x1, x2, /: (x1 @ np.expand_dims(x2, -1))[..., 0])

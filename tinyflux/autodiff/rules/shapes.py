@@ -1,11 +1,10 @@
 """Rules of functions that rearrange arrays, repeat their elements, and make arrays of a few numbers."""
 
-import math
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
 from ...types import Array
 from ..operators import ArrayOperators, cast, recorded, reshaped, transposed
@@ -31,13 +30,13 @@ composed(np.fliplr, lambda m: np.flip(m, 1))
 composed(np.flipud, lambda m: np.flip(m, 0))
 composed(np.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
 composed(np.rot90, lambda m, k=1, axes=(0, 1): _turned(m, k % 4, *axes))
-composed(np.rollaxis, lambda a, axis, start=0: _rolled(a, axis, start))
+composed(np.rollaxis, inspect.unwrap(np.rollaxis))  # which NumPy writes in other functions itself
 composed(np.atleast_1d, lambda *arys: _each(arys, lambda x: x if np.ndim(x) else np.reshape(x, 1)))
 composed(np.atleast_2d, lambda *arys: _each(arys, lambda x: x if np.ndim(x) > 1 else np.reshape(x, (1, -1))))
 composed(np.atleast_3d, lambda *arys: _each(arys, lambda x: x if np.ndim(x) > 2 else np.atleast_2d(x)[:, :, None]))
 composed(np.broadcast_arrays, lambda *args: tuple(_broadcast(args)))
-composed(np.resize, lambda a, new_shape: _resized(np.reshape(a, -1), new_shape))
-rule(np.roll, lambda g, y, x, shift=0, axis=None: np.roll(g, _negated(shift), axis))
+composed(np.resize, inspect.unwrap(np.resize))
+rule(np.roll, lambda g, y, x, shift=0, axis=None: np.roll(g, np.negative(shift).tolist(), axis))
 rule(np.tril, lambda g, y, x, k=0: np.tril(g, k))
 rule(np.triu, lambda g, y, x, k=0: np.triu(g, k))
 
@@ -60,12 +59,6 @@ def _turned(x: Array, turns: int, first: int, second: int) -> Array:
     return np.flip(y, second) if turns == 3 else y
 
 
-def _rolled(x: Array, axis: int, start: int) -> Array:
-    axis = normalize_axis_index(axis, x.ndim)
-    start = start + x.ndim if start < 0 else start
-    return np.moveaxis(x, axis, start - (axis < start))
-
-
 def _each(arrays: Sequence[Any], function: Callable[[Any], Any]) -> Any:
     return function(arrays[0]) if len(arrays) == 1 else tuple(map(function, arrays))
 
@@ -73,12 +66,6 @@ def _each(arrays: Sequence[Any], function: Callable[[Any], Any]) -> Any:
 def _broadcast(arrays: Sequence[Any]) -> list[Array]:
     shape = np.broadcast_shapes(*map(np.shape, arrays))
     return [np.broadcast_to(x, shape) for x in arrays]
-
-
-def _resized(x: Array, shape: Any) -> Array:
-    """The elements in order, again and again."""
-    shape = tuple(np.atleast_1d(shape).tolist())
-    return np.take(x, np.arange(math.prod(shape)) % x.size).reshape(shape) if x.size else np.zeros_like(x, shape=shape)
 
 
 def _full_like(a: Array, fill_value: Any, dtype: Any, shape: Any) -> Array:
@@ -92,10 +79,6 @@ def _full_like(a: Array, fill_value: Any, dtype: Any, shape: Any) -> Array:
 
 def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argsort([a % len(axes) for a in axes]))
-
-
-def _negated(shift: Any) -> Any:
-    return -shift if isinstance(shift, (int, np.integer)) else tuple(-s for s in shift)
 
 
 def _tile(x: Array, reps: Any) -> Array:
