@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 
 import tinyflux as flux
-from tests.support.graph_cases import RULES, Stop, batchnormed, check_as_one_by_one, one_by_one, stopping, trained
+from tests.support.graph_cases import (
+    RULES,
+    Stop,
+    batchnormed,
+    check_4ls,
+    check_as_one_by_one,
+    one_by_one,
+    stopping,
+    trained,
+)
 from tests.support.program_cases import InOrder, data, network
 from tests.support.state_cases import running
-from tinyflux.compile.backends.cuda import persistent
+from tinyflux.compile.backends.cuda import levels, persistent
 from tinyflux.training import report
 
 if "can't" in flux.gpu_status():
@@ -45,6 +54,17 @@ def test_a_loss_in_the_middle_of_a_graph_that_is_not_finite(make, at):
         expected = trained(flux.gpu, one_by_one(), make=make, epochs=1, error=Stop, callbacks=before)
         for a, b in zip(found[1], expected[1], strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_network_whose_state_fills_shared_memory():
+    check_4ls()
+
+
+def test_kernels_that_are_given_tables(monkeypatch, capsys):
+    monkeypatch.setattr(levels, "MAX_ARRAYS", 3)
+    report.report_once.cache_clear()
+    check_as_one_by_one(one_by_one(60, 2), rule=RULES[2])
+    assert "one by one" not in capsys.readouterr().err
 
 
 def test_what_callbacks_change():

@@ -1,5 +1,7 @@
 """Programs for a GPU give there what NumPy gives: layers with a state, layers of images, sums of products in tiles."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,25 @@ def test_matrices_that_fail(name):
 @pytest.mark.parametrize("name", index_faults.FAULTS)
 def test_an_index_out_of_bounds_in_a_training(name):
     index_faults.check(name, flux.Adam(0.1))
+
+
+def test_products_in_threads_and_streams():
+    """Threads end, and their handles with them; functions in two streams multiply at the same time."""
+    cupy = pytest.importorskip("cupy")
+    (x,) = arrays((400, 300))
+    functions = [(flux.compile(f), f) for f in (lambda x: x @ x.T, lambda x: np.sin(x @ x.T) @ x)]
+    there = flux.gpu(x)
+
+    def call():
+        found = []
+        for stream in (cupy.cuda.Stream(non_blocking=True) for _ in range(3)):
+            with stream:
+                found += [(compiled(there), f(x)) for compiled, f in functions]
+            stream.synchronize()
+        for a, b in found:
+            np.testing.assert_allclose(a.get(), b, rtol=1e-3, atol=1e-3)
+
+    cupy.cuda.Device().synchronize()
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(call).result()

@@ -9,11 +9,12 @@ import tinyflux as flux
 from benchmarks.models import Cell
 from tests.kernels.test_stages import RULES, check_training
 from tests.support import cuda_shim
+from tests.support.graph_cases import check_4ls
 from tests.support.program_cases import InOrder, arrays
 from tests.support.training_programs import training_program
 from tinyflux.compile.backends.cuda import persistent
 from tinyflux.compile.backends.cuda.launches import FAULT, RECORD
-from tinyflux.training import cuda_iteration
+from tinyflux.training import cuda_engine, cuda_iteration
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -66,6 +67,13 @@ def test_more_samples_than_registers_hold(kernels, monkeypatch):
     for cuda_shim.order in cuda_shim.ORDERS:  # noqa: B020
         check_training(RULES[1])
     assert "next_" not in kernels[0].text
+
+
+def test_a_network_whose_state_fills_shared_memory(kernels, monkeypatch):
+    monkeypatch.setattr(cuda_engine, "SECONDS", 1e9)  # of which g++ takes some
+    for cuda_shim.order in cuda_shim.ORDERS:  # noqa: B020
+        check_4ls()
+    assert 159 * 1000 < kernels[0].shared < 163 << 10  # what a block of an A100 can have
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
