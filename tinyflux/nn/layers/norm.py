@@ -291,10 +291,9 @@ class InstanceNorm(_Norm):
     def __call__(self, x: Array) -> Array:
         self._check(x, (self.channels,), (1, 3))
         axis = tuple(range(1, x.ndim - 1))
-        mean, variance = moments(x, axis)
-        if x.size <= mean.size:
+        if math.prod(x.shape[1:-1]) < 2:
             raise ValueError(f"{as_code(self)}: expected images of at least two pixels, got shape {x.shape}.")
-        return self.activation(normalised(x, mean, variance, self.weight, self.bias, axis, self.epsilon))
+        return self.activation(normalised(x, *moments(x, axis), self.weight, self.bias, axis, self.epsilon))
 
     def _parts(self) -> list[Any]:
         return self._code([self.channels], "", affine=False)
