@@ -192,6 +192,14 @@ def test_early_stopping_begins_anew_in_a_second_training():
     assert [len(train()), len(train())] == [3, 5]
 
 
+def test_early_stopping_begins_anew_after_a_training_of_one_epoch():
+    """The first one's best value, 1, is none of the second's, which is better in each of its epochs."""
+    model, opt = prepared()
+    values = iter([1.0, 5.0, 4.0, 3.0])
+    stop = flux.early_stopping(lambda: next(values), patience=2)
+    assert [len(flux.train(quadratic, model, [0.0], opt, epochs=n, callbacks=[stop])) for n in (1, 3)] == [1, 3]
+
+
 @pytest.mark.parametrize(
     ("values", "patience", "epoch"),
     [

@@ -82,7 +82,7 @@ class EarlyStopping:
     def __call__(self, progress: Progress) -> bool:
         if not progress.epoch_ended:
             return False
-        if progress.epoch < self._epoch:  # another training
+        if progress.epoch <= self._epoch:  # another training
             self._best, self._failures = math.inf, 0
         self._epoch = progress.epoch
         metric = self._metric
