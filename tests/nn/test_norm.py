@@ -358,6 +358,7 @@ def test_refusals_name_the_fix(call, error, message):
 
 @pytest.mark.parametrize("layer", [flux.InstanceNorm(3, affine=True), flux.GroupNorm(3, 1), flux.LayerNorm(3)])
 def test_a_batch_without_images(layer):
-    value, (layer_gradient, gradient) = flux.withgradient(lambda m, x: np.sum(m(x)), layer, IMAGE[:0])
-    assert (value, gradient.shape) == (0, IMAGE[:0].shape)
+    x = np.zeros((0, 2, 2, 3), np.float32)
+    value, (layer_gradient, gradient) = flux.withgradient(lambda m, x: np.sum(m(x)), layer, x)
+    assert (value, gradient.shape) == (0, x.shape)
     np.testing.assert_array_equal(layer_gradient.bias, np.zeros(3))
