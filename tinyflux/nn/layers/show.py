@@ -30,9 +30,12 @@ class Layer:
 
     def _parts(self) -> list[Any]:
         """The attributes that are called as the constructor's arguments, but for those that are its defaults."""
-        arguments = inspect.signature(type(self)).parameters.values()
-        given = [x for x in arguments if x.default is x.empty or getattr(self, x.name) != x.default]
-        return [f"{x.name}=" * (x.default is not x.empty) + repr(getattr(self, x.name)) for x in given]
+        parts = []
+        for name, default in _arguments(type(self)):  # type: ignore[arg-type]  # a type has a hash
+            value = getattr(self, name)
+            if value != default:
+                parts.append(repr(value) if default is inspect.Parameter.empty else f"{name}={value!r}")
+        return parts
 
     @careful
     def __repr__(self) -> str:
@@ -52,6 +55,12 @@ class Layer:
             for row, share in zip(rows, shares([None if row.whole else row.amount for row in rows]))
         ]
         return html_table(titles, "<>", lines)
+
+
+@functools.cache  # layers are named in every call
+def _arguments(cls: type[Layer]) -> list[tuple[str, Any]]:
+    """The arguments of a layer's constructor, each with its default."""
+    return [(x.name, x.default) for x in inspect.signature(cls).parameters.values()]
 
 
 class _Row(NamedTuple):
