@@ -98,6 +98,21 @@ def test_axis(name, axis):
     flux.gradcheck(lambda x: f(x, axis=axis), x[:2])
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_logsumexp_of_infinite_numbers():
+    """As np.logaddexp has them; −∞ is the logarithm of a way that isn't there."""
+    x = np.array([[-np.inf, -np.inf], [-np.inf, 2.0], [np.inf, 0], [np.inf, np.inf], [-np.inf, np.inf], [np.nan, 0]])
+    np.testing.assert_array_equal(flux.logsumexp(x, axis=1), [-np.inf, 2, np.inf, np.inf, np.inf, np.nan])
+    assert flux.logsumexp(x[:2]) == 2
+
+
+@pytest.mark.parametrize("name", [*CLASSWISE, "logsumexp"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+def test_integers_as_logits_do_not_overflow(name, dtype):
+    x = np.array([[2, 127, 100]]).astype(dtype)
+    np.testing.assert_allclose(getattr(flux, name)(x), getattr(flux, name)(x.astype(float)), rtol=1e-15)
+
+
 @pytest.mark.parametrize("axis", [None, 0, -1, (0, 2), (1,)])
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_logsumexp_over_axes(axis, keepdims):

@@ -133,7 +133,9 @@ def softplus(x: Array) -> Array:
 
 
 def _max(x: Array, axis: Any) -> Array:
-    """The maximum along `axis`, kept as an axis of length 1."""
+    """The maximum along `axis`, kept as an axis of length 1; that of integers in float64, so that x − it fits."""
+    if x.dtype.kind in "biu":
+        x = x.astype(np.float64)
     if x.ndim == 2 and axis in (1, -1) and len(x) > 8:  # NumPy is slow along rows, and quick down a copy's columns
         return x.T.copy().max(axis=0).reshape(-1, 1)
     return x.max(axis=axis, keepdims=True)
@@ -187,12 +189,13 @@ def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
         axis: None for all elements, an axis, or a tuple of axes.
         keepdims: keep the reduced axes with length 1.
 
-    Returns: an array without the reduced axes.
+    Returns: an array without the reduced axes; −∞ where all x are.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.logsumexp(np.array([[0.0, 0.0], [1e4, 0.0]]), axis=1).round(4)
     array([6.931e-01, 1.000e+04])
     """
-    top = x.max(axis=axis, keepdims=True)
+    top = _max(x, axis)
+    top = np.where(np.isfinite(top), top, 0)  # ∞ − ∞ would be NaN
     y = np.log(np.exp(x - top).sum(axis=axis, keepdims=True)) + top
     return y if keepdims else y.reshape(()) if axis is None else np.squeeze(y, axis=axis)
