@@ -8,6 +8,7 @@ import decimal
 import functools
 import pathlib
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,17 +68,11 @@ def has_code(cls: type) -> bool:
     return trusted(cls.__module__) and any(isinstance(x, types.FunctionType) for x in vars(cls).values())
 
 
-def contents_of(cell: Any) -> Any:
+def content_of(get: Callable[..., Any], *args: Any) -> Any:
+    """What a cell or a slot holds, got by a function; MISSING where it is empty."""
     try:
-        return cell.cell_contents
-    except ValueError:
-        return MISSING
-
-
-def slot_of(slot: Any, x: Any) -> Any:
-    try:
-        return slot.__get__(x)
-    except AttributeError:
+        return get(*args)
+    except (AttributeError, ValueError):
         return MISSING
 
 

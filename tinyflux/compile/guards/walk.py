@@ -166,7 +166,7 @@ class Walk:
         try:
             x = self._watch(partial(getattr, cell, "cell_contents"))
         except ValueError:  # it is empty
-            x = self._watch(partial(layouts.contents_of, cell))
+            x = self._watch(partial(layouts.content_of, getattr, cell, "cell_contents"))
         self._chain(x, chain)
 
     def _chain(self, x: Any, chain: Chain) -> None:
@@ -322,7 +322,7 @@ class Walk:
             self._space(self._watch(partial(object.__getattribute__, x, "__dict__")), path, whole)
         for name, slot in [(name, slot) for base in bases for name, slot in vars(base).items()]:
             if isinstance(slot, types.MemberDescriptorType) and (whole or name in self.names):
-                self._look(self._watch(partial(layouts.slot_of, slot, x)), (path, f".{name}"))
+                self._look(self._watch(partial(layouts.content_of, slot.__get__, x)), (path, f".{name}"))
 
     def _reference(self, x: Any, path: Path | None) -> None:
         self._put(type(x), path)

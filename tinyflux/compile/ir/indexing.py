@@ -52,12 +52,6 @@ def broadcast_map(source: tuple[int, ...], shape: tuple[int, ...]) -> Map:
     return tuple((0, ((i + extra, 1),) if n != 1 else ()) for i, n in enumerate(source))
 
 
-def squeeze_map(ndim: int, axes: Sequence[int]) -> Map:
-    """The map of a view without the given axes, each of length 1."""
-    kept = [i for i in range(ndim) if i not in axes]
-    return tuple((0, ((kept.index(i), 1),) if i in kept else ()) for i in range(ndim))
-
-
 def reshape_map(source: tuple[int, ...], shape: tuple[int, ...]) -> Map | None:
     """The map of a change of shape that splits axes, or adds and removes ones of length 1; None where axes merge."""
     if 0 in source or 0 in shape:

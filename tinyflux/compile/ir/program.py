@@ -20,7 +20,7 @@ from ...types import Array, DType
 from ..guards.contents import Contents
 from . import ops
 from .functions import FOLDED
-from .indexing import Map, broadcast_map, compose, is_identity, own_axis, reshape_map, squeeze_map
+from .indexing import Map, broadcast_map, compose, is_identity, own_axis, reshape_map, view_of
 from .node import Node
 
 _here = threading.local()
@@ -217,8 +217,8 @@ def reduce(function: str, x: Node, axes: Sequence[int], dtype: DTypeLike | None 
     dtype = np.dtype(dtype or x.dtype)
     shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     if function in ("sum", "product", "maximum", "minimum"):
-        short = [i for i in axes if x.shape[i] == 1]
-        x = view(x, squeeze_map(x.ndim, short), [n for i, n in enumerate(x.shape) if i not in short])
+        short = tuple(i for i in axes if x.shape[i] == 1)
+        x = view(x, *view_of(x.shape, lambda a: a.squeeze(short)))
         axes = [i - sum(s < i for s in short) for i in axes if i not in short]
         if not axes:
             return elementwise("cast", [x], dtype)

@@ -1,4 +1,4 @@
-"""Sums of products that are no product of two matrices for cuBLAS: contract.cuh calculates them in tiles."""
+"""Sums of products: those of two large matrices are left to cuBLAS; others contract.cuh calculates in tiles."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from ...codegen.expressions import SourceContext
 from ...ir.functions import c_type
+from ...ir.indexing import c_strides
 from ...schedule.contraction import Operand, Product
 from ...schedule.fuse import Kernel
+from .launches import Multiply, Place
 
 TYPES = ("float32", "float64")
 SIDES = (16, 32, 64)  # of a tile
@@ -18,6 +20,8 @@ MULTIPLICATIONS = 1 << 12  # below this, a thread for each result is as good
 LARGEST = 1 << 30  # rows, columns and terms: contract.cuh counts them, and what is a tile further on, by int
 PART = 256  # terms, at least, that a block adds up, where several share the terms of a tile
 BLOCKS = 528  # which are enough to keep a large GPU busy
+FOR_CUBLAS = 1 << 24  # multiplications, from which on a product is left to cuBLAS; untuned
+RESULTS = 1 << 10  # that it has then, at least: the terms of fewer are shared out by blocks as well
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,3 +147,39 @@ def _place(name: str, index: str, c: Product, axes: Sequence[int], strides: Sequ
 def _address(context: SourceContext, x: Operand) -> str:
     name = context.name(x.node)
     return f"{name} + {x.offset}" if x.offset else name
+
+
+def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None:
+    """The product of two matrices that a kernel is; None where it is one of another kind, a stack of them, say."""
+    (node,), p = kernel.nodes, kernel.product
+    if p is None or any(x.table is not None or x.offset for x in (p.a, p.b)):
+        return None
+    c = as_contraction(p)
+    if c.outer or max(map(len, (c.rows, c.columns, c.terms))) > 1:
+        return None
+    row, column, term = ((*axes, None)[0] for axes in (c.rows, c.columns, c.terms))
+    m, n, k = c.size
+    a, b = _transposed(c.a.strides, (m, k), (row, term)), _transposed(c.b.strides, (k, n), (term, column))
+    if a is None or b is None or _transposed(c.out, (m, n), (row, column)) is not False:
+        return None
+    names = context.name(c.a.node), context.name(c.b.node), context.name(node, write=True)
+    return Multiply(tuple(map(Place, names)), (m, n, k), (a, b), node.dtype)
+
+
+def pays(product: Multiply) -> bool:
+    """Whether cuBLAS is worth a launch of its own, and what comes before and behind the product another two."""
+    m, n, k = product.size
+    return m * n * k >= FOR_CUBLAS and m * n >= RESULTS
+
+
+def _transposed(x: Sequence[int], shape: tuple[int, int], axes: tuple[int | None, int | None]) -> bool | None:
+    """Whether a matrix lies in memory column by column; None where it lies there in neither way.
+
+    Arguments:
+        x: the strides of an array along all axes, of which two are the matrix's.
+    """
+    strides = [x[axis] if axis is not None else 0 for axis in axes]
+    for transposed, lies in ((False, c_strides(shape)), (True, c_strides(shape[::-1])[::-1])):
+        if all(n == 1 or s == t for n, s, t in zip(shape, strides, lies)):
+            return transposed
+    return None

@@ -22,12 +22,11 @@ from ...ir.functions import c_type
 from ...ir.node import Node
 from ...schedule.fuse import Kernel, Schedule
 from .calls import emit_call, refused_call
-from .contractions import Tiling, emit_contraction, find_tiling
+from .contractions import Tiling, as_matrix_product, emit_contraction, find_tiling, pays
 from .grid import block_count, grid_loop, unravel
 from .indices import KernelEmitter, note_faults
 from .launches import FAULT, RECORD, Barrier, Convolution, Multiply, Place, Section, Step
 from .levels import Launched, find_levels, make_kernels
-from .products import as_matrix_product, pays
 from .scatter import emit_scatter
 from .sections import SectionEmitter
 from .sequences import unroll
