@@ -28,7 +28,7 @@ from .backends.c.source import Source
 from .guards.contents import Contents
 from .guards.guards import Snapshot
 from .ir.node import Node
-from .ir.program import format_program, reachable, recording
+from .ir.program import format_program, reachable
 from .schedule.fuse import Result, make_schedule
 from .signature import array_place, constants, first_change, signature
 from .trace.programs import Inspectable, Program, Programs
@@ -195,7 +195,7 @@ class Function(Program):
 
 def _trace(f: Callable[..., Any], args: Arguments, leaves: list[Array]) -> tuple[Any, list[Node]]:
     """What f returns for symbolic arrays, and the nodes in it."""
-    result = _call_with(f, args, [_input(x) for x in leaves])
+    result = _call_with(f, args, [symbolic_input(x) for x in leaves])
     try:
         _with_results(result, itertools.repeat(None))  # refuses what can't be given anew in every call: an iterator
     except RecursionError:
@@ -234,12 +234,6 @@ def _with_results(x: Tree, calculated: Iterator[Array]) -> Tree:
         return copy.copy(x)
     items = [_with_results(child, calculated) for _, child in tree.children(x)]
     return nodes.rebuild(x, items if kind == nodes.SEQUENCE else dict(zip(tree.entries(x)[1], items)))
-
-
-def _input(x: Any) -> Symbolic:
-    if type(x) is float:
-        return Symbolic(recording().input((), np.float64, weak=True))
-    return symbolic_input(x)
 
 
 def _call_with(f: Callable[..., Any], args: Arguments, leaves: Sequence[Array]) -> Any:

@@ -8,26 +8,17 @@ from collections.abc import Callable, Sequence
 
 from ..ir import functions
 from ..ir.functions import c_type
-from ..ir.indexing import c_strides
+from ..ir.indexing import Affine, affine_sum, c_strides, compose
 from ..ir.node import Node
 from ..ir.program import is_trusted, literal_value
 from ..schedule.buffers import assign_buffers
 from ..schedule.fuse import Kernel, Schedule, arena_size
 
-Affine = tuple[int, tuple[tuple[str, int], ...]]  # an index in C: a number, and names with their factors
-ZERO: Affine = (0, ())
+Index = Affine[str]  # in C
+ZERO: Index = (0, ())
 
 
-def affine_sum(offset: int, terms: Sequence[tuple[Affine, int]]) -> Affine:
-    factors: dict[str, int] = {}
-    for (constant, names), stride in terms:
-        offset += stride * constant
-        for name, factor in names:
-            factors[name] = factors.get(name, 0) + stride * factor
-    return offset, tuple(sorted((name, f) for name, f in factors.items() if f))
-
-
-def c_index(index: Affine) -> str:
+def c_index(index: Index) -> str:
     offset, terms = index
     parts = [name if factor == 1 else f"{factor} * {name}" for name, factor in terms]
     return " + ".join([*parts, *([str(offset)] if offset or not parts else [])])
@@ -130,7 +121,7 @@ class ExpressionEmitter:
         self.outside: list[str] = []  # before the loops: what is the same in all of their rounds
         self.middle: list[str] = []  # before the innermost loop, but inside the others
         self.lines: list[str] = []
-        self.emitted: dict[tuple[Node, tuple[Affine, ...]], str] = {}
+        self.emitted: dict[tuple[Node, tuple[Index, ...]], str] = {}
         self.may_fail = False  # whether it may leave the loop, for an index that is out of bounds
         self.inside: set[str] = set()  # names that are declared in the loops
         self.latest: set[str] = set()  # those of them that are declared in the innermost one
@@ -160,14 +151,14 @@ class ExpressionEmitter:
         lines.append(f"const int64_t {name} = {expression};")
         return name
 
-    def keep(self, node: Node, index: tuple[Affine, ...], expression: str) -> str:
+    def keep(self, node: Node, index: tuple[Index, ...], expression: str) -> str:
         lines = self.place(expression)
         name = self.declare(lines)
         lines.append(f"const {c_type(node.dtype)} {name} = {expression};")
         self.emitted[node, index] = name
         return name
 
-    def value(self, node: Node, index: tuple[Affine, ...], calculate: bool = False) -> str:
+    def value(self, node: Node, index: tuple[Index, ...], calculate: bool = False) -> str:
         """A name or number for one element of a node."""
         number = literal_value(node)
         if number is not None:
@@ -182,7 +173,7 @@ class ExpressionEmitter:
         text: str = getattr(self, f"_{node.op}")(node, index)
         return text
 
-    def results(self, at: tuple[Affine, ...]) -> list[tuple[Node, str, str]]:
+    def results(self, at: tuple[Index, ...]) -> list[tuple[Node, str, str]]:
         """What the kernel calculates for one element: the nodes that are stored, where, and the values."""
         results = []
         for node in self.kernel.nodes:
@@ -193,39 +184,38 @@ class ExpressionEmitter:
                 results.append((node, place, value))
         return results
 
-    def stores(self, at: tuple[Affine, ...]) -> list[str]:
+    def stores(self, at: tuple[Index, ...]) -> list[str]:
         """The statements that store what the kernel calculates for one element."""
         return [f"{place} = {value};" for _, place, value in self.results(at)]
 
-    def load(self, node: Node, index: Sequence[Affine]) -> str:
+    def load(self, node: Node, index: Sequence[Index]) -> str:
         if node in self.context.schedule.registers:
             raise AssertionError(f"{node} is in no register of this loop")
         return f"{self.context.name(node)}[{c_index(self.offset(node, index))}]"
 
-    def offset(self, node: Node, index: Sequence[Affine]) -> Affine:
+    def offset(self, node: Node, index: Sequence[Index]) -> Index:
         return affine_sum(0, list(zip(index, c_strides(self.context.memory(node)))))
 
-    def _view(self, node: Node, index: tuple[Affine, ...]) -> str:
-        at = [affine_sum(offset, [(index[a], stride) for a, stride in terms]) for offset, terms in node.params]
-        return self.value(node.args[0], tuple(at))
+    def _view(self, node: Node, index: tuple[Index, ...]) -> str:
+        return self.value(node.args[0], compose(node.params, index))
 
-    def _reshape(self, node: Node, index: tuple[Affine, ...]) -> str:
+    def _reshape(self, node: Node, index: tuple[Index, ...]) -> str:
         return self.keep(node, index, f"{self.context.name(node.args[0])}[{c_index(self.offset(node, index))}]")
 
-    def _iota(self, node: Node, index: tuple[Affine, ...]) -> str:
+    def _iota(self, node: Node, index: tuple[Index, ...]) -> str:
         rows = self.context.schedule.rows
         shift = " + row0" if rows and node in rows.shifted else ""
         return self.keep(node, index, f"{c_index(index[0])}{shift}")
 
-    def _map(self, node: Node, index: tuple[Affine, ...]) -> str:
+    def _map(self, node: Node, index: tuple[Index, ...]) -> str:
         args = [self.value(x, index) for x in node.args]
         branch = node.args[1] if node.params == "where" else node.args[0]
         return self.keep(node, index, functions.call_expression(node.params, args, branch.dtype, node.dtype))
 
-    def _gather(self, node: Node, index: tuple[Affine, ...]) -> str:
+    def _gather(self, node: Node, index: tuple[Index, ...]) -> str:
         return self.value(node.args[0], self.gathered_index(node, node.args[0].shape, index))
 
-    def gathered_index(self, node: Node, shape: Sequence[int], index: tuple[Affine, ...]) -> tuple[Affine, ...]:
+    def gathered_index(self, node: Node, shape: Sequence[int], index: tuple[Index, ...]) -> tuple[Index, ...]:
         """The indices of what a gather reads, or a scatter writes."""
         axes, position = node.params[:2]
         indices = node.args[1:]
@@ -235,7 +225,7 @@ class ExpressionEmitter:
             result.append(index[k] if kind == "axis" else self.checked_index(indices[k], at, n))
         return tuple(result)
 
-    def checked_index(self, indices: Node, at: tuple[Affine, ...], length: int) -> Affine:
+    def checked_index(self, indices: Node, at: tuple[Index, ...], length: int) -> Index:
         """An index that is read from an array, after a look at whether it is one."""
         number = literal_value(indices)
         if number is not None:
@@ -261,7 +251,7 @@ class ExpressionEmitter:
         """The number of the error for an index along an axis of some length."""
         return self.context.error_code(IndexError, f"an index is out of bounds for an axis of length {length}")
 
-    def branch(self, name: str, node: Node, index: tuple[Affine, ...]) -> None:
+    def branch(self, name: str, node: Node, index: tuple[Index, ...]) -> None:
         """Add the rest of a branch that sets a name to an element; what else it calculates is not known outside."""
         before = dict(self.emitted)
         self.branches += 1
@@ -269,7 +259,7 @@ class ExpressionEmitter:
         self.branches -= 1
         self.emitted = before
 
-    def _join(self, node: Node, index: tuple[Affine, ...]) -> str:
+    def _join(self, node: Node, index: tuple[Index, ...]) -> str:
         axis = node.params
         name = self.declare(self.lines)
         self.lines.append(f"{c_type(node.dtype)} {name};")
@@ -285,7 +275,7 @@ class ExpressionEmitter:
         self.emitted[node, index] = name
         return name
 
-    def _pad(self, node: Node, index: tuple[Affine, ...]) -> str:
+    def _pad(self, node: Node, index: tuple[Index, ...]) -> str:
         (x,) = node.args
         inside, at = [], []
         for i, (low, step), n, length in zip(index, node.params, x.shape, node.shape):
@@ -309,6 +299,6 @@ class ExpressionEmitter:
         return name
 
 
-def loop_indices(shape: Sequence[int]) -> tuple[Affine, ...]:
+def loop_indices(shape: Sequence[int]) -> tuple[Index, ...]:
     """The indices of an element in loops along all axes: i0, i1 …"""
     return tuple(ZERO if n == 1 else (0, ((f"i{k}", 1),)) for k, n in enumerate(shape))

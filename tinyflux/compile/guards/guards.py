@@ -35,18 +35,16 @@ class Guards:
     >>> guards = Guards()
     >>> before = guards(f).key; space["rate"] = 3; guards(f).key == before
     False
+
+    Attributes:
+        keys: those of all forms of surroundings that were seen, by what was found.
     """
 
     def __init__(self) -> None:
         self._names: frozenset[str] = frozenset()
         self._whole = self._trees = False
         self._last: Snapshot | None = None
-        self._keys: dict[Any, int] = {}
-
-    @property
-    def forms(self) -> int:
-        """How many forms of surroundings were seen."""
-        return len(self._keys)
+        self.keys: dict[Any, int] = {}
 
     def __call__(self, *roots: Any) -> Snapshot:
         """The surroundings of functions, of objects that are called, and of classes whose methods are."""
@@ -59,7 +57,7 @@ class Guards:
             if (frozenset(walk.names), walk.whole, walk.trees) == (self._names, self._whole, self._trees):
                 break
             self._names, self._whole, self._trees = frozenset(walk.names), walk.whole, walk.trees
-        self._last = found = Snapshot(roots, walk, self._keys.setdefault(tuple(walk.tokens), len(self._keys)))
+        self._last = found = Snapshot(roots, walk, self.keys.setdefault(tuple(walk.tokens), len(self.keys)))
         return found
 
 

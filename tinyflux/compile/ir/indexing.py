@@ -7,13 +7,15 @@ where i is the index along that axis of the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-Axis = tuple[int, tuple[tuple[int, int], ...]]
+K = TypeVar("K", int, str)
+Affine = tuple[int, tuple[tuple[K, int], ...]]  # a number, and indices by number or name, with their factors
+Axis = Affine[int]
 Map = tuple[Axis, ...]
 
 
@@ -28,17 +30,19 @@ def is_identity(axes: Map | None, source: tuple[int, ...], shape: tuple[int, ...
     return all(axis == (0, ((i, 1),)) or (n == 1 and not axis[0]) for i, (axis, n) in enumerate(zip(axes, source)))
 
 
-def compose(inner: Map, outer: Map) -> Map:
+def affine_sum(offset: int, terms: Iterable[tuple[Affine[K], int]]) -> Affine[K]:
+    """A number plus multiples of affine sums."""
+    factors: dict[K, int] = {}
+    for (constant, parts), stride in terms:
+        offset += stride * constant
+        for key, factor in parts:
+            factors[key] = factors.get(key, 0) + stride * factor
+    return offset, tuple(sorted((key, factor) for key, factor in factors.items() if factor))
+
+
+def compose(inner: Map, outer: Sequence[Affine[K]]) -> tuple[Affine[K], ...]:
     """The map of a view of a view: `inner` leads from the middle to the source, `outer` to the middle."""
-    axes: list[Axis] = []
-    for offset, terms in inner:
-        strides: dict[int, int] = {}
-        for middle, stride in terms:
-            offset += stride * outer[middle][0]
-            for axis, s in outer[middle][1]:
-                strides[axis] = strides.get(axis, 0) + stride * s
-        axes.append((offset, tuple(sorted((a, s) for a, s in strides.items() if s))))
-    return tuple(axes)
+    return tuple(affine_sum(offset, [(outer[axis], stride) for axis, stride in terms]) for offset, terms in inner)
 
 
 def own_axis(axes: Map, axis: int) -> int | None:
@@ -108,11 +112,8 @@ def _digits(number: int, places: Sequence[int]) -> list[int]:
 
 def view_strides(axes: Map, source: Sequence[int], ndim: int) -> list[int]:
     """The strides along the axes of a view, from those of its source."""
-    strides = [0] * ndim
-    for (_, terms), stride in zip(axes, source):
-        for axis, s in terms:
-            strides[axis] += s * stride
-    return strides
+    _, terms = affine_sum(0, zip(axes, source))
+    return [dict(terms).get(axis, 0) for axis in range(ndim)]
 
 
 def c_strides(shape: Sequence[int]) -> list[int]:

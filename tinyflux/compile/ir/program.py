@@ -218,8 +218,9 @@ def reduce(function: str, x: Node, axes: Sequence[int], dtype: DTypeLike | None 
     shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     if function in ("sum", "product", "maximum", "minimum"):
         short = tuple(i for i in axes if x.shape[i] == 1)
-        x = view(x, *view_of(x.shape, lambda a: a.squeeze(short)))
-        axes = [i - sum(s < i for s in short) for i in axes if i not in short]
+        if short:
+            x = view(x, *view_of(x.shape, lambda a: a.squeeze(short)))
+            axes = [i - sum(s < i for s in short) for i in axes if i not in short]
         if not axes:
             return elementwise("cast", [x], dtype)
     return make_node(ops.Reduce, (x,), (function, tuple(sorted(axes))), shape, dtype)

@@ -90,7 +90,7 @@ class Programs:
         """Let go of data, and of all but the latest programs; of all, if the function has read too many things."""
         while sum(map(len, self._kept.values())) > MAX_PROGRAMS:
             del self._kept[next(iter(self._kept))]
-        if self.guards.forms > MAX_FORMS:
+        if len(self.guards.keys) > MAX_FORMS:
             self.clear()
         for program in self:
             program.release()

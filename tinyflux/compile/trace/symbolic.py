@@ -186,7 +186,9 @@ class Symbolic(ArrayOperators):
 
 
 def symbolic_input(x: Array) -> Symbolic:
-    """An input of the program that is being recorded, for an array like x."""
+    """An input of the program that is being recorded, for an array or a number like x."""
+    if type(x) is float:
+        return Symbolic(program.recording().input((), np.float64, weak=True))
     return Symbolic(program.recording().input(x.shape, check_dtype(x.dtype)))
 
 

@@ -7,20 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...codegen.expressions import (
-    ZERO,
-    Affine,
-    ExpressionEmitter,
-    SourceContext,
-    affine_sum,
-    c_index,
-    loop_indices,
-)
+from ...codegen.expressions import ZERO, ExpressionEmitter, Index, SourceContext, c_index, loop_indices
 from ...codegen.loops import merge_axes, nest
 from ...codegen.reductions import combine, emit_arg_extremum, emit_scan, neutral_element
 from ...ir import functions
 from ...ir.functions import c_type
-from ...ir.indexing import c_strides
+from ...ir.indexing import affine_sum, c_strides
 from ...ir.loop import Steps
 from ...ir.node import Node
 from ...ir.ops import CORES, FAILURES
@@ -53,7 +45,7 @@ def _row(context: SourceContext, kernel: Kernel, node: Node) -> int | None:
 def _map(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]:
     row = _row(context, kernel, kernel.nodes[0])
     groups = merge_axes(context, kernel, row)
-    index: list[Affine] = [ZERO] * len(kernel.shape)
+    index: list[Index] = [ZERO] * len(kernel.shape)
     loops = []
     extents = context.lengths(kernel.shape, row)
     for group in groups:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from ...codegen.expressions import ZERO, Affine, SourceContext, affine_sum, c_index
+from ...codegen.expressions import ZERO, Index, SourceContext, c_index
 from ...codegen.loops import nest
 from ...ir import functions
 from ...ir.functions import c_type
-from ...ir.indexing import c_strides
+from ...ir.indexing import affine_sum, c_strides
 from ...ir.node import Node
 from ...schedule.contraction import Operand, Product
 from ...schedule.fuse import Kernel
@@ -113,7 +113,7 @@ def _function(context: SourceContext, p: Product, out: tuple[int, ...], lengths:
     lda, ldb = (
         x.table[2] if x.table is not None and x.table[1] is not None else s for x, s in ((p.a, a_i), (p.b, b[last]))
     )
-    at: dict[int, Affine] = {i: (0, ((f"i{i}", 1),)) for i in around}
+    at: dict[int, Index] = {i: (0, ((f"i{i}", 1),)) for i in around}
     first, second = (_moved(name, at, strides) for name, strides in (("a", a), ("b", b)))
     add = " + ".join(f"i{i}" for i in around) + " > 0" if around else "0"
     if p.row in p.terms:
@@ -162,7 +162,7 @@ def _strides(context: SourceContext, node: Node, strides: tuple[int, ...]) -> tu
     return tuple(changed.get(s, s) for s in strides)
 
 
-def _pointer(context: SourceContext, kernel: Kernel, operand: Operand, at: dict[int, Affine]) -> str:
+def _pointer(context: SourceContext, kernel: Kernel, operand: Operand, at: dict[int, Index]) -> str:
     """Where an operand begins, for each of a stack."""
     node = kernel.copies.get(operand.node, operand.node)
     strides = _strides(context, operand.node, operand.strides)
@@ -174,7 +174,7 @@ def _pointer(context: SourceContext, kernel: Kernel, operand: Operand, at: dict[
     return context.name(node) if place == "0" else f"{context.name(node)} + {place}"
 
 
-def _moved(name: str, at: dict[int, Affine], strides: tuple[int, ...]) -> str:
+def _moved(name: str, at: dict[int, Index], strides: tuple[int, ...]) -> str:
     """A pointer to what a call reads, for each index of the other axes that are summed over."""
     place = c_index(affine_sum(0, [(index, strides[i]) for i, index in at.items()]))
     return name if place == "0" else f"{name} + {place}"

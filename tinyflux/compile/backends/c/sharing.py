@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 
-from ...codegen.expressions import SourceContext, affine_sum, c_index, loop_indices
+from ...codegen.expressions import SourceContext, c_index, loop_indices
 from ...codegen.loops import merge_axes, nest
 from ...ir.functions import c_type
-from ...ir.indexing import c_strides
+from ...ir.indexing import affine_sum, c_strides
 from ...schedule.contraction import LONG, PARTS, Product
 from ...schedule.fuse import ROWS, Kernel
 from . import winograd

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from ...codegen.expressions import ZERO, Affine, SourceContext, c_index
+from ...codegen.expressions import ZERO, Index, SourceContext, c_index
 from ...codegen.reductions import combine, neutral_element
 from ...ir.functions import c_type
 from ...ir.node import Node
@@ -63,14 +63,14 @@ class _RowEmitter(KernelEmitter):
         super().__init__(context, kernel)
         self._row = row
 
-    def load(self, node: Node, index: Sequence[Affine]) -> str:
+    def load(self, node: Node, index: Sequence[Index]) -> str:
         if node in self._row.kept:
             return self._register(node, index)
         name = self.context.name(node)
         self._row.read[name] = c_type(node.dtype)
         return f"{name}_[{c_index(self.offset(node, index))}]"
 
-    def store(self, node: Node, index: Sequence[Affine], value: str) -> list[str]:
+    def store(self, node: Node, index: Sequence[Index], value: str) -> list[str]:
         """The statements that keep an element, and write it to memory for others."""
         if node not in self._row.kept:
             return []
@@ -80,7 +80,7 @@ class _RowEmitter(KernelEmitter):
             lines.append(f"{self.context.name(node, write=True)}[{place}] = {value};")
         return lines
 
-    def _register(self, node: Node, index: Sequence[Affine]) -> str:
+    def _register(self, node: Node, index: Sequence[Index]) -> str:
         return f"{self._row.kept[node]}[{c_index(self.offset(node, [ZERO, *index[1:]]))}]"
 
 

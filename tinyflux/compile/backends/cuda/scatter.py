@@ -19,10 +19,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ....types import DType
-from ...codegen.expressions import ZERO, Affine, SourceContext, affine_sum, c_index, loop_indices
+from ...codegen.expressions import ZERO, Index, SourceContext, c_index, loop_indices
 from ...codegen.loops import nest
 from ...ir.functions import c_type
-from ...ir.indexing import c_strides, own_axis
+from ...ir.indexing import affine_sum, c_strides, own_axis
 from ...ir.node import Node
 from ...schedule.fuse import Kernel
 from .grid import THREADS, block_count, grid_loop, unravel
@@ -119,12 +119,12 @@ def _size(axes: Sequence[Axis]) -> int:
     return math.prod(n for _, n in axes)
 
 
-def _number(axes: Sequence[Axis], index: Sequence[Affine]) -> str:
+def _number(axes: Sequence[Axis], index: Sequence[Index]) -> str:
     """The number of an element among those along some axes."""
     return c_index(affine_sum(0, list(zip(index, c_strides([n for _, n in axes])))))
 
 
-def _own(axes: Sequence[Axis]) -> list[Affine]:
+def _own(axes: Sequence[Axis]) -> list[Index]:
     return [ZERO if n == 1 else (0, ((name, 1),)) for name, n in axes]
 
 

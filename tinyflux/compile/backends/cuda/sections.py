@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ....types import DType
-from ...codegen.expressions import ZERO, Affine, SourceContext, c_index, loop_indices
+from ...codegen.expressions import ZERO, Index, SourceContext, c_index, loop_indices
 from ...codegen.loops import merge_axes, nest
 from ...codegen.reductions import combine, emit_arg_extremum, neutral_element
 from ...ir.functions import c_type
@@ -158,7 +158,7 @@ class SectionEmitter:
 
     def _map(self, stage: Stage, chunk: int) -> list[str]:
         kernel = stage.kernels[0]
-        index: list[Affine] = [ZERO] * len(kernel.shape)
+        index: list[Index] = [ZERO] * len(kernel.shape)
         axes = []
         for group in merge_axes(self._context, kernel):
             length = math.prod(kernel.shape[i] for i in group)
