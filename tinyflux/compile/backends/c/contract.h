@@ -5,19 +5,11 @@
    packed serves many of them; a multiple of all TF_ROWS. */
 #define TF_BLOCK 480
 
-/* Store (or add) `lanes` results v to c at c_j[0], c_j[1] ...; apart, so that it is compiled once. */
-static __attribute__((noinline, unused)) void TF_N(tf_scatter_by)(TF_T *c, const int64_t *c_j, TF_M v, int lanes,
-                                                                  int add)
-{
-    for (int l = 0; l < lanes; l++)
-        c[c_j[l]] = (add ? c[c_j[l]] : 0) + v[l];
-}
-
 /* Store (or add) `lanes` results v to a row of c, from column j on: where c_j says, side by side where it is NULL. */
 TF_INLINE void TF_N(tf_put_columns)(TF_T *c, const int64_t *c_j, int64_t j, TF_V v, int lanes, int add)
 {
     if (c_j)
-        TF_N(tf_scatter_by)(c, c_j + j, v, lanes, add);
+        TF_N(tf_scatter)(c, 0, c_j + j, v, lanes, add);
     else
         TF_N(tf_put)(c + j, 1, v, lanes, add);
 }

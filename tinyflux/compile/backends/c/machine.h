@@ -62,11 +62,18 @@
 #endif
 #endif
 #if TF_BYTES == 64
+#define TF_MIX_F32 TF_MIX16
+#define TF_MIX_F64 TF_MIX8
 #define TF_MASKED_F32(verb) __builtin_ia32_##verb##ups512_mask
 #define TF_MASKED_F64(verb) __builtin_ia32_##verb##upd512_mask
 #elif TF_BYTES == 32
+#define TF_MIX_F32 TF_MIX8
+#define TF_MIX_F64 TF_MIX4
 #define TF_MASKED_F32(verb) __builtin_ia32_mask##verb##ps256
 #define TF_MASKED_F64(verb) __builtin_ia32_mask##verb##pd256
 typedef int tf_int32 __attribute__((vector_size(32)));
 typedef long long tf_int64 __attribute__((vector_size(32)));
+#else
+#define TF_MIX_F32 TF_MIX4
+#define TF_MIX_F64 TF_MIX2
 #endif

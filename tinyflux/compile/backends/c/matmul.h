@@ -48,13 +48,7 @@
 #define TF_BITS 32
 #define TF_LANES (TF_BYTES / 4)
 #define TF_N(name) name##_f32
-#if TF_BYTES == 64
-#define TF_MIX TF_MIX16
-#elif TF_BYTES == 32
-#define TF_MIX TF_MIX8
-#else
-#define TF_MIX TF_MIX4
-#endif
+#define TF_MIX TF_MIX_F32
 #include "matmul.h"
 #endif
 
@@ -65,13 +59,7 @@
 #define TF_BITS 64
 #define TF_LANES (TF_BYTES / 8)
 #define TF_N(name) name##_f64
-#if TF_BYTES == 64
-#define TF_MIX TF_MIX8
-#elif TF_BYTES == 32
-#define TF_MIX TF_MIX4
-#else
-#define TF_MIX TF_MIX2
-#endif
+#define TF_MIX TF_MIX_F64
 #include "matmul.h"
 #endif
 

@@ -35,11 +35,14 @@ TF_INLINE void TF_N(tf_store)(TF_T *p, TF_V v, int lanes)
 #endif
 }
 
-/* Store (or add) `lanes` numbers to c, which steps by c_j; apart, so that it is compiled once. */
-static __attribute__((noinline, unused)) void TF_N(tf_scatter)(TF_T *c, int64_t c_j, TF_M v, int lanes, int add)
+/* Store (or add) `lanes` numbers to c, in steps of c_j, or where places say; apart, so that it is compiled once. */
+static __attribute__((noinline, unused)) void TF_N(tf_scatter)(TF_T *c, int64_t c_j, const int64_t *places, TF_M v,
+                                                               int lanes, int add)
 {
-    for (int l = 0; l < lanes; l++)
-        c[l * c_j] = (add ? c[l * c_j] : 0) + v[l];
+    for (int l = 0; l < lanes; l++) {
+        TF_T *const to = c + (places ? places[l] : l * c_j);
+        *to = (add ? *to : 0) + v[l];
+    }
 }
 
 /* Store (or add) `lanes` results v to c. */
@@ -48,7 +51,7 @@ TF_INLINE void TF_N(tf_put)(TF_T *c, int64_t c_j, TF_V v, int lanes, int add)
     if (c_j == 1)
         TF_N(tf_store)(c, add ? v + TF_N(tf_load)(c, lanes) : v, lanes);
     else
-        TF_N(tf_scatter)(c, c_j, v, lanes, add);
+        TF_N(tf_scatter)(c, c_j, NULL, v, lanes, add);
 }
 
 #if TF_LANES >= 16
