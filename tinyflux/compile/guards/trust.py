@@ -76,7 +76,8 @@ def looks_into(x: Any) -> bool:
     module, name = str(module_of(x)), getattr(x, "__name__", "")
     root = module.partition(".")[0]
     if root == "builtins":
-        return name in vars(builtins) and name not in _ON_VALUES and not _is_exception(x)
+        is_exception = isinstance(x, type) and issubclass(x, BaseException)
+        return name in vars(builtins) and name not in _ON_VALUES and not is_exception
     ours = module.startswith((f"{_PACKAGE}.nn", f"{_PACKAGE}.compile", f"{_PACKAGE}.autodiff", f"{_PACKAGE}.tree"))
     return name in LOOKING or not (ours or root.lstrip("_") in _PACKAGES_ON_VALUES)
 
@@ -88,7 +89,3 @@ def walks_trees(x: Any) -> bool:
 
 _PACKAGE = __name__.partition(".")[0]
 LOOKING = {"__dict__", "__getattribute__", "__getstate__", "__reduce__", "__reduce_ex__", "attrgetter", "methodcaller"}
-
-
-def _is_exception(x: Any) -> bool:
-    return isinstance(x, type) and issubclass(x, BaseException)

@@ -141,15 +141,11 @@ def may_fail(node: Node, trusted: Container[Node]) -> bool:
     """Whether calculating a node can be an error, by the values that its arguments have."""
     if isinstance(node, ops.Call):
         return node.params[0] in ops.FAILURES
-    lengths = {k: n for (kind, k), n in _indexed(node) if kind == "index"}
-    return any(not is_trusted(x, trusted, lengths[k]) for k, x in enumerate(node.args[1:]) if k in lengths)
-
-
-def _indexed(node: Node) -> Iterable[tuple[tuple[str, int], int]]:
-    """The axes that a node picks from, or adds up in, with their lengths."""
     if not isinstance(node, (ops.Gather, ops.Scatter)):
-        return ()
-    return zip(node.params[0], node.args[0].shape if isinstance(node, ops.Gather) else node.shape)
+        return False
+    shape = node.args[0].shape if isinstance(node, ops.Gather) else node.shape
+    lengths = {k: n for (kind, k), n in zip(node.params[0], shape) if kind == "index"}
+    return any(not is_trusted(x, trusted, lengths[k]) for k, x in enumerate(node.args[1:]) if k in lengths)
 
 
 def iota(shape: tuple[int, ...], axis: int) -> Node:

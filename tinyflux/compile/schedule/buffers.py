@@ -7,12 +7,12 @@ apart. The largest is placed first, each in the smallest gap that those alive wi
 from __future__ import annotations
 
 import bisect
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from ..ir import ops
 from ..ir.node import Node
-from .fuse import ROWS, Kernel, Schedule, memory_reads
+from .fuse import ROWS, Schedule, memory_reads
 
 T = TypeVar("T", bound=Hashable)
 LARGE = 1 << 14  # bytes, from which on an array shares its place: smaller ones take little memory, whatever one does
@@ -85,7 +85,8 @@ def assign_buffers(schedule: Schedule, sizes: Mapping[Node, int]) -> tuple[dict[
 def _lifetimes(schedule: Schedule) -> dict[Node, tuple[int, int]]:
     """The numbers of the first and the last kernel between which an array must stay as it is."""
     kernels = schedule.kernels
-    ranges = live_ranges(_used(schedule, kernel) for kernel in kernels)
+    read = [[x for node in kernel.nodes for x, _ in memory_reads(node, schedule.stored)] for kernel in kernels]
+    ranges = live_ranges([*kernel.nodes, *own, *kernel.copies.values()] for kernel, own in zip(kernels, read))
     for node in schedule.wanted:
         ranges[node] = (ranges[node][0], len(kernels))
     blocks = [i for i, kernel in enumerate(kernels) if kernel.phase == ROWS]  # run again and again
@@ -97,9 +98,3 @@ def _lifetimes(schedule: Schedule) -> dict[Node, tuple[int, int]]:
         elif blocks and first < blocks[0] <= last:
             ranges[node] = (first, max(last, blocks[-1]))
     return ranges
-
-
-def _used(schedule: Schedule, kernel: Kernel) -> Sequence[Node]:
-    """The arrays that a kernel writes or reads."""
-    read = [x for node in kernel.nodes for x, _ in memory_reads(node, schedule.stored)]
-    return [*kernel.nodes, *read, *kernel.copies.values()]

@@ -119,7 +119,8 @@ def find_product(node: Node, stored: set[Node], rows: RowPlan | None, trusted: C
     result = iter(c_strides(node.shape))
     out = tuple(0 if i in axes else next(result) for i in range(multiply.ndim))
     row = rows.axis.get(multiply) if rows is not None else None
-    whole = _rows_come_first(rows, node, a, b)
+    # Where rows come first in all arrays, a block of them lies there with the strides of the whole.
+    whole = rows is None or all(rows.axis.get(x, 0) == 0 for x in (node, a.node, b.node))
     if len(axes) == 1 and (whole or not (a.offset or b.offset)):
         plain = next(_forms(multiply.shape, a, b, out, axes, row), None)
         one_call = plain is None or math.prod(plain.size) == multiply.size
@@ -134,11 +135,6 @@ def find_product(node: Node, stored: set[Node], rows: RowPlan | None, trusted: C
 def _is_shared(p: Product, multiplications: int) -> bool:
     """Whether threads share a product of so many multiplications."""
     return multiplications >= (SHARED if min(p.size[:2]) < BROAD else SHARED // 4)
-
-
-def _rows_come_first(rows: RowPlan | None, node: Node, a: Operand, b: Operand) -> bool:
-    """Whether rows come first in all arrays, so that a block of them lies there with the strides of the whole."""
-    return rows is None or all(rows.axis.get(x, 0) == 0 for x in (node, a.node, b.node))
 
 
 def _merged_product(

@@ -87,7 +87,7 @@ def emit_contraction(context: SourceContext, kernel: Kernel, tiling: Tiling, fin
     for place in places:
         array, kind = place.split("_")
         functions.append(_place(place, index, c, axes[kind], strides[array]))
-    operands = [_address(context, x) for x in (c.a, c.b)]
+    operands = [context.name(x.node) + (f" + {x.offset}" if x.offset else "") for x in (c.a, c.b)]
     kind = c_type(node.dtype)
     sizes = f"{kind}, {tiling.tile[0]}, {tiling.tile[1]}"
     return [
@@ -142,11 +142,6 @@ def _place(name: str, index: str, c: Product, axes: Sequence[int], strides: Sequ
         position = "i" if whole == _count(c, axes) else f"i % {whole}"
         terms.append(f"({index})({position if divisor == 1 else f'({position}) / {divisor}'}) * {strides[i]}")
     return f"static __device__ {index} {name}(int i) {{ return {' + '.join(terms) or '0'}; }}"
-
-
-def _address(context: SourceContext, x: Operand) -> str:
-    name = context.name(x.node)
-    return f"{name} + {x.offset}" if x.offset else name
 
 
 def as_matrix_product(context: SourceContext, kernel: Kernel) -> Multiply | None:
