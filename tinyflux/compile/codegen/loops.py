@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir.indexing import c_strides, view_strides
+from ..ir.indexing import c_strides, merge_lines, view_strides
 from ..schedule.fuse import Kernel, Stored, expression, memory_reads
 from .expressions import SourceContext
 
@@ -53,20 +53,7 @@ def merge_axes(context: SourceContext, kernel: Kernel, row: int | None = None) -
                 continue
             accesses.append(view_strides(at, c_strides(context.memory(x)), ndim))
     alone = {row} | _indexed_axes(kernel, context.schedule.stored)
-    groups: list[list[int]] = []
-    lengths = context.memory(kernel.nodes[0])
-    for i in range(ndim):
-        long = [a for a in groups[-1] if lengths[a] != 1] if groups else []
-        if (
-            groups
-            and i not in alone
-            and alone.isdisjoint(groups[-1])
-            and all(not long or s[long[-1]] == s[i] * lengths[i] for s in accesses)
-        ):
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+    return merge_lines(context.memory(kernel.nodes[0]), accesses, alone)
 
 
 def _indexed_axes(kernel: Kernel, stored: Stored) -> set[int]:

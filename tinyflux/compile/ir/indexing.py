@@ -7,7 +7,7 @@ where i is the index along that axis of the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -122,3 +122,26 @@ def c_strides(shape: Sequence[int]) -> list[int]:
     for i in range(len(shape) - 2, -1, -1):
         strides[i] = strides[i + 1] * shape[i + 1]
     return strides
+
+
+def merge_lines(
+    shape: Sequence[int], strides: Sequence[Sequence[int]], alone: Container[int | None]
+) -> list[list[int]]:
+    """The axes of loops, without those of length 1, in groups along which every array lies in one line.
+
+    Arguments:
+        strides: of each array, along all axes.
+        alone: axes that stay by themselves.
+    """
+    groups = [[i] for i, n in enumerate(shape) if n != 1]
+
+    def one_line(x: list[int], y: list[int]) -> bool:
+        length = math.prod(shape[i] for i in y)
+        apart = any(i in alone for i in (*x, *y))
+        return x is not y and not apart and all(s[x[-1]] == s[y[-1]] * length for s in strides)
+
+    while pair := next(((x, y) for x in groups for y in groups if one_line(x, y)), None):
+        first, second = pair
+        groups.remove(first)
+        second[:0] = first
+    return groups

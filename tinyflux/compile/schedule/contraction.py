@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Container, Iterator, Sequence
 
-from ..ir.indexing import Map, c_strides, compose, identity, view_strides
+from ..ir.indexing import Map, c_strides, compose, identity, merge_lines, view_strides
 from ..ir.node import Node
 from .tiling import RowPlan
 
@@ -143,7 +143,7 @@ def _merged_product(
     """The product whose calls take the least time, of axes in lines; None where plain loops take less."""
     if a.table is not None or b.table is not None:
         return None
-    groups = _merge_axes(shape, (a.strides, b.strides, out), row)
+    groups = merge_lines(shape, (a.strides, b.strides, out), {row})
     last = [group[-1] for group in groups]
     shape = tuple(math.prod(shape[i] for i in group) for group in groups)
     a, b = (dataclasses.replace(x, strides=tuple(x.strides[i] for i in last)) for x in (a, b))
@@ -180,21 +180,6 @@ def _contractions(
                 yield Product(
                     "contract", shape, left, right, out, tuple(rows), tuple(columns), tuple(ordered), outer, row
                 )
-
-
-def _merge_axes(shape: Sequence[int], strides: Sequence[Sequence[int]], row: int | None) -> list[list[int]]:
-    """The axes, without those of length 1, in groups that lie in one line in every array; rows stay by themselves."""
-    groups = [[i] for i, n in enumerate(shape) if n != 1]
-
-    def one_line(x: list[int], y: list[int]) -> bool:
-        length = math.prod(shape[i] for i in y)
-        return x is not y and row not in (*x, *y) and all(s[x[-1]] == s[y[-1]] * length for s in strides)
-
-    while pair := next(((x, y) for x in groups for y in groups if one_line(x, y)), None):
-        first, second = pair
-        groups.remove(first)
-        second[:0] = first
-    return groups
 
 
 def _time(p: Product) -> float:
