@@ -223,8 +223,9 @@ class ClipNorm(Rule):
     Arguments:
         omega: the largest norm ω.
         over: "array" for the norm of each parameter's gradient, as in Flux; "model" for that of the whole model, as in
-            PyTorch's clip_grad_norm_: of all parameters whose chains begin with the same ClipNorm. Where ω is a
-            schedule and AccumGrad follows, these are only parameters that have made the same number of steps.
+            PyTorch's clip_grad_norm_: of all parameters whose chains begin with the same ClipNorm. Behind a rule that
+            keeps a state, such as AccumGrad, and before AccumGrad where ω is a schedule, these are only parameters that
+            have made the same number of steps.
 
     Errors: NonFiniteNorm for a norm that is NaN or infinite; nothing is changed then.
 
