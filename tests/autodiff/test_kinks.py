@@ -198,3 +198,13 @@ def test_log_ndtr_far_below_0(dtype):
     np.testing.assert_allclose(
         second, [-0.9988962284881733, -2 / np.pi, 0, 0], rtol=1e-3 if dtype == np.float32 else 1e-8, atol=1e-30
     )
+
+
+@pytest.mark.parametrize(("f", "expected"), [(special.i0, 5 / 16), (special.j0, -5 / 16)])
+def test_derivatives_of_bessel_functions_at_0(f, expected):
+    """Those of the series Σ (±x²/4)ᵏ / k!²: 1, 0, ±1/2, 0, 3/8, 0, ±5/16."""
+    found = []
+    for _ in range(7):
+        found.append(float(f(0.0)))
+        f = lambda x, f=f: flux.gradient(lambda x: f(x), x)  # noqa: E731
+    np.testing.assert_allclose(found, [1, 0, np.sign(expected) / 2, 0, 3 / 8, 0, expected], rtol=1e-14, atol=1e-15)

@@ -145,13 +145,14 @@ def _beta_density(a: Array, b: Array, x: Array) -> Array:
 
 # Bessel functions.
 rule(special.i0, lambda g, y, x: g * special.i1(x))
-rule(special.i1, lambda g, y, x: g * (special.i0(x) - _over_x(special.i1(x), x)))
+rule(special.i1, lambda g, y, x: g * (special.i0(x) - _over_x(special.i1(x), x, 1)))
 rule(special.i0e, lambda g, y, x: g * (special.i1e(x) - np.sign(x) * y))
-rule(special.i1e, lambda g, y, x: g * (special.i0e(x) - _over_x(y, x) - np.sign(x) * y))
+rule(special.i1e, lambda g, y, x: g * (special.i0e(x) - _over_x(y, x, 0) - np.sign(x) * y))
 rule(special.j0, lambda g, y, x: -g * special.j1(x))
-rule(special.j1, lambda g, y, x: g * (special.j0(x) - _over_x(y, x)))
+rule(special.j1, lambda g, y, x: g * (special.j0(x) - _over_x(y, x, -1)))
 
 
-def _over_x(y: Array, x: Array) -> Array:
-    """y / x of a function that is x / 2 near 0."""
-    return np.where(x == 0, 0.5, y / np.where(x == 0, 1, x))
+def _over_x(y: Array, x: Array, sign: int) -> Array:
+    """y / x of a function that is x/2 ± x³/16 + x⁵/384 near 0, from which its derivatives at 0 come."""
+    square = x * x
+    return np.where(x == 0, 0.5 + square * (sign / 16 + square / 384), y / np.where(x == 0, 1, x))
