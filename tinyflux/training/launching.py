@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -98,7 +97,12 @@ class Graphs:
             import cupy
 
             stream = cupy.cuda.get_current_stream()
-            uninterrupted(lambda: _make(last, self._device, stream))
+
+            def make() -> None:
+                with self._device, stream:  # those of this thread
+                    commit(last)
+
+            uninterrupted(make)
         else:
             commit(last)
 
@@ -171,14 +175,6 @@ def _contiguous(x: Array) -> Array:
 def _counted(counter: Unread, count: int) -> Call:
     """The call that counts iterations."""
     return setattr, counter, "unread", counter.unread + count
-
-
-def _make(calls: Iterable[Call], *surroundings: Any) -> None:
-    """Make calls on a device, in a stream, which are another thread's."""
-    with contextlib.ExitStack() as stack:
-        for surrounding in surroundings:
-            stack.enter_context(surrounding)
-        commit(calls)
 
 
 def _capture(calls: Iterable[Call]) -> Any:

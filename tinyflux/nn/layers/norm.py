@@ -22,7 +22,6 @@ from .modes import is_training
 from .show import Layer, as_code
 
 Function = Callable[[Any], Any]
-_DEFAULTS = {"momentum": 0.1, "epsilon": 1e-5, "track": True}
 
 
 class _Norm(Layer):
@@ -59,16 +58,6 @@ class _Norm(Layer):
 
     def _affine(self, x: Array) -> Array:
         return x if self.weight is None or self.bias is None else x * self.weight + self.bias
-
-    def _code(self, sizes: list[int], activation: str, affine: bool) -> list[Any]:
-        """The constructor's arguments: the first ones, the word before the activation, and the default of affine."""
-        parts = list(map(str, sizes))
-        if self.activation is not identity:
-            parts.append(activation + as_code(self.activation))
-        for name, default in _DEFAULTS.items():
-            if getattr(self, name, None) not in (None, default):  # in a gradient stands None
-                parts.append(f"{name}={getattr(self, name)!r}")
-        return parts if self.affine == affine else [*parts, f"affine={self.affine}"]
 
 
 class BatchNorm(_Norm):
@@ -118,7 +107,7 @@ class BatchNorm(_Norm):
 
     def __init__(
         self, channels: int, activation: Function = identity, *, momentum: float = 0.1, epsilon: float = 1e-5,
-        affine: bool = True, track: bool = True,
+        track: bool = True, affine: bool = True,
     ) -> None:  # fmt: skip
         check_integer("BatchNorm", "channels", channels, 1)
         check_number("BatchNorm", "momentum", momentum, "a number from 0 to 1", lambda x: 0 <= x <= 1)
@@ -162,9 +151,6 @@ class BatchNorm(_Norm):
             )
         return ((1 - self.momentum) * running + self.momentum * new).astype(running.dtype)
 
-    def _parts(self) -> list[Any]:
-        return self._code([self.channels], "", affine=True)
-
 
 class LayerNorm(_Norm):
     """Normalise each sample: y = σ((x − μ) / √(v + ε) · w + b), with the mean and variance of its last axes.
@@ -205,9 +191,6 @@ class LayerNorm(_Norm):
         self._check(x, self.size, None)
         axis = tuple(range(x.ndim - len(self.size), x.ndim))
         return self.activation(self._affine(normalised(x, *moments(x, axis), None, None, axis, self.epsilon)))
-
-    def _parts(self) -> list[Any]:
-        return self._code(list(self.size), "activation=", affine=True)
 
 
 class GroupNorm(_Norm):
@@ -253,9 +236,6 @@ class GroupNorm(_Norm):
         y = normalised(grouped, *moments(grouped, (1, 3)), None, None, (1, 3), self.epsilon)
         return self.activation(self._affine(y.reshape(x.shape)))
 
-    def _parts(self) -> list[Any]:
-        return self._code([self.channels, self.groups], "", affine=True)
-
 
 class InstanceNorm(_Norm):
     """Normalise each channel of each image: y = σ((x − μ) / √(v + ε) · w + b) (Ulyanov et al. 2016).
@@ -294,6 +274,3 @@ class InstanceNorm(_Norm):
         if math.prod(x.shape[1:-1]) < 2:
             raise ValueError(f"{as_code(self)}: expected images of at least two pixels, got shape {x.shape}.")
         return self.activation(normalised(x, *moments(x, axis), self.weight, self.bias, axis, self.epsilon))
-
-    def _parts(self) -> list[Any]:
-        return self._code([self.channels], "", affine=False)

@@ -6,10 +6,10 @@ A gradient of a model has the model's classes, and prints alike, but with the no
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import threading
 from collections.abc import Callable, Iterator
+from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,11 +30,14 @@ class Layer:
 
     def _parts(self) -> list[Any]:
         """The attributes that are called as the constructor's arguments, but for those that are its defaults."""
-        parts = []
-        for name, default in _arguments(type(self)):  # type: ignore[arg-type]  # a type has a hash
+        parts: list[Any] = []
+        for name, default, kind in _arguments(type(self)):  # type: ignore[arg-type]  # a type has a hash
             value = getattr(self, name)
-            if value != default:
-                parts.append(repr(value) if default is inspect.Parameter.empty else f"{name}={value!r}")
+            if default is Parameter.empty:
+                parts += map(_value, value if kind is Parameter.VAR_POSITIONAL else [value])
+            elif value not in (None, default):  # in a gradient stands None
+                named = kind is Parameter.KEYWORD_ONLY or name != "activation"
+                parts.append(f"{name}=" * named + _value(value))
         return parts
 
     @careful
@@ -58,9 +61,9 @@ class Layer:
 
 
 @functools.cache  # layers are named in every call
-def _arguments(cls: type[Layer]) -> list[tuple[str, Any]]:
-    """The arguments of a layer's constructor, each with its default."""
-    return [(x.name, x.default) for x in inspect.signature(cls).parameters.values()]
+def _arguments(cls: type[Layer]) -> list[tuple[str, Any, Any]]:
+    """The arguments of a layer's constructor, each with its default and its kind."""
+    return [(x.name, x.default, x.kind) for x in signature(cls).parameters.values()]
 
 
 class _Row(NamedTuple):
