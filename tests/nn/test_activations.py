@@ -106,10 +106,10 @@ def test_logsumexp_of_infinite_numbers():
     assert flux.logsumexp(x[:2]) == 2
 
 
-@pytest.mark.parametrize("name", [*CLASSWISE, "logsumexp"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+@pytest.mark.parametrize("name", [*CLASSWISE, "logsumexp", "softplus"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, bool])
 def test_integers_as_logits_do_not_overflow(name, dtype):
-    x = np.array([[2, 127, 100]]).astype(dtype)
+    x = np.array([[2, 127, -128, 0]]).astype(dtype)
     np.testing.assert_allclose(getattr(flux, name)(x), getattr(flux, name)(x.astype(float)), rtol=1e-15)
 
 

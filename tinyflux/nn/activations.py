@@ -24,6 +24,11 @@ def with_pullback(*pullbacks: Callable[..., Any] | None, rows: Sequence[int] = (
     return lambda function: rule(function, *pullbacks, rows=rows)
 
 
+def widened(x: Array) -> Array:
+    """Integers in float64, in which their negatives and differences are; other numbers as they are."""
+    return x.astype(np.float64) if hasattr(x, "dtype") and x.dtype.kind in "biu" else x
+
+
 def identity(x: Array) -> Array:
     """The array itself, x ↦ x.
 
@@ -129,13 +134,12 @@ def softplus(x: Array) -> Array:
     >>> flux.softplus(np.array([-1e4, 0.0, 1e4])).round(4)
     array([0.000e+00, 6.931e-01, 1.000e+04])
     """
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(widened(x))))
 
 
 def _max(x: Array, axis: Any) -> Array:
-    """The maximum along `axis`, kept as an axis of length 1; that of integers in float64, so that x − it fits."""
-    if x.dtype.kind in "biu":
-        x = x.astype(np.float64)
+    """The maximum along `axis`, kept as an axis of length 1."""
+    x = widened(x)
     if x.ndim == 2 and axis in (1, -1) and len(x) > 8:  # NumPy is slow along rows, and quick down a copy's columns
         return x.T.copy().max(axis=0).reshape(-1, 1)
     return x.max(axis=axis, keepdims=True)

@@ -18,12 +18,11 @@ from ..arrays import is_array
 from ..autodiff.rule import rule
 from ..checks import as_array, check_number, is_value, shown
 from ..types import Array
-from .activations import logsoftmax, softmax
+from .activations import logsoftmax, softmax, widened
 
 __all__ = ["binarycrossentropy", "crossentropy", "huber", "logitbinarycrossentropy", "logitcrossentropy", "mae", "mse"]
 
 Agg = Callable[[Any], Any]
-_FLOAT = np.dtype(float)
 
 
 def _check(loss: str, prediction: Array, target: Array, agg: Any) -> None:
@@ -38,11 +37,6 @@ def _check(loss: str, prediction: Array, target: Array, agg: Any) -> None:
         )
     if not callable(agg):
         raise TypeError(f"{loss}: expected agg to be a function, such as np.mean or np.sum, got {shown(agg)}.")
-
-
-def _wide(prediction: Array) -> Array:
-    """A prediction of integers in float64, as `np.mean` takes them: in bytes differences would overflow."""
-    return prediction.astype(np.float64) if getattr(prediction, "dtype", _FLOAT).kind in "biu" else prediction
 
 
 def _check_classes(loss: str, prediction: Array, target: Array, agg: Any) -> None:
@@ -86,7 +80,7 @@ def mse(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     np.float64(2.0)
     """
     _check("mse", prediction, target, agg)
-    return agg(_squared_error(_wide(prediction), target))
+    return agg(_squared_error(widened(prediction), target))
 
 
 def mae(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
@@ -99,7 +93,7 @@ def mae(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     np.float64(1.0)
     """
     _check("mae", prediction, target, agg)
-    return agg(np.abs(_wide(prediction) - target))
+    return agg(np.abs(widened(prediction) - target))
 
 
 _huber = rule(
@@ -122,7 +116,7 @@ def huber(prediction: Array, target: Array, agg: Agg = np.mean, *, delta: float 
     _check("huber", prediction, target, agg)
     if not is_array(delta):
         check_number("huber", "delta", delta, "a number above 0", lambda delta: delta > 0)
-    return agg(_huber(_wide(prediction) - target, delta))
+    return agg(_huber(widened(prediction) - target, delta))
 
 
 _crossentropy = rule(
@@ -169,7 +163,7 @@ def logitcrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> A
     np.float64(5000.0)
     """
     _check_classes("logitcrossentropy", prediction, target, agg)
-    return agg(_logitcrossentropy(_wide(prediction), target))
+    return agg(_logitcrossentropy(prediction, target))
 
 
 _binarycrossentropy = rule(
@@ -217,4 +211,4 @@ def logitbinarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean
     np.float64(5000.0)
     """
     _check("logitbinarycrossentropy", prediction, target, agg)
-    return agg(_logitbinarycrossentropy(_wide(prediction), target))
+    return agg(_logitbinarycrossentropy(widened(prediction), target))
