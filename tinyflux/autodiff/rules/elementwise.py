@@ -71,8 +71,8 @@ rule(np.arctan2, lambda g, y, a, b: g * _turn(b, a), lambda g, y, a, b: -g * _tu
 rule(np.hypot, lambda g, y, a, b: g * over(a, y), lambda g, y, a, b: g * over(b, y))
 rule(np.deg2rad, lambda g, y, x: np.deg2rad(g))
 rule(np.rad2deg, lambda g, y, x: np.rad2deg(g))
-composed(np.radians, np.deg2rad)
-composed(np.degrees, np.rad2deg)
+composed(np.radians, lambda x: np.deg2rad(x))
+composed(np.degrees, lambda x: np.rad2deg(x))  # ufuncs have signatures from NumPy 2.4 on
 
 
 def _turn(a: Array, b: Array) -> Array:

@@ -119,11 +119,17 @@ def define(function: np.ufunc, definition: Callable[..., Array]) -> None:
 define(np.logaddexp2, lambda a, b: np.logaddexp(a * math.log(2), b * math.log(2)) / math.log(2))
 
 
+_NOTHING = np.empty(0)
+
+
 @lower(np.where)
 def _where(condition: Array, a: Array, b: Array) -> Node:
     nodes = [node_of(a), node_of(b)]
     dtype = result_type(nodes)
-    branches = [program.elementwise("cast", [x], check_dtype(dtype)) for x in nodes]  # as np.where has it, of any size
+    for number in (a, b):
+        if type(number) is int and dtype.kind in "iu":
+            np.where(_NOTHING > 0, number, _NOTHING.astype(dtype))  # which refuses one out of bounds, from NumPy 2.5 on
+    branches = [program.elementwise("cast", [x], check_dtype(dtype)) for x in nodes]
     return program.elementwise("where", [cast(node_of(condition), np.bool_), *branches], dtype)
 
 
