@@ -34,10 +34,10 @@ class Layer:
         for name, default, kind in _arguments(type(self)):  # type: ignore[arg-type]  # a type has a hash
             value = getattr(self, name)
             if default is Parameter.empty:
-                parts += map(_value, value if kind is Parameter.VAR_POSITIONAL else [value])
+                parts += map(str, value if kind is Parameter.VAR_POSITIONAL else [value])
             elif value not in (None, default):  # in a gradient stands None
                 named = kind is Parameter.KEYWORD_ONLY or name != "activation"
-                parts.append(f"{name}=" * named + _value(value))
+                parts.append(f"{name}=" * named + (as_code(value) if callable(value) else repr(value)))
         return parts
 
     @careful
