@@ -97,9 +97,8 @@ class Snapshot:
 
     def is_of(self, roots: Sequence[Any]) -> bool:
         """Whether it was taken of these roots, or of roots that read the same."""
-        if len(roots) != len(self.roots):
-            return False
-        return all(map(is_, roots, self.roots)) or all(map(_alike, roots, self.roots))
+        same = len(roots) == len(self.roots)
+        return same and (all(map(is_, roots, self.roots)) or all(map(_alike, roots, self.roots)))
 
     def holds(self) -> bool:
         """Whether the same objects are still at all places."""

@@ -151,9 +151,6 @@ TF_GATHERED(tf_dots4, tf_dots_tile, 4, 0, (TF_WIDE == 4 ? 6 : 3))
 TF_GATHERED(tf_dots6, tf_dots_tile, 6, 0, 4)
 TF_GATHERED(tf_dots8, tf_dots_tile, 8, 0, 3)
 #endif
-#undef TF_TILE
-#undef TF_GATHERED
-#undef TF_PARAMETERS
 
 /* By how many vectors; then the two of a narrow b; then by how many pairs of columns. */
 #define TF_NARROW 5
@@ -299,8 +296,4 @@ static __attribute__((noinline, unused)) void TF_N(contract)(
             }
 }
 
-#undef TF_PAIRS
-#undef TF_HALF
-#undef TF_NARROW
 #undef TF_WIDEN
-#undef TF_SETS

@@ -333,8 +333,6 @@ TF_INLINE void TF_N(dot)(int64_t m, int64_t n, int64_t k, const TF_T *a, int64_t
 #include "contract.h"
 #include "winograd.h"
 
-#undef TF_V
-#undef TF_M
 #undef TF_T
 #undef TF_BITS
 #undef TF_LANES

@@ -30,7 +30,7 @@ from .levels import Launched, find_levels, make_kernels
 from .scatter import emit_scatter
 from .sections import SectionEmitter
 from .sequences import unroll
-from .stages import Group, Stage, find_registers, group_stages, has_short_rows, may_fault, read_elsewhere
+from .stages import Group, Stage, find_uses, group_stages, has_short_rows, may_fault
 
 _RECORD = Node((), RECORD, (1,), np.dtype(np.float64), False, -1)
 Demands = Mapping[Node, tuple[type[Exception], str]]
@@ -82,12 +82,12 @@ class Translation:
         for kernel in schedule.kernels:
             self._choose(kernel)
         groups = group_stages(schedule, schedule.kernels, self._form)
-        schedule.registers |= find_registers(groups, schedule)
+        registers, needed = find_uses(groups, schedule)
+        schedule.registers |= registers
         for node in self._context.offsets:
             if node not in schedule.registers:
                 self.arrays[self._context.name(node)] = (node.size, node.dtype)
         self._context.used = {}
-        needed = read_elsewhere(groups, schedule)
         add = functools.partial(self._section, by_first=True)
         self._emitter = SectionEmitter(self._context, add, self.arrays, needed, alone)
         self._demands = demands

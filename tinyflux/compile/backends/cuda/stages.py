@@ -153,26 +153,20 @@ def index_names(node: Node, axes: Sequence[int], ndim: int) -> list[str]:
     return [f"i{next(summed) if k in node.params[1] else next(kept)}" for k in range(node.args[0].ndim)]
 
 
-def read_elsewhere(groups: Sequence[Group], schedule: Schedule) -> set[Node]:
-    """The nodes that are read by other groups than the one that makes them, or are results."""
-    needed = {r.node for r in schedule.results} | set(schedule.wanted)
+def find_uses(groups: Sequence[Group], schedule: Schedule) -> tuple[set[Node], set[Node]]:
+    """What only its own stage reads, at the element that it calculates; and what is a result, or other groups read."""
+    results = {r.node for r in schedule.results} | set(schedule.wanted)
+    outside, needed = set(results), set(results)
     for group in groups:
-        own = {node for stage in group for node in stage.nodes}
-        for kernel in [kernel for stage in group for kernel in stage.kernels]:
-            needed |= {x for x, _ in kernel_reads(kernel, schedule.stored)} - own
-    return needed
-
-
-def find_registers(groups: Sequence[Group], schedule: Schedule) -> set[Node]:
-    """The nodes that only their own stage reads, at the element that it calculates."""
-    outside = {r.node for r in schedule.results} | set(schedule.wanted)
-    made = {node: stage for group in groups for stage in group for node in stage.nodes}
-    for stage in made.values():
-        for kernel in stage.kernels:
-            for x, at in kernel_reads(kernel, schedule.stored):
+        made = {node: stage for stage in group for node in stage.nodes}
+        for stage in group:
+            reads = [(x, at, kernel) for kernel in stage.kernels for x, at in kernel_reads(kernel, schedule.stored)]
+            needed.update(x for x, _, _ in reads if x not in made)
+            for x, at, kernel in reads:
                 if made.get(x) is not stage or kernel is not stage.tail or not stage.at_element(x, at):
                     outside.add(x)
-    return {node for node, stage in made.items() if stage.tail is not None and node not in outside}
+    tails = [stage for group in groups for stage in group if stage.tail is not None]
+    return {node for stage in tails for node in stage.nodes if node not in outside}, needed
 
 
 def kernel_reads(kernel: Kernel, stored: Stored) -> Iterator[Read]:
