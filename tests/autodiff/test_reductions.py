@@ -71,10 +71,9 @@ OPTIONS = {
     np.maximum.reduce: [{"initial": 0.1}, {"where": MASK, "initial": -5, "axis": 1}],
     np.diff: [{"n": 0, "append": 1.0}, {"prepend": 1.0},
               {"append": np.ones((3, 2)), "n": 2}, {"prepend": 0, "append": 2, "axis": 0}],
+    np.cumulative_sum: [{"axis": 1, "dtype": np.float32}, {"axis": 0, "include_initial": True}],
+    np.cumulative_prod: [{"axis": 1, "include_initial": True}],
 }  # fmt: skip
-if hasattr(np, "cumulative_sum"):  # from NumPy 2.1 on
-    OPTIONS[np.cumulative_sum] = [{"axis": 1, "dtype": np.float32}, {"axis": 0, "include_initial": True}]
-    OPTIONS[np.cumulative_prod] = [{"axis": 1, "include_initial": True}]
 
 
 @pytest.mark.parametrize("f", OPTIONS, ids=[f"{getattr(f, '__self__', f).__name__}.{f.__name__}" for f in OPTIONS])

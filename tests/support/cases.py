@@ -10,7 +10,6 @@ import tinyflux as flux
 from tinyflux.autodiff import tape
 from tinyflux.autodiff.rules import special as _special  # noqa: F401  (fills the table)
 
-NUMPY = tuple(map(int, np.__version__.split(".")[:2]))  # some functions and options are new in its later versions
 # The table as it is before any test adds to it; the rules of nn are tested with nn.
 RULES = {f: r for f, r in tape.rules.items() if "tinyflux.nn" not in str(getattr(f, "__module__", ""))}
 

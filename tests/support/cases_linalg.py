@@ -3,7 +3,7 @@
 import numpy as np
 
 import tinyflux as flux
-from tests.support.cases import NUMPY, Case
+from tests.support.cases import Case
 
 MATMUL = ["n n", "mn n", "n nm", "mn nk", "1n nk", "m1 1k", "imn nk", "imn ink", "i1mn jnk", "n ink", "imn n", "mn ink"]
 DOT = [". .", ". ij", "ij .", "n n", "mn n", "n nk", "mn nk", "imn n", "n ink", "imn jnk"]
@@ -145,13 +145,13 @@ DECOMPOSED = [
     Case("upper cholesky", lambda x: np.linalg.cholesky(definite(x), upper=True), "inn"),
 ]  # fmt: skip
 
-MATVEC = [  # functions from NumPy 2.2 on
+MATVEC = [
     *[Case(f"matvec {shapes}", lambda a, b: np.matvec(a, b), shapes) for shapes in ("mn n", "imn n", "mn in")],
     *[Case(f"vecmat {shapes}", lambda a, b: np.vecmat(a, b), shapes) for shapes in ("m mn", "m imn", "im mn")],
 ]
 
 CASES = [
-    *MATVEC * (NUMPY >= (2, 2)),
+    *MATVEC,
     *PRODUCTS,
     *DECOMPOSED,
     *[Case(f"matmul {shapes}", lambda a, b: a @ b, shapes) for shapes in MATMUL],

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from tests.support.cases import NUMPY, Case
+from tests.support.cases import Case
 
 AXES = [None, 0, -1, 1, (0, 1), (-1, 0), ()]
 REDUCTIONS = {np.sum: 0, np.prod: 0, np.mean: 1, np.max: 1, np.min: 1, np.amax: 1, np.amin: 1, np.var: 1, np.std: 2}
 METHODS = ["sum", "prod", "mean", "max", "min", "var", "std"]
-CUMULATIVE = [np.cumulative_sum, np.cumulative_prod] if NUMPY >= (2, 1) else []
+CUMULATIVE = [np.cumulative_sum, np.cumulative_prod]
 UFUNCS = {np.add: 0, np.multiply: 0, np.maximum: 1, np.minimum: 1, np.logaddexp: 1}
 
 

@@ -86,9 +86,8 @@ def _cumulative(accumulate: Any, neutral: int) -> Callable[..., Any]:
 
 composed(np.cumsum, _flattened(np.add.accumulate))
 composed(np.cumprod, _flattened(np.multiply.accumulate))
-if hasattr(np, "cumulative_sum"):  # from NumPy 2.1 on
-    composed(np.cumulative_sum, _cumulative(np.cumsum, 0))
-    composed(np.cumulative_prod, _cumulative(np.cumprod, 1))
+composed(np.cumulative_sum, _cumulative(np.cumsum, 0))
+composed(np.cumulative_prod, _cumulative(np.cumprod, 1))
 composed(np.nancumsum, lambda a, axis=None, dtype=None: np.cumsum(np.where(np.isnan(a), 0, a), axis, dtype))
 composed(np.nancumprod, lambda a, axis=None, dtype=None: np.cumprod(np.where(np.isnan(a), 1, a), axis, dtype))
 

@@ -63,5 +63,4 @@ composed(np.block, _block)
 
 for _function in (np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit):
     composed(_function, inspect.unwrap(_function))  # NumPy writes them in other functions itself
-if hasattr(np, "unstack"):  # from NumPy 2.1 on
-    composed(np.unstack, lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
+composed(np.unstack, lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)))

@@ -220,6 +220,5 @@ composed(np.linalg.cross, lambda x1, x2, /, *, axis=-1: np.cross(x1, x2, axis=ax
 for _name in ("matmul", "tensordot", "diagonal", "trace", "matrix_transpose", "vecdot"):  # NumPy writes them in others
     composed(getattr(np.linalg, _name), inspect.unwrap(getattr(np.linalg, _name)))
 composed(np.vecdot, lambda x1, x2, /, *, axis=-1: np.sum(x1 * x2, axis=axis))
-if hasattr(np, "matvec"):  # from NumPy 2.2 on
-    composed(np.matvec, lambda x1, x2, /: (x1 @ np.expand_dims(x2, -1))[..., 0])
-    composed(np.vecmat, lambda x1, x2, /: (np.expand_dims(x1, -2) @ x2)[..., 0, :])
+composed(np.matvec, lambda x1, x2, /: (x1 @ np.expand_dims(x2, -1))[..., 0])
+composed(np.vecmat, lambda x1, x2, /: (np.expand_dims(x1, -2) @ x2)[..., 0, :])
