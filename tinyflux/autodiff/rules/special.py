@@ -31,17 +31,35 @@ _SLOPE = 2 / math.sqrt(math.pi)
 _DENSITY = 1 / math.sqrt(2 * math.pi)
 rule(special.erf, lambda g, y, x: g * _SLOPE * np.exp(-x * x))
 rule(special.erfc, lambda g, y, x: g * -_SLOPE * np.exp(-x * x))
-rule(special.erfcx, lambda g, y, x: g * (2 * x * y - _SLOPE))
+rule(special.erfcx, lambda g, y, x: g * _SLOPE * np.where(x < _FAR, 2 * x * y / _SLOPE - 1, _far(-1, x)))
 rule(special.erfinv, lambda g, y, x: g / _SLOPE * np.exp(y * y))
 rule(special.erfcinv, lambda g, y, x: -g / _SLOPE * np.exp(y * y))
-rule(special.dawsn, lambda g, y, x: g * (1 - 2 * x * y))
+rule(special.dawsn, lambda g, y, x: g * np.where(np.abs(x) < _FAR, 1 - 2 * x * y, -_far(1, x)))
 rule(special.ndtr, lambda g, y, x: g * _DENSITY * np.exp(-0.5 * x * x))
 # The density over ndtr, both of which are 0 far below 0.
 _inverse_mills: Any = rule(
-    lambda x: 2 * _DENSITY / special.erfcx(-math.sqrt(0.5) * x), lambda g, y, x: -g * y * (x + y), rows=(0,)
+    lambda x: 2 * _DENSITY / special.erfcx(-math.sqrt(0.5) * x), lambda g, y, x: -g * y * _above(x, y), rows=(0,)
 )
 rule(special.log_ndtr, lambda g, y, x: g * _inverse_mills(x))
 rule(special.ndtri, lambda g, y, x: g / _DENSITY * np.exp(0.5 * y * y))
+
+
+_FAR = 7.0  # from here on the slopes of erfcx and dawsn would be differences of nearly equal numbers
+
+
+def _far(sign: int, x: Array) -> Array:
+    """Their asymptotic series Σ 1·3·…·(2n − 1)·uⁿ from n = 1 on, u = ±1 / (2x²), to 20 terms."""
+    half = sign * 0.5 / np.square(np.where(np.abs(x) < _FAR, _FAR, x))
+    total: Any = 0.0
+    for k in range(39, 0, -2):
+        total = k * half * (1 + total)
+    return total
+
+
+def _above(x: Array, y: Array) -> Array:
+    """x + y for the ratio y of the density to ndtr, which is little more than −x far below 0: −x / (1 + the series)."""
+    series = _far(-1, math.sqrt(0.5) * x)
+    return np.where(x < -math.sqrt(2) * _FAR, x * series / (1 + series), x + y)
 
 
 def _unknown(name: str, parameter: str) -> Callable[..., Any]:
