@@ -169,3 +169,20 @@ def test_masked_arrays_are_refused(metric, masked):
         metric(*given)
     with pytest.raises(TypeError, match=r"got a matrix\. Give np\.asarray\(x\)\."):
         metric(SCORES.view(np.matrix), LABELS)
+
+
+@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("shape", [(6,), (2, 3)], ids=str)
+def test_class_numbers_in_the_place_of_scores_are_refused(metric, shape):
+    """A row of them reads as one sample's scores, and images of them, (N, H, W), as rows of W classes."""
+    guessed = LABELS.reshape(shape)
+    fix = "Give the model's scores, or for class numbers one-hot rows, flux.onehotbatch(pred, classes)"
+    said = f"{metric.__name__}: expected scores (…, K), got class numbers {shape}. {fix}"
+    check(lambda: metric(guessed, guessed), TypeError, said)
+    check(lambda: metric(guessed > 0, guessed), TypeError, said)
+
+
+def test_whole_numbers_may_be_scores():
+    votes = np.array([[3, 0, 1], [0, 1, 3]])
+    assert flux.accuracy(votes, np.eye(3, dtype=int)[[0, 1]]) == flux.accuracy(votes, np.array([0, 1])) == 1 / 2
+    assert flux.accuracy(votes[0], np.array(0)) == 1

@@ -26,9 +26,9 @@ def accuracy(scores: Array, labels: Array) -> float:
 
     Returns: a number from 0 to 1.
 
-    Errors: TypeError for something else than plain arrays of numbers, such as masked ones; ValueError for shapes that
-    don't go together, a label that is no class's number, fewer than two classes, and no samples; MixedDevices for
-    arrays on two devices.
+    Errors: TypeError for something else than plain arrays of numbers, such as masked ones, and for class numbers in the
+    place of scores; ValueError for shapes that don't go together, a label that is no class's number, fewer than two
+    classes, and no samples; MixedDevices for arrays on two devices.
 
     >>> import numpy as np, tinyflux as flux
     >>> scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5]])
@@ -145,6 +145,12 @@ def _checked(metric: str, scores: Array, labels: Array) -> tuple[Array, Array]:
     if not scores.size:
         raise ValueError(f"{metric}: expected at least one sample, got scores of shape {scores.shape}.")
     if labels.shape == scores.shape:
+        if scores.dtype.kind in "iub" and (scores.ndim == 1 or labels.max() > 1):
+            raise TypeError(
+                f"{metric}: expected scores (…, K), got class numbers {scores.shape}. Give the model's scores, or "
+                "for class numbers one-hot rows, flux.onehotbatch(pred, classes). np.mean(pred == labels) is their "
+                "accuracy."
+            )
         return scores, np.argmax(labels, axis=-1)
     if labels.dtype.kind not in "iu":
         raise TypeError(
