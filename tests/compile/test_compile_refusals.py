@@ -39,6 +39,11 @@ REFUSED = {
     "x[0] = 1": (assign, "in place.*Make a new array"),
     "+=": (add_in_place, "in place.*Make a new array"),
     "out=": (lambda x: np.add(x, 1, out=x), "in place"),
+    **{
+        f"{f.__name__}(out=)": (lambda x, f=f: f(x, 0, out=np.ones(2)), "take what the function returns")
+        for f in (np.sum, np.prod, np.all, np.any, np.argmax, np.argmin)
+    },
+    "np.sum(…, out)": (lambda x: np.sum(x, 0, None, np.ones(2)), "take what the function returns"),
     "np.asarray": (lambda x: np.asarray(x), r"np\.asarray"),
     "np.add(where=)": (lambda x: np.add(x, 1, where=np.ones((2, 2), bool)), r"np\.add.*where"),
     "float16": (lambda x: x.astype(np.float16), "float16"),

@@ -10,6 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.typing import DTypeLike
 
 from ....autodiff.rules.accumulations import recurrence
+from ....errors import NotCompilable
 from ....types import Array, DType
 from ...ir import program
 from ...ir.node import Node
@@ -39,8 +40,14 @@ def _accumulated_dtype(x: Node, dtype: DTypeLike | None) -> DType:
     return x.dtype if x.dtype.kind == "f" or x.dtype.itemsize == 8 else np.dtype("u8" if x.dtype.kind == "u" else "i8")
 
 
+def _refuse(out: Any) -> None:
+    if out is not None:
+        raise NotCompilable("nothing can be written into an array given as `out`; take what the function returns.")
+
+
 def _total(function: str, axis: Any) -> Callable[..., Any]:
-    def lowering(a: Array, axis: Any = axis, dtype: Any = None, out: None = None, keepdims: Any = False) -> Node:
+    def lowering(a: Array, axis: Any = axis, dtype: Any = None, out: Any = None, keepdims: Any = False) -> Node:
+        _refuse(out)
         x = node_of(a)
         return reduce_axes(function, cast(x, _accumulated_dtype(x, dtype)), axis, keepdims)
 
@@ -70,7 +77,8 @@ lower(np.min)(_extremum("minimum"))
 
 
 def _logical(function: str) -> Callable[..., Any]:
-    def lowering(a: Array, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
+    def lowering(a: Array, axis: Any = None, out: Any = None, keepdims: Any = False) -> Node:
+        _refuse(out)
         return reduce_axes(function, cast(node_of(a), np.bool_), axis, keepdims)
 
     return lowering
@@ -86,7 +94,8 @@ lower(np.count_nonzero)(
 
 
 def _position(function: str) -> Callable[..., Any]:
-    def lowering(a: Array, axis: Any = None, out: None = None, keepdims: Any = False) -> Node:
+    def lowering(a: Array, axis: Any = None, out: Any = None, keepdims: Any = False) -> Node:
+        _refuse(out)
         x = _some(function, a, axis)
         if axis is None:
             y = program.reduce(function, program.reshape(x, (x.size,)), (0,), np.int64)
