@@ -2,11 +2,14 @@
 
 import dataclasses
 import enum
+import logging
+import signal
 import threading
 import types
 import weakref
 from collections import OrderedDict, defaultdict, namedtuple
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +100,9 @@ def test_leaves_and_parameters():
         "abc",
         b"abc",
         threading.Lock(),
+        logging.getLogger("tinyflux"),
+        Path("a"),
+        signal.SIGINT,
         1j,
         {1, 2},
         range(3),

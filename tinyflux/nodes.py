@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import enum
+import logging
 import operator
+import pathlib
 import types
 from collections import deque
 from collections.abc import Iterator, MutableMapping
@@ -22,6 +25,7 @@ slots_of: dict[type, tuple[str, ...]] = {}  # of the classes that have some
 FLOATS = (float, np.floating)
 NUMBERS = (int, float, complex, np.generic)
 ONCE = (types.GeneratorType, map, filter, zip, enumerate, reversed)  # what they give can be had once
+WHOLE = (types.ModuleType, logging.Logger, enum.Enum, pathlib.PurePath)  # what they hold is their own affair
 _VIEWS: tuple[type, ...] = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 
 
@@ -34,7 +38,7 @@ def node_kind(cls: type) -> int:
     elif issubclass(cls, (tuple, list, dict)):
         kind = MAPPING if issubclass(cls, dict) else SEQUENCE
         _note_slots(cls)
-    elif issubclass(cls, (types.ModuleType, partial, type, np.generic, np.ufunc)):
+    elif issubclass(cls, (*WHOLE, partial, type, np.generic, np.ufunc)):
         kind = OPAQUE
     elif issubclass(cls, (set, frozenset, deque, *ONCE, *_VIEWS)):
         kind = CLOSED

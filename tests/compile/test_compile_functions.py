@@ -34,7 +34,10 @@ LOSSES = {
         flux.mse, flux.mae, flux.huber, flux.crossentropy, flux.logitcrossentropy,
         flux.binarycrossentropy, flux.logitbinarycrossentropy,
     )
-} | {"huber 0.1": lambda p, t, agg=np.mean: flux.huber(p, t, agg, delta=0.1)}  # fmt: skip
+} | {
+    "huber 0.1": lambda p, t, agg=np.mean: flux.huber(p, t, agg, delta=0.1),
+    "huber of arrays": lambda p, t, agg=np.mean: flux.huber(p, 0 * p, agg, delta=0.1 + t * t),
+}  # fmt: skip
 
 
 def value_and_slopes(f, *args):

@@ -2,9 +2,12 @@
 
 import copy
 import dataclasses
+import enum
 import itertools
+import logging
 import random
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,10 +58,26 @@ class Affine:
         return x * self.scale + self.shift
 
 
+class Which(enum.Enum):
+    SIN = "sin"
+
+
+class Named:
+    """A layer that holds what is no tree of the model's: a member of an enum, a path, a logger."""
+
+    def __init__(self):
+        self.w, self.which = array(3, 6), Which.SIN
+        self.path, self.log = Path("a"), logging.getLogger("a")
+
+    def __call__(self, x):
+        return (np.sin if self.which is Which.SIN else np.cos)(x @ self.w.T)
+
+
 CASES = {
     "layers": (mse, network, DATA),
     "one output": (mse, lambda: flux.Chain(dense(6, 4), dense(4, 1)), (X, Y[:, :1])),  # a bias of one element
     "tied": (mse, Tied, DATA),
+    "enum, path, logger": (mse, Named, DATA),
     "nested": (
         lambda m, x, y: flux.mse(np.tanh(x @ m["l"][0].w.T) @ m["l"][1]["v"] + m["c"][0], y),
         lambda: {"l": [types.SimpleNamespace(w=array(4, 6)), {"v": array(4, 3)}], "c": (array(3),)},

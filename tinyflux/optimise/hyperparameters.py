@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import logging
-import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +12,7 @@ import numpy as np
 
 from ..arrays import is_array, on_gpu, to_numpy
 from ..errors import NotCompilable
-from ..nodes import OBJECT, attributes, is_subclassed, node_kind, rebuild
+from ..nodes import OBJECT, WHOLE, attributes, is_subclassed, node_kind, rebuild
 from .rule import is_ours, is_rule, remembered
 
 
@@ -74,7 +72,7 @@ def _inside(x: Any) -> Any:
     return () if type(x) is float else _fields(x)
 
 
-_CLOSED = types.ModuleType, np.random.Generator, logging.Logger  # objects that aren't looked into
+_CLOSED = (*WHOLE, np.random.Generator)  # objects that aren't looked into
 
 
 def _fields(x: Any) -> dict[str, Any]:

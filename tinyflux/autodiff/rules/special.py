@@ -36,10 +36,14 @@ rule(special.erfinv, lambda g, y, x: g / _SLOPE * np.exp(y * y))
 rule(special.erfcinv, lambda g, y, x: -g / _SLOPE * np.exp(y * y))
 rule(special.dawsn, lambda g, y, x: g * np.where(np.abs(x) < _FAR, 1 - 2 * x * y, -_far(1, x)))
 rule(special.ndtr, lambda g, y, x: g * _DENSITY * np.exp(-0.5 * x * x))
-# The density over ndtr, both of which are 0 far below 0.
-_inverse_mills: Any = rule(
-    lambda x: 2 * _DENSITY / special.erfcx(-math.sqrt(0.5) * x), lambda g, y, x: -g * y * _above(x, y), rows=(0,)
-)
+
+
+def _ratio(x: Array) -> Any:
+    """The density over ndtr, both of which are 0 far below 0."""
+    return 2 * _DENSITY / special.erfcx(-math.sqrt(0.5) * x)
+
+
+_inverse_mills: Any = rule(_ratio, lambda g, y, x: -g * y * _above(x, y), rows=(0,))
 rule(special.log_ndtr, lambda g, y, x: g * _inverse_mills(x))
 rule(special.ndtri, lambda g, y, x: g / _DENSITY * np.exp(0.5 * y * y))
 
