@@ -1,5 +1,6 @@
 """Losses: values and derivatives against recorded ones, their checks, aggregation and dtypes."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import tinyflux as flux
 from tests.support.reference import REFERENCE, agrees, derivatives
+from tinyflux.compile.backends.c.build import available
 
 LOSSES = [
     flux.mse,
@@ -167,3 +169,50 @@ def test_the_slope_of_huber_in_delta():
     d = np.array([-4.0, -0.4, 0.0, 0.2, 2.0, 5.0])
     assert flux.gradient(lambda delta: flux.huber(d, 0 * d, np.sum, delta=delta), 1.5) == 2.5 + 0.5 + 3.5
     flux.gradcheck(lambda delta, p: flux.huber(p, 0 * d, np.sum, delta=delta), np.array(1.5), d)
+
+
+CROSSENTROPIES = [flux.crossentropy, flux.logitcrossentropy, flux.binarycrossentropy, flux.logitbinarycrossentropy]
+SWAPPED = "the target is being differentiated, and the prediction holds labels, all 0 or 1. The prediction comes first"
+
+
+@pytest.mark.parametrize("loss", CROSSENTROPIES, ids=lambda loss: loss.__name__)
+def test_prediction_and_target_swapped(loss):
+    """−Σ ŷ·log y falls without end; a prediction that is constant for other reasons, or differentiated too, is fine."""
+    p, labels = np.array([[0.25, 0.75], [0.5, 0.5]]), np.eye(2)
+    with pytest.raises(ValueError, match=rf"{loss.__name__}: {SWAPPED}: flux\.{loss.__name__}\(model\(x\), y\)"):
+        flux.gradient(lambda p: loss(labels, p), p)
+    for constant in (p, np.zeros((2, 2)), np.ones((2, 2)), (1 + labels) / 2):
+        assert flux.gradient(lambda t, c=constant: loss(c, t, np.sum), p).shape == p.shape
+    assert flux.gradient(lambda p, t: loss(p, t), labels, p)[1].shape == p.shape
+    assert loss(labels, p).shape == ()
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_training_with_prediction_and_target_swapped(compile):  # noqa: A002
+    if compile and not available():
+        pytest.skip("there is no C compiler here")
+    model = flux.Dense(2, 2)
+    opt, before, x = flux.setup(flux.Descent(), model), model.weight.copy(), np.ones((4, 2), np.float32)
+    for y, refused in ((np.full((4, 2), 0.5, np.float32), False), (np.eye(2, dtype=np.float32)[[0, 1, 1, 0]], True)):
+        data = flux.DataLoader((x, y), 2)
+        with pytest.raises(ValueError, match=SWAPPED) if refused else contextlib.nullcontext():
+            flux.train(lambda m, x, y: flux.logitcrossentropy(y, m(x)), model, data, opt, compile=compile)
+        changed, before = not np.array_equal(before, model.weight), model.weight.copy()
+        assert changed is not refused
+
+
+def test_in_a_scan_a_constant_prediction_is_compiled():
+    """A step's numbers aren't looked at there: they differ from step to step."""
+
+    def loss(m, x, y):
+        step = lambda total, xy: (total + flux.logitcrossentropy(xy[1], xy[0] * m), None)  # noqa: E731
+        return flux.scan(step, np.zeros(()), (x, y))[0]
+
+    x = np.linspace(-1, 1, 12).reshape(3, 4)
+    losses = []
+    for compile in (False, True)[: 1 + available()]:  # noqa: A001
+        m = [np.ones(4)]
+        losses.append(
+            flux.train(lambda m, x, y: loss(m[0], x, y), m, [(x, x**2)], flux.setup(flux.Descent(), m), compile=compile)
+        )
+    assert losses[0] == pytest.approx(losses[-1], rel=1e-12)

@@ -2,7 +2,8 @@
 
 `agg` brings the values of a loss together: np.mean, np.sum, or any function of an array; `flux.identity` leaves them
 as they are. The cross-entropies hand it one value for each sample, classes being the last axis; the others one for each
-element. A prediction and a target of different shapes are an error; nothing is broadcast.
+element. A prediction and a target of different shapes are an error; nothing is broadcast. So are, for a cross-entropy,
+labels as the prediction while a gradient is taken by the target: the two were swapped.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from .. import special
 from ..arrays import is_array
 from ..autodiff.rule import rule
+from ..autodiff.tape import Tracked
 from ..checks import as_array, check_number, is_value, shown
 from ..types import Array
 from .activations import logsoftmax, softmax, widened
@@ -39,8 +41,25 @@ def _check(loss: str, prediction: Array, target: Array, agg: Any) -> None:
         raise TypeError(f"{loss}: expected agg to be a function, such as np.mean or np.sum, got {shown(agg)}.")
 
 
-def _check_classes(loss: str, prediction: Array, target: Array, agg: Any) -> None:
+def _check_labels(loss: str, prediction: Array, target: Array, agg: Any) -> None:
+    """`_check`, and that labels don't stand in the place of the prediction, where the loss would fall for ever."""
     _check(loss, prediction, target, agg)
+    if type(target) is not Tracked or type(prediction) is Tracked:
+        return
+    ones = prediction == 1
+    swapped: Any = np.where(np.all(ones | (prediction == 0)) & np.any(ones) & ~np.all(ones), np.nan, 0.0)
+    error = (
+        f"{loss}: the target is being differentiated, and the prediction holds labels, all 0 or 1. "
+        f"The prediction comes first: flux.{loss}(model(x), y)."
+    )
+    if hasattr(swapped, "demand_finite"):  # recorded for compiled training: no values yet
+        swapped.demand_finite(ValueError, error)
+    elif np.isnan(swapped):
+        raise ValueError(error)
+
+
+def _check_classes(loss: str, prediction: Array, target: Array, agg: Any) -> None:
+    _check_labels(loss, prediction, target, agg)
     if not getattr(prediction, "shape", ()):
         raise ValueError(
             f"{loss}: expected the classes along the last axis, got a number. "
@@ -187,7 +206,7 @@ def binarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> 
     >>> flux.binarycrossentropy(np.array([0.5, 1.0]), np.array([1.0, 1.0])).round(4)
     np.float64(0.3466)
     """
-    _check("binarycrossentropy", prediction, target, agg)
+    _check_labels("binarycrossentropy", prediction, target, agg)
     return agg(_binarycrossentropy(prediction, target, _eps(prediction.dtype)))
 
 
@@ -210,5 +229,5 @@ def logitbinarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean
     >>> flux.logitbinarycrossentropy(np.array([1e4, -1e4]), np.array([1.0, 1.0]))
     np.float64(5000.0)
     """
-    _check("logitbinarycrossentropy", prediction, target, agg)
+    _check_labels("logitbinarycrossentropy", prediction, target, agg)
     return agg(_logitbinarycrossentropy(widened(prediction), target))

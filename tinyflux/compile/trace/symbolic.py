@@ -147,8 +147,12 @@ class Symbolic(ArrayOperators):
     dtype = property(lambda self: self.node.dtype)
 
     def demand_finite(self, kind: type[Exception], message: str) -> None:
-        """Have an iteration of training raise an error, and change nothing, where this number is NaN or infinite."""
-        program.recording().demands[program.elementwise("isfinite", [self.node], np.bool_)] = kind, message
+        """Have an iteration of training raise an error, and change nothing, where this number is NaN or infinite.
+
+        One within a loop, which has a value for each step, isn't looked at.
+        """
+        if not any(node.op == "parameter" for node in program.reachable([self.node])):
+            program.recording().demands[program.elementwise("isfinite", [self.node], np.bool_)] = kind, message
 
     def as_number(self) -> Symbolic:
         """The same as a number of Python's, which takes on the dtype of arrays it meets; an array stays one."""
