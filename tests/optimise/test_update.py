@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections import namedtuple
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -88,7 +89,9 @@ def test_a_step_is_the_rule_on_every_array(drawn, pool, seed, block_bytes, rule)
         opt = flux.setup(rule, model)
         for _ in range(4):
             collected = {}
-            flux.update(opt, model, drawn_gradient(drawn, arrays, rng, collected))
+            grads = drawn_gradient(drawn, arrays, rng, collected)
+            with nullcontext() if collected else pytest.raises(ValueError, match="no gradient by any"):
+                flux.update(opt, model, grads)
             for i, gradients in collected.items():
                 total = gradients[0]
                 for g in gradients[1:]:
@@ -168,7 +171,6 @@ def test_without_a_gradient_the_state_stays():
     opt = flux.setup(flux.Adam(0.1), model)
     flux.update(opt, model, {"a": np.ones(2), "b": None, "c": None})
     flux.update(opt, model, {"a": np.ones(2), "b": np.ones(2), "c": [None]})
-    flux.update(opt, model, None)
     assert opt["a"].state[2] == pytest.approx(0.9**2)
     assert opt["b"].state[2] == pytest.approx(0.9)
     assert opt["c"][0].state[2] == 1
@@ -176,6 +178,19 @@ def test_without_a_gradient_the_state_stays():
     np.testing.assert_allclose(model["b"], 0.9)
     np.testing.assert_array_equal(model["c"][0], 1)
     np.testing.assert_array_equal(opt["c"][0].state[0], 0)
+
+
+def test_without_any_gradient():
+    """As of a loss that has taken the parameters from elsewhere; where all are frozen there is nothing to step."""
+    model, opt = prepared()
+    for grads in (flux.gradient(lambda m: np.sum(flux.Dense(2, 3)(np.ones(2)) ** 2), model), None):
+        refused("update: the loss has no gradient by any of the parameters that are to be trained", opt, model, grads)
+    grads = flux.gradient(lambda m: np.sum(m[0](np.ones(3))), model)
+    flux.freeze(opt[0])
+    refused("that are to be trained, only by frozen ones", opt, model, grads)
+    flux.freeze(opt)
+    for some in (grads, None):
+        flux.update(opt, model, some)
 
 
 def test_tied_arrays_take_the_sum():

@@ -196,9 +196,9 @@ def update(opt: OptimiserState, model: Tree, grads: Tree) -> None:
         model: the model.
         grads: its gradient, a tree of the same shape; where it is None the parameter and its state stay as they are.
 
-    Errors: ValueError where `opt` was set up for other arrays than the model holds, or a gradient has another shape
-    than its parameter; TypeError where `opt` is no such state, or a gradient no array; MixedDevices where a gradient
-    lies on another device than its parameter. Nothing is changed then.
+    Errors: ValueError where `opt` was set up for other arrays than the model holds, where a gradient has another shape
+    than its parameter, or where there is none but for frozen parameters; TypeError where `opt` is no such state, or a
+    gradient no array; MixedDevices where a gradient lies on another device than its parameter. Nothing is changed then.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = {"w": np.array([1.0, 2.0])}
@@ -208,6 +208,8 @@ def update(opt: OptimiserState, model: Tree, grads: Tree) -> None:
     array([0.8, 1.6])
     """
     plan, gradients = planned(opt, model, grads)
+    if not plan.groups:
+        checks.refuse_nothing("update", opt, grads)
     step_all(plan, gradients, opt.native)
 
 
