@@ -119,3 +119,21 @@ def test_on_the_gpu(monkeypatch):
     assert not_finite.what_to_do({"w": good[0]}, *item).endswith("data: item[0], row 3.")
     items = not_finite.CheckedItems(mse, flux.Dense(3, 1), [good, good])
     assert [not_finite.item_at(items, 0)[0] for _ in items] == ["item", ""]
+
+
+@HOW
+@pytest.mark.parametrize("held", [(spoiled(X, 7, 1), Y), [(X, Y), (X, spoiled(Y, 3))]], ids=["arrays", "items"])
+def test_a_validation_loss_that_is_nan_is_told_once(how, held):
+    model = flux.Dense(3, 1)
+    place = "[0], row 7" if isinstance(held, tuple) else "[1][1], row 3"
+    with pytest.warns(RuntimeWarning) as warned:
+        history = flux.train(
+            mse, model, [(X, Y)], flux.setup(flux.Descent(0.0), model), 3, compile=how, validation=held
+        )
+    assert np.isnan(history.validation["loss"]).all()
+    (warning,) = warned
+    assert warning.filename == __file__
+    assert str(warning.message) == (
+        "train: the validation loss is nan, so never the best of some epochs. The parameters are finite. NaN or "
+        f"infinity is in the data: validation data{place}."
+    )

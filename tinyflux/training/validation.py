@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 from ..nn.layers.modes import switches
 from ..types import Array, Loss, Tree
 from .checks import check_arguments
+from .not_finite import what_to_do
 from .report import reason, report_once
 
 BATCH = 256  # samples at once, where no DataLoader says how many
@@ -57,6 +59,7 @@ class Validation:
         self._evaluate = evaluate
         self._compiled: Any = compiled(evaluate)
         self._shapes: Any = None  # of the items for which there is a program
+        self._warned = False  # of a loss that isn't finite
 
     def try_out(self) -> None:
         """Evaluate the first batch, so that a mistake shows itself before the training."""
@@ -92,7 +95,14 @@ class Validation:
             native: whether to evaluate by native code where that can be done.
         """
         with self._undisturbed():
-            return self._values(self._items, native)
+            values = self._values(self._items, native)
+        if not (math.isfinite(values["loss"]) or self._warned):
+            self._warned = True
+            data = self._items.data if isinstance(self._items, DataLoader) else self._items
+            advice = what_to_do(self._model, "validation data", data)
+            message = f"train: the validation loss is {values['loss']}, so never the best of some epochs. {advice}"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)  # of who called train
+        return values
 
     def _values(self, items: Any, native: bool) -> dict[str, float]:
         total, samples = 0.0, 0
