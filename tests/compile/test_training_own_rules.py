@@ -295,6 +295,8 @@ class Once:
 
 
 class Calling(Derived):
+    whole = "model"  # else the first call is for a piece of the parameters
+
     def __post_init__(self):
         object.__setattr__(self, "once", Once())
 

@@ -141,18 +141,29 @@ class ChangesItself(NotCompilable):
 @contextlib.contextmanager
 def refusing_change(rules: Iterable[Any]) -> Iterator[None]:
     """ChangesItself where a rule changes itself meanwhile, as a program would not; what it held is put back."""
-    before = [(place, x, _held(x)) for rule in rules for place, x in everything(rule)]
-    changes: list[str] = []
+    before = snapshot(rules)
+    changed: list[str] = []
     try:
         yield
     finally:
-        for place, x, held in before:
-            changes += [place + step for step in _put_back(x, held)]
-    if changes:
+        changed = changes(before)
+        for _, x, held in before:
+            _put_back(x, held)
+    if changed:
         raise ChangesItself(
-            f"apply changes {changes[0]}, a part of the rule, which can't be compiled. Keep in the state what changes "
+            f"apply changes {changed[0]}, a part of the rule, which can't be compiled. Keep in the state what changes "
             "from step to step."
         )
+
+
+def snapshot(rules: Iterable[Any]) -> list[tuple[str, Any, Any]]:
+    """All that stands in rules: for each part its place, and what it holds."""
+    return [(place, x, _held(x)) for rule in rules for place, x in everything(rule)]
+
+
+def changes(before: Iterable[tuple[str, Any, Any]], added: bool = True) -> list[str]:
+    """The ways to what is another than it was when this snapshot was taken, and to what was added since, if wanted."""
+    return [place + _step(x, key) for place, x, held in before for key in _changed(x, held, added)]
 
 
 def everything(rule: Any) -> Iterator[tuple[str, Any]]:
@@ -173,7 +184,9 @@ def everything(rule: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _step(x: Any, key: Any) -> str:
-    """The way to what stands in a part of a rule, as Python writes it."""
+    """The way to what stands in a part of a rule, as Python writes it; there is none to the numbers of an array."""
+    if _in_memory(x):
+        return ""
     return f"[{key!r}]" if isinstance(x, (tuple, list, dict)) else f".{key}"
 
 
@@ -191,20 +204,29 @@ def _in_memory(x: Any) -> bool:
     return isinstance(x, np.ndarray) or (is_array(x) and on_gpu(x))
 
 
-def _put_back(x: Any, held: Any) -> list[str]:
-    """Have a part of a rule hold again what it held before; the ways to what was another."""
+def _changed(x: Any, held: Any, added: bool = True) -> list[Any]:
+    """The names of what stands in a part of a rule and is another than it held before; None for an array's numbers."""
     now = _held(x)
     if _in_memory(x):
-        if to_numpy(now).tobytes() == to_numpy(held).tobytes():
-            return []
-        x[...] = held
-        return [""]
-    keys = [key for key in {**held, **now} if now.get(key, held) is not held.get(key, held)]
-    if isinstance(x, list) and keys:
+        return [] if to_numpy(now).tobytes() == to_numpy(held).tobytes() else [None]
+    return [key for key in {**held, **(now if added else {})} if not _equal(now.get(key, held), held.get(key, held))]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether an object is the same, or a number that was worked out again and came out equal."""
+    return a is b or (type(a) is type(b) and type(a) in (int, float) and a == b)
+
+
+def _put_back(x: Any, held: Any) -> None:
+    """Have a part of a rule hold again what it held before."""
+    keys = _changed(x, held)
+    if _in_memory(x):
+        if keys:
+            x[...] = held
+    elif isinstance(x, list) and keys:
         x[:] = held.values()
     elif not isinstance(x, (type, *_CLOSED)):
         space = x if type(x) is dict else attributes(x)
         for key in keys:
             space.pop(key, None)
         space.update({key: held[key] for key in keys if key in held})
-    return [_step(x, key) for key in keys]
