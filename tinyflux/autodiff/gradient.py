@@ -152,8 +152,8 @@ def gradient(f: Callable[..., Any], *args: Any) -> Any:
     buffers. The gradient of a model prints as the model, with the norm of each layer's part; so does a part of it.
 
     Floats in lists, tuples and dicts are differentiated like arrays. Floats in an object's attributes, such as the p of
-    a Dropout, are its configuration: in the gradient they are None. Functions, strings, and an object's integers stay
-    in the gradient as they are.
+    a Dropout, and in the lists and dicts that it holds, are its configuration: in the gradient they are None.
+    Functions, strings, and an object's integers stay in the gradient as they are.
 
     What f assigns to an attribute, such as a counter, is there afterwards, as always in Python. An array that is being
     differentiated can't be replaced in this way.

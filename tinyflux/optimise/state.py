@@ -83,14 +83,14 @@ def setup(rule: Rule | Callable[[Array], Rule], model: Tree) -> OptimiserState:
 
     Arguments:
         rule: Descent(…), Adam(…) …; or a function of a parameter of the model that returns its rule.
-        model: any tree with parameters; an array that stands in several places is stepped once, by the sum of its
-            gradients.
+        model: any tree with parameters, arrays of floating-point numbers; those of integers stay as they are. An array
+            that stands in several places is stepped once, by the sum of its gradients.
 
     Returns: the state: a tree of the model's shape, to be given to `update`, `freeze`, `thaw`, `adjust`, `save`.
 
-    Errors: ValueError for a model without parameters, with a float in a list or dict (`gradient` takes it for a leaf),
-    or with a non-contiguous or read-only array in a tuple, and for a rule of yours that needs `whole`, or that changes
-    itself; MixedDevices for a model with parameters in NumPy and on the GPU.
+    Errors: ValueError for a model without parameters, with a float in a list or dict that no object holds (`gradient`
+    takes it for a leaf), or with a non-contiguous or read-only array in a tuple, and for a rule of yours that needs
+    `whole`, or that changes itself; MixedDevices for a model with parameters in NumPy and on the GPU.
 
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2, flux.relu), flux.Dense(2, 1))
