@@ -5,9 +5,9 @@ numbers. `apply(state, x, g)` gives the next state and the step Δ for the gradi
 x ← x − Δ. Both are pure NumPy expressions. Numbers in the state are Python's, so that they stay exact in float64 and
 leave a float32 array float32.
 
-`update` calls `apply` on pieces of many parameters that lie side by side. A rule that brings elements together, as a
-norm does, says so: `whole = "array"` has it called on one parameter at a time, in its own shape, `whole = "model"` on
-all at once, in one line. A rule for one parameter at a time may have arrays of any shapes in its state.
+`update` calls `apply` on flat pieces of many parameters that lie side by side. A rule that brings elements together, as
+a norm does, or looks at x.ndim, says so: `whole = "array"` has it called on one parameter at a time, in its own shape,
+`whole = "model"` on all at once, in one line. A rule for one parameter at a time may have state arrays of any shapes.
 """
 
 from __future__ import annotations

@@ -137,8 +137,9 @@ def _set_up(model: Tree, rule_at: Callable[[Place], Any]) -> OptimiserState:
         place.rule = next((rule for old, rule in rules if old is given or old == given), None)
         if place.rule is None:
             place.rule = _prepared(given)
-            try_out(place.rule)
             rules.append((given, place.rule))
+    for _, rule in rules:
+        try_out(rule, {place.array.ndim for place in distinct if place.rule is rule} - {0, 1})
     fixed = {id(place.array) for place in found if place.container is None}
     views: dict[int, Any] = {}
     leaf_of: dict[int, Leaf] = {}

@@ -1,10 +1,13 @@
-"""A user's rule, tried out on a few numbers: whether it needs to see them together, and whether it changes itself."""
+"""A user's rule, tried out on a few numbers.
+
+Whether it needs to see them together, or in the shape of their array, and whether it changes itself.
+"""
 
 from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +27,16 @@ PIECES = {None: (slice(0, 1), slice(1, 2)), "array": (ALL, ALL)}  # what one rul
 _GENERATORS = np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random
 
 
-def try_out(rule: Any) -> None:
+def try_out(rule: Any, ndims: Collection[int]) -> None:
     """Refuse a user's rule whose steps would depend on how `update` calls it, and that doesn't say so, or not rightly.
 
-    `update` calls `apply` on parameters side by side, and on pieces of a large one. The norms of a rule that brings
-    elements together would be wrong, and a rule that counts in itself would count the pieces.
+    `update` calls `apply` on parameters side by side, and on pieces of a large one, all of them flat. The norms of a
+    rule that brings elements together would be wrong, one that looks at x.ndim would always find 1, and one that counts
+    in itself would count the pieces.
+
+    Arguments:
+        rule: the rule.
+        ndims: how many axes the parameters have that it is to step, where they have several.
 
     Errors: ValueError. A rule that fails here, or whose steps are random, is left for the update to judge.
     """
@@ -45,7 +53,7 @@ def try_out(rule: Any) -> None:
     try:
         for section in split(rule):  # which are stepped apart
             for part in _own(section):
-                _try_part(part, getattr(section, "whole", None))
+                _try_part(part, getattr(section, "whole", None), ndims)
     finally:
         generator.state = before
 
@@ -61,44 +69,54 @@ def _own(rule: Any) -> Iterator[Any]:
         yield rule
 
 
-def _try_part(part: Any, whole: str | None) -> None:
+def _try_part(part: Any, whole: str | None, ndims: Collection[int]) -> None:
     """Try out a user's rule that `update` calls once, for each array, or for pieces, as `whole` says."""
-    if whole == "model" and not scheduled(part):
-        return  # it is called once in each step, always the same object
-    rule = at(part, 0)
+    if getattr(part, "whole", None) == "model" and not scheduled(part):
+        return  # it asks for flat arrays, and is called once in each step, always the same object
     try:
         with np.errstate(all="ignore"):
-            fault = _fault(rule, whole)
+            fault = next(_faults(part, whole, ndims), "")
     except Exception:
         return
     if fault:
-        raise ValueError(f"setup: {kind_of(rule)}{fault}")
+        raise ValueError(f"setup: {kind_of(part)}{fault}")
 
 
-def _fault(rule: Any, whole: str | None) -> str:
-    """What is to be said against a rule; nothing if it is as it should be."""
-    together, before = _after_two_steps(rule, [ALL], watched=1)
+def _faults(part: Any, whole: str | None, ndims: Collection[int]) -> Iterator[str]:
+    """What is to be said against a rule."""
+    rule, ndim = at(part, 0), max(ndims, default=1) if whole == "array" else 1
+    together, before = _after_two_steps(rule, [ALL], ndim, watched=1)
     changed = changes(before, added=False)  # a log may grow
-    if changed:
-        return _changes(changed[0], whole)
-    if whole == "model":
-        return ""
+    if changed and (whole != "model" or scheduled(part)):
+        yield _changes(changed[0], whole)
+    if whole in PIECES:
+        yield from _faults_of_pieces(rule, whole, ndim, together)
+    for ndim in ndims if whole != "array" and getattr(part, "whole", None) is None else ():
+        shaped, _ = _after_two_steps(rule, [ALL], ndim)
+        if not _same(shaped, together) and np.array_equal(_after_two_steps(rule, [ALL])[0], together):
+            yield (
+                f" steps an array of {ndim} axes otherwise than the same numbers on one, which a rule must say: "
+                'class … : whole = "array". Otherwise update gives it flat arrays, and x.ndim is always 1.'
+            )
+
+
+def _faults_of_pieces(rule: Any, whole: str | None, ndim: int, together: Array) -> Iterator[str]:
+    """What is to be said against a rule that steps pieces otherwise, as one rule after the other, than alone."""
     pieces = PIECES[whole]
-    shared, _ = _after_two_steps(rule, pieces)
+    shared, _ = _after_two_steps(rule, pieces, ndim)
     if _same(shared, np.concatenate([together[piece] for piece in pieces])):
-        return ""
-    again, before = _after_two_steps(rule, [ALL], watched=0)
+        return
+    again, before = _after_two_steps(rule, [ALL], ndim, watched=0)
     if not np.array_equal(again, together):
-        return ""  # it is random
-    if _same(shared, np.concatenate([_after_two_steps(rule, [piece])[0] for piece in pieces])):
-        return (
+        return  # it is random
+    if _same(shared, np.concatenate([_after_two_steps(rule, [piece], ndim)[0] for piece in pieces])):
+        yield (
             " brings the elements of an array together, which a rule must say: "
             'class … : whole = "array". Otherwise update steps neighbouring parameters together, and large '
             "ones piece by piece."
         )
-    if any(isinstance(x, _GENERATORS) for _, x in everything(rule)):
-        return ""
-    return _changes([*changes(before), "what no attribute shows"][0], whole)
+    elif not any(isinstance(x, _GENERATORS) for _, x in everything(rule)):
+        yield _changes([*changes(before), "what no attribute shows"][0], whole)
 
 
 def _changes(name: str, whole: str | None) -> str:
@@ -114,18 +132,25 @@ def _changes(name: str, whole: str | None) -> str:
     )
 
 
-def _after_two_steps(rule: Any, pieces: Sequence[Any], watched: int | None = None) -> tuple[Array, list[Any]]:
-    """The numbers X after two steps of a copy of the rule on these pieces, and a snapshot of it before one of them."""
+def _after_two_steps(
+    rule: Any, pieces: Sequence[Any], ndim: int = 1, watched: int | None = None
+) -> tuple[Array, list[Any]]:
+    """What two steps of a copy of a rule make of pieces of X with so many axes, and a snapshot of it before one."""
     rule = copy.deepcopy(rule)  # it may hold a generator, or what it counts
-    xs = [X[piece].copy() for piece in pieces]
+    xs = [_shaped(X[piece], ndim) for piece in pieces]
     states = [initial(rule, x) for x in xs]
     before: list[Any] = []
     for t, g in enumerate(GRADIENTS):
         if t == watched:
             before = snapshot([rule])
         for i, piece in enumerate(pieces):
-            states[i], xs[i] = stepped(rule, states[i], xs[i], g[piece].copy())
-    return np.concatenate(xs), before
+            states[i], xs[i] = stepped(rule, states[i], xs[i], _shaped(g[piece], ndim))
+    return np.concatenate([x.reshape(-1) for x in xs]), before
+
+
+def _shaped(x: Array, ndim: int) -> Array:
+    """A copy of x with so many axes, where there can be several: a matrix of 2 × 2, and axes of length 1 between."""
+    return x.reshape(2, *[1] * (ndim - 2), 2).copy() if ndim > 1 else x.copy()
 
 
 def _same(a: Array, b: Array) -> bool:
