@@ -105,7 +105,12 @@ def train(loss=loss, model=MODEL, data=None, opt=OPT, **options):
     ),
     (lambda: train(loss=lambda x, y: 0.0), TypeError, "It is called as loss(model, *item)."),
     (lambda: train(loss=flux.mse), TypeError, "got a Dense. Give what the model returns, model(x)."),
-    (lambda: train(loss=MODEL, model=loss), ValueError, "train: a function holds no floating-point array"),
+    (
+        lambda: train(loss=MODEL, model=loss),
+        TypeError,
+        "train: expected the loss first, got a Dense. Write flux.train(l",
+    ),
+    (lambda: train(model=loss), ValueError, "train: a function holds no floating-point array"),
     (lambda: train(loss=MODEL), TypeError, "the loss takes x, but is called with the model and"),
     (lambda: train(model=flux.Dense), TypeError, "train: expected a model, got the class Dense. Make one: Dense(…)."),
     (lambda: train(opt=flux.Adam), TypeError, "expected the state opt = flux.setup(rule, model), got the class Adam."),
@@ -120,9 +125,14 @@ def test_train(typed, error, said):
     ("more", "error", "said"),
     [
         (lambda value: (value, 3), TypeError, "expected the loss to return a number, got a tuple. Return the loss alo"),
-        (lambda value: {"loss": value}, ValueError, "expected f to return a scalar, got a dict."),
-        (lambda value: [value], ValueError, "expected f to return a scalar, got a list."),
-        (lambda value: None, ValueError, "expected f to return a scalar, got None."),
+        (lambda value: {"loss": value}, ValueError, "training: expected the loss to return a number, got a dict."),
+        (lambda value: [value], ValueError, "expected the loss to return a number, got a list."),
+        (lambda value: None, ValueError, "expected the loss to return a number, got None. Is a return missing?"),
+        (
+            lambda value: value * np.ones((1, 1)),
+            ValueError,
+            "got an array of shape (1, 1). Take the mean over all of it",
+        ),
     ],
 )
 def test_a_loss_that_returns_more_than_a_number(how, more, error, said):

@@ -55,6 +55,7 @@ def save(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
     ...     flux.save(f"{folder}/model.npz", model, opt)
     ...     flux.load(f"{folder}/model.npz", model, opt)
     """
+    _check_path("save", path, model)
     arrays = {f"model{place}": array for place, array in tree.walk(model)}
     if holds_state(model):
         raise TypeError("save: an optimiser's state can't be saved as a part of the model; give it as third argument.")
@@ -103,6 +104,7 @@ def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
     >>> bool((fresh.weight == trained.weight).all())
     True
     """
+    _check_path("load", path, model)
     targets = {f"model{place}": array for place, array in tree.walk(model)}
     for name, target in targets.items():
         if not getattr(target.flags, "writeable", True):
@@ -128,6 +130,14 @@ def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
         target[...] = np.asarray(arrays[name], like=target)
     for (leaf, rule, description), state in zip(rules, states):
         leaf.fill(rule, tuple(description["numbers"]), description["frozen"], state)
+
+
+def _check_path(caller: str, path: Any, model: Any) -> None:
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        fix = (
+            f" The path comes first: flux.{caller}({model!r}, model)." if isinstance(model, (str, os.PathLike)) else ""
+        )
+        raise TypeError(f"{caller}: expected a path, got {shown(path)}.{fix}")
 
 
 class _Archive:

@@ -167,13 +167,23 @@ def check_call(owner: str, name: str, f: Any, given: str, fix: str, *args: Any) 
         raise TypeError(f"{owner}: {name} takes {takes}, but is called with {given}: {error}.{fix}") from None
 
 
-def check_loss(value: Any) -> None:
-    """TypeError where the loss of a training returned something beside a number."""
+def check_loss(value: Any) -> Any:
+    """What the loss of a training returned; TypeError or ValueError for anything but a number."""
+    if getattr(value, "shape", ()) == () and not isinstance(value, (tuple, list, dict, str, type(None))):
+        return value
+    got, fix = shown(value), ""
     if isinstance(value, tuple):
-        raise TypeError(
-            "training: expected the loss to return a number, got a tuple. Return the loss alone; in a loop of your own "
-            "flux.withgradient takes further results, too."
-        )
+        got = "a tuple"
+        fix = " Return the loss alone; in a loop of your own flux.withgradient takes further results, too."
+    elif value is None:
+        fix = RETURN
+    elif is_array(value):
+        fix = " Take the mean over all of it, np.mean, or the sum, np.sum."
+    error = TypeError if isinstance(value, tuple) else ValueError
+    raise error(f"training: expected the loss to return a number, got {got}.{fix}")
+
+
+RETURN = " Is a return missing?"
 
 
 def was_setting_an_element(error: ValueError) -> bool:
@@ -197,4 +207,10 @@ def _function_for(x: Any) -> str:
         return " Unpack it: Chain(*layers.values())."
     if hasattr(x, "init") and hasattr(x, "apply"):
         return " A rule is for flux.setup(rule, model)."
-    return " Give the function itself, without calling it." if is_array(x) else ""
+    return " Give the function itself, without calling it." if is_array(x) else without_call(x)
+
+
+def without_call(x: Any) -> str:
+    """What to write in the class of a layer that can't be called, with a space before it, or ""."""
+    named = [name for name in ("forward", "call") if hasattr(x, name)]
+    return f" Rename {named[0]} to __call__." if named else ""

@@ -73,7 +73,9 @@ def test_a_class_given_twice():
 
 
 def test_labels_with_two_axes():
-    with pytest.raises(ValueError, match=r"expected one axis, \(N,\), got shape \(3, 1\); .*ravel"):
+    with pytest.raises(
+        ValueError, match=r"^onehotbatch: expected labels of one axis, \(N,\), got shape \(3, 1\); .*ravel"
+    ):
         onehotbatch(np.zeros((3, 1), int), range(2))
 
 

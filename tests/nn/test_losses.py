@@ -75,7 +75,7 @@ def test_nothing_is_broadcast(loss, shapes):
     text = str(error.value)
     assert text.startswith(f"{loss.__name__}: ")
     assert f"got {shapes[0]} and {shapes[1]}" in text
-    assert "onehotbatch" in text
+    assert ("y[:, np.newaxis]" if shapes == ((4, 1), (4,)) else "onehotbatch") in text
     with pytest.raises(ValueError, match=loss.__name__):
         flux.gradient(lambda p: loss(p, target), prediction)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
-from ..checks import shown, was_setting_an_element
+from ..checks import RETURN, shown, was_setting_an_element, without_call
 from ..nodes import Slopes, branches
 from .operands import REAL, foreign, is_foreign, thread
 from .state import Undo, keep_state, opened
@@ -115,10 +115,8 @@ def _with_gradient(tape: Tape, boxes: list[Any], result: Any) -> tuple[Any, Any]
     shape = () if other else scalar.shape if hasattr(scalar, "shape") else np.shape(scalar)
     if other or shape != ():
         got = shown(loss) if other else f"an array of shape {shape}"
-        raise ValueError(
-            f"gradient: expected f to return a scalar, got {got}. Reduce it, with np.sum or np.mean; "
-            "for all derivatives of an array use flux.jacobian."
-        )
+        fix = " Reduce it, with np.sum or np.mean; for all derivatives of an array use flux.jacobian."
+        raise ValueError(f"gradient: expected f to return a scalar, got {got}.{RETURN if loss is None else fix}")
     if isinstance(scalar, np.floating):
         one: Any = type(scalar)(1)
     else:
@@ -261,6 +259,14 @@ def _called(
         if error.arrays:
             error.args = (f"{caller}: {_meeting(error.arrays, boxes)}. {MOVE}",)
             error.arrays = ()
+        raise
+    except TypeError as error:
+        if not callable(f):
+            raise TypeError(f"{caller}: expected a function, got {shown(f)}. Write lambda m: loss(m, x, y).") from None
+        if str(error).endswith("object is not callable"):
+            nodes = [node for box in boxes for _, node in branches(box) if not callable(node)]
+            for fix in {without_call(node) for node in nodes if f"'{type(node).__name__}'" in str(error)} - {""}:
+                error.add_note(fix[1:])
         raise
     except ValueError as error:
         if was_setting_an_element(error) and "being differentiated" in str(error.__cause__):

@@ -30,7 +30,7 @@ def onehot(label: Hashable, classes: Sequence[Hashable] | NDArray[Any]) -> NDArr
     """
     if isinstance(label, (list, set, dict)) or (hasattr(label, "shape") and label.shape):
         raise TypeError(f"onehot: expected one label, got {shown(label)}. For many, flux.onehotbatch(labels, classes).")
-    row: NDArray[np.float32] = onehotbatch([_plain(label)], classes)[0]
+    row: NDArray[np.float32] = _rows("onehot", [_plain(label)], classes)[0]
     return row
 
 
@@ -54,15 +54,23 @@ def onehotbatch(
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
+    return _rows("onehotbatch", labels, classes)
+
+
+def _rows(caller: str, labels: Any, classes: Any) -> NDArray[np.float32]:
     if getattr(labels, "ndim", 1) != 1:
-        raise ValueError(f"labels: expected one axis, (N,), got shape {labels.shape}; flatten with labels.ravel()")  # type: ignore[union-attr]
+        raise ValueError(
+            f"{caller}: expected labels of one axis, (N,), got shape {labels.shape}; flatten with labels.ravel()"
+        )
     if not isinstance(labels, Iterable):
-        raise TypeError(f"labels: expected many, got {shown(labels)}. For one label, flux.onehot(label, classes).")
+        raise TypeError(
+            f"{caller}: expected many labels, got {shown(labels)}. For one label, flux.onehot(label, classes)."
+        )
     _refuse_set("labels", labels)
     labels, classes = list(_plain(labels)), _listed(classes)
     for i, label in enumerate(labels):
         if isinstance(label, (list, set, dict)):
-            raise TypeError(f"labels: expected one label a sample, got {shown(label)} at index {i}.")
+            raise TypeError(f"{caller}: expected one label a sample, got {shown(label)} at index {i}.")
     column = {label: k for k, label in enumerate(classes)}
     if len(column) != len(classes):
         raise ValueError(f"classes: expected different labels, got {_listing(classes)}; name each class once")
@@ -71,7 +79,7 @@ def onehotbatch(
     except KeyError:
         i, label = next((i, label) for i, label in enumerate(labels) if label not in column)
         raise ValueError(
-            f"labels: expected one of the {len(classes)} classes {_listing(classes)}, "
+            f"{caller}: expected one of the {len(classes)} classes {_listing(classes)}, "
             f"got {label!r} at index {i}; correct the label or add its class"
         ) from None
     batch = np.zeros((len(labels), len(classes)), np.float32)

@@ -33,10 +33,15 @@ def _check(loss: str, prediction: Array, target: Array, agg: Any) -> None:
         fix = " Give what the model returns, model(x)." if callable(wrong) else as_array(wrong)
         raise TypeError(f"{loss}: expected arrays as prediction and target, got {shown(wrong)}.{fix}")
     if getattr(prediction, "shape", ()) != getattr(target, "shape", ()):
-        raise ValueError(
-            f"{loss}: expected prediction and target of one shape, got {np.shape(prediction)} and {np.shape(target)}. "
-            "Nothing is broadcast: reshape one of them, or encode labels with flux.onehotbatch."
-        )
+        p, t = np.shape(prediction), np.shape(target)
+        fix = "Nothing is broadcast: reshape one of them, or encode labels with flux.onehotbatch."
+        if p == (*t, 1):
+            fix = f"Nothing is broadcast: write y[{':' if len(t) == 1 else '...'}, np.newaxis] for the target y."
+        elif len(p) > 1 and p[:-1] == t[:-1] and t[-1] > 1:
+            fix = (
+                f"The model gives {p[-1]} numbers a sample, the target has {t[-1]}: end the model in Dense(…, {t[-1]})."
+            )
+        raise ValueError(f"{loss}: expected prediction and target of one shape, got {p} and {t}. {fix}")
     if not callable(agg):
         raise TypeError(f"{loss}: expected agg to be a function, such as np.mean or np.sum, got {shown(agg)}.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import tree
@@ -33,7 +33,8 @@ def check_trainable(caller: str, model: Tree) -> None:
         fix = f" Make one: {model.__name__}(…)." if isinstance(model, type) else as_array(model)
         raise TypeError(f"{caller}: expected a model, got {shown(model)}.{fix}")
     if not tree.parameters(model):
-        raise ValueError(f"{caller}: {shown(model)} holds no floating-point array; there is nothing to train.")
+        fix = next(_untrained(model), "")
+        raise ValueError(f"{caller}: {shown(model)} holds no floating-point array; there is nothing to train.{fix}")
     misplaced = misplaced_buffer(model)
     if misplaced:
         raise ValueError(f"{caller}: {misplaced}")
@@ -42,6 +43,15 @@ def check_trainable(caller: str, model: Tree) -> None:
             f"{caller}: the number {number} at {path} can't be changed in place. Make it an array to train it, "
             f"np.array({number}); what is configuration belongs in an object, or outside of the model."
         )
+
+
+def _untrained(model: Tree) -> Iterator[str]:
+    """What was perhaps to be trained, with the remedy, and a space before it."""
+    for path, x in branches(model):
+        if tree.is_array(x) and x.dtype.kind in "iu":
+            yield f" {path or 'It'} is {x.dtype}: give .astype(np.float32)."
+        elif isinstance(x, float):
+            yield f" {path or 'It'} is a float: make it np.array({x}, np.float32)."
 
 
 def check_gradient(opt: OptimiserState, i: int, g: Array) -> None:
@@ -54,6 +64,15 @@ def check_gradient(opt: OptimiserState, i: int, g: Array) -> None:
     if on_gpu(g) != on_gpu(view):
         where, there = device_of(g), device_of(view)
         raise MixedDevices(f"update: the gradient of {name} is {where}, the parameter {there}. {MOVE}")
+
+
+def refuse_tuple(model: Tree, grads: Tree) -> None:
+    """Refuse what `withgradient` returned, and a gradient by several arguments."""
+    if type(grads) is tuple and not isinstance(model, tuple):
+        raise TypeError(
+            "update: expected the model's gradient, got a tuple. flux.withgradient gives (value, gradient), and "
+            "flux.gradient a tuple for several arguments: give the model's part."
+        )
 
 
 def check_model(caller: str, opt: OptimiserState, model: Tree) -> None:
@@ -106,7 +125,8 @@ def check_arrays(caller: str, opt: OptimiserState, arrays: Sequence[Array]) -> N
 
 _STALE = (
     "the parameter {} is not the array that setup prepared. If it was replaced, write into the old one "
-    "instead, model.weight[...] = new, or call setup again; if this is a copy of the model, call setup for the copy."
+    "instead, model.weight[...] = new, or call setup again; if this is a copy of the model, call setup for the copy. "
+    "If setup was called again, take the state that it returned then."
 )
 
 

@@ -220,6 +220,7 @@ def planned(opt: OptimiserState, model: Tree, grads: Tree) -> tuple[Plan, Sequen
         arrays, gradients = opt._get(model), opt._get(grads)
     except (AttributeError, IndexError, KeyError, NameError, TypeError):
         checks.check_state("update", opt)
+        checks.refuse_tuple(model, grads)
         arrays, gradients = checks.look_up(opt, model), checks.look_up(opt, grads, absent=None)
     checks.check_arrays("update", opt, arrays)
     checks.check_form(opt, model)

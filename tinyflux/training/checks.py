@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType
 from typing import Any
 
+from .. import tree
 from ..arrays import is_array
 from ..checks import as_array, check_call, check_function, check_integer, is_foreign, shown
 from ..data.loader import is_plain_loader
@@ -16,6 +18,8 @@ _BATCHES = " Give [(x, y)] for one batch of all samples, or flux.DataLoader((x, 
 
 def check_training(loss: Loss, model: Tree, data: Any, epochs: Any, callbacks: Any) -> None:
     """Refuse arguments of `train` that can't be meant; TypeError or ValueError."""
+    if isinstance(model, FunctionType) and tree.parameters(loss):
+        raise TypeError(f"train: expected the loss first, got {shown(loss)}. Write flux.train(loss, model, data, opt).")
     check_function("train", "loss", loss, "a function of the model and an item of the data")
     _check_data(data)
     check_integer("train", "epochs", epochs, 0)

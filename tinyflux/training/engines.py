@@ -132,9 +132,7 @@ class PlainEngine:
             else:
                 return calculate(undo)
         batch = item if type(item) is tuple else (item,)
-        found = evaluated(lambda m: self.loss(m, *batch), (self.model,), undo)
-        check_loss(found[0])
-        return found
+        return evaluated(lambda m: check_loss(self.loss(m, *batch)), (self.model,), undo)
 
     def _step(self, value: Array, grads: Tree, budget: Callable[[], int], undo: list[Change]) -> list[float]:
         """Make the update of a gradient, after which `undo` is empty; returns the losses that have become known."""

@@ -115,8 +115,8 @@ def train(
     (2, 2)
     """
     check_state("train", opt)
-    check_trainable("train", model)
     check_training(loss, model, data, epochs, callbacks)
+    check_trainable("train", model)
     check_known("train", opt, model)
     check_flag("train", "verbose", verbose)
     measure = _validation(loss, model, validation, checked_metrics(metrics, validation, callbacks), epochs)

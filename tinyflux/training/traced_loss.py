@@ -45,8 +45,7 @@ def trace_loss(caller: str, loss: Loss, model: Tree, symbols: dict[int, Symbolic
     """
     network = with_arrays(model, symbols, {})
     before = dict(constants(network, "model"))
-    value, grads = withgradient(lambda m: loss(m, *arguments(batch)), network)
-    check_loss(value)
+    value, grads = withgradient(lambda m: check_loss(loss(m, *arguments(batch))), network)
     total = node_of(value)
     if total.dtype.kind != "f":
         raise TypeError(f"{caller}: expected the loss to be a floating-point number, got {total.dtype}.")
