@@ -1,6 +1,6 @@
 """One-hot labels and back."""
 
-import time
+import sys
 
 import numpy as np
 import pytest
@@ -94,14 +94,15 @@ def test_onecold_with_another_number_of_classes():
         onecold(np.zeros((2, 3)), ["a", "b"])
 
 
-def test_sixty_thousand_labels_take_milliseconds():
-    labels = np.random.default_rng(0).integers(0, 10, 60_000)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        onehotbatch(labels, range(10))
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.02
+def test_sixty_thousand_labels_are_looked_up_together():
+    """No function written in Python is called for each of them, which would take seconds."""
+    calls = []
+    sys.setprofile(lambda frame, event, argument: calls.append(frame) if event == "call" else None)
+    try:
+        onehotbatch(np.random.default_rng(0).integers(0, 10, 60_000), range(10))
+    finally:
+        sys.setprofile(None)
+    assert len(calls) < 1000
 
 
 @pytest.mark.parametrize("kind", [set, frozenset])

@@ -123,7 +123,7 @@ class Rule:
     def __post_init__(self) -> None:
         check_fields(self, KINDS)
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            if field.name in _RATES:
+            if field.name in ("rho", "beta"):  # decay rates
                 check_rates(self, field.name)
         if self.forms and self.form not in self.forms:
             known = ", ".join(self.forms)
@@ -311,7 +311,6 @@ def _shown(x: Any) -> str:
     return f"({inside})" if isinstance(x, tuple) else f"[{inside}]" if isinstance(x, list) else f"a {type(x).__name__}"
 
 
-_RATES = ("rho", "beta")  # what decay rates are called
 _PAIRS = ("tuple[Number, Number]", "tuple[float, float]")
 
 
@@ -357,9 +356,8 @@ def plain(x: Any) -> Any:
 
 def fields(rule: Any) -> dict[str, Any]:
     """The hyperparameters of a rule, by name."""
-    if not dataclasses.is_dataclass(rule) or isinstance(rule, type):
-        return {}
-    return {field.name: getattr(rule, field.name) for field in dataclasses.fields(rule)}
+    declared = dataclasses.fields(rule) if dataclasses.is_dataclass(rule) and not isinstance(rule, type) else ()
+    return {field.name: getattr(rule, field.name) for field in declared}
 
 
 def with_fields(rule: Any, values: dict[str, Any]) -> Any:
