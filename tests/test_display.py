@@ -124,6 +124,24 @@ def shown(x):
     return repr(flux.Chain(np.tanh, x) if callable(x) else [])
 
 
+@pytest.mark.parametrize(
+    ("base", "arguments", "said"),
+    [
+        (flux.BatchNorm, lambda n: ((n, flux.relu), {}), "MyLayer(3, relu)"),
+        (flux.GroupNorm, lambda n: ((2 * n, n), {"affine": False}), "MyLayer(6, 3, affine=False)"),
+        (flux.MaxPool, lambda n: (((n, n),), {"pad": 1}), "MyLayer((3, 3), pad=1)"),
+    ],
+)
+def test_a_subclass_prints_what_its_base_was_called_with(base, arguments, said):
+    class MyLayer(base):
+        def __init__(self, n, *, note="its own"):
+            given, options = arguments(n)
+            super().__init__(*given, **options)
+            self.remark = note
+
+    assert repr(MyLayer(3)).partition("#")[0].rstrip() == said
+
+
 @given(trees())
 def test_nothing_that_is_drawn_fails(x):
     shown(x)

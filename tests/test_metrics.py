@@ -186,3 +186,19 @@ def test_whole_numbers_may_be_scores():
     votes = np.array([[3, 0, 1], [0, 1, 3]])
     assert flux.accuracy(votes, np.eye(3, dtype=int)[[0, 1]]) == flux.accuracy(votes, np.array([0, 1])) == 1 / 2
     assert flux.accuracy(votes[0], np.array(0)) == 1
+
+
+def test_one_hot_rows_of_another_height():
+    """0 and 255, as images have them, are one-hot too; rows that are all 0 are class numbers of a background."""
+    votes, labels = np.array([[3, 0, 1], [0, 1, 3]]), np.array([[255, 0, 0], [0, 255, 0]], np.uint8)
+    assert flux.accuracy(votes, labels) == flux.accuracy(votes, np.array([0, 1])) == 1 / 2
+    labels[1] = 0
+    with pytest.raises(TypeError, match="got class numbers"):
+        flux.accuracy(votes, labels)
+
+
+def test_one_sample_of_whole_scores():
+    votes, label = np.array([3, 0, 1]), np.array([1, 0, 0])
+    with pytest.raises(TypeError, match="got class numbers"):
+        flux.accuracy(votes, label)
+    assert flux.accuracy(votes[None], label[None]) == 1

@@ -137,3 +137,22 @@ def test_a_validation_loss_that_is_nan_is_told_once(how, held):
         "train: the validation loss is nan, so never the best of some epochs. The parameters are finite. NaN or "
         f"infinity is in the data: validation data{place}."
     )
+
+
+class Reciprocals(flux.DataLoader):
+    """Divides by what is 0."""
+
+    def __iter__(self):
+        return ((x / 0, y) for x, y in super().__iter__())
+
+
+@pytest.mark.parametrize(
+    "held",
+    [flux.DataLoader((X, Y), 8, transform=lambda batch, rng: (batch[0] * np.nan, batch[1])), Reciprocals((X, Y), 8)],
+    ids=["transform", "iteration"],
+)
+def test_finite_validation_data_of_which_nan_is_made(held):
+    """The arrays are finite, but nobody knows whether the items are."""
+    model = flux.Dense(3, 1)
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match=r"The parameters are finite\. Look for NaN in"):
+        flux.train(mse, model, [(X, Y)], flux.setup(flux.Descent(0.0), model), compile=False, validation=held)

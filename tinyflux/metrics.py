@@ -3,6 +3,9 @@
 Scores are what a classifier returns, (…, K) for K classes: logits or probabilities. Labels are class numbers from 0 to
 K−1, (…), or one-hot rows, (…, K), of which the largest entry counts. A class is guessed where its score is the highest
 of a row, the first of them where several tie.
+
+Integer scores, votes say, beside labels of their own shape are taken for class numbers, an error, where the labels go
+beyond 1 and aren't one-hot, and always for a single sample, (K,): give scores[None] and labels[None].
 """
 
 from __future__ import annotations
@@ -115,6 +118,11 @@ def _confusion(scores: Array, labels: Array) -> Array:
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
+def _rows_of_one_hot(labels: Array) -> bool:
+    """Whether labels are shares or flags of classes, up to 1, or have one entry a row that isn't 0."""
+    return bool(labels.max() <= 1 or ((labels != 0).sum(axis=-1) == 1).all())
+
+
 def _checked(metric: str, scores: Array, labels: Array) -> tuple[Array, Array]:
     """Scores, and labels as class numbers; inside a gradient their values, to which no gradient flows."""
     scores, labels = plain(scores), plain(labels)
@@ -145,7 +153,7 @@ def _checked(metric: str, scores: Array, labels: Array) -> tuple[Array, Array]:
     if not scores.size:
         raise ValueError(f"{metric}: expected at least one sample, got scores of shape {scores.shape}.")
     if labels.shape == scores.shape:
-        if scores.dtype.kind in "iub" and (scores.ndim == 1 or labels.max() > 1):
+        if scores.dtype.kind in "iub" and (scores.ndim == 1 or not _rows_of_one_hot(labels)):
             raise TypeError(
                 f"{metric}: expected scores (…, K), got class numbers {scores.shape}. Give the model's scores, or "
                 "for class numbers one-hot rows, flux.onehotbatch(pred, classes). np.mean(pred == labels) is their "

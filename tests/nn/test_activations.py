@@ -104,6 +104,9 @@ def test_logsumexp_of_infinite_numbers():
     x = np.array([[-np.inf, -np.inf], [-np.inf, 2.0], [np.inf, 0], [np.inf, np.inf], [-np.inf, np.inf], [np.nan, 0]])
     np.testing.assert_array_equal(flux.logsumexp(x, axis=1), [-np.inf, 2, np.inf, np.inf, np.inf, np.nan])
     assert flux.logsumexp(x[:2]) == 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = flux.gradient(lambda x: np.sum(flux.logsumexp(x, axis=1)), x[:3])
+    np.testing.assert_array_equal(slope, [[np.nan, np.nan], [0, 1], [np.nan, 0]])
 
 
 @pytest.mark.parametrize("name", [*CLASSWISE, "logsumexp", "softplus"])

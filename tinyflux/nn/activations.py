@@ -193,7 +193,7 @@ def logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
         axis: None for all elements, an axis, or a tuple of axes.
         keepdims: keep the reduced axes with length 1.
 
-    Returns: an array without the reduced axes; −∞ where all x are.
+    Returns: an array without the reduced axes; −∞ where all x are. The gradient is NaN there, and at x = ∞.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.logsumexp(np.array([[0.0, 0.0], [1e4, 0.0]]), axis=1).round(4)

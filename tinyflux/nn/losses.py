@@ -2,8 +2,8 @@
 
 `agg` brings the values of a loss together: np.mean, np.sum, or any function of an array; `flux.identity` leaves them
 as they are. The cross-entropies hand it one value for each sample, classes being the last axis; the others one for each
-element. A prediction and a target of different shapes are an error; nothing is broadcast. So are, for a cross-entropy,
-labels as the prediction while a gradient is taken by the target: the two were swapped.
+element. A prediction and a target of different shapes are an error; nothing is broadcast. So are, for a cross-entropy
+of logits, labels as the prediction while a gradient is taken by the target: the two were swapped.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ def _check(loss: str, prediction: Array, target: Array, agg: Any) -> None:
         raise TypeError(f"{loss}: expected agg to be a function, such as np.mean or np.sum, got {shown(agg)}.")
 
 
-def _check_labels(loss: str, prediction: Array, target: Array, agg: Any) -> None:
-    """`_check`, and that labels don't stand in the place of the prediction, where the loss would fall for ever."""
-    _check(loss, prediction, target, agg)
+def _check_labels(loss: str, prediction: Array, target: Array) -> None:
+    """That labels don't stand in the place of logits, where the loss would fall for ever."""
     if type(target) is not Tracked or type(prediction) is Tracked:
         return
     ones = prediction == 1
@@ -64,7 +63,7 @@ def _check_labels(loss: str, prediction: Array, target: Array, agg: Any) -> None
 
 
 def _check_classes(loss: str, prediction: Array, target: Array, agg: Any) -> None:
-    _check_labels(loss, prediction, target, agg)
+    _check(loss, prediction, target, agg)
     if not getattr(prediction, "shape", ()):
         raise ValueError(
             f"{loss}: expected the classes along the last axis, got a number. "
@@ -158,7 +157,8 @@ def crossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
         prediction: probabilities, (…, classes), such as `softmax` gives.
         target: the probabilities wanted, of the same shape: one-hot labels, say.
 
-    ε is the machine epsilon of the prediction's dtype: a probability of 0 costs much, but not infinitely much.
+    ε is the machine epsilon of the prediction's dtype: a probability of 0 costs much, but not infinitely much. So
+    the two may change places: crossentropy(y, ŷ) is the reverse cross-entropy (Wang et al. 2019).
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.crossentropy(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])).round(4)
@@ -182,11 +182,14 @@ def logitcrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> A
         prediction: logits, any real numbers, (…, classes).
         target: the probabilities wanted, of the same shape: one-hot labels, say.
 
+    Also a ValueError where a gradient is taken by the target while the prediction holds labels, all 0 or 1.
+
     >>> import numpy as np, tinyflux as flux
     >>> flux.logitcrossentropy(np.array([[0.0, 1e4], [0.0, 1e4]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
     np.float64(5000.0)
     """
     _check_classes("logitcrossentropy", prediction, target, agg)
+    _check_labels("logitcrossentropy", prediction, target)
     return agg(_logitcrossentropy(prediction, target))
 
 
@@ -211,7 +214,7 @@ def binarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> 
     >>> flux.binarycrossentropy(np.array([0.5, 1.0]), np.array([1.0, 1.0])).round(4)
     np.float64(0.3466)
     """
-    _check_labels("binarycrossentropy", prediction, target, agg)
+    _check("binarycrossentropy", prediction, target, agg)
     return agg(_binarycrossentropy(prediction, target, _eps(prediction.dtype)))
 
 
@@ -230,9 +233,12 @@ def logitbinarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean
         prediction: logits, any real numbers.
         target: the probabilities wanted, 0 or 1 mostly, of the same shape.
 
+    Also a ValueError where a gradient is taken by the target while the prediction holds labels, all 0 or 1.
+
     >>> import numpy as np, tinyflux as flux
     >>> flux.logitbinarycrossentropy(np.array([1e4, -1e4]), np.array([1.0, 1.0]))
     np.float64(5000.0)
     """
-    _check_labels("logitbinarycrossentropy", prediction, target, agg)
+    _check("logitbinarycrossentropy", prediction, target, agg)
+    _check_labels("logitbinarycrossentropy", prediction, target)
     return agg(_logitbinarycrossentropy(widened(prediction), target))

@@ -18,7 +18,7 @@ from ..compile import compile as compiled
 from ..compile.ir.program import Recording, reachable
 from ..compile.trace.symbolic import node_of, symbolic_input
 from ..data import DataLoader
-from ..data.loader import generators_kept
+from ..data.loader import generators_kept, is_plain_loader
 from ..errors import CompilationFailed, CompilerNotFound, NotCompilable
 from ..nn.layers.modes import switches
 from ..types import Array, Loss, Tree
@@ -98,8 +98,10 @@ class Validation:
             values = self._values(self._items, native)
         if not (math.isfinite(values["loss"]) or self._warned):
             self._warned = True
-            data = self._items.data if isinstance(self._items, DataLoader) else self._items
-            advice = what_to_do(self._model, "validation data", data)
+            data, known = self._items, True
+            if isinstance(data, DataLoader):
+                data, known = data.data, is_plain_loader(data)  # a transform may make NaN of finite data
+            advice = what_to_do(self._model, "validation data" if known else "", data)
             message = f"train: the validation loss is {values['loss']}, so never the best of some epochs. {advice}"
             warnings.warn(message, RuntimeWarning, stacklevel=3)  # of who called train
         return values

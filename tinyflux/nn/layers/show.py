@@ -62,8 +62,10 @@ class Layer:
 
 @functools.cache  # layers are named in every call
 def _arguments(cls: type[Layer]) -> list[tuple[str, Any, Any]]:
-    """The arguments of a layer's constructor, each with its default and its kind."""
-    return [(x.name, x.default, x.kind) for x in signature(cls).parameters.values()]
+    """The arguments of a layer's constructor, each with its default and its kind; of a user's subclass, its base's."""
+    package = __name__.partition(".")[0]
+    ours = next(base for base in cls.__mro__ if base.__module__.partition(".")[0] == package)
+    return [(x.name, x.default, x.kind) for x in signature(ours).parameters.values()]
 
 
 class _Row(NamedTuple):
