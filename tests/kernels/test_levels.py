@@ -76,6 +76,17 @@ def test_a_section_has_more_arrays_than_a_kernel_can_be_given(compiling, monkeyp
     assert MOST // 2 < max(sizes) <= MOST
 
 
+def test_equal_sections_have_tables_of_their_own(monkeypatch):
+    monkeypatch.setattr(levels, "MAX_ARRAYS", 3)
+    kinds = ("const float *",) * 3 + ("float *",)
+    sections = [Section("section0", 1, tuple(Place(f"{x}{i}") for i in range(4)), kinds) for x in "xy"]
+    arrays = {}
+    _, (one, other) = levels.make_kernels([sections], arrays)[0]
+    assert one.kernel == other.kernel
+    assert not {place.array for place in one.given} & {place.array for place in other.given}
+    assert len(arrays) == 4
+
+
 def test_a_training_whose_kernels_are_given_tables(compiling, monkeypatch):
     """Launched one by one, and in graphs, whose iterations have orders of samples at addresses of their own."""
     monkeypatch.setattr(levels, "MAX_ARRAYS", 3)

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import random
 
 import numpy as np
 import pytest
@@ -115,11 +116,6 @@ def counting(rule, x, g):
     return g / rule.t
 
 
-def counting_for_later(rule, x, g):
-    rule.t += 1
-    return g if rule.t < 1000 else 0.1 * g
-
-
 def gathering(rule, x, g):
     rule.m = (0 if rule.m is None or rule.m.shape != x.shape else 0.9 * rule.m) + g
     return rule.m
@@ -155,7 +151,6 @@ def made(step, whole=None, base=Stateless):
 
 CHANGING = {
     counting: "Own.t",
-    counting_for_later: "Own.t",
     gathering: "Own.m",
     counting_in_a_dict: r"Own.all\[1\]\['t'\]",
     counting_in_an_array: "Own.array",
@@ -177,6 +172,70 @@ def test_a_rule_that_changes_itself(step, whole):
         with pytest.raises(ValueError, match=message):
             flux.setup(flux.OptimiserChain(first, rule) if first else rule, two_parameters())
     assert (rule.t, rule.m, rule.all, rule.array[0]) == (0, None, [0, {"t": 0}], 0)  # it was a copy that was tried
+
+
+def counting_for_later(rule, x, g):
+    rule.t += 1
+    return g if rule.t < 1000 else 0.1 * g
+
+
+def measuring(rule, x, g):
+    rule.m = float(np.sum(g))
+    return 0.1 * g
+
+
+@pytest.mark.parametrize("whole", CALLED)
+@pytest.mark.parametrize(("step", "name"), [(counting_for_later, "t"), (measuring, "m")])
+def test_a_rule_whose_first_steps_do_not_depend_on_what_changes(step, name, whole):
+    """They may later, or it is there to be looked at."""
+    with pytest.warns(RuntimeWarning, match=rf"^setup: Own\.apply changes Own\.{name}, .* {CALLED[whole]}") as caught:
+        flux.setup(made(step, whole), two_parameters())
+    assert [w.filename for w in caught] == [__file__]
+
+
+def test_a_rule_may_tell_parameters_apart_by_their_order():
+    class Layerwise(Stateless):
+        whole = "array"
+
+        def init(self, x):
+            self.t += 1
+            return (self.t,)
+
+        def apply(self, state, x, g):
+            return state, 0.5 * g / state[0]
+
+    model = two_parameters()
+    opt = flux.setup(Layerwise(), model)
+    flux.update(opt, model, {"w": np.ones((2, 2)), "b": np.ones(2)})
+    first, second = sorted([0.5 / -model["w"][0, 0], 0.5 / (1 - model["b"][0])])
+    assert second - first == pytest.approx(1)
+
+
+DRAWS = {
+    "of NumPy": lambda g: np.random.random(g.shape) < 0.9,
+    "of Python": lambda g: random.random() < 0.9,
+    "of tinyflux": lambda g: flux.default_rng().random(g.shape) < 0.9,
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_rules_that_draw_of_everybodys_numbers(name):
+    """By chance two tries may look like anything; none of the numbers are used up."""
+    np.random.seed(0)
+    random.seed(0)
+    for k in range(50):
+        flux.seed(k)
+        before = np.random.get_state()[2], random.getstate(), flux.default_rng().bit_generator.state
+        flux.setup(rule_of_step(lambda x, g: g * DRAWS[name](g)), two_parameters())
+        assert (np.random.get_state()[2], random.getstate(), flux.default_rng().bit_generator.state) == before
+        np.random.random(), random.random()
+
+
+@pytest.mark.parametrize("rng", [random.Random(1), np.random.RandomState(1)], ids=["Python", "NumPy"])
+def test_rules_with_a_generator_of_their_own(rng):
+    rule = made(lambda rule, x, g: g + (rule.rng.gauss(0, 1) if isinstance(rng, random.Random) else rule.rng.normal()))
+    rule.rng = rng
+    flux.setup(rule, two_parameters())
 
 
 def test_a_rule_that_is_called_once_a_step_may_count_in_itself():

@@ -86,11 +86,13 @@ def test_a_step_is_the_rule_on_every_array(drawn, pool, seed, block_bytes, rule)
     model = built(drawn, arrays)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "BLOCK_BYTES", block_bytes)
-        opt = flux.setup(rule, model)
+        opt, begun = flux.setup(rule, model), False
+        opt.native = False  # whose products and sums are rounded once
         for _ in range(4):
             collected = {}
             grads = drawn_gradient(drawn, arrays, rng, collected)
-            with nullcontext() if collected else pytest.raises(ValueError, match="no gradient by any"):
+            begun = begun or bool(collected)  # after that a batch may have no gradient
+            with nullcontext() if begun else pytest.raises(ValueError, match="no gradient by any"):
                 flux.update(opt, model, grads)
             for i, gradients in collected.items():
                 total = gradients[0]

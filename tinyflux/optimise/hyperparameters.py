@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ def _inside(x: Any) -> Any:
     return () if type(x) is float else _fields(x)
 
 
-_CLOSED = (*WHOLE, np.random.Generator)  # objects that aren't looked into
+_CLOSED = (*WHOLE, np.random.Generator, np.random.RandomState, random.Random)  # objects that aren't looked into
 
 
 def _fields(x: Any) -> dict[str, Any]:
@@ -194,6 +195,8 @@ def _held(x: Any) -> Any:
     """What stands in a part of a rule, by name; of an array, a copy."""
     if _in_memory(x):
         return x.copy()
+    if isinstance(x, _CLOSED):
+        return {}
     if isinstance(x, list):
         return dict(enumerate(x))
     return x.copy() if type(x) is dict else _attributes(x)

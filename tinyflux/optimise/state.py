@@ -40,6 +40,7 @@ class OptimiserState:
 
     def __init__(self, mirror: Any, leaves: list[Leaf], paths: list[tuple[str, int]]) -> None:
         self.native = True
+        self._stepped = False  # by `update`
         self._mirror = mirror
         self._leaves = leaves
         self._layout = Layout(leaves)
@@ -198,8 +199,9 @@ def update(opt: OptimiserState, model: Tree, grads: Tree) -> None:
         grads: its gradient, a tree of the same shape; where it is None the parameter and its state stay as they are.
 
     Errors: ValueError where `opt` was set up for other arrays than the model holds, where a gradient has another shape
-    than its parameter, or where there is none but for frozen parameters; TypeError where `opt` is no such state, or a
-    gradient no array; MixedDevices where a gradient lies on another device than its parameter. Nothing is changed then.
+    than its parameter, or where the first one is None but for frozen parameters; TypeError where `opt` is no such
+    state, or a gradient no array; MixedDevices where a gradient lies on another device than its parameter. Nothing is
+    changed then.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = {"w": np.array([1.0, 2.0])}
@@ -209,8 +211,10 @@ def update(opt: OptimiserState, model: Tree, grads: Tree) -> None:
     array([0.8, 1.6])
     """
     plan, gradients = planned(opt, model, grads)
-    if not plan.groups:
-        checks.refuse_nothing("update", opt, grads)
+    if not opt._stepped:
+        if not plan.groups:  # a later batch may have none
+            checks.refuse_nothing("update", opt, grads)
+        opt._stepped = bool(plan.groups)
     step_all(plan, gradients, opt.native)
 
 

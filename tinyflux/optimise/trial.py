@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ def try_out(rule: Any, ndims: Collection[int]) -> None:
         rule: the rule.
         ndims: how many axes the parameters have that it is to step, where they have several.
 
-    Errors: ValueError. A rule that fails here, or whose steps are random, is left for the update to judge.
+    Errors: ValueError; a RuntimeWarning for a rule that changes itself, though its first steps don't depend on that. A
+    rule that fails here, or whose steps are random, is left for the update to judge.
     """
     if is_ours(rule):
         return
@@ -48,14 +50,16 @@ def try_out(rule: Any, ndims: Collection[int]) -> None:
             raise ValueError(
                 f'setup: {kind_of(part)}: expected whole to be None, "array" or "model", got {shown(whole)}.'
             )
-    generator = default_rng().bit_generator
-    before = generator.state
+    generator, drawn = default_rng().bit_generator, np.random.get_state()
+    before, counted = generator.state, random.getstate()
     try:
         for section in split(rule):  # which are stepped apart
             for part in _own(section):
                 _try_part(part, getattr(section, "whole", None), ndims)
     finally:
         generator.state = before
+        np.random.set_state(drawn)
+        random.setstate(counted)
 
 
 def _own(rule: Any) -> Iterator[Any]:
@@ -73,35 +77,56 @@ def _try_part(part: Any, whole: str | None, ndims: Collection[int]) -> None:
     """Try out a user's rule that `update` calls once, for each array, or for pieces, as `whole` says."""
     if getattr(part, "whole", None) == "model" and not scheduled(part):
         return  # it asks for flat arrays, and is called once in each step, always the same object
+    position = _positions()
     try:
         with np.errstate(all="ignore"):
-            fault = next(_faults(part, whole, ndims), "")
+            kind, text = next(_faults(part, whole, ndims), (None, ""))
     except Exception:
         return
-    if fault:
-        raise ValueError(f"setup: {kind_of(part)}{fault}")
+    if kind is None or _positions() != position:  # or its steps are random
+        return
+    fault = kind(f"setup: {kind_of(part)}{text}")
+    if not isinstance(fault, Warning):
+        raise fault
+    warnings.warn(fault, stacklevel=5)  # of who called setup
 
 
-def _faults(part: Any, whole: str | None, ndims: Collection[int]) -> Iterator[str]:
-    """What is to be said against a rule."""
+def _positions() -> tuple[Any, ...]:
+    """How far the generators are that are everybody's."""
+    return default_rng().bit_generator.state, np.random.get_state(legacy=False)["state"]["pos"], random.getstate()
+
+
+def _faults(part: Any, whole: str | None, ndims: Collection[int]) -> Iterator[tuple[type[Exception], str]]:
+    """What is to be said against a rule: by an error, or a warning where what it holds changes, and its steps don't."""
     rule, ndim = at(part, 0), max(ndims, default=1) if whole == "array" else 1
     together, before = _after_two_steps(rule, [ALL], ndim, watched=1)
     changed = changes(before, added=False)  # a log may grow
-    if changed and (whole != "model" or scheduled(part)):
-        yield _changes(changed[0], whole)
+    if changed and whole == "model" and scheduled(part):
+        yield ValueError, _changes(changed[0], whole)
     if whole in PIECES:
-        yield from _faults_of_pieces(rule, whole, ndim, together)
+        for fault in _faults_of_pieces(rule, whole, ndim, together):
+            yield ValueError, fault
     for ndim in ndims if whole != "array" and getattr(part, "whole", None) is None else ():
         shaped, _ = _after_two_steps(rule, [ALL], ndim)
         if not _same(shaped, together) and np.array_equal(_after_two_steps(rule, [ALL])[0], together):
             yield (
-                f" steps an array of {ndim} axes otherwise than the same numbers on one, which a rule must say: "
-                'class … : whole = "array". Otherwise update gives it flat arrays, and x.ndim is always 1.'
+                ValueError,
+                (
+                    f" steps an array of {ndim} axes otherwise than the same numbers on one, which a rule must say: "
+                    'class … : whole = "array". Otherwise update gives it flat arrays, and x.ndim is always 1.'
+                ),
             )
+    if changed and whole != "model":
+        yield RuntimeWarning, _changes(changed[0], whole)
 
 
 def _faults_of_pieces(rule: Any, whole: str | None, ndim: int, together: Array) -> Iterator[str]:
     """What is to be said against a rule that steps pieces otherwise, as one rule after the other, than alone."""
+    tried = copy.deepcopy(rule)
+    before = snapshot([tried])
+    initial(tried, _shaped(X, ndim))
+    if changes(before):
+        return  # it tells parameters apart by their order: init is called once for each
     pieces = PIECES[whole]
     shared, _ = _after_two_steps(rule, pieces, ndim)
     if _same(shared, np.concatenate([together[piece] for piece in pieces])):

@@ -71,7 +71,7 @@ def make_kernels(
             tables: list[Place] = []
             for first in range(0, len(places), MAX_ARRAYS) if len(places) > MAX_ARRAYS else ():
                 some = slice(first, first + MAX_ARRAYS)
-                table = Place(f"table_of_{name}_{first}_{len(launched)}")
+                table = Place(f"table{len(launched)}_{len(before)}")  # of its own: equal sections have one kernel
                 arrays[table.array] = len(places[some]), np.dtype(np.uint64)
                 writer = names.setdefault(_table(types[some]), f"kernel{len(names)}")
                 before.append(Launch(writer, 1, (*places[some], table), (*[False] * len(places[some]), True)))
