@@ -134,8 +134,8 @@ def test_a_validation_loss_that_is_nan_is_told_once(how, held):
     (warning,) = warned
     assert warning.filename == __file__
     assert str(warning.message) == (
-        "train: the validation loss is nan, so never the best of some epochs. The parameters are finite. NaN or "
-        f"infinity is in the data: validation data{place}."
+        "train: the validation loss is nan, and no epoch like this counts as the best one. The parameters are finite. "
+        f"NaN or infinity is in the data: validation data{place}."
     )
 
 

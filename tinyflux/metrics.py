@@ -4,8 +4,8 @@ Scores are what a classifier returns, (…, K) for K classes: logits or probabil
 K−1, (…), or one-hot rows, (…, K), of which the largest entry counts. A class is guessed where its score is the highest
 of a row, the first of them where several tie.
 
-Integer scores, votes say, beside labels of their own shape are taken for class numbers, an error, where the labels go
-beyond 1 and aren't one-hot, and always for a single sample, (K,): give scores[None] and labels[None].
+Integer scores, such as votes, look like class numbers if the labels have the same shape. They are refused, unless the
+labels are one-hot rows, or none is above 1. For a single sample of integer scores, give scores[None] and labels[None].
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ slots_of: dict[type, tuple[str, ...]] = {}  # of the classes that have some
 FLOATS = (float, np.floating)
 NUMBERS = (int, float, complex, np.generic)
 ONCE = (types.GeneratorType, map, filter, zip, enumerate, reversed)  # what they give can be had once
-WHOLE = (types.ModuleType, logging.Logger, enum.Enum, pathlib.PurePath)  # what they hold is their own affair
+WHOLE = (types.ModuleType, logging.Logger, enum.Enum, pathlib.PurePath)  # objects that are never looked into
 _VIEWS: tuple[type, ...] = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 
 

@@ -231,6 +231,18 @@ def test_rules_that_draw_of_everybodys_numbers(name):
         np.random.random(), random.random()
 
 
+def test_where_numpy_draws_by_another_generator():
+    """As np.random.set_bit_generator has it; no position is known of most of them."""
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.PCG64(0))
+    try:
+        state = np.random.get_bit_generator().state
+        flux.setup(rule_of_step(lambda x, g: g * DRAWS["of NumPy"](g)), two_parameters())
+        assert np.random.get_bit_generator().state == state
+    finally:
+        np.random.set_bit_generator(before)
+
+
 @pytest.mark.parametrize("rng", [random.Random(1), np.random.RandomState(1)], ids=["Python", "NumPy"])
 def test_rules_with_a_generator_of_their_own(rng):
     rule = made(lambda rule, x, g: g + (rule.rng.gauss(0, 1) if isinstance(rng, random.Random) else rule.rng.normal()))
@@ -338,7 +350,7 @@ def test_a_rule_that_looks_at_axes_must_say_so(step, ndim, first):
     """Parameters lie side by side, so x always has one."""
     model = [np.ones(2), np.ones(SHAPES[ndim])]
     rule = rule_of_step(step)
-    message = rf'^setup: Own steps an array of {ndim} axes otherwise .*: whole = "array".* x\.ndim is always 1'
+    message = rf'^setup: Own makes other steps for an array of {ndim} axes .*: whole = "array".* x\.ndim is always 1'
     with pytest.raises(ValueError, match=message):
         flux.setup(flux.OptimiserChain(first, rule) if first else rule, model)
 
@@ -346,7 +358,7 @@ def test_a_rule_that_looks_at_axes_must_say_so(step, ndim, first):
 def test_a_rule_that_looks_at_axes_before_one_that_measures_the_model():
     """There, too, it is given a line."""
     chain = flux.OptimiserChain(rule_of_step(decaying_matrices), flux.ClipNorm(over="model"), flux.Descent(0.1))
-    with pytest.raises(ValueError, match=r"^setup: Own steps an array of 2 axes otherwise"):
+    with pytest.raises(ValueError, match=r"^setup: Own makes other steps for an array of 2 axes"):
         flux.setup(chain, two_parameters())
 
 

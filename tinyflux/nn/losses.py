@@ -2,8 +2,8 @@
 
 `agg` brings the values of a loss together: np.mean, np.sum, or any function of an array; `flux.identity` leaves them
 as they are. The cross-entropies hand it one value for each sample, classes being the last axis; the others one for each
-element. A prediction and a target of different shapes are an error; nothing is broadcast. So are, for a cross-entropy
-of logits, labels as the prediction while a gradient is taken by the target: the two were swapped.
+element. A prediction and a target of different shapes are an error; nothing is broadcast. It is also an error to swap
+them in a cross-entropy of logits: the prediction then holds labels, and the gradient is taken by the target.
 """
 
 from __future__ import annotations

@@ -199,9 +199,9 @@ def update(opt: OptimiserState, model: Tree, grads: Tree) -> None:
         grads: its gradient, a tree of the same shape; where it is None the parameter and its state stay as they are.
 
     Errors: ValueError where `opt` was set up for other arrays than the model holds, where a gradient has another shape
-    than its parameter, or where the first one is None but for frozen parameters; TypeError where `opt` is no such
-    state, or a gradient no array; MixedDevices where a gradient lies on another device than its parameter. Nothing is
-    changed then.
+    than its parameter, and in the first update if the gradient is None for every parameter that isn't frozen; TypeError
+    where `opt` is no such state, or a gradient no array; MixedDevices where a gradient lies on another device than its
+    parameter. Nothing is changed then.
 
     >>> import numpy as np, tinyflux as flux
     >>> model = {"w": np.array([1.0, 2.0])}

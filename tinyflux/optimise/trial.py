@@ -5,7 +5,9 @@ Whether it needs to see them together, or in the shape of their array, and wheth
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import pickle
 import random
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -50,16 +52,9 @@ def try_out(rule: Any, ndims: Collection[int]) -> None:
             raise ValueError(
                 f'setup: {kind_of(part)}: expected whole to be None, "array" or "model", got {shown(whole)}.'
             )
-    generator, drawn = default_rng().bit_generator, np.random.get_state()
-    before, counted = generator.state, random.getstate()
-    try:
-        for section in split(rule):  # which are stepped apart
-            for part in _own(section):
-                _try_part(part, getattr(section, "whole", None), ndims)
-    finally:
-        generator.state = before
-        np.random.set_state(drawn)
-        random.setstate(counted)
+    for section in split(rule):  # which are stepped apart
+        for part in _own(section):
+            _try_part(part, getattr(section, "whole", None), ndims)
 
 
 def _own(rule: Any) -> Iterator[Any]:
@@ -77,13 +72,16 @@ def _try_part(part: Any, whole: str | None, ndims: Collection[int]) -> None:
     """Try out a user's rule that `update` calls once, for each array, or for pieces, as `whole` says."""
     if getattr(part, "whole", None) == "model" and not scheduled(part):
         return  # it asks for flat arrays, and is called once in each step, always the same object
-    position = _positions()
+    kind, text, before = None, "", _draws()
     try:
-        with np.errstate(all="ignore"):
+        with contextlib.suppress(Exception), np.errstate(all="ignore"):
             kind, text = next(_faults(part, whole, ndims), (None, ""))
-    except Exception:
-        return
-    if kind is None or _positions() != position:  # or its steps are random
+        is_random = kind is not None and pickle.dumps(_draws()) != pickle.dumps(before)
+    finally:
+        for generator, state in zip(_generators(), before):
+            generator.state = state
+        random.setstate(before[-1])
+    if kind is None or is_random:
         return
     fault = kind(f"setup: {kind_of(part)}{text}")
     if not isinstance(fault, Warning):
@@ -91,9 +89,14 @@ def _try_part(part: Any, whole: str | None, ndims: Collection[int]) -> None:
     warnings.warn(fault, stacklevel=5)  # of who called setup
 
 
-def _positions() -> tuple[Any, ...]:
-    """How far the generators are that are everybody's."""
-    return default_rng().bit_generator.state, np.random.get_state(legacy=False)["state"]["pos"], random.getstate()
+def _generators() -> list[Any]:
+    """Those of tinyflux and NumPy that draw for everybody."""
+    return [default_rng().bit_generator, np.random.get_bit_generator()]  # type: ignore[attr-defined]  # not in its stub
+
+
+def _draws() -> list[Any]:
+    """How far the generators are that draw for everybody, Python's last."""
+    return [*(generator.state for generator in _generators()), random.getstate()]
 
 
 def _faults(part: Any, whole: str | None, ndims: Collection[int]) -> Iterator[tuple[type[Exception], str]]:
@@ -109,15 +112,15 @@ def _faults(part: Any, whole: str | None, ndims: Collection[int]) -> Iterator[tu
     for ndim in ndims if whole != "array" and getattr(part, "whole", None) is None else ():
         shaped, _ = _after_two_steps(rule, [ALL], ndim)
         if not _same(shaped, together) and np.array_equal(_after_two_steps(rule, [ALL])[0], together):
-            yield (
-                ValueError,
-                (
-                    f" steps an array of {ndim} axes otherwise than the same numbers on one, which a rule must say: "
-                    'class … : whole = "array". Otherwise update gives it flat arrays, and x.ndim is always 1.'
-                ),
-            )
+            yield ValueError, _AXES.format(ndim)
     if changed and whole != "model":
         yield RuntimeWarning, _changes(changed[0], whole)
+
+
+_AXES = (
+    " makes other steps for an array of {} axes than for the same numbers in a line. A rule must say so: class … : "
+    'whole = "array". Otherwise update gives it flat arrays, and x.ndim is always 1.'
+)
 
 
 def _faults_of_pieces(rule: Any, whole: str | None, ndim: int, together: Array) -> Iterator[str]:

@@ -77,7 +77,7 @@ def train(
     inference mode; what they change nevertheless, and random generators, are put back. Arrays are taken in batches of
     up to 256 samples. The loss is the mean of the batches' losses, weighted by their numbers of samples. Metrics are
     computed once, from the scores of all batches together. It runs as native code where training does, unless there is
-    too little to compute for that to pay. A loss that isn't finite there is told by a warning, once.
+    too little to compute for that to pay. A warning tells of the first loss there that isn't finite.
 
     **Callbacks** cost time, as compiled training stops for each call of one. A callback may have a method
     `due(iteration)`, which is told how many updates were made, and returns the number after which the callback wants to

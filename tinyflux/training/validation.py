@@ -102,8 +102,8 @@ class Validation:
             if isinstance(data, DataLoader):
                 data, known = data.data, is_plain_loader(data)  # a transform may make NaN of finite data
             advice = what_to_do(self._model, "validation data" if known else "", data)
-            message = f"train: the validation loss is {values['loss']}, so never the best of some epochs. {advice}"
-            warnings.warn(message, RuntimeWarning, stacklevel=3)  # of who called train
+            fault = f"train: the validation loss is {values['loss']}, and no epoch like this counts as the best one."
+            warnings.warn(f"{fault} {advice}", RuntimeWarning, stacklevel=3)  # of who called train
         return values
 
     def _values(self, items: Any, native: bool) -> dict[str, float]:
