@@ -13,7 +13,7 @@ from tests.support.graph_cases import check_4ls
 from tests.support.program_cases import InOrder, arrays
 from tests.support.training_programs import training_program
 from tinyflux.compile.backends.cuda import persistent
-from tinyflux.compile.backends.cuda.launches import FAULT, RECORD
+from tinyflux.compile.backends.cuda.launches import FAULT, RECORD, Place, Section
 from tinyflux.training import cuda_engine, cuda_iteration
 
 pytestmark = pytest.mark.usefixtures("compiling")
@@ -140,6 +140,14 @@ def test_what_has_more_arrays_than_a_kernel_can_be_given(monkeypatch, kernels):
     monkeypatch.setattr(persistent, "MAX_ARRAYS", 10)
     check_training(RULES[0])
     assert kernels == [None]
+
+
+def test_sections_of_a_level_that_exchange_totals_take_turns():
+    """They do so in the same memory; what exchanges none waits for nobody."""
+    level = [Section(name, 1, (Place("x"),), ("float *",), shared) for name, shared in zip("abc", ["64", "", "64"])]
+    first, second, *rest = persistent._calls(level, {"x": "y"})
+    assert (first, second) == ("a(0, 1, shared, y);", "b(0, 1, y);")
+    assert rest == ["__syncthreads();", "c(0, 1, shared, y);", "__syncthreads();"]
 
 
 FAULTS = {
