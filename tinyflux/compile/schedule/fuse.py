@@ -127,7 +127,7 @@ def make_schedule(
     stored = _choose_stored(nodes, roots)
     stored.trusted = trusted
     early |= {r.node for r in results if r.overwrites is None}
-    writers = {r.node for r in results if r.overwrites is not None}
+    writers = {r.node: r.overwrites for r in results if r.overwrites is not None}
 
     def phase(node: Node) -> int:
         if rows is not None and rows.phase(node) != AFTER:
@@ -136,16 +136,23 @@ def make_schedule(
 
     kernels: list[Kernel] = []
     place: dict[Node, int] = {}
+    free: dict[Node | None, int] = defaultdict(int)  # the first kernel that may overwrite an array
+
+    def enter(node: Node, phase: int, first: int = 0) -> None:
+        _place(node, phase, kernels, place, stored, rows, first)
+        for x, at in memory_reads(node, stored):
+            same = is_identity(at, x.shape, node.shape)  # its own kernel may overwrite what it reads there alone
+            free[x] = max(free[x], place[node] + (not same))
+
     late = set(writers)  # and what is calculated of their new values
     for node in nodes:
         if any(x in late for x in node.args):
             late.add(node)
     for node in sorted(stored - late, key=lambda n: (phase(n), n.number)):
-        _place(node, phase(node), kernels, place, stored, rows)
+        enter(node, phase(node))
     before = sum(k.phase != UPDATE for k in kernels)
     for node in sorted(stored & late, key=lambda n: n.number):
-        first = _earliest(node, results, kernels, stored) if node in writers else 0
-        _place(node, UPDATE, kernels, place, stored, rows, max(first, before))
+        enter(node, UPDATE, max(free[writers.get(node)], before))
     kernels = _sink(kernels, stored, set(roots))
     _insert_copies(nodes, kernels, results, stored)
     registers = _find_registers(kernels, stored, set(roots))
@@ -254,7 +261,7 @@ def _place(
     place: dict[Node, int],
     stored: Stored,
     rows: RowPlan | None,
-    first: int = 0,
+    first: int,
 ) -> None:
     """Enter a stored node into the first kernel that can take it, or into a new one."""
     product = find_product(node, stored, rows, stored.trusted) if isinstance(node, ops.Reduce) else None
@@ -285,12 +292,6 @@ def _place(
 def _body_cost(node: Node, stored: Stored) -> int:
     """What the calculation of one element costs."""
     return sum(n.cost if isinstance(n, ops.Map) else 1 for n in fused(node, stored))
-
-
-def _earliest(writer: Node, results: Sequence[Result], kernels: list[Kernel], stored: Stored) -> int:
-    """The first kernel that may overwrite an input: earlier ones still read it at other places than they write."""
-    target = next(r.overwrites for r in results if r.node is writer)
-    return max((i + (not same) for i, x, same in _accesses(kernels, stored) if x is target), default=0)
 
 
 def _accesses(kernels: Sequence[Kernel], stored: Stored) -> Iterator[tuple[int, Node, bool]]:
