@@ -1,5 +1,6 @@
 """Mistakes of those who begin, and what the error says to write instead; those with training in test_train_messages."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,84 @@ def test_optimisers(typed, error, said):
 )
 def test_data(typed, error, said):
     check(typed, error, said)
+
+
+ONE, TWO = Y, np.float32([[1, 0]] * 4)
+SUM = "expected probabilities that sum to 1 over the classes, got what {} gives. Take flux.logitcrossentropy, and let"
+LEAVE = "expected scores, any real numbers, got what {0} gives. Leave {0} out of the model."
+
+
+@pytest.mark.parametrize("how", [False, "auto"])
+@pytest.mark.parametrize(
+    ("last", "loss", "target", "said"),
+    [
+        (flux.identity, flux.crossentropy, TWO, SUM.format("a Dense without activation")),
+        (flux.relu, flux.crossentropy, TWO, SUM.format("relu")),
+        (flux.tanh, flux.crossentropy, TWO, SUM.format("tanh")),
+        (flux.sigmoid, flux.crossentropy, TWO, SUM.format("sigmoid")),
+        (flux.softmax, flux.crossentropy, TWO, ""),
+        (lambda x: 0.9 * flux.softmax(x) + 0.05, flux.crossentropy, TWO, ""),
+        (
+            flux.identity,
+            flux.binarycrossentropy,
+            TWO,
+            "got what a Dense without activation gives. Take flux.logitbinary",
+        ),
+        (flux.sigmoid, flux.binarycrossentropy, TWO, ""),
+        (flux.softmax, flux.logitcrossentropy, TWO, LEAVE.format("softmax")),
+        (flux.sigmoid, flux.logitcrossentropy, TWO, LEAVE.format("sigmoid")),
+        (flux.identity, flux.logitcrossentropy, TWO, ""),
+        (flux.relu, flux.logitcrossentropy, TWO, ""),
+        (flux.sigmoid, flux.logitbinarycrossentropy, TWO, LEAVE.format("sigmoid")),
+        (flux.identity, flux.logitbinarycrossentropy, ONE, ""),
+        (
+            flux.identity,
+            flux.logitcrossentropy,
+            ONE,
+            "got one, of which softmax always gives 1. For one number a sample, ",
+        ),
+        (flux.softmax, flux.crossentropy, ONE, "For one number a sample, take flux.binarycrossentropy."),
+    ],
+)
+def test_the_last_layer_fits_the_loss(last, loss, target, said, how):
+    """A warning, for the loss may be meant so; with its line. Outside of a gradient nobody asks what made an array."""
+    model = flux.Chain(flux.Dense(2, target.shape[1], init=lambda shape, rng: np.full(shape, 0.25)), last)
+    opt = flux.setup(flux.Descent(0.0), model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        flux.train(lambda m, x, y: loss(m(x), y), model, [(X, target)], opt, compile=how)
+        trained = {(str(w.message), w.filename) for w in caught if "expected" in str(w.message)}
+        caught.clear()
+        loss(np.abs(model(X)), target)
+    assert not caught
+    assert [filename for _, filename in trained] == [__file__] * bool(said)
+    for message, _ in trained:
+        assert message.startswith(f"{loss.__name__}: expected ")
+        assert said in message
+
+
+A = np.array([[1.0, 2.0], [3.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    ("f", "slope"),  # by hand
+    [
+        (lambda x: np.sum(x @ [1.0, 2.0]), [[1, 2], [1, 2]]),
+        (lambda x: np.sum([1.0, 2.0] @ x), [[1, 1], [2, 2]]),
+        (lambda x: np.sum(np.dot(x, (1.0, 2.0))), [[1, 2], [1, 2]]),
+        (lambda x: np.sum(np.dot([1.0, 2.0], x)), [[1, 1], [2, 2]]),
+        (lambda x: np.sum(x.dot([1, 2])), [[1, 2], [1, 2]]),
+        (lambda x: np.sum(np.inner(x, [1.0, 2.0])), [[1, 2], [1, 2]]),
+        (lambda x: np.sum(np.tensordot(x, [1.0, 2.0], 1)), [[1, 2], [1, 2]]),
+        (lambda x: np.sum(x ** [1, 2]), [[1, 4], [1, 8]]),
+        (lambda x: np.sum(x * [1.0, 2.0]), [[1, 2], [1, 2]]),
+        (lambda x: np.sum(x[[0, 0]]), [[2, 2], [0, 0]]),
+        (lambda x: np.linalg.solve(x, [1.0, 0.0])[0], [[-4, 3], [2, -1.5]]),  # −x⁻ᵀ e₁ (x⁻¹ e₁)ᵀ
+    ],
+)
+def test_lists_beside_arrays(f, slope):
+    np.testing.assert_allclose(flux.gradient(f, A), slope, rtol=1e-12)
+    np.testing.assert_allclose(flux.compile(f)(A), f(A), rtol=1e-12)
 
 
 @pytest.mark.parametrize("f", [flux.save, flux.load])

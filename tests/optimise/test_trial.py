@@ -193,6 +193,27 @@ def test_a_rule_whose_first_steps_do_not_depend_on_what_changes(step, name, whol
     assert [w.filename for w in caught] == [__file__]
 
 
+@pytest.mark.parametrize("whole", [None, "array"])
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (lambda x, g: x - 0.1 * g, r"seems to return the new parameter\. Return the step that is taken off: 0\.1 \* g"),
+        (lambda x, g: x - np.sign(g), "seems to return the new parameter"),
+        (lambda g, x: 0.1 * g, r"makes the same step for every gradient\. .* order: apply\(self, state, x, g\)\."),
+        (lambda x, g: x, "makes the same step for every gradient"),
+    ],
+)
+def test_a_step_that_is_the_new_parameter_or_asks_no_gradient(step, said, whole):
+    with pytest.warns(RuntimeWarning, match=rf"^setup: Own\.apply {said}"):
+        flux.setup(rule_of_step(step, whole=whole), two_parameters())
+
+
+@pytest.mark.parametrize("step", [lambda x, g: g + x, lambda x, g: 0 * g, lambda x, g: -0.1 * g])
+def test_steps_that_only_look_odd(step):
+    """A decay of 1, no step at all, and one uphill."""
+    flux.setup(flux.OptimiserChain(rule_of_step(step), flux.Descent(0.1)), two_parameters())
+
+
 def test_a_rule_may_tell_parameters_apart_by_their_order():
     class Layerwise(Stateless):
         whole = "array"

@@ -3,12 +3,14 @@
 `agg` brings the values of a loss together: np.mean, np.sum, or any function of an array; `flux.identity` leaves them
 as they are. The cross-entropies hand it one value for each sample, classes being the last axis; the others one for each
 element. A prediction and a target of different shapes are an error; nothing is broadcast. It is also an error to swap
-them in a cross-entropy of logits: the prediction then holds labels, and the gradient is taken by the target.
+them in a cross-entropy of logits: the prediction then holds labels, and the gradient is taken by the target. While a
+gradient is taken, a cross-entropy warns of scores where it takes probabilities, and the other way round.
 """
 
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +62,36 @@ def _check_labels(loss: str, prediction: Array, target: Array) -> None:
         swapped.demand_finite(ValueError, error)
     elif np.isnan(swapped):
         raise ValueError(error)
+
+
+_SCORES = {"_affine", "relu", "leakyrelu", "elu", "gelu", "swish", "softplus", "tanh"}
+_UNFIT = {  # the functions that don't give what a loss takes
+    "crossentropy": _SCORES | {"expit"},
+    "binarycrossentropy": _SCORES,
+    "logitcrossentropy": {"softmax", "expit"},
+    "logitbinarycrossentropy": {"softmax", "expit"},
+}
+_LAST = {False: "softmax", True: "sigmoid"}
+
+
+def _check_last_layer(loss: str, prediction: Array) -> None:
+    """Warn of scores where probabilities belong, and the other way round, by the function that made them."""
+    record = prediction.tape[prediction.index] if type(prediction) is Tracked else None
+    if not record:
+        return
+    made_by, binary = record[0].name.rpartition(".")[2], "binary" in loss
+    if made_by not in _UNFIT[loss] and (binary or prediction.shape[-1] > 1):
+        return
+    layer = {"_affine": "a Dense without activation", "expit": "sigmoid"}.get(made_by, made_by)
+    if not binary and prediction.shape[-1] == 1:
+        wanted, got = "several classes along the last axis", "one, of which softmax always gives 1"
+        fix = f"For one number a sample, take flux.{loss.replace('cross', 'binarycross')}."
+    elif loss.startswith("logit"):
+        wanted, got, fix = "scores, any real numbers", f"what {layer} gives", f"Leave {layer} out of the model."
+    else:
+        wanted, got = "probabilities" + " that sum to 1 over the classes" * (not binary), f"what {layer} gives"
+        fix = f"Take flux.logit{loss}, and let the model give scores, or end it in flux.{_LAST[binary]}."
+    warnings.warn(f"{loss}: expected {wanted}, got {got}. {fix}", RuntimeWarning, stacklevel=3)
 
 
 def _check_classes(loss: str, prediction: Array, target: Array, agg: Any) -> None:
@@ -160,11 +192,14 @@ def crossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> Array:
     ε is the machine epsilon of the prediction's dtype: a probability of 0 costs much, but not infinitely much. So
     the two may change places: crossentropy(y, ŷ) is the reverse cross-entropy (Wang et al. 2019).
 
+    A RuntimeWarning where a gradient is taken and the prediction comes from a function that gives no probabilities.
+
     >>> import numpy as np, tinyflux as flux
     >>> flux.crossentropy(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])).round(4)
     np.float64(0.3466)
     """
     _check_classes("crossentropy", prediction, target, agg)
+    _check_last_layer("crossentropy", prediction)
     return agg(_crossentropy(prediction, target, _eps(prediction.dtype)))
 
 
@@ -182,13 +217,15 @@ def logitcrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> A
         prediction: logits, any real numbers, (…, classes).
         target: the probabilities wanted, of the same shape: one-hot labels, say.
 
-    Also a ValueError where a gradient is taken by the target while the prediction holds labels, all 0 or 1.
+    Also a ValueError where a gradient is taken by the target while the prediction holds labels, all 0 or 1; and a
+    RuntimeWarning where the prediction comes from softmax or sigmoid, or is for one class alone.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.logitcrossentropy(np.array([[0.0, 1e4], [0.0, 1e4]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
     np.float64(5000.0)
     """
     _check_classes("logitcrossentropy", prediction, target, agg)
+    _check_last_layer("logitcrossentropy", prediction)
     _check_labels("logitcrossentropy", prediction, target)
     return agg(_logitcrossentropy(prediction, target))
 
@@ -215,6 +252,7 @@ def binarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean) -> 
     np.float64(0.3466)
     """
     _check("binarycrossentropy", prediction, target, agg)
+    _check_last_layer("binarycrossentropy", prediction)
     return agg(_binarycrossentropy(prediction, target, _eps(prediction.dtype)))
 
 
@@ -240,5 +278,6 @@ def logitbinarycrossentropy(prediction: Array, target: Array, agg: Agg = np.mean
     np.float64(5000.0)
     """
     _check("logitbinarycrossentropy", prediction, target, agg)
+    _check_last_layer("logitbinarycrossentropy", prediction)
     _check_labels("logitbinarycrossentropy", prediction, target)
     return agg(_logitbinarycrossentropy(widened(prediction), target))

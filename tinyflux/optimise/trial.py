@@ -109,12 +109,25 @@ def _faults(part: Any, whole: str | None, ndims: Collection[int]) -> Iterator[tu
     if whole in PIECES:
         for fault in _faults_of_pieces(rule, whole, ndim, together):
             yield ValueError, fault
-    for ndim in ndims if whole != "array" and getattr(part, "whole", None) is None else ():
-        shaped, _ = _after_two_steps(rule, [ALL], ndim)
+    for n in ndims if whole != "array" and getattr(part, "whole", None) is None else ():
+        shaped, _ = _after_two_steps(rule, [ALL], n)
         if not _same(shaped, together) and np.array_equal(_after_two_steps(rule, [ALL])[0], together):
-            yield ValueError, _AXES.format(ndim)
+            yield ValueError, _AXES.format(n)
     if changed and whole != "model":
         yield RuntimeWarning, _changes(changed[0], whole)
+    for fault in _faults_of_the_step(rule, ndim):
+        yield RuntimeWarning, fault
+
+
+def _faults_of_the_step(rule: Any, ndim: int) -> Iterator[str]:
+    """What is to be said against a first step that is the new parameter, or that no gradient changes."""
+    rule, x = copy.deepcopy(rule), _shaped(X, ndim)  # one copy, which goes on drawing if it is random
+    gradients = [_shaped(g, ndim) for g in (0 * X, *GRADIENTS)]
+    still, step, other = (x - stepped(rule, initial(rule, x), x.copy(), g)[1] for g in gradients)
+    if np.array_equal(still, x) and np.vdot(step - x, gradients[1]) < 0:
+        yield ".apply seems to return the new parameter. Return the step that is taken off: 0.1 * g, not x - 0.1 * g."
+    if np.ptp(step) and np.array_equal(still, step) and np.array_equal(step, other):
+        yield ".apply makes the same step for every gradient. Its arguments in their order: apply(self, state, x, g)."
 
 
 _AXES = (

@@ -52,9 +52,9 @@ def _strong(x: Array) -> Array:
 def _dot(a: Array, b: Array) -> Array:
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return _strong(a) * _strong(b)
-    if a.ndim <= 2 and b.ndim <= 2:
+    if np.ndim(a) <= 2 and np.ndim(b) <= 2:
         return a @ b
-    return np.tensordot(a, b, axes=([-1], [max(b.ndim - 2, 0)]))
+    return np.tensordot(a, b, axes=([-1], [max(np.ndim(b) - 2, 0)]))
 
 
 def tensordot_axes(a: Array, b: Array, axes: Any) -> tuple[tuple[int, ...], ...]:
