@@ -1,5 +1,6 @@
 """What flux.compile can't compile is refused with the reason and a remedy, never calculated wrongly."""
 
+import os
 import random
 
 import numpy as np
@@ -116,8 +117,15 @@ def test_random_numbers_and_a_dropout_from_outside_are_refused_not_drawn_once_fo
         ),
         (lambda x: x if flux.default_rng().random() < 2 else 2 * x, r"draws random numbers from flux\.default_rng"),
         (lambda x: x * random.random(), r"random\.random, a Random, can't be compiled: it draws random"),
+        # what comes of these is the same in two calls, as that of a coin often is
+        (lambda x: x if np.random.default_rng().random() < 2 else 2 * x, r"np\.random\.default_rng can't be compiled"),
+        (lambda x: x if np.random.RandomState().rand() < 2 else 2 * x, r"RandomState can't be compiled: it may take"),
+        (lambda x: x if np.random.PCG64().random_raw() >= 0 else 2 * x, r"PCG64 can't be compiled: it may take a seed"),
+        (lambda x: x if generator.spawn(1)[0].random() < 2 else 2 * x, "draws random numbers from generator, which"),
+        (lambda x: x if os.urandom(1)[0] < 256 else 2 * x, r"urandom can't be compiled: clocks, files, settings and"),
     ):
         with pytest.raises(NotCompilable, match=words):
             compile(f)(np.ones(8))
-    assert generator.random() == np.random.default_rng(0).random()  # set back to where it was
+    assert layer.state.tolist() == [0, 0]  # set back to where it was
+    assert generator.random() == np.random.default_rng(0).random()
     assert np.random.random() == np.random.RandomState(0).random()

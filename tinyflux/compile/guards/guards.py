@@ -20,7 +20,6 @@ from operator import call, is_
 from typing import Any
 
 from ...arrays import is_array
-from ...autodiff.operators import ArrayOperators
 from ...nodes import kinds
 from ...types import Array
 from .layouts import format_path
@@ -113,10 +112,10 @@ class Snapshot:
             return False
 
     def restore_arrays(self) -> None:
-        """Put arrays back where a recording has left its own, such as into the buffers of a layer."""
+        """Put arrays back where a recording has left others, such as the state of a Dropout."""
         for read, value in zip(self._walk.reads, self._walk.values):
             space = getattr(getattr(read, "func", None), "__self__", None)
-            if type(space) is dict and is_array(value) and isinstance(read(), ArrayOperators):
+            if type(space) is dict and is_array(value) and read() is not value:
                 space[read.args[0]] = value  # type: ignore[attr-defined]
 
     def has(self, wanted: set[int]) -> bool:

@@ -113,6 +113,7 @@ def _no_draws(generators: Sequence[tuple[str, np.random.Generator]]) -> Iterator
         for source in sorted(sources.values(), key=id):  # in one order, lest threads wait for each other
             stack.enter_context(source.lock)
         before = [source.state for source in sources.values()]
+        spawned = [_spawned(source) for source in sources.values()]
         gauss = np.random.get_state(legacy=False)
         try:
             yield
@@ -123,8 +124,15 @@ def _no_draws(generators: Sequence[tuple[str, np.random.Generator]]) -> Iterator
                     drawn = drawn or name
             if drawn == "np.random":
                 np.random.set_state(gauss)
+            for (name, source), n in zip(sources.items(), spawned):
+                drawn = drawn or (name if _spawned(source) != n else "")
     if drawn:
         raise NotCompilable(f"the function draws random numbers from {drawn}, {_DRAW_BEFORE}")
+
+
+def _spawned(source: Any) -> int:
+    """How many generators were made of one, by `spawn`: it leaves the state as it is."""
+    return getattr(source.seed_seq, "n_children_spawned", 0)
 
 
 _DRAW_BEFORE = (
