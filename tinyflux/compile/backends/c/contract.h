@@ -174,7 +174,6 @@ static TF_N(tf_gathered) *const TF_N(tf_all_gathered)[] = {
     [TF_PAIRS + 3] = TF_N(tf_dots6), [TF_PAIRS + 4] = TF_N(tf_dots8),
 #endif
 };
-TF_SHARED(TF_N(shared_gathered), TF_N(tf_all_gathered));
 
 /* packed[q, :] = b[b_k[q] + b_j[:]] for n columns, padded with zeros to `width`. Columns lie together in pieces of
    `along` (0: they don't), the first of which begins `j` before; or else terms do, in pieces of `down`. Whole vectors
@@ -291,9 +290,11 @@ static __attribute__((noinline, unused)) void TF_N(contract)(
                     TF_N(tf_gather_terms)((int)n, 2 * pairs, deep, b, b_k + q, b_j, run, along, packed);
                 else if (!(once && i))
                     TF_N(tf_gather)(columns, deep, width, b, b_k + q, b_j + j, j, along, q, down, packed);
-                TF_N(shared_gathered)[kind](rows, deep, a, a_i + i, a_k + q, packed, c, c_i + i, c_j, j, lanes, more,
-                                              run);
+                TF_N(tf_all_gathered)[kind](rows, deep, a, a_i + i, a_k + q, packed, c, c_i + i, c_j, j, lanes, more,
+                                            run);
             }
 }
+
+TF_SHARED(TF_N(shared_contract), TF_N(contract));
 
 #undef TF_WIDEN

@@ -108,7 +108,7 @@ def _pool() -> ctypes.CDLL:
 
 @functools.cache
 def _shared(name: str) -> ctypes.CDLL:
-    """A library of functions that programs share, as they take half a second to compile; see TF_SHARED in matmul.h."""
+    """A library of functions that programs share as they take a second or two to compile; see TF_SHARED."""
     return build(f"{header()}\nconst void *const address = shared_{name};\n")
 
 

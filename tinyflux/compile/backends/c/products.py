@@ -71,7 +71,7 @@ def emit_tables(context: SourceContext, kernel: Kernel) -> list[str]:
 
 
 def _contract(context: SourceContext, kernel: Kernel, a: str, b: str, target: str, stretch: str) -> list[str]:
-    """The lines of a contraction: a call of `contract_`, or one for each of a stack."""
+    """The lines of a contraction: a call of `contract`, or one for each of a stack."""
     (node,), p = kernel.nodes, kernel.product
     assert p is not None
     lengths = context.lengths(p.shape, p.row)
@@ -97,8 +97,8 @@ def _contract(context: SourceContext, kernel: Kernel, a: str, b: str, target: st
         p.run(p.columns, p.b.strides), p.run(p.terms, p.b.strides), p.run(p.terms, p.a.strides),
     ]  # fmt: skip
     kind = functions.suffix(node.dtype)
-    context.shared[f"gathered_{kind}"] = None
-    call = f"contract_{kind}({', '.join(map(str, arguments))});"
+    context.shared[f"contract_{kind}"] = None
+    call = f"shared_contract_{kind}({', '.join(map(str, arguments))});"
     return nest(loops, [call])
 
 

@@ -30,7 +30,7 @@ def header() -> str:
     return "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n\n" + "\n".join(texts)
 
 
-_PRODUCTS = re.compile(r"\b(?:axpy|contract|dot|lanes|total|winograd_\w+)_(f32|f64)\b")  # functions of matmul.h
+_PRODUCTS = re.compile(r"\b(?:axpy|dot|lanes|shared_[a-z]+|total)_(f32|f64)\b")  # functions of matmul.h
 
 
 def with_header(text: str) -> str:

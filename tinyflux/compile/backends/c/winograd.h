@@ -42,8 +42,6 @@ static __attribute__((noinline, unused)) void TF_N(tf_strip_by_columns)(int nv, 
 {
     TF_N(tf_strips)(nv, m, k, a, 1, lda, NULL, b, nv * TF_LANES, NULL, TF_LANES, c, ldc, 1, TF_LANES, add);
 }
-TF_SHARED(TF_N(shared_by_rows), TF_N(tf_strip_by_rows));
-TF_SHARED(TF_N(shared_by_columns), TF_N(tf_strip_by_columns));
 
 /* d[0], d[s] .. = B'd */
 TF_INLINE void TF_N(tf_winograd_b)(TF_V *d, int s)
@@ -156,8 +154,8 @@ static __attribute__((noinline, unused)) void TF_N(winograd_convolve)(int64_t fr
         TF_N(tf_winograd_take)(&s, first, count, x, v, v_part);
         for (int t = 0; t < 16; t++)
             for (int64_t j = 0; j < vectors; j += wide)
-                TF_N(shared_by_rows)((int)TF_MIN(wide, vectors - j), count, s.c, v + t * v_part, s.c,
-                                     u + (t * columns + j * TF_LANES) * s.c, m + t * m_part + j * TF_LANES, columns);
+                TF_N(tf_strip_by_rows)((int)TF_MIN(wide, vectors - j), count, s.c, v + t * v_part, s.c,
+                                       u + (t * columns + j * TF_LANES) * s.c, m + t * m_part + j * TF_LANES, columns);
         TF_N(tf_winograd_give)(&s, first, count, m, columns, m_part, y);
     }
 }
@@ -239,9 +237,9 @@ static __attribute__((noinline, unused)) void TF_N(winograd_correlate)(int64_t f
 #undef TF_TAKE
             for (int t = 0; t < 4; t++)
                 for (int64_t j = 0; j < vectors; j += wide)
-                    TF_N(shared_by_columns)((int)TF_MIN(wide, vectors - j), s.o, count, gv + t * g_part, s.o,
-                                            v + t * v_part + j * TF_LANES * tiles,
-                                            m + (4 * row + t) * s.o * ldm + c0 + j * TF_LANES, ldm, add || first);
+                    TF_N(tf_strip_by_columns)((int)TF_MIN(wide, vectors - j), s.o, count, gv + t * g_part, s.o,
+                                              v + t * v_part + j * TF_LANES * tiles,
+                                              m + (4 * row + t) * s.o * ldm + c0 + j * TF_LANES, ldm, add || first);
         }
 }
 
@@ -269,3 +267,11 @@ static __attribute__((noinline, unused)) void TF_N(winograd_gradient)(int64_t fr
             }
         }
 }
+
+static const struct {
+    __typeof__(&TF_N(winograd_filters)) filters;
+    __typeof__(&TF_N(winograd_convolve)) convolve;
+    __typeof__(&TF_N(winograd_correlate)) correlate;
+    __typeof__(&TF_N(winograd_gradient)) gradient;
+} TF_N(winograd) = {TF_N(winograd_filters), TF_N(winograd_convolve), TF_N(winograd_correlate), TF_N(winograd_gradient)};
+TF_SHARED(TF_N(shared_winograd), &TF_N(winograd));

@@ -40,11 +40,13 @@ def emit(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]
     part, *begin = node.params
     first, last = ("from", "to") if stretch else ("0", str(rounds(node)))
     kind, t = functions.suffix(node.dtype), c_type(node.dtype)
+    context.shared[f"winograd_{kind}"] = None
+    call = f"shared_winograd_{kind}->{part}"
     arrays = [context.name(x) for x in node.args] + [context.name(node, write=True)]
     if part not in ("convolve", "correlate"):
         filters = node if part == "gradient" else node.args[0]
         arguments = [f"{FILTERS} * {first}", f"{FILTERS} * {last}", filters.shape[0], filters.shape[-1], *arrays]
-        return [f"winograd_{part}_{kind}({', '.join(map(str, arguments))});"]
+        return [f"{call}({', '.join(map(str, arguments))});"]
     images, other = node.args
     results = node if part == "convolve" else other
     in_rows = kernel.phase == ROWS
@@ -59,10 +61,9 @@ def emit(context: SourceContext, kernel: Kernel, stretch: str = "") -> list[str]
         space = 4 * (SUMMED * (CHANNELS + o) + 2 * LINE)
         arguments = [first, last, SUMMED, CHANNELS, sizes, *arrays, int(in_rows)]
     context.threads = True
-    context.shared[f"by_{'rows' if part == 'convolve' else 'columns'}_{kind}"] = None
     failed = context.error_code(MemoryError, "there is no memory for what a convolution calculates with.")
     return [
         f"{t} *const space = workspace({space * node.dtype.itemsize});",
         f"if (!space) return {failed};",
-        f"winograd_{part}_{kind}({', '.join(map(str, arguments))}, space);",
+        f"{call}({', '.join(map(str, arguments))}, space);",
     ]
