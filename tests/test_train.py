@@ -247,6 +247,30 @@ def test_dropout_is_active_in_the_gradient_alone():
     assert model[1].active is None
 
 
+@pytest.mark.parametrize("option", [False, "auto"])
+def test_frozen_layers_in_inference_stay_in_it(option):
+    """Fine-tuning: running numbers stay as they are. What is trained is put into the automatic mode all the same."""
+    flux.seed(0)
+    norm, drop, last, later = flux.BatchNorm(3), flux.Dropout(0.5), flux.BatchNorm(3), flux.Dropout(0.5)
+    model = flux.Chain(
+        flux.Dropout(0.5), flux.Dense(4, 3, bias=False), norm, drop, flux.Dense(3, 3, bias=False), last, later
+    )
+    opt = flux.setup(flux.Descent(0.1), model)
+    flux.freeze(opt[:3])
+    x = np.random.default_rng(0).normal(2, size=(32, 4)).astype(np.float32)
+    loss = lambda m, x: np.mean(m(x) ** 2)  # noqa: E731
+    flux.testmode(model)
+    flux.train(loss, model, [x] * 3, opt, compile=option)
+    assert [layer.active for layer in (model[0], norm, drop, last, later)] == [None, False, False, None, None]
+    assert not norm.running_mean.any()
+    assert not drop.state[1]
+    assert last.running_mean.all()
+    flux.thaw(opt[2].bias)
+    flux.train(loss, model, [x], opt, compile=option)
+    assert [layer.active for layer in (norm, drop)] == [None, None]
+    assert norm.running_mean.all()
+
+
 def test_a_linear_model_learns():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((64, 3))

@@ -151,6 +151,8 @@ def test_chain_can_be_indexed_sliced_and_iterated():
     assert model[:2].layers == model.layers[:2]
     with pytest.raises(IndexError):
         model[3]
+    with pytest.raises(TypeError, match=r"can't be replaced in place\. .*flux\.Chain\(\*model\[:-1\], layer\)"):
+        model[-1] = flux.relu
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,9 @@ def freeze(opt: Any) -> None:
     Arguments:
         opt: what `setup` returned, or a part of it, such as opt[0] or opt[0].bias.
 
+    A frozen BatchNorm still takes the mean of each batch, and moves its running numbers, unless `testmode` puts it into
+    inference. `train` leaves frozen layers there.
+
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2), flux.Dense(2, 1))
     >>> opt = flux.setup(flux.Descent(), model)

@@ -12,7 +12,6 @@ from ..arrays import on_gpu
 from ..checks import check_flag
 from ..data.loader import is_plain_loader
 from ..errors import NonFiniteLoss
-from ..nn import trainmode
 from ..optimise.checks import check_known, check_state, check_trainable
 from ..optimise.state import OptimiserState
 from ..types import Loss, Tree
@@ -20,6 +19,7 @@ from .callbacks import Callback, EpochLines, Progress
 from .checks import CheckedItems, check_training, checked_metrics
 from .engines import Engine, choose_engines
 from .history import History
+from .modes import set_modes
 from .not_finite import item_at, what_to_do
 
 
@@ -39,7 +39,8 @@ def train(
     """Train a model: for every item of the data a gradient of the loss and an update.
 
     The model's layers are set to the automatic mode: in training mode while a gradient is taken, and in inference
-    when a callback looks at the model.
+    when a callback looks at the model. Layers that are frozen, and were put into inference by `testmode`, stay in it;
+    one without parameters, such as Dropout, counts as frozen if the layer before it is.
 
     Arguments:
         loss: called as `loss(model, *item)` for an item that is a tuple (as of DataLoader((x, y))), else as
@@ -125,7 +126,7 @@ def train(
         callbacks = [*callbacks, EpochLines(epochs, length)]
     progress = Progress(model, opt, total=None if length is None else epochs * length)
     history = History()
-    trainmode(model, "auto")
+    set_modes(model, opt)
     engines = choose_engines(loss, model, data, opt, compile, progress.total)
     made_by = engines[0]
     due = _due(callbacks, 0)

@@ -72,6 +72,12 @@ class Chain(Layer):
     def __getitem__(self, index: Any) -> Any:
         return Chain(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
+    def __setitem__(self, index: Any, layer: Any) -> None:
+        raise TypeError(
+            "Chain: its layers can't be replaced in place. Make a new chain of those that stay, before setup: "
+            "flux.Chain(*model[:-1], layer) has another last one."
+        )
+
     def __len__(self) -> int:
         return len(self.layers)
 

@@ -103,6 +103,12 @@ testmode.__test__ = False  # type: ignore[attr-defined]  # pytest takes the name
 def switches(model: Any) -> Iterator[Any]:
     """The attributes of every layer that has a mode: `attributes["active"]` is that."""
     for _, node in branches(model):
-        inside, _ = tree.entries(node)
-        if inside is not None and not isinstance(node, (list, dict)) and "active" in inside:
+        inside = switch(node)
+        if inside is not None:
             yield inside
+
+
+def switch(node: Any) -> Any:
+    """The attributes of a layer that has a mode; None for anything else."""
+    inside, _ = tree.entries(node)
+    return inside if inside is not None and not isinstance(node, (list, dict)) and "active" in inside else None
