@@ -10,7 +10,7 @@ ROOT = Path(tinyflux.__file__).parent
 ORDER = [
     "errors types special",
     "arrays nodes interrupts cores installed files display stderr",
-    "checks tree",
+    "checks tree elsewhere",
     "autodiff",
     "nn data metrics summary",
     "channels",

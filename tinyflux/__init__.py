@@ -11,6 +11,7 @@ from .autodiff import *
 from .checkpoint import CheckpointError, load, save
 from .data import DataLoader, onecold, onehot, onehotbatch
 from .device import GPUNotAvailable, cpu, gpu, gpu_status
+from .elsewhere import refused_by as _refused_by
 from .errors import CompilationFailed, CompilerNotFound, NonFiniteLoss, NotCompilable
 from .metrics import accuracy
 from .nn import tanh as tanh
@@ -116,7 +117,7 @@ def __getattr__(name: str) -> _Any:
         from importlib import import_module
 
         return globals().setdefault(name, getattr(import_module(_LATER[name], __name__), name))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _refused_by(__name__, name)
 
 
 def __dir__() -> list[str]:
@@ -124,4 +125,4 @@ def __dir__() -> list[str]:
 
 
 for _part in (autodiff, data, interop, models, optimise, schedules, tree):  # Tab offers their public names, too
-    vars(_part)["__dir__"] = _partial(sorted, _part.__all__)
+    vars(_part).update(__dir__=_partial(sorted, _part.__all__), __getattr__=_partial(_refused_by, _part.__name__))

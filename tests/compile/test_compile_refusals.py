@@ -51,7 +51,7 @@ REFUSED = {
     "complex": (lambda x: x * 1j, "complex"),
     "integers to a power": (lambda x: x.astype(int) ** x.astype(int), "exponent could be negative"),
     "int64 and uint64": (lambda x: x.astype(np.int64) < x.astype(np.uint64), "bring both to one dtype"),
-    "attribute": (lambda x: x.flat, "no attribute flat"),
+    "attribute": (lambda x: x.flat, "no attribute 'flat'"),
 }
 
 

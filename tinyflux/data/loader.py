@@ -13,12 +13,13 @@ from .. import tree
 from ..arrays import default_rng, is_array, on_gpu, to_numpy
 from ..checks import as_array, check_call, check_flag, check_function, check_generator, check_integer, shown
 from ..display import careful
+from ..elsewhere import NamedArguments
 from ..nodes import refuse
 
 T = TypeVar("T")
 
 
-class DataLoader(Generic[T]):
+class DataLoader(NamedArguments, Generic[T]):
     """Data cut into batches along the first axis; each iteration is one pass over all samples.
 
     Arguments:

@@ -6,6 +6,7 @@ from typing import Any
 from numpy import tanh
 
 from .. import special
+from ..elsewhere import refused_by
 from . import activations, convolution, cudnn, initialisers, layers, losses, pooling
 from .activations import *
 from .convolution import *
@@ -29,7 +30,7 @@ def __getattr__(name: str) -> Any:
     """`sigmoid` is SciPy's, which is imported when it is first used."""
     if name == "sigmoid":
         return special.expit
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return refused_by(__name__, name)
 
 
 def __dir__() -> list[str]:

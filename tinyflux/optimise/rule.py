@@ -17,7 +17,7 @@ import dataclasses
 import functools
 import math
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -25,22 +25,11 @@ import numpy as np
 
 from ..arrays import on_gpu
 from ..checks import is_integer, is_number, shown
+from ..elsewhere import NamedArguments
 from ..nodes import rebuild
 from ..types import Array
 
 State = tuple[Any, ...]
-
-_ELSEWHERE = {  # where PyTorch's hyperparameters are found
-    "lr": "the learning rate is eta",
-    "betas": "the decay rates are beta",
-    "eps": "it is epsilon",
-    "momentum": "momentum is rho in flux.Momentum and flux.Nesterov",
-    "nesterov": "that is the rule flux.Nesterov",
-    "weight_decay": "decay is flux.AdamW(lambda_=…), or flux.OptimiserChain(flux.WeightDecay(…), rule)",
-    "amsgrad": "that is the rule flux.AMSGrad",
-    "maximize": "to go uphill, flux.OptimiserChain(flux.Maximize(), rule)",
-    "centered": "it is centred in flux.RMSProp",
-}
 
 KINDS = {
     "float": "a finite number",
@@ -102,7 +91,7 @@ def _first_value(schedule: Any) -> tuple[Any, str]:
     return number(value), f"{shown(value)} from {name} for step 0"
 
 
-class Rule:
+class Rule(NamedArguments):
     """The rules of the library: a keyword that a rule doesn't have is refused by name, a value by what was expected."""
 
     whole: str | None = None
@@ -111,14 +100,6 @@ class Rule:
     squares: ClassVar[tuple[int, ...]] = ()  # which of the arrays in its state are never below 0
     form: str
     forms: ClassVar[tuple[str, ...]] = ()  # what its hyperparameter `form` can be, if it has one
-
-    def __new__(cls, *args: Any, **hyperparameters: Any) -> Any:
-        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        own = "__init__" in vars(cls) and "__dataclass_params__" not in vars(cls)  # a subclass with other arguments
-        for name in () if own else hyperparameters:
-            if name not in known:
-                raise TypeError(unknown(cls.__name__, name, known))
-        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         check_fields(self, KINDS)
@@ -185,13 +166,6 @@ def check_state(rule: Any, arrays: State, numbers: State) -> None:
 def is_rate(x: Any) -> bool:
     """Whether `x` is a share of 1 such as a product of decay rates, which may have faded to 0."""
     return bool(0 <= x <= 1)
-
-
-def unknown(rule: str, name: str, known: Sequence[str]) -> str:
-    """What to say of a hyperparameter that a rule doesn't have."""
-    has = f"it has {', '.join(known)}" if known else "it has none"
-    hint = f" ({_ELSEWHERE[name]})" if name in _ELSEWHERE else ""
-    return f"{rule} has no {name}; {has}{hint}."
 
 
 def is_rule(x: Any) -> bool:

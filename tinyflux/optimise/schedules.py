@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import is_number, shown
+from ..elsewhere import NamedArguments
 from .rule import KINDS, check_fields, check_rates, number
 
 __all__ = [
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-class Schedule:
+class Schedule(NamedArguments):
     """The base of all schedules, for those of your own, too: they work in every rule, and `save` keeps their numbers.
 
     Make it a frozen dataclass with a method __call__(self, t), for t steps made. It is recorded and compiled with the

@@ -13,13 +13,14 @@ from typing import Any
 from .. import cores, tree
 from ..checks import shown
 from ..display import careful, careful_html
+from ..elsewhere import no_attribute, unknown
 from ..nodes import branches, rebuild
 from ..types import Array, Rule, T, Tree
 from . import checks
 from .flat import Place, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import shapes_of_state
 from .plan import Layout, Leaf, Plan
-from .rule import average_of, check_rule, fields, inner_rules, is_rule, kind_of, plain, rule_for, unknown, with_fields
+from .rule import average_of, check_rule, fields, inner_rules, is_rule, kind_of, plain, rule_for, with_fields
 from .scheduled import Scheduled, at, scheduled
 from .state_text import state_html, state_text
 from .step import step_all
@@ -56,7 +57,15 @@ class OptimiserState:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self._mirror, name)
+        try:
+            return getattr(self._mirror, name)
+        except AttributeError:
+            raise no_attribute("an optimiser's state", name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "native" and not name.startswith("_"):
+            raise AttributeError(f"an optimiser's state has no {name} to set. Write flux.adjust(opt, eta=0.01).")
+        super().__setattr__(name, value)
 
     def __getitem__(self, index: Any) -> Any:
         return self._mirror[index]

@@ -17,6 +17,7 @@ from ...arrays import on_gpu
 from ...autodiff.operators import ArrayOperators, changes
 from ...autodiff.table import compositions, is_scipys, name_of
 from ...autodiff.tape import Tracked, apply, compose
+from ...elsewhere import no_attribute
 from ...errors import NotCompilable
 from ...types import Array, DType
 from ..ir import program
@@ -139,7 +140,10 @@ class Symbolic(ArrayOperators):
         self.node = node
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotCompilable("np.asarray of an array that is being compiled: its values are not known yet.")
+        raise NotCompilable(
+            "np.asarray of an array that is being compiled: its values are not known yet. Build arrays of "
+            "such values with np.stack, not np.array; in the place of np.vectorize, take functions of whole arrays."
+        )
 
     shape = property(lambda self: self.node.shape)
     ndim = property(lambda self: self.node.ndim)
@@ -159,7 +163,7 @@ class Symbolic(ArrayOperators):
         return self if self.ndim else Symbolic(program.elementwise("cast", [self.node], self.dtype, weak=True))
 
     def __getattr__(self, name: str) -> Any:
-        raise _NoAttribute(f"an array that is being compiled has no attribute {name}.")
+        raise _NoAttribute(f"{no_attribute('an array that is being compiled', name)}.")
 
     def __len__(self) -> int:
         if not self.shape:

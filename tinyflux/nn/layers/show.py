@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from inspect import Parameter, signature
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,14 +19,20 @@ from ...arrays import is_array, on_gpu
 from ...autodiff.gradient import is_gradient
 from ...autodiff.tape import plain
 from ...display import Line, careful, careful_html, html_table, shares
+from ...elsewhere import NamedArguments, no_attribute
 
 _COLUMN = 40  # where the notes begin, if the code leaves room
 _LONG = 300  # characters; what is longer is shown by its class
 _MANY, _HEAD, _TAIL = 100, 40, 10  # parts of a layer: where there are more, so many are shown of its start and its end
 
 
-class Layer:
+class Layer(NamedArguments):
     """Gives a layer its repr. `_parts` is what its constructor is called with: layers as they are, the rest as text."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(name) if name.startswith("_") else no_attribute(type(self).__name__, name)
 
     def _parts(self) -> list[Any]:
         """The attributes that are called as the constructor's arguments, but for those that are its defaults."""
