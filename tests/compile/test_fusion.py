@@ -62,3 +62,17 @@ def test_a_gradient_shares_the_loop_of_the_update_that_reads_it():
     )  # fmt: skip
     step((np.ones((3, 24), np.float32),), np.zeros(0, int))
     assert len([k for k in step._latest().source.schedule.kernels if k.shape == (6, 24)]) == 1
+
+
+@pytest.mark.parametrize("also", [0, 1], ids=["by a sum", "by the other update, too"])
+def test_what_is_overwritten_is_read_before_rather_than_copied(also):
+    """The loop that would be the first to take p's update comes before those that read p backwards."""
+    with program.Recording():
+        p, q = map(symbolic_input, np.random.default_rng(0).normal(size=(2, 50)))
+        slope = np.tanh(q)
+        product = np.sum(p[::-1] * slope)
+        updates = [(q, q - product * slope - (p[::-1] if also else 0)), (p, p * 0.5)]
+        results = [Result(node_of(new), i, overwrites=node_of(old)) for i, (old, new) in enumerate(updates)]
+        schedule = make_schedule(results)
+    assert len(schedule.kernels) == 3 + also
+    assert not any(kernel.copies for kernel in schedule.kernels)
