@@ -112,6 +112,28 @@ def test_two_passes_at_once_do_not_disturb_each_other():
     ]
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_pass_goes_on_with_its_arrays(inside):
+    """Others in their place are for the next pass."""
+    loader = DataLoader({"x": np.arange(4)}, 2)
+    batches = iter(loader)
+    taken = [next(batches)]
+    if inside:
+        loader.data["x"] = np.arange(10, 14)
+    else:
+        loader.data = {"x": np.arange(10, 14)}
+    taken += [*batches, *loader]
+    assert [batch["x"].tolist() for batch in taken] == [[0, 1], [2, 3], [10, 11], [12, 13]]
+
+
+@pytest.mark.parametrize("samples", [3, 5])
+def test_other_data_have_as_many_samples(samples):
+    loader = DataLoader({"x": np.arange(4)}, 2, shuffle=True)
+    loader.data["x"] = np.arange(samples)
+    with pytest.raises(ValueError, match=f"expected its data to have 4 samples, as when it was made, got {samples}"):
+        iter(loader)
+
+
 def test_unshuffled_batches_and_single_samples_are_views():
     x = np.arange(10)
     assert all(np.shares_memory(batch, x) for batch in DataLoader(x, 3))

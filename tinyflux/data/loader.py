@@ -39,7 +39,8 @@ class DataLoader(NamedArguments, Generic[T]):
     Data on the GPU stays there (`flux.gpu(loader)` moves a loader's data): order and batches are made there, by CuPy's
     generator with a seed from `rng`. The order differs from the CPU's.
 
-    Attributes: `data`, `batchsize`, `shuffle`, `transform`, `rng`, and `taken`, how many samples a pass takes.
+    Attributes: `data`, `batchsize`, `shuffle`, `transform`, `rng`, and `taken`, how many samples a pass takes. Arrays
+    that are put in the place of those in `data` are taken from the next pass on; they must have as many samples.
 
     Iterating gives each batch in the form of `data`: an array, or a tuple or dict. Batches may be views of the data:
     don't write into them. `len` gives the number of batches.
@@ -115,11 +116,22 @@ class DataLoader(NamedArguments, Generic[T]):
         return -(-self.taken // self.batchsize)
 
     def __iter__(self) -> Iterator[T]:
-        batches = map(_picker(self.data), self._indices())
+        batches = map(_picker(self.data_of_a_pass()), self._indices())
         if self.transform is None:
             return batches
         seed = int(self._generator().integers(2**63))
         return map(self.transform, batches, (np.random.default_rng((seed, i)) for i in range(len(self))))
+
+    def data_of_a_pass(self) -> T:
+        """The arrays in `data`, in a tree of their own: a pass goes on with them when others are put there."""
+        data: T = _copied(self.data)
+        samples = _samples(data)
+        if samples != self._samples:
+            raise ValueError(
+                f"DataLoader: expected its data to have {self._samples} samples, as when it was made, got {samples}. "
+                "Make a new DataLoader of the new data."
+            )
+        return data
 
     def order(self) -> Any:
         """The numbers of the samples of one pass, in the order in which its batches take them; shuffled if that is set.
@@ -222,6 +234,13 @@ def _arrays_of(x: Any) -> str:
     if isinstance(x, Iterator):
         return " Give np.stack(list(x)), or the batches themselves to train."
     return as_array(x)
+
+
+def _copied(data: Any) -> Any:
+    """Tuples and dicts of their own around the same arrays."""
+    if isinstance(data, dict):
+        return {key: _copied(part) for key, part in data.items()}
+    return tuple([_copied(part) for part in data]) if isinstance(data, tuple) else data
 
 
 def _picker(data: Any) -> Callable[[Any], Any]:

@@ -62,7 +62,7 @@ class CudaEngine:
         if not is_plain_loader(data):
             made = self._items(data, budget)
         elif not data.shuffle and all(len(x) == data.batchsize for x in tree.leaves(data.data)):
-            made = self._items([data.data], budget)
+            made = self._items([data.data_of_a_pass()], budget)
         elif all(on_gpu(x) and x.flags.c_contiguous for x in tree.leaves(data.data)):
             made = self._pass(data, budget)
         else:  # a copy would not see what becomes of the arrays in the course of the pass
@@ -76,14 +76,15 @@ class CudaEngine:
     def _pass(self, loader: DataLoader[Any], budget: Callable[[], int]) -> Updates:
         """One pass over a DataLoader, batches of one size together."""
         parts = [part.astype(np.int64, copy=False) for part in stretches(loader)]
-        arrays = tree.leaves(loader.data)
+        data = loader.data_of_a_pass()
+        arrays = tree.leaves(data)
         for i, numbers in enumerate(parts):
             at, program = 0, None
             while at < len(numbers):
-                program = program or self._find(loader.data, numbers.shape[1])
+                program = program or self._find(data, numbers.shape[1])
                 if program is None:
                     rows = [*numbers[at:], *[row for more in parts[i + 1 :] for row in more]]
-                    return (tree.map(lambda x: x[row], loader.data) for row in rows)  # noqa: B023
+                    return (tree.map(lambda x: x[row], data) for row in rows)  # noqa: B023
                 count = min(len(numbers) - at, self._room(budget))
                 program.run(arrays, numbers[at : at + count], count)
                 at += count

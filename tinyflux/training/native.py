@@ -84,19 +84,19 @@ class NativeEngine:
 
     def _pass(self, loader: DataLoader[Any], budget: Callable[[], int]) -> Updates:
         """One pass over a DataLoader, batches of one size together."""
-        size = min(loader.taken, loader.batchsize)
-        program = self._program(loader.data, size) if size else None
+        data, size = loader.data_of_a_pass(), min(loader.taken, loader.batchsize)
+        program = self._program(data, size) if size else None
         if size and program is None:  # before an order is drawn, which may lie on the GPU with the data
             return loader
         parts = [np.ascontiguousarray(part, np.int64) for part in stretches(loader)]
         for i, order in enumerate(parts):
             at = 0
             while at < len(order):
-                program = program or self._program(loader.data, order.shape[1])
+                program = program or self._program(data, order.shape[1])
                 if program is None:
                     rows = [*order[at:], *[row for more in parts[i + 1 :] for row in more]]
-                    return (tree.map(lambda x: x[row], loader.data) for row in rows)  # noqa: B023
-                losses = self._run(program, *_readable(loader.data, order[at : at + budget()]))
+                    return (tree.map(lambda x: x[row], data) for row in rows)  # noqa: B023
+                losses = self._run(program, *_readable(data, order[at : at + budget()]))
                 at += len(losses)
                 yield losses
                 program = None  # callbacks were called, which may have changed anything
