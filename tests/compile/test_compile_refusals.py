@@ -79,12 +79,24 @@ def test_arrays_that_cannot_be_compiled():
             compile(lambda y, x=x: y + x)(np.ones(2))
 
 
+class Keeper:
+    pass
+
+
+def keep(x):
+    Keeper.kept = x
+    return x
+
+
 def test_an_array_that_escapes_is_an_error():
     escaped = []
     with pytest.raises(NotCompilable, match=r"the function changes escaped\[0\], which it reads"):
         compile(lambda x: escaped.append(x) or x)(np.ones(2))
+    assert escaped == []
+    with pytest.raises(NotCompilable, match=r"the function changes Keeper\.kept, which it reads"):
+        compile(keep)(np.ones(2))
     with pytest.raises(RuntimeError, match=r"outside"):
-        escaped[0] + 1
+        Keeper.kept + 1
 
 
 def test_changes_of_arguments_are_no_silent_loss():

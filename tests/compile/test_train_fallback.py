@@ -40,6 +40,56 @@ def counting(m, x, y):
     return mse(m, x, y) * len(COUNTER)
 
 
+def keeping_in_a_dict():
+    kept = {"h": np.zeros(3)}
+
+    def loss(m, x, y):
+        kept["h"], kept["n"] = kept["h"] / 2 + np.mean(m(x), axis=0), kept.get("n", 0) + 1
+        return mse(m, x, y) + np.sum(kept["h"] ** 2) * kept["n"]
+
+    return loss
+
+
+def keeping_in_a_list():
+    kept = [np.zeros(3)]
+
+    def loss(m, x, y):
+        kept[0] = kept[0] / 2 + np.mean(m(x), axis=0)
+        return mse(m, x, y) + np.sum(kept[0] ** 2)
+
+    return loss
+
+
+def keeping_in_a_variable():
+    kept = (np.zeros(3), 0)
+
+    def loss(m, x, y):
+        nonlocal kept
+        kept = kept[0] / 2 + np.mean(m(x), axis=0), kept[1] + 1
+        return mse(m, x, y) + np.sum(kept[0] ** 2) * kept[1]
+
+    return loss
+
+
+def keeping_in_an_object():
+    kept = types.SimpleNamespace(h=(np.zeros(3),), n=0)
+
+    def loss(m, x, y):
+        kept.new = (kept.h[0] / 2 + np.mean(m(x), axis=0),)
+        kept.h, kept.n = kept.new, kept.n + 1
+        return mse(m, x, y) + np.sum(kept.h[0] ** 2) * kept.n
+
+    return loss
+
+
+@needs_compiler
+@pytest.mark.parametrize("make", [keeping_in_a_dict, keeping_in_a_list, keeping_in_a_variable, keeping_in_an_object])
+def test_what_a_loss_keeps_is_put_back_where_recording_fails(make):
+    """As a recurrent network's state from batch to batch: the plain path begins where the recording began."""
+    one, other = [trained(option, DATA["none"], loss=make()) for option in ("auto", False)]
+    assert_equal(one, other)
+
+
 UNCOMPILABLE = {
     "np.unique can't be compiled": lambda m, x, y: mse(m, x, y) * len(np.unique(x)),
     "float, int or item": lambda m, x, y: mse(m, x, y) * float(np.mean(x)),

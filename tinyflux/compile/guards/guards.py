@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from operator import call, is_
 from typing import Any
 
-from ...arrays import is_array
-from ...nodes import kinds
+from ...autodiff.operators import ArrayOperators
+from ...nodes import arrays_in, kinds
 from ...types import Array
-from .layouts import format_path
+from . import layouts
+from .layouts import MISSING, format_path
 from .walk import Walk
 
 
@@ -75,6 +76,33 @@ def _alike(x: Any, y: Any) -> bool:
     return len(held[0]) == len(held[1]) and all(map(is_, *held))
 
 
+def _put_back(read: Any, value: Any) -> None:
+    """Let an attribute, a global name or the variable of a closure hold the value again that was read there."""
+    if value is MISSING or layouts.content_of(read) is value:
+        return
+    owner, place = getattr(read.func, "__self__", None), read.args[0]
+    if type(owner) is dict and isinstance(place, str):
+        owner[place] = value
+    elif isinstance(place, types.CellType):
+        place.cell_contents = value
+
+
+def _is_traced(value: Any) -> bool:
+    return any(isinstance(x, ArrayOperators) for _, x in arrays_in(value))
+
+
+def _refill(container: Any, held: Any) -> None:
+    """Let a list or a dict hold again what it held; one that does stays untouched: somebody may iterate over it."""
+    now, then = [[*x.keys(), *x.values()] if isinstance(x, dict) else list(x) for x in (container, held)]
+    if len(now) == len(then) and all(map(is_, now, then)):
+        return
+    container.clear()
+    if isinstance(container, dict):
+        container.update(held)
+    else:
+        container.extend(held)
+
+
 class Snapshot:
     """Surroundings as they were at one time.
 
@@ -111,12 +139,17 @@ class Snapshot:
         except (ValueError, RuntimeError):  # a cell that became empty, a dict that another thread changes
             return False
 
-    def restore_arrays(self) -> None:
-        """Put arrays back where a recording has left others, such as the state of a Dropout."""
-        for read, value in zip(self._walk.reads, self._walk.values):
-            space = getattr(getattr(read, "func", None), "__self__", None)
-            if type(space) is dict and is_array(value) and read() is not value:
-                space[read.args[0]] = value  # type: ignore[attr-defined]
+    def restore(self) -> None:
+        """Put back what a recording has changed: a layer's buffer, or what a function keeps from call to call."""
+        walk = self._walk
+        for read, value in zip(walk.reads, walk.values):
+            _put_back(read, value)
+        for x, items in walk.items:
+            if type(x) is dict:  # attributes
+                for name in [name for name in x if name not in items and _is_traced(x[name])]:
+                    del x[name]
+        for container, held in walk.held:
+            _refill(container, held)
 
     def has(self, wanted: set[int]) -> bool:
         """Whether one of some objects, by their ids, was found; or an array that is a view of one."""

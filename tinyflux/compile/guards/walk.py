@@ -42,6 +42,7 @@ class Walk:
         tokens, paths: what was found, in a form that can be compared, and where.
         reads, values: functions without arguments, and what each has returned.
         items: things to iterate over, and what was in them.
+        held: lists and dicts, and copies of them.
         found: all objects by id.
     """
 
@@ -54,6 +55,7 @@ class Walk:
         self.reads: list[Callable[[], Any]] = []
         self.values: list[Any] = []
         self.items: list[tuple[Any, tuple[Any, ...]]] = []
+        self.held: list[tuple[Any, Any]] = []
         self.arrays: list[tuple[Array, Path | None]] = []
         self.generators: list[tuple[Any, Path | None]] = []
         self.found: dict[int, Any] = {}
@@ -272,6 +274,8 @@ class Walk:
         items = tuple(x)
         if base not in (tuple, frozenset):
             self.items.append((x, items))
+        if base in (list, collections.deque):
+            self.held.append((x, items))
         self._put((base, len(items)), path)
         for i, item in enumerate(items):
             self._look(item, (path, f"[{i}]"))
@@ -282,6 +286,8 @@ class Walk:
         base = next(base for base in reversed(MAPPINGS) if isinstance(x, base))
         self._count(x, base, path)
         self.items += [(x.keys(), tuple(x.keys())), (x.values(), tuple(x.values()))]
+        if isinstance(x, dict):
+            self.held.append((x, dict(x)))
         self._put((base, len(x)), path)
         for key, value in list(x.items()):
             self._look(key, path)

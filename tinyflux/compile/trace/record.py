@@ -55,7 +55,7 @@ class Trace:
             _refuse_change(first, first_ends, self.recording, self.ends)
             _refuse_effects(self.surroundings, self.contents, look())
         except BaseException:
-            before.restore_arrays()
+            before.restore()
             raise
 
     @property
