@@ -8,6 +8,7 @@ import pytest
 
 import tinyflux as flux
 from tests.test_messages import X, Y, check, table
+from tinyflux import schedules
 
 MODEL = flux.Dense(2, 1)
 OPT = flux.setup(flux.Descent(), MODEL)
@@ -164,6 +165,79 @@ def test_the_last_layer_fits_the_loss(last, loss, target, said, how):
     for message, _ in trained:
         assert message.startswith(f"{loss.__name__}: expected ")
         assert said in message
+
+
+@pytest.mark.parametrize("how", [False, "auto"])
+@pytest.mark.parametrize(
+    ("loss", "warns"),
+    [
+        (lambda m, x, y: np.mean((m(x) - y) ** 2), True),
+        (lambda m, x, y: np.mean(np.abs(y - m(x))), True),
+        (lambda m, x, y: np.mean((np.tanh(x @ m.weight.T + m.bias) - y) ** 2), True),
+        (lambda m, x, y: np.mean((flux.relu(m(x)) - y) ** 2), True),
+        (lambda m, x, y: np.mean((m(x) - y[:, np.newaxis]) ** 2), False),
+        (lambda m, x, y: np.mean((m(x)[:, 0] - y) ** 2), False),
+        (lambda m, x, y: np.mean((m(x)[:, 0][:, np.newaxis] - y) ** 2), False),  # each with each, as one sees
+        (lambda m, x, y: np.mean((m(x[:1]) - y[:1]) ** 2), False),
+        (lambda m, x, y: np.mean((m(x) - m(x)[:, 0]) ** 2), False),
+        (lambda m, x, y: np.mean((m(x) - 1.0) ** 2) + np.sum(y), False),
+    ],
+)
+def test_differences_of_each_with_each(loss, warns, how):
+    model = flux.Dense(2, 1)
+    opt = flux.setup(flux.Descent(0.0), model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        flux.train(loss, model, [(X, Y[:, 0])], opt, compile=how)
+    said = (
+        "a prediction of shape (4, 1) and an array y of shape (4,) were subtracted, each element from each other: 4 × 4"
+    )
+    assert all(said in str(w.message) and w.category is RuntimeWarning for w in caught)
+    assert bool(caught) == warns
+
+
+def half_of_the_time(t):
+    return 0.1 * (t % 8 < 4)
+
+
+@pytest.mark.parametrize("how", [False, "auto"])
+@pytest.mark.parametrize(
+    ("rule", "warns"),
+    [
+        (flux.Descent(schedules.Cosine(0.1, over=3)), True),
+        (flux.OptimiserChain(flux.ClipNorm(1.0), flux.Adam(schedules.Polynomial(0.1, over=4))), True),
+        (flux.Descent(schedules.Cosine(0.1, over=12)), False),
+        (flux.Descent(schedules.Cosine(0.1, over=3, stop=0.01)), False),
+        (flux.Descent(schedules.CosineRestarts(0.1, 4)), False),
+        (flux.Descent(half_of_the_time), False),
+        (flux.Descent(0.0), False),
+    ],
+)
+def test_a_schedule_over_epochs(rule, warns, how):
+    """It counts updates: here an epoch has 4. The warning has the line that called train."""
+    model = flux.Dense(2, 1)
+    opt = flux.setup(rule, model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        flux.train(lambda m, x, y: flux.mse(m(x), y), model, [(X, Y)] * 4, opt, epochs=3, compile=how)
+    said = (
+        "and 2 epochs are still to come, which will change nothing. Schedules count updates, not epochs: one epoch has"
+    )
+    assert [(said in str(w.message), w.filename) for w in caught] == [(True, __file__)] * warns
+
+
+def test_a_schedule_that_ends_with_the_training():
+    for epochs, over, frozen in ((1, 2, False), (2, 8, False), (2, 2, True)):
+        model = flux.Chain(flux.Dense(2, 2), flux.Dense(2, 1))
+        decays = {id(model[0].weight), id(model[0].bias)}
+        cosine = flux.Descent(schedules.Cosine(0.1, over=over))
+        opt = flux.setup(lambda x: cosine if id(x) in decays else flux.Descent(0.1), model)  # noqa: B023
+        if frozen:
+            flux.freeze(opt[1])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            flux.train(lambda m, x, y: flux.mse(m(x), y), model, [(X, Y)] * 4, opt, epochs=epochs, compile=False)
+        assert len(caught) == frozen
 
 
 A = np.array([[1.0, 2.0], [3.0, 4.0]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,26 @@ def fitted(name: str, k: int, d: Array, x: Array, y: Array) -> Any:
     if d.shape != x.shape:
         d = unbroadcast(name, k, d, x.shape, y.shape)
     return d if d.dtype == x.dtype else d.astype(x.dtype)
+
+
+_PREDICTS = {"_affine", "matmul", "add", "relu", "leakyrelu", "elu", "gelu", "swish", "softplus", "tanh", "expit"}
+
+
+def warn_of_pairs(made_by: str, x: Array, other: Any) -> None:
+    """Warn where a layer's result, (n, 1), and targets, (n,), made the differences of each with each.
+
+    Arguments:
+        made_by: the name of the operation whose result x is.
+        x, other: what was subtracted from each other, x being broadcast in that.
+    """
+    shape = getattr(other, "shape", ())
+    if x.shape == (*shape, 1) and made_by.rpartition(".")[2] in _PREDICTS:
+        warnings.warn(
+            f"gradient: a prediction of shape {x.shape} and an array y of shape {shape} were subtracted, each element "
+            f"from each other: {len(x)} × {len(x)} differences. For one a sample give y[:, np.newaxis].",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def unbroadcast(name: str, k: int, d: Array, shape: tuple[int, ...], result: tuple[int, ...]) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..arrays import MOVE, MixedDevices, differ, is_array, on_gpu
 from ..elsewhere import no_attribute
-from .cotangents import Pieces, fitted
+from .cotangents import Pieces, fitted, warn_of_pairs
 from .large import LARGE, backward, forward, is_plain
 from .operands import REAL, SIMPLE, is_foreign, kept, thread
 from .operators import ArrayOperators, changes
@@ -258,6 +258,8 @@ def sweep(tape: Tape, output: int, cotangent: Any, keep: bool = False) -> list[A
             except AttributeError:  # it is no array
                 fits = False
             if not fits:
+                if rule.function is np.subtract and len(links) == 1 and tape[parent]:
+                    warn_of_pairs(tape[parent][0].name, x, values[1 - k])
                 d = fitted(rule.name, k, d, x, y)
                 if d is None:
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from .rule import (
     check_state,
     fields,
     initial,
+    inner_rules,
     is_rule,
     number,
     with_fields,
@@ -90,6 +92,21 @@ def scheduled(x: Any, ours: bool = True) -> bool:
     if is_rule(x):
         return any(scheduled(value, isinstance(x, Rule)) for value in fields(x).values())
     return _is_schedule(x, ours)
+
+
+def at_rest(leaves: Iterable[Any], steps: int) -> bool:
+    """Whether the rates of all leaves that aren't frozen have come to 0, and stay there, by 17 looks at `steps`."""
+    moved = [leaf for leaf in leaves if not leaf.frozen]
+    return bool(moved) and all(
+        isinstance(leaf.rule, Scheduled) and _is_zero(at(leaf.rule.rule, leaf.numbers[-1] + steps * i // 16))
+        for leaf in moved
+        for i in range(17)
+    )
+
+
+def _is_zero(rule: Any) -> bool:
+    """Whether the rate of a rule, or of one in its chain, is 0."""
+    return bool(fields(rule).get("eta", 1) == 0) or any(map(_is_zero, inner_rules(rule)))
 
 
 def _is_schedule(x: Any, ours: bool) -> bool:

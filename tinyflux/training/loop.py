@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..checks import check_flag
 from ..data.loader import is_plain_loader
 from ..errors import NonFiniteLoss
 from ..optimise.checks import check_known, check_state, check_trainable
+from ..optimise.scheduled import at_rest
 from ..optimise.state import OptimiserState
 from ..types import Loss, Tree
 from .callbacks import Callback, EpochLines, Progress
@@ -97,7 +99,8 @@ def train(
     Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: its own update is not
     applied, those before it are. ValueError for data without items, or an item without samples. TypeError for
     other arguments than these, and for a loss that returns further results. Under compile=True, NotCompilable with
-    the name of what can't be compiled, CompilerNotFound without a compiler.
+    the name of what can't be compiled, CompilerNotFound without a compiler. A RuntimeWarning where schedules have come
+    to 0 in the first of several epochs.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.seed(0)
@@ -163,6 +166,8 @@ def train(
             progress.epoch_ended = False
             if stop:
                 break
+            if progress.epoch == 1 < epochs and at_rest(opt._leaves, count * (epochs - 1)):
+                warnings.warn(_AT_REST.format(epochs - 1, count), RuntimeWarning, stacklevel=2)
     finally:
         engines[0].close()
         for callback in callbacks:
@@ -170,6 +175,12 @@ def train(
                 callback.close()
     history.engine = made_by.about
     return history
+
+
+_AT_REST = (
+    "train: the schedules of the learning rates have come to 0, and {} epochs are still to come, which will change "
+    "nothing. Schedules count updates, not epochs: one epoch has {}. For all of them write over=epochs * len(data)."
+)
 
 
 def _validation(loss: Loss, model: Tree, data: Any, metrics: Mapping[str, Callable[..., Any]], epochs: int) -> Any:
