@@ -275,7 +275,8 @@ class OneCycle(Schedule):
         divide: the peak over the first value.
         final: the first value over the last.
 
-    Of PyTorch's `total_steps` n the last one, n − 1, has the last value, and rise·n − 1 the peak.
+    The peak is at step rise·over, the last value at step `over`. PyTorch's, for `total_steps` n, are one step earlier:
+    rise·n − 1 and n − 1.
 
     Smith & Topin, "Super-convergence: very fast training of neural networks using large learning rates", 2018; the
     defaults of torch.optim.lr_scheduler.OneCycleLR.
