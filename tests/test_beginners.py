@@ -31,6 +31,11 @@ class Holder(Forward):
         return self.w(x)
 
 
+class Rule:
+    def __init__(self, init, apply):
+        self.init, self.apply = init, apply
+
+
 def loss(model, x, y):
     return flux.mse(model(x), y)
 
@@ -44,6 +49,19 @@ def loss(model, x, y):
         "pullback: expected a function, got an array of shape (4, 2). Write lambda",
     ),
     (lambda: flux.Chain(Forward(X)), TypeError, "got a Forward. Rename forward to __call__."),
+    (lambda: flux.gradient(np.sum)(X), TypeError, "its arguments, got f alone. Write lambda x: flux.gradient(f, x)."),
+    (
+        lambda: flux.gradient(lambda x: np.sum([x, x]), X),
+        TypeError,
+        "numpy's sum makes plain arrays of what it is given",
+    ),
+    (lambda: flux.gradient(lambda x: np.sum([x, x]), X), TypeError, "lost. Give it np.stack(list), or take functions"),
+    (
+        lambda: flux.compile(lambda x: np.array([x, x]))(X),
+        flux.NotCompilable,
+        "Build arrays of such values with np.stack",
+    ),
+    (lambda: flux.Conv(3, 8, 3), TypeError, "got 3. It comes first: Conv((3, 3), nin, nout)."),
 )
 def test_gradients(typed, error, said):
     check(typed, error, said)
@@ -60,6 +78,16 @@ def test_a_layer_with_forward_for_call(model):
         assert "Rename forward to __call__." in raised.value.__notes__
     with pytest.raises(TypeError, match="not callable") as raised:
         flux.gradient(lambda m: m["w"](1), {"w": X})
+    assert not hasattr(raised.value, "__notes__")
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_layers_in_a_list_called(kind):
+    with pytest.raises(TypeError, match="not callable") as raised:
+        flux.gradient(lambda m: loss(m, X, Y), kind([flux.Dense(2, 2), flux.Dense(2, 1)]))
+    assert raised.value.__notes__ == ["Make it a layer: flux.Chain(*layers)."]
+    with pytest.raises(TypeError, match="not callable") as raised:
+        flux.gradient(lambda m: loss(m, X, Y), kind([X, Y]))
     assert not hasattr(raised.value, "__notes__")
 
 
@@ -86,6 +114,37 @@ def test_a_layer_with_forward_for_call(model):
         lambda: flux.update(OPT, MODEL, flux.gradient(lambda m, x: loss(m, x, Y), MODEL, X)),
         TypeError,
         "flux.gradient a tuple for several arguments: give the model's part.",
+    ),
+    (
+        lambda: flux.update(OPT, MODEL, loss(MODEL, X, Y)),
+        ValueError,
+        "nothing stands at '.weight' in the gradient, np.float32(",
+    ),
+    (
+        lambda: flux.update(OPT, flux.Chain(MODEL), MODEL),
+        ValueError,
+        "nothing stands at '.weight' in the model, a Chain.",
+    ),
+    (lambda: flux.update(MODEL, OPT, MODEL), TypeError, "got a Dense. Write flux.update(opt, model, gradient)."),
+    (
+        lambda: flux.train(loss, MODEL, OPT, [(X, Y)]),
+        TypeError,
+        "got a list. Write flux.train(loss, model, data, opt).",
+    ),
+    (
+        lambda: flux.setup(Rule(lambda x: x, lambda state, x, g: g), MODEL),
+        TypeError,
+        "Rule.init: expected a tuple of arrays and numbers, got a ndarray. Return (np.zeros_like(x),), say, or () for",
+    ),
+    (
+        lambda: flux.setup(Rule(lambda x: (), lambda x, g: g), MODEL),
+        TypeError,
+        "setup: Rule.apply takes x, g, but is called with state, x and g: too many positional arguments.",
+    ),
+    (
+        lambda: flux.setup(Rule(lambda: (), tuple), MODEL),
+        TypeError,
+        "setup: Rule.init takes nothing, but is called with x",
     ),
 )
 def test_optimisers(typed, error, said):

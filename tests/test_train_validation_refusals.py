@@ -87,7 +87,7 @@ def stop(name, **options):
         TypeError,
         "train: validation: DataLoader: expected data[0] to be an array, or a",
     ),
-    (lambda: train(0.1), TypeError, "train: validation: DataLoader: expected data to be an array"),
+    (lambda: train(0.1), TypeError, "train: expected validation to be data such as (x, y), got 0.1. Split the arrays"),
     (lambda: train([]), ValueError, "train: the validation data gave no item."),
     (
         lambda: train(HELD_X),

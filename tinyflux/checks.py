@@ -212,5 +212,7 @@ def _function_for(x: Any) -> str:
 
 def without_call(x: Any) -> str:
     """What to write in the class of a layer that can't be called, with a space before it, or ""."""
+    if isinstance(x, (list, tuple)) and x and all(map(callable, x)):
+        return " Make it a layer: flux.Chain(*layers)."
     named = [name for name in ("forward", "call") if hasattr(x, name)]
     return f" Rename {named[0]} to __call__." if named else ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
-from ..checks import RETURN, shown, was_setting_an_element, without_call
+from ..checks import RETURN, a_or_an, shown, was_setting_an_element, without_call
 from ..nodes import Slopes, branches
 from .operands import REAL, foreign, is_foreign, thread
 from .state import Undo, keep_state, opened
@@ -59,7 +59,8 @@ def recorded_pullback(f: Callable[..., Any], args: tuple[Any, ...], tape: Tape) 
 def _with_way_back(tape: Tape, boxes: list[Any], y: Any) -> tuple[Any, Callable[[Any], Any]]:
     value = opened(y, tape)
     if not is_array(value) and not isinstance(value, (np.generic, float, complex)):
-        raise TypeError(f"pullback: expected f to return an array, got {type(value).__name__}.")
+        fix = RETURN if value is None else " Join its parts by np.stack." if isinstance(value, (list, tuple)) else ""
+        raise TypeError(f"pullback: expected f to return an array, got {a_or_an(type(value).__name__)}.{fix}")
     _refuse_complex("pullback: f returned", value)
     one = np.ones_like(value)
 
@@ -230,6 +231,8 @@ def _recorded(
 
 def _boxed(args: tuple[Any, ...], tape: Tape) -> tuple[list[Any], tree.Stateful]:
     """The arguments with boxes in the place of what is differentiated, and what f may change in them."""
+    if not args:
+        raise TypeError("gradient: expected f and its arguments, got f alone. Write lambda x: flux.gradient(f, x).")
     boxes = []
     stateful: tree.Stateful = []
     for i, x in enumerate(args):

@@ -297,7 +297,7 @@ class Tracked(ArrayOperators):
         if name:
             raise TypeError(
                 f"{name} makes plain arrays of what it is given, and the gradient would be lost. "
-                f"{INSTEAD.get(name, 'Write it in functions that have a gradient rule.')}"
+                f"{INSTEAD.get(name, 'Give it np.stack(list), or take functions that have a gradient rule.')}"
             )
         raise TypeError(
             "an array that is being differentiated cannot become a plain one: the gradient would be lost. Call NumPy's "
@@ -372,6 +372,8 @@ INSTEAD = {
     "scipy's log_softmax": "Take flux.logsoftmax.",
     "scipy's logsumexp": "Take flux.logsumexp.",
     "scipy's polygamma": "It is the derivative of order n of scipy.special.psi: take the gradient of that.",
+    "numpy's vectorize": "Write its function for whole arrays, in NumPy's.",
+    "numpy's AxisConcatenator": "For np.r_ and np.c_ take np.concatenate.",
     "numpy's select": "It doesn't ask its default: write np.where(condition, choice, default).",
 }
 
@@ -380,7 +382,9 @@ def _caller_in_library(frame: Any) -> str:
     """The function of NumPy's or SciPy's, written in Python, that the user has called, or nothing."""
     name = ""
     while frame is not None and (module := frame.f_globals.get("__name__", "")).startswith(("numpy.", "scipy.")):
-        name, frame = f"{module.partition('.')[0]}'s {frame.f_code.co_name}", frame.f_back
+        owner, _, called = frame.f_code.co_qualname.rpartition(".")
+        called = owner if called in ("__call__", "__getitem__") else called
+        name, frame = f"{module.partition('.')[0]}'s {called}", frame.f_back
     return name
 
 

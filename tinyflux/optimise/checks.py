@@ -12,6 +12,7 @@ from ..checks import as_array, is_foreign, shown
 from ..nodes import branches, misplaced_buffer
 from ..types import Array, Tree
 from .plan import Leaf
+from .rule import is_rule
 
 if TYPE_CHECKING:
     from .state import OptimiserState
@@ -22,7 +23,9 @@ def check_state(caller: str, opt: Any) -> None:
     from .state import OptimiserState
 
     if not isinstance(opt, OptimiserState):
-        raise TypeError(f"{caller}: expected the state opt = flux.setup(rule, model), got {shown(opt)}.")
+        order = {"train": "loss, model, data, opt", "update": "opt, model, gradient"}.get(caller)
+        fix = f" Write flux.{caller}({order})." if order and not is_rule(opt) else ""
+        raise TypeError(f"{caller}: expected the state opt = flux.setup(rule, model), got {shown(opt)}.{fix}")
 
 
 def check_trainable(caller: str, model: Tree) -> None:
@@ -152,7 +155,10 @@ def look_up(opt: OptimiserState, node: Any, absent: Any = ...) -> tuple[Any, ...
         elif absent is None and any(found.get(path[:i], ...) is None for i in range(len(path))):
             results.append(None)
         else:
-            raise ValueError(f"update: expected a tree of the shape that setup was given; nothing stands at {path!r}.")
+            raise ValueError(
+                f"update: expected a tree of the shape that setup was given; nothing stands at {path!r} in "
+                f"the {'model' if absent is ... else 'gradient'}, {shown(node)}."
+            )
     return tuple(results)
 
 

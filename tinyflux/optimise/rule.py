@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arrays import on_gpu
-from ..checks import is_integer, is_number, shown
+from ..checks import check_call, is_integer, is_number, shown
 from ..elsewhere import NamedArguments
 from ..nodes import rebuild
 from ..types import Array
@@ -176,6 +176,9 @@ def is_rule(x: Any) -> bool:
 def check_rule(caller: str, rule: Any) -> None:
     """Refuse what is no rule: a class in the place of a rule, say."""
     if is_rule(rule):
+        if not isinstance(rule, Rule):
+            check_call(caller, f"{type(rule).__name__}.init", rule.init, "x", "", None)
+            check_call(caller, f"{type(rule).__name__}.apply", rule.apply, "state, x and g", "", None, None, None)
         return
     fix = ""
     if isinstance(rule, type):
@@ -211,7 +214,10 @@ def initial(rule: Any, x: Array) -> State:
     """`rule.init(x)`, or a TypeError that names the rule if that is no tuple."""
     state = rule.init(x)
     if type(state) is not tuple:
-        raise TypeError(f"{type(rule).__name__}.init: expected a tuple of arrays and numbers, got {_shown(state)}.")
+        raise TypeError(
+            f"{type(rule).__name__}.init: expected a tuple of arrays and numbers, got {_shown(state)}. "
+            "Return (np.zeros_like(x),), say, or () for no state."
+        )
     return state
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import tree
 from ..arrays import is_array
-from ..checks import as_array, check_call, check_function, check_integer, is_foreign, shown
+from ..checks import as_array, check_call, check_function, check_integer, is_foreign, is_number, shown
 from ..data.loader import is_plain_loader
 from ..types import Loss, Tree
 from .callbacks import EarlyStopping, progress_bar
@@ -64,6 +64,11 @@ def _check_validation(validation: Any) -> None:
         raise TypeError(
             f"train: expected validation data that can be gone through after every epoch, got {shown(validation)}, "
             "which lasts for one pass. Give arrays, (x, y), a DataLoader, or a list of items."
+        )
+    if is_number(validation):
+        raise TypeError(
+            f"train: expected validation to be data such as (x, y), got {shown(validation)}. Split the arrays "
+            "yourself: validation=(x[-n:], y[-n:])."
         )
 
 

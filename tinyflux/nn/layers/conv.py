@@ -181,7 +181,10 @@ def DepthwiseConv(window: Sequence[int], nin: int, nout: int | None = None, *arg
 
 def _checked_window(name: str, window: Any) -> tuple[int, ...]:
     if not isinstance(window, (tuple, list)) or len(window) not in (1, 2, 3):
-        raise TypeError(f"{name}: expected window to be a tuple of one to three integers, got {shown(window)}.")
+        raise TypeError(
+            f"{name}: expected window to be a tuple of one to three integers, got {shown(window)}. It "
+            f"comes first: {name}((3, 3), nin, nout)."
+        )
     for n in window:
         check_integer(name, "an element of window", n, 1)
     return tuple(map(int, window))
