@@ -82,8 +82,27 @@ def keeping_in_an_object():
     return loss
 
 
+class Keeper:
+    __slots__ = ("h",)
+    n = 0
+
+
+def keeping_in_a_slot():
+    Keeper.n, kept = 0, Keeper()
+    kept.h = np.zeros(3)
+
+    def loss(m, x, y):
+        kept.h, Keeper.n = kept.h / 2 + np.mean(m(x), axis=0), Keeper.n + 1
+        return mse(m, x, y) + np.sum(kept.h**2) * Keeper.n
+
+    return loss
+
+
+KEEPING = keeping_in_a_dict, keeping_in_a_list, keeping_in_a_variable, keeping_in_an_object, keeping_in_a_slot
+
+
 @needs_compiler
-@pytest.mark.parametrize("make", [keeping_in_a_dict, keeping_in_a_list, keeping_in_a_variable, keeping_in_an_object])
+@pytest.mark.parametrize("make", KEEPING)
 def test_what_a_loss_keeps_is_put_back_where_recording_fails(make):
     """As a recurrent network's state from batch to batch: the plain path begins where the recording began."""
     one, other = [trained(option, DATA["none"], loss=make()) for option in ("auto", False)]

@@ -85,6 +85,8 @@ def _put_back(read: Any, value: Any) -> None:
         owner[place] = value
     elif isinstance(place, types.CellType):
         place.cell_contents = value
+    elif isinstance(getattr(place, "__self__", None), types.MemberDescriptorType):
+        place.__self__.__set__(read.args[1], value)  # a slot
 
 
 def _is_traced(value: Any) -> bool:
@@ -92,7 +94,15 @@ def _is_traced(value: Any) -> bool:
 
 
 def _refill(container: Any, held: Any) -> None:
-    """Let a list or a dict hold again what it held; one that does stays untouched: somebody may iterate over it."""
+    """Let a list, a dict or a class hold again what it held.
+
+    One that does stays untouched: somebody may iterate over it.
+    """
+    if isinstance(container, type):
+        for name, value in held.items():
+            if vars(container).get(name) is not value:
+                setattr(container, name, value)
+        return
     now, then = [[*x.keys(), *x.values()] if isinstance(x, dict) else list(x) for x in (container, held)]
     if len(now) == len(then) and all(map(is_, now, then)):
         return

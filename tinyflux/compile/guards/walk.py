@@ -42,7 +42,7 @@ class Walk:
         tokens, paths: what was found, in a form that can be compared, and where.
         reads, values: functions without arguments, and what each has returned.
         items: things to iterate over, and what was in them.
-        held: lists and dicts, and copies of them.
+        held: lists, dicts and classes, and copies of what they hold.
         found: all objects by id.
     """
 
@@ -254,7 +254,9 @@ class Walk:
                 or (name[:2] == "__" and (isinstance(x, layouts.METHODS) or hasattr(type(x), "__get__"))
                     and (constructs or name not in layouts.RARE))
             ]  # fmt: skip
-            self._attributes(vars(base), [name for name in found if name not in ("__dict__", "__weakref__")], path)
+            found = [name for name in found if name not in ("__dict__", "__weakref__")]
+            self.held.append((base, {name: vars(base)[name] for name in found}))
+            self._attributes(vars(base), found, path)
 
     # Data.
 

@@ -103,8 +103,8 @@ def make_node(
 
 
 _TOO_LARGE = (
-    "the program has more than {:,} operations, and would take longer to compile than it saves. A loop over a sequence "
-    "stays one loop by flux.scan; compile=True compiles it as it is."
+    "the program has more than {:,} operations, and would take longer to compile than it saves. A loop over a "
+    "sequence, where there is one, stays one loop by flux.scan; compile=True compiles it as it is."
 )
 
 # What makes nodes. Each simplifies what it can.
