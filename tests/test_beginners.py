@@ -61,6 +61,9 @@ def loss(model, x, y):
         flux.NotCompilable,
         "Build arrays of such values with np.stack",
     ),
+    (lambda: flux.Dense(4, 3, "ReLU"), TypeError, "got 'ReLU'. Give the function itself (write flux.relu)."),
+    (lambda: flux.mse((X, X), X), TypeError, "as prediction and target, got a tuple. Give one of its parts."),
+    (lambda: flux.mse(None, X), TypeError, "as prediction and target, got None. Is a return missing?"),
     (lambda: flux.Conv(3, 8, 3), TypeError, "got 3. It comes first: Conv((3, 3), nin, nout)."),
 )
 def test_gradients(typed, error, said):
@@ -253,6 +256,59 @@ def test_differences_of_each_with_each(loss, warns, how):
     )
     assert all(said in str(w.message) and w.category is RuntimeWarning for w in caught)
     assert bool(caught) == warns
+
+
+class Shared:
+    """A layer that belongs to the class, and one of its own; an array of the class is a constant."""
+
+    first = flux.Dense(2, 2)
+    scale = np.ones(2)
+
+    def __init__(self):
+        self.last = flux.Dense(2, 1)
+        self.idle = flux.Dropout(0.5)
+
+
+def not_trainable(model, *names):
+    for name in names:
+        getattr(model, name).trainable = False
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (
+            Shared(),
+            ["setup: model.first is an attribute of the class. Make it in __init__, as self.first: what belong"],
+        ),
+        ([Shared()], ["setup: [0].first is an attribute of the class."]),
+        (
+            not_trainable(Forward(flux.Dense(2, 1)), "w"),
+            ["got .w.trainable = False. It changes nothing: write flux.freeze("],
+        ),
+        (not_trainable(Forward(flux.Dense(2, 1)), "w"), ["write flux.freeze(opt.w)."]),
+        (not_trainable(Forward(Forward(X)), "w"), []),  # a class of one's own may mean something by it
+        (Forward(flux.Chain(flux.Dense(2, 1), flux.Dropout(0.5))), []),
+    ],
+)
+def test_what_looks_trained_or_frozen_and_is_not(model, said):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        opt = flux.setup(flux.Descent(0.0), model)
+        flux.train(lambda m, x, y: np.sum(flux.parameters(m)[0]), model, [(X, Y)], opt, compile=False)
+    assert [w.filename for w in caught] == [__file__] * len(said)
+    for warning, words in zip(caught, said, strict=True):
+        assert words in str(warning.message)
+
+
+def test_a_loss_that_prints_its_value():
+    def printed(x):
+        return f"{np.sum(x):.3f}", np.sum(x)
+
+    with pytest.raises(flux.NotCompilable, match=r"can't be formatted. Print in a callback. \(In printed, "):
+        flux.compile(printed)(X)
+    assert flux.gradient(lambda x: printed(x)[1], X).shape == X.shape
 
 
 def half_of_the_time(t):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import is_array
+from .elsewhere import here
 
 _CONVERSIONS = {  # of what is not an array of ours: by the package that its class comes from
     "torch": ("a torch tensor", "x.detach().cpu().numpy()"),
@@ -198,7 +199,7 @@ def _function_for(x: Any) -> str:
     if isinstance(x, str):
         homes = [("flux", sys.modules["tinyflux"]), ("np", np)]
         known = [f": {name}.{x}" for name, module in homes if callable(getattr(module, x, None))]
-        return f" Give the function itself{known[0] if known else ''}."
+        return f" Give the function itself{known[0] if known else here(x)}."
     if x is None:
         return " For no function, take flux.identity."
     if isinstance(x, (list, tuple, Iterator)):

@@ -383,7 +383,7 @@ def _caller_in_library(frame: Any) -> str:
     name = ""
     while frame is not None and (module := frame.f_globals.get("__name__", "")).startswith(("numpy.", "scipy.")):
         owner, _, called = frame.f_code.co_qualname.rpartition(".")
-        called = owner if called in ("__call__", "__getitem__") else called
+        called = owner if called in ("__call__", "__getitem__", "__new__") else called
         name, frame = f"{module.partition('.')[0]}'s {called}", frame.f_back
     return name
 

@@ -20,7 +20,7 @@ from .. import special
 from ..arrays import is_array
 from ..autodiff.rule import rule
 from ..autodiff.tape import Tracked
-from ..checks import as_array, check_number, is_value, shown
+from ..checks import RETURN, as_array, check_number, is_value, shown
 from ..types import Array
 from .activations import logsoftmax, softmax, widened
 
@@ -33,6 +33,7 @@ def _check(loss: str, prediction: Array, target: Array, agg: Any) -> None:
     if not (is_value(prediction) and is_value(target)):
         wrong = target if is_value(prediction) else prediction
         fix = " Give what the model returns, model(x)." if callable(wrong) else as_array(wrong)
+        fix = RETURN if wrong is None else " Give one of its parts." if isinstance(wrong, tuple) else fix
         raise TypeError(f"{loss}: expected arrays as prediction and target, got {shown(wrong)}.{fix}")
     if getattr(prediction, "shape", ()) != getattr(target, "shape", ()):
         p, t = np.shape(prediction), np.shape(target)

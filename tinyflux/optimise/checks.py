@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
 from ..checks import as_array, is_foreign, shown
+from ..elsewhere import NamedArguments
 from ..nodes import branches, misplaced_buffer
 from ..types import Array, Tree
 from .plan import Leaf
@@ -35,6 +37,8 @@ def check_trainable(caller: str, model: Tree) -> None:
     if isinstance(model, (OptimiserState, type)) or is_foreign(model):
         fix = f" Make one: {model.__name__}(…)." if isinstance(model, type) else as_array(model)
         raise TypeError(f"{caller}: expected a model, got {shown(model)}.{fix}")
+    if caller == "setup":
+        _warn_of_untrained(model)
     if not tree.parameters(model):
         fix = next(_untrained(model), "")
         raise ValueError(f"{caller}: {shown(model)} holds no floating-point array; there is nothing to train.{fix}")
@@ -55,6 +59,20 @@ def _untrained(model: Tree) -> Iterator[str]:
             yield f" {path or 'It'} is {x.dtype}: give .astype(np.float32)."
         elif isinstance(x, float):
             yield f" {path or 'It'} is a float: make it np.array({x}, np.float32)."
+
+
+def _warn_of_untrained(model: Tree) -> None:
+    """Warn of an attribute that freezes layers elsewhere, and of layers of a class, which belong to no object."""
+    for path, x in branches(model):
+        if isinstance(x, NamedArguments) and vars(x).get("trainable") is False:
+            fix = f"It changes nothing: write flux.freeze(opt{path})."
+            warnings.warn(f"setup: got {path or 'model'}.trainable = False. {fix}", RuntimeWarning, stacklevel=4)
+        for name, layer in () if tree.is_array(x) else vars(type(x)).items():
+            if isinstance(layer, NamedArguments) and tree.parameters(layer):
+                fix = f"Make it in __init__, as self.{name}: what belongs to a class is not trained."
+                warnings.warn(
+                    f"setup: {path or 'model'}.{name} is an attribute of the class. {fix}", RuntimeWarning, stacklevel=4
+                )
 
 
 def check_gradient(opt: OptimiserState, i: int, g: Array) -> None:

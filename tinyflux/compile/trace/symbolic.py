@@ -170,6 +170,13 @@ class Symbolic(ArrayOperators):
             raise TypeError("len() of an array without axes")
         return int(self.shape[0])
 
+    def __format__(self, spec: str) -> str:
+        if spec:
+            raise NotCompilable(
+                "the values of an array that is being compiled can't be formatted. Print in a callback."
+            )
+        return repr(self)
+
     def __repr__(self) -> str:
         return f"Symbolic({self.node!r}, {self.dtype}, {self.shape})"
 
