@@ -316,3 +316,37 @@ def test_a_step_that_is_another_one_in_the_next_call_is_refused():
 
     with pytest.raises(flux.NotCompilable, match="not the same in two calls"):
         flux.compile(counted)(np.arange(4.0))
+
+
+def test_arrays_that_a_step_makes():
+    """Each run of the step makes new ones, which hold the same."""
+    xs = np.random.default_rng(0).normal(size=(4, 3))
+
+    def scanned(h, scan=flux.scan):
+        def step(h, x):
+            inner = scan(lambda s, k: (s * [0.5, 0.4, 0.3] + k, None), h[[2, 0, 1]] @ np.eye(3), xs[:2])[0]
+            return np.sin(h * np.arange(1.0, 4.0) + x), inner
+
+        return np.sum(scan(step, h, xs)[1] ** 2)
+
+    def looped(step, h, xs):
+        ys = []
+        for x in xs:
+            h, y = step(h, x)
+            ys.append(y)
+        return h, None if y is None else np.stack(ys)
+
+    got = flux.compile(lambda h: flux.withgradient(scanned, h))(xs[0])
+    same(got, flux.withgradient(lambda h: scanned(h, looped), xs[0]))
+
+
+@pytest.mark.parametrize("draw", [lambda n: np.full(3, n), lambda n: [float(n), 1.0, 2.0]])
+def test_arrays_that_a_step_makes_anew(draw):
+    calls = []
+
+    def step(h, x):
+        calls.append(x)
+        return h + x * draw(len(calls)), None
+
+    with pytest.raises(flux.NotCompilable, match="is not the same twice: it draws random"):
+        flux.compile(lambda h: flux.scan(step, h, np.ones((4, 3)))[0])(np.ones(3))

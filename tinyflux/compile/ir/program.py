@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -304,10 +304,13 @@ def reachable(results: Iterable[Node], stop: Container[Node] = ()) -> list[Node]
     return [found[number] for number in sorted(found)]
 
 
-def operations(ends: Sequence[Node]) -> list[Any]:
+def operations(ends: Sequence[Node], contents: Mapping[Node, Any] | None = None) -> list[Any]:
     """All that the ends need, arguments first, in a form that can be compared with that of another recording.
 
     Loops are looked into: their bodies have parameters of their own.
+
+    Arguments:
+        contents: what arrays hold that may be others in the other recording, by their inputs.
     """
     todo = [*reversed(ends)]
     place: dict[Node, int] = {}
@@ -321,9 +324,10 @@ def operations(ends: Sequence[Node]) -> list[Any]:
         todo.pop()
         if node not in place:
             place[node] = len(place)
-            params = node.params
+            params = (contents or {}).get(node, node.params)
             if isinstance(node, ops.Loop):
-                params = params.length, params.reverse, operations(params.body(range(len(params.outputs))).ends)
+                ends = params.body(range(len(params.outputs))).ends
+                params = params.length, params.reverse, operations(ends, contents)
             found.append((node.op, [place[x] for x in node.args], params, node.shape, node.dtype))
     return found
 

@@ -6,12 +6,13 @@ sweep is the body of a second loop, which goes back. What that reads of the firs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .... import tree
+from ....arrays import to_numpy
 from ....autodiff.scan import DiffersByStep, Flattened, Step, one_for_all, one_step, use_recorder
 from ....autodiff.tape import Tape, Tracked, plain, sweep
 from ....errors import NotCompilable
@@ -40,12 +41,16 @@ def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -
         return tuple(map(Flattened, one_step(step, first.rebuilt(values[:count]), x, first)))  # type: ignore[return-value]
 
     symbols = [Symbolic(node) for node in parameters]
+    known = len(program.recording().captured)
     try:
         with one_for_all():
             (after, ys), again = run(symbols), run(symbols)
     except DiffersByStep:
         return None
-    if _operations([*after.leaves, *ys.leaves]) != _operations([*again[0].leaves, *again[1].leaves]):
+    made = program.recording().captured[known:]  # also by the step, which then makes others in each run
+    contents = {node: (x.dtype, x.shape, to_numpy(x).tobytes()) for node, x in made}
+    one, other = ([*after.leaves, *ys.leaves] for after, ys in ((after, ys), again))
+    if _operations(one, contents) != _operations(other, contents):
         raise NotCompilable(
             "a step of flux.scan is not the same twice: it draws random numbers, or a layer in it keeps a state, which "
             "can't be compiled. Draw the numbers beforehand, as part of xs, and carry the state from step to step."
@@ -70,9 +75,9 @@ def record_scan(step: Step, state: Tree, xs: Tree, length: int, reverse: bool) -
     return after.rebuilt(results), ys.rebuilt(results)
 
 
-def _operations(ends: Sequence[Array]) -> list[Any]:
+def _operations(ends: Sequence[Array], contents: Mapping[Node, Any]) -> list[Any]:
     """All that a step's results are calculated by, in a form that can be compared with that of another run."""
-    return program.operations([x.node for x in map(plain, ends) if isinstance(x, Symbolic)])
+    return program.operations([x.node for x in map(plain, ends) if isinstance(x, Symbolic)], contents)
 
 
 def _box(tape: Tape, x: Symbolic) -> Array:
