@@ -337,8 +337,8 @@ def adjust(opt: Any, *values: Any, **hyperparameters: Any) -> None:
         opt: what `setup` returned, or a part of it.
         values: not allowed; give hyperparameters by name.
         hyperparameters: by the names that the rule has, such as eta; in a chain, and where parameters have several
-            rules, every one that has the name gets the value. A schedule counts its steps from here on, unless one was
-            there before.
+            rules, every one that has the name gets the value. A schedule counts its steps from here on; in the place
+            of another it goes on with that one's count.
 
     Errors: TypeError for a name that the rule doesn't have, ValueError for a value that it can't have, or that asks
     for another state, as a form does.
