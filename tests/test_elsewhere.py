@@ -9,6 +9,7 @@ import pytest
 import tinyflux as flux
 from tests.test_messages import X, Y, check, table
 from tinyflux import elsewhere, schedules
+from tinyflux.autodiff.tape import Tracked
 
 MODEL = flux.Chain(flux.Dense(2, 3, flux.relu), flux.Dense(3, 1))
 OPT = flux.setup(flux.Descent(), MODEL)
@@ -128,6 +129,17 @@ def test_methods_of_tensors(name, hint):
     check(lambda: flux.gradient(f, X), AttributeError, said.format("differentiated"))
     check(lambda: flux.compile(f)(X), AttributeError, said.format("compiled"))
     assert not hasattr(X, name)
+
+
+def test_the_hints_cost_nothing():
+    """A method __getattr__ takes time wherever an attribute is read; Tab doesn't offer what isn't there."""
+    for cls in (Tracked, flux.Chain, flux.Dense):
+        assert not hasattr(cls, "__getattr__")
+    assert not elsewhere.ABSENT.intersection(dir(MODEL))
+    assert not any(hasattr(MODEL, name) for name in elsewhere.ABSENT)
+    MODEL[0].kernel = 3  # what an object has of its own is found
+    assert MODEL[0].kernel == 3
+    del MODEL[0].kernel
 
 
 def test_all_that_is_named_is_there():

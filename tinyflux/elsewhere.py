@@ -133,6 +133,23 @@ def no_attribute(owner: str, name: str) -> AttributeError:
     return AttributeError(f"{owner} has no attribute {name!r}{hint}")
 
 
+_METHODS = (  # that are looked for in a model
+    "append add parameters named_parameters eval train compile fit predict forward apply evaluate to cuda save summary "
+    "state_dict load_state_dict zero_grad weights trainable_variables kernel"
+)
+ABSENT = frozenset(_METHODS.split())
+
+
+class Absent:
+    """An attribute that a class hasn't, and which says so. A method __getattr__ would slow down all that it has."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        raise no_attribute(owner.__name__, self._name)
+
+
 def refused_by(module: str, name: str) -> Any:
     """A module's `__getattr__`, for names that aren't there."""
     raise no_attribute(f"module {module!r}", name)

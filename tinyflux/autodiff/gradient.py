@@ -11,6 +11,7 @@ import numpy as np
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
 from ..checks import RETURN, a_or_an, shown, was_setting_an_element, without_call
+from ..elsewhere import no_attribute
 from ..nodes import Slopes, branches
 from .operands import REAL, foreign, is_foreign, thread
 from .state import Undo, keep_state, opened
@@ -262,6 +263,10 @@ def _called(
         if error.arrays:
             error.args = (f"{caller}: {_meeting(error.arrays, boxes)}. {MOVE}",)
             error.arrays = ()
+        raise
+    except AttributeError as error:
+        if type(error.obj) is Tracked:
+            error.args = no_attribute("an array that is being differentiated", str(error.name)).args
         raise
     except TypeError as error:
         if not callable(f):

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from ..arrays import MOVE, MixedDevices, differ, is_array, on_gpu
-from ..elsewhere import no_attribute
 from .cotangents import Pieces, fitted, warn_of_pairs
 from .large import LARGE, backward, forward, is_plain
 from .operands import REAL, SIMPLE, is_foreign, kept, thread
@@ -311,13 +310,6 @@ class Tracked(ArrayOperators):
     ndim = property(lambda self: self.value.ndim)
     size = property(lambda self: self.value.size)
     dtype = property(lambda self: self.value.dtype)
-
-    def __getattr__(self, name: str) -> Any:
-        raise (
-            AttributeError(name)
-            if name.startswith("_")
-            else no_attribute("an array that is being differentiated", name)
-        )
 
     def __len__(self) -> int:
         return len(self.value)

@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ...arrays import is_array, on_gpu
 from ...autodiff.gradient import is_gradient
 from ...autodiff.tape import plain
 from ...display import Line, careful, careful_html, html_table, shares
-from ...elsewhere import NamedArguments, no_attribute
+from ...elsewhere import ABSENT, Absent, NamedArguments
 
 _COLUMN = 40  # where the notes begin, if the code leaves room
 _LONG = 300  # characters; what is longer is shown by its class
@@ -29,10 +29,8 @@ _MANY, _HEAD, _TAIL = 100, 40, 10  # parts of a layer: where there are more, so 
 class Layer(NamedArguments):
     """Gives a layer its repr. `_parts` is what its constructor is called with: layers as they are, the rest as text."""
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            raise AttributeError(name) if name.startswith("_") else no_attribute(type(self).__name__, name)
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in ABSENT]
 
     def _parts(self) -> list[Any]:
         """The attributes that are called as the constructor's arguments, but for those that are its defaults."""
@@ -64,6 +62,10 @@ class Layer(NamedArguments):
             for row, share in zip(rows, shares([None if row.whole else row.amount for row in rows]))
         ]
         return html_table(titles, "<>", lines)
+
+
+for _name in ABSENT:
+    setattr(Layer, _name, Absent(_name))
 
 
 @functools.cache  # layers are named in every call
