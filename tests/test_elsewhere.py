@@ -50,7 +50,7 @@ def of(owner, name):
     (of(MODEL, "eval"), AttributeError, "(there is no need: layers know by themselves, or see flux.trainmode"),
     (of(MODEL, "fit"), AttributeError, "(write flux.train(loss, model, data, opt))"),
     (of(MODEL, "predict"), AttributeError, "(write model(x))"),
-    (of(MODEL[0], "kernel"), AttributeError, "Dense has no attribute 'kernel' (it is weight)"),
+    (of(MODEL[0], "to"), AttributeError, "Dense has no attribute 'to' (write flux.gpu(model))"),
     (
         of(OPT, "step"),
         AttributeError,
@@ -78,10 +78,10 @@ def test_names(typed, error, said):
         "MaxPool has no kernel_size; it has window, stride, pad (it is win",
     ),
     (lambda: flux.Dense(16, input_shape=(4,)), TypeError, "Dense has no input_shape; it has nin, nout, activation, "),
-    (lambda: flux.Dense(4, 8, use_bias=False), TypeError, "(it is bias)."),
+    (lambda: flux.Dense(4, 8, use_bias=False), TypeError, "it has nin, nout, activation, init, bias, rng."),
     (lambda: flux.BatchNorm(8, eps=1e-3), TypeError, "(it is epsilon)."),
     (lambda: flux.LayerNorm(normalized_shape=8), TypeError, "LayerNorm has no normalized_shape; it has size, activ"),
-    (lambda: flux.Dropout(rate=0.5), TypeError, "Dropout has no rate; it has p, seed, dims (it is p)."),
+    (lambda: flux.Dropout(rate=0.5), TypeError, "Dropout has no rate; it has p, seed, dims."),
     (lambda: flux.Adam(lr=0.1), TypeError, "Adam has no lr; it has eta, beta, epsilon (the learning rate is eta)."),
     (lambda: flux.Adam(beta_1=0.9), TypeError, "(the decay rates are beta)."),
     (lambda: flux.AdamW(weight_decay=0.1), TypeError, "(decay is flux.AdamW(lambda_=…), or flux.OptimiserChain("),
@@ -92,7 +92,7 @@ def test_names(typed, error, said):
         "DataLoader has no batch_size; it has data, batchsize, ",
     ),
     (lambda: flux.DataLoader((X, Y), drop_last=True), TypeError, "(it is partial=False)."),
-    (lambda: schedules.Cosine(0.1, T_max=10), TypeError, "Cosine has no T_max; it has start, over, stop (it is over, "),
+    (lambda: schedules.Cosine(0.1, T_max=10), TypeError, "Cosine has no T_max; it has start, over, stop."),
     (lambda: flux.adjust(OPT, lr=0.1), TypeError, "adjust: Descent has no lr; it has eta (the learning rate is eta)."),
 )
 def test_keywords(typed, error, said):
@@ -120,7 +120,6 @@ def test_a_subclass_takes_the_keywords_that_it_has():
         ("detach", "write flux.stop_gradient(x)"),
         ("backward", "write flux.gradient(f, x), which returns the gradient"),
         ("exp", "write np.exp"),
-        ("unsqueeze", "write x[:, np.newaxis]"),
     ],
 )
 def test_methods_of_tensors(name, hint):
@@ -137,9 +136,9 @@ def test_the_hints_cost_nothing():
         assert not hasattr(cls, "__getattr__")
     assert not elsewhere.ABSENT.intersection(dir(MODEL))
     assert not any(hasattr(MODEL, name) for name in elsewhere.ABSENT)
-    MODEL[0].kernel = 3  # what an object has of its own is found
-    assert MODEL[0].kernel == 3
-    del MODEL[0].kernel
+    MODEL[0].fit = 3  # what an object has of its own is found
+    assert MODEL[0].fit == 3
+    del MODEL[0].fit
 
 
 def test_all_that_is_named_is_there():

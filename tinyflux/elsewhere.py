@@ -21,42 +21,23 @@ _HERE = {  # code, or words
     "sequential": "flux.Chain(…)",
     "maxpooling": "flux.MaxPool((2, 2))",
     "avgpool averagepooling": "flux.MeanPool((2, 2))",
-    "globalaveragepooling": "flux.GlobalMeanPool()",
-    "batchnormalization": "flux.BatchNorm(channels)",
-    "silu": "flux.swish",
     "rnn simplernn lstm gru": "write a step, and flux.scan: docs/learn/sequences.md has the code",
     "embedding": "docs/learn/sequences.md has a class of four lines",
-    "module parameter": "any class will do, and any arrays in its attributes",
-    "tensor": "np.array(…)",
     "nn optim optimizers layers losses": "the names stand in tinyflux itself: flux.Dense, flux.mse, flux.Adam …",
     "append add": "a Chain stays as it is: flux.Chain(*model, layer) is a new one",
     "train eval": "there is no need: layers know by themselves, or see flux.trainmode and flux.testmode",
     "compile": "flux.setup(rule, model); train compiles by itself",
     "fit": "flux.train(loss, model, data, opt)",
     "predict forward apply": "model(x)",
-    "evaluate": "loss(model, x, y)",
     "to cuda": "flux.gpu(model)",
     "statedict": "flux.save(path, model, opt)",
-    "loadstatedict": "flux.load(path, model, opt)",
-    "kernel": "it is weight",
-    "trainablevariables weights": "flux.parameters(model)",
     "grad": "flux.gradient(f, x)",
     "valueandgrad gradandvalue": "flux.withgradient(f, x)",
-    "view": "x.reshape(…)",
-    "unsqueeze": "x[:, np.newaxis]",
-    "at": "np.where(…), which makes a new array",
-    "vjp": "flux.pullback(f, x)",
-    "jacrev": "flux.jacobian(f, x)",
     "jit": "flux.compile(f)",
-    "vmap": "write the batch as an axis",
     "nograd zerograd": "there is no need: flux.gradient alone records, and keeps nothing",
     "backward requiresgrad": "flux.gradient(f, x), which returns the gradient",
     "detach": "flux.stop_gradient(x)",
-    "numpy": "return it beside the loss from the function given to flux.withgradient",
     "crossentropy crossentropyloss nllloss": "flux.logitcrossentropy(scores, flux.onehotbatch(labels, classes))",
-    "bcewithlogitsloss": "flux.logitbinarycrossentropy(scores, y)",
-    "mseloss": "flux.mse(prediction, y)",
-    "l1loss": "flux.mae(prediction, y)",
     "sgd": "flux.Descent(eta), or flux.Momentum(eta, rho)",
     "step applyupdates applygradients": "flux.update(opt, model, gradient)",
     "paramgroups eta": "flux.adjust(opt, eta=…)",
@@ -65,25 +46,15 @@ _HERE = {  # code, or words
     "lr learningrate": "the learning rate is eta",
     "betas beta1 beta2": "the decay rates are beta",
     "eps": "it is epsilon",
-    "alpha": "in flux.RMSProp it is rho",
     "momentum": "momentum is rho in flux.Momentum and flux.Nesterov",
     "nesterov": "that is the rule flux.Nesterov",
     "weightdecay": "decay is flux.AdamW(lambda_=…), or flux.OptimiserChain(flux.WeightDecay(…), rule)",
     "amsgrad": "that is the rule flux.AMSGrad",
     "maximize": "to go uphill, flux.OptimiserChain(flux.Maximize(), rule)",
     "centered": "it is centred in flux.RMSProp",
-    "infeatures inchannels": "it is nin",
-    "outfeatures outchannels units filters": "it is nout",
     "kernelsize poolsize": "it is window, a tuple such as (3, 3), and comes first",
     "padding": "it is pad",
-    "strides": "it is stride",
-    "usebias": "it is bias",
-    "kernelinitializer": "it is init, a function such as flux.kaiming_normal",
-    "rate": "it is p",
-    "batchsize": "it is batchsize",
     "droplast": "it is partial=False",
-    "tmax": "it is over, counted in updates",
-    "stepsize": "it is every, counted in updates",
 }
 _BY_NAME = {name: text for names, text in _HERE.items() for name in names.split()}
 
@@ -104,7 +75,7 @@ def here(name: str) -> str:
     same = [ours for ours in names if _reduced(ours) == _reduced(name)]
     nearest = [f"flux.{min(same, key=lambda ours: sum(map(operator.ne, ours, name)))}"] if same else [""]
     text = _BY_NAME.get(_reduced(name), *nearest)
-    code = text.startswith(("flux.", "np.", "model(", "loss(", "x.", "x["))
+    code = text.startswith(("flux.", "model("))
     return f" ({'write ' * code}{text})" if text else ""
 
 
@@ -134,8 +105,8 @@ def no_attribute(owner: str, name: str) -> AttributeError:
 
 
 _METHODS = (  # that are looked for in a model
-    "append add parameters named_parameters eval train compile fit predict forward apply evaluate to cuda save summary "
-    "state_dict load_state_dict zero_grad weights trainable_variables kernel"
+    "append add parameters named_parameters eval train compile fit predict forward apply to cuda save summary "
+    "state_dict zero_grad"
 )
 ABSENT = frozenset(_METHODS.split())
 

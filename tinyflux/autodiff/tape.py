@@ -124,7 +124,7 @@ def apply(function: Any, args: Sequence[Any], kwargs: dict[str, Any] = _NO_OPTIO
         eager = type(y) is np.ndarray or isinstance(plain(y), (np.ndarray, np.generic)) or on_gpu(plain(y))
         for k in others:
             x = values[k]
-            if isinstance(x, (list, tuple)) and k < len(rule.pullbacks) and rule.pullbacks[k]:
+            if type(x) in (list, tuple) and k < len(rule.pullbacks) and rule.pullbacks[k]:
                 x = np.array(x)  # which NumPy made of it; the pullbacks ask for its shape
             values[k] = kept(rule.name, x, tape.copies, eager)
     tape.append((rule, links, y, values, kwargs))
