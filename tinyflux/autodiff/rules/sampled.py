@@ -33,8 +33,10 @@ def _interp(x: Array, xp: Array, fp: Array, left: Any = None, right: Any = None,
 
 
 def _in_double(x: Array) -> Array:
-    """NumPy calculates so whatever it is given."""
-    return x.astype(np.float64) if hasattr(x, "dtype") else np.asarray(x, np.float64)
+    """NumPy calculates so whatever it is given; complex numbers stay, to be refused where they meet others."""
+    if not hasattr(x, "dtype"):
+        return np.asarray(x, np.float64)
+    return x if x.dtype.kind == "c" else x.astype(np.float64)
 
 
 def _trapezoid(y: Array, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Array:
@@ -49,7 +51,7 @@ def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> A
     spacings = varargs * len(axes) if len(varargs) == 1 else varargs or (1.0,) * len(axes)
     if edge_order not in (1, 2):
         raise ValueError(f"np.gradient: expected edge_order to be 1 or 2, got {edge_order}.")
-    f = f if f.dtype.kind == "f" else f.astype(np.float64)
+    f = f if f.dtype.kind in "fc" else f.astype(np.float64)
     if len(spacings) != len(axes):
         raise TypeError(f"np.gradient: expected a spacing for each of {len(axes)} axes, got {len(spacings)}.")
     slopes = [np.moveaxis(_slope(np.moveaxis(f, k, -1), h, edge_order), -1, k) for k, h in zip(axes, spacings)]

@@ -19,7 +19,7 @@ def _average(
         total = np.full_like(y, a.size // (y.size or 1))
     else:
         a, weights = (x if hasattr(x, "dtype") else np.asarray(x) for x in (a, weights))
-        if a.dtype.kind != "f":
+        if a.dtype.kind not in "fc":
             a = a.astype(np.float64)
         if weights.shape != a.shape:
             weights = _along(weights, a, axis)
