@@ -43,3 +43,18 @@ def test_compiled():
         flux.compile(f)(X, elements, values, np.arange(5)), f(X, elements, values, np.arange(5)), strict=True
     ):
         np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    "compiled", [False, pytest.param(True, marks=pytest.mark.skipif(not available(), reason="there is no C compiler"))]
+)
+@pytest.mark.parametrize(
+    "places", [np.array([240, 3, 2, 250], np.uint8), np.array([100, 90, 0, -100], np.int8), X[5:2:-1]]
+)
+def test_differences_at_places_of_other_dtypes(places, compiled):
+    """Places of one byte don't wrap round, and the result has the dtype of the curve."""
+    curve = np.array([1, 4, 2, 8], np.float32)[: len(places)]
+    value = lambda y: np.gradient(y, places)  # noqa: E731
+    found = flux.compile(value)(curve) if compiled else flux.pullback(value, curve)[0]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.gradient(curve, places), rtol=1e-6)

@@ -62,7 +62,7 @@ def _slope(f: Any, spacing: Any, edge_order: int) -> Array:
     """Along the last axis: central differences, exact for parabolas, and differences to one side at the ends."""
     if f.shape[-1] < edge_order + 1:
         raise ValueError(f"np.gradient: expected at least {edge_order + 1} elements along the axis, got {f.shape[-1]}.")
-    h = np.diff(spacing) if np.ndim(spacing) else spacing * np.ones_like(f, shape=(f.shape[-1] - 1,))
+    h = np.diff(_in_double(spacing)) if np.ndim(spacing) else spacing * np.ones_like(f, shape=(f.shape[-1] - 1,))
     slopes = (f[..., 1:] - f[..., :-1]) / h
     before, after = slopes[..., :-1], slopes[..., 1:]
     middle = (before * h[1:] + after * h[:-1]) / (h[1:] + h[:-1])
@@ -70,7 +70,7 @@ def _slope(f: Any, spacing: Any, edge_order: int) -> Array:
     if edge_order == 2:
         first = first - (after - before)[..., :1] * h[:1] / (h[:1] + h[1:2])
         last = last + (after - before)[..., -1:] * h[-1:] / (h[-1:] + h[-2:-1])
-    return np.concatenate([first, middle, last], axis=-1)
+    return np.concatenate([first, middle, last], axis=-1).astype(f.dtype)
 
 
 def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Array:
