@@ -49,3 +49,13 @@ def test_slopes_of_singular_determinants():
     for got, expected in zip(flux.compile(both)(matrices), both(matrices), strict=True):
         np.testing.assert_allclose(got[0], expected[0], atol=1e-13)
         np.testing.assert_allclose(got[1], expected[1], atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.bool_, np.int64])
+def test_integers_are_calculated_with_in_float64(kind):
+    """However short they are, and whatever stands on the right."""
+    a, b = np.array([[1, 0], [1, 1]], kind), np.array([1, 0.1], np.float32)
+    for f in (lambda a, b: np.linalg.solve(a, b), lambda a, b: np.linalg.inv(a), lambda a, b: np.linalg.det(a)):
+        found, expected = flux.compile(f)(a, b), f(a, b)
+        assert found.dtype == expected.dtype == np.float64
+        np.testing.assert_allclose(found, expected, rtol=1e-15)

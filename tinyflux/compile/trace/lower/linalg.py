@@ -16,7 +16,7 @@ from ....types import Array
 from ...ir import program
 from ...ir.node import Node
 from ..symbolic import Symbolic, lower, node_of, refused, to_symbolic
-from .elementwise import cast, eye, loop, result_type
+from .elementwise import cast, eye, loop
 from .shapes import view
 
 
@@ -108,8 +108,9 @@ def _einsum(*operands: Array, optimize: Any = False) -> Node:
 
 
 def _real(*nodes: Node) -> list[Array]:
-    """The arrays in the dtype that numpy.linalg calculates in."""
-    return [to_symbolic(cast(x, np.float32 if result_type(nodes) == np.float32 else np.float64)) for x in nodes]
+    """The arrays in the dtype that numpy.linalg calculates in: float64 as soon as one is of integers, however short."""
+    single = all(x.dtype == np.float32 for x in nodes)
+    return [to_symbolic(cast(x, np.float32 if single else np.float64)) for x in nodes]
 
 
 def _square(name: str, a: Array) -> Node:
