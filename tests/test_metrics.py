@@ -63,6 +63,21 @@ def test_numbers_of_scikit_learn(classes):
         assert metrics.topk_accuracy(scores, labels, 3) == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.parametrize("labels", [[1, 0, 1, 1], [0.0, 1.0, 1.0, 0.0], [False] * 4])
+def test_one_logit_a_sample_in_a_line(labels):
+    """The scores would be those of one sample, of which the first label was taken."""
+    scores, labels = np.array([0.9, -1.0, 3.0, -0.5]), np.array(labels)
+    with pytest.raises(ValueError, match=r"For one logit a sample give np\.stack\(\[-scores, scores\], axis=-1\)"):
+        flux.accuracy(scores, labels)
+    remedy = flux.accuracy(np.stack([-scores, scores], axis=-1), labels.astype(int))
+    assert remedy == np.mean((scores > 0) == labels)
+
+
+def test_one_sample_with_a_one_hot_row():
+    assert flux.accuracy(SCORES[0], np.eye(SCORES.shape[1])[SCORES[0].argmax()]) == 1
+    assert flux.accuracy(SCORES[0], np.full(SCORES.shape[1], 1 / SCORES.shape[1], np.float32)) in (0, 1)
+
+
 def test_best_of_one_is_the_accuracy():
     scores, labels = drawn(500, 4)
     assert metrics.topk_accuracy(scores, labels, 1) == metrics.accuracy(scores, labels)

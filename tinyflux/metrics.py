@@ -159,6 +159,11 @@ def _checked(metric: str, scores: Array, labels: Array) -> tuple[Array, Array]:
                 "for class numbers one-hot rows, flux.onehotbatch(pred, classes). np.mean(pred == labels) is their "
                 "accuracy."
             )
+        if scores.ndim == 1 and abs(float(labels.sum()) - 1) > 1e-3:
+            raise ValueError(
+                f"{metric}: scores {scores.shape} are those of one sample, and the labels are no one-hot row. For one "
+                "logit a sample give np.stack([-scores, scores], axis=-1), and integers as labels, labels.astype(int)."
+            )
         return scores, np.argmax(labels, axis=-1)
     if labels.dtype.kind not in "iu":
         raise TypeError(
