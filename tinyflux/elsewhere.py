@@ -90,12 +90,18 @@ class NamedArguments:
     __slots__ = ()
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        if options:
-            _, *known = inspect.signature(cls.__init__).parameters.values()
-            for name in options if all(x.kind is not x.VAR_KEYWORD for x in known) else ():
-                if name not in [x.name for x in known]:
-                    raise TypeError(unknown(cls.__name__, name, [x.name for x in known]))
+        known = _arguments(cls) if options else None  # type: ignore[arg-type]  # a class can be hashed
+        for name in options:
+            if known is not None and name not in known:
+                raise TypeError(unknown(cls.__name__, name, known))
         return super().__new__(cls)
+
+
+@functools.cache
+def _arguments(cls: type) -> list[str] | None:
+    """The names of a constructor's arguments; None where it takes any."""
+    _, *found = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    return None if any(x.kind is x.VAR_KEYWORD for x in found) else [x.name for x in found]
 
 
 def no_attribute(owner: str, name: str) -> AttributeError:

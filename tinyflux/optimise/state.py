@@ -15,18 +15,18 @@ from ..checks import shown
 from ..display import careful, careful_html
 from ..elsewhere import no_attribute, unknown
 from ..nodes import branches, rebuild
-from ..types import Array, Rule, T, Tree
+from ..types import Array, Rule, Tree
 from . import checks
 from .flat import Place, buckets, flatten, places, refuse_overlaps, refuse_two_devices
 from .modifiers import shapes_of_state
 from .plan import Layout, Leaf, Plan
-from .rule import average_of, check_rule, fields, inner_rules, is_rule, kind_of, plain, rule_for, with_fields
+from .rule import check_rule, fields, inner_rules, is_rule, kind_of, plain, rule_for, with_fields
 from .scheduled import Scheduled, at, scheduled
 from .state_text import state_html, state_text
 from .step import step_all
 from .trial import try_out
 
-__all__ = ["adjust", "averaged", "freeze", "setup", "thaw", "update"]
+__all__ = ["adjust", "freeze", "setup", "thaw", "update"]
 
 
 class OptimiserState:
@@ -249,46 +249,6 @@ def planned(opt: OptimiserState, model: Tree, grads: Tree) -> tuple[Plan, Sequen
         gradients = tuple(checks.summed(opt, gradients))
         missing = tuple(i for i, g in enumerate(gradients) if g is None)
     return opt._layout.plan(missing), gradients
-
-
-def averaged(model: T, opt: OptimiserState) -> T:
-    """A copy of a model with averages in the place of its parameters: those that EMA, Lookahead or ASGD keep in `opt`.
-
-    Parameters without an average are copied as they are, and so are buffers. The means and variances of BatchNorm are
-    those of the model then; for those of the copy, let it see data in training mode, as below.
-
-    Arguments:
-        model: the model, which training goes on with.
-        opt: what `setup` returned for it.
-
-    Returns: a model of its own, to be evaluated or saved.
-
-    Errors: ValueError where no rule in `opt` keeps an average, or `opt` was set up for another model.
-
-    >>> import numpy as np, tinyflux as flux
-    >>> model = flux.Chain(flux.Dense(3, 2), flux.BatchNorm(2))
-    >>> opt = flux.setup(flux.OptimiserChain(flux.Adam(), flux.EMA(0.99)), model)
-    >>> average = flux.averaged(model, opt)
-    >>> _ = flux.trainmode(average)
-    >>> for x in np.random.default_rng(0).normal(size=(20, 16, 3)).astype(np.float32):
-    ...     _ = average(x)
-    >>> _ = flux.testmode(average)
-    """
-    checks.check_state("averaged", opt)
-    checks.check_model("averaged", opt, model)
-    found = {id(leaf.view): average_of(leaf.rule, leaf.state, leaf.view) for leaf in opt._leaves}
-    if all(average is None for average in found.values()):
-        kinds = ", ".join(dict.fromkeys(kind_of(leaf.rule) for leaf in opt._leaves))
-        raise ValueError(
-            f"averaged: {kinds} keeps no average of the parameters. Set up flux.OptimiserChain(rule, flux.EMA(0.999))."
-        )
-
-    def copy(x: Array) -> Array:
-        average = found.get(id(x))
-        copy: Array = (x if average is None else average).copy()
-        return copy
-
-    return tree.copying(copy)(model)
 
 
 def freeze(opt: Any) -> None:
