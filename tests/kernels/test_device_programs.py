@@ -50,8 +50,9 @@ def test_activations_and_losses(dtype):
     y = np.abs(y) / np.abs(y).sum(axis=1, keepdims=True)
     flux.seed(0)
     for i, name in enumerate(ACTIVATIONS):
-        loss = getattr(flux, LOSSES[i % len(LOSSES)])
-        last = flux.identity if "logit" in LOSSES[i % len(LOSSES)] else flux.sigmoid
+        named = LOSSES[i % len(LOSSES)]
+        loss = getattr(flux, named)
+        last = flux.identity if "logit" in named else flux.softmax if named == "crossentropy" else flux.sigmoid
         model = flux.Chain(flux.Dense(11, 7, getattr(flux, name)), flux.Dense(7, 5, last))
         model = flux.tree.map(lambda x: x.astype(dtype), model)
         check(lambda m, x, y, loss=loss: loss(m(x), y), model, x, y, dtype=dtype)

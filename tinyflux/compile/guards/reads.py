@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import importlib.util
+import itertools
 import re
 import types
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,9 @@ SCOPES = {
     "_getframe", "f_globals", "f_locals", "f_back", "__globals__", "__closure__", "__builtins__", "cell_contents",
 }  # fmt: skip
 PRINTING = {"__repr__", "__str__", "__format__"}
+MAKERS = {  # of generators of random numbers, in NumPy
+    "default_rng", "RandomState", "SeedSequence", "MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64",
+}  # fmt: skip
 BY_NAME = {"getattr", "hasattr"}
 
 Chain = tuple[str, ...]
@@ -32,17 +36,20 @@ class Reads(NamedTuple):
         globals, cells: names, each with the attributes that are read right after it: `np.linalg.norm`.
         imports: modules, as an import statement has them, each with the number of dots before it.
         names: of attributes, those in strings (for getattr) among them.
+        unseeded: the makers of generators that are called without an argument, and then take a seed from the system.
     """
 
     globals: tuple[Chain, ...]
     cells: tuple[Chain, ...]
     imports: tuple[tuple[str, int], ...]
     names: frozenset[str]
+    unseeded: frozenset[str]
 
 
 @functools.lru_cache(4096)
 def reads(code: types.CodeType) -> Reads:
     names, cells, imports = set(_chains(code, _LOADS)), set(_chains(code, _CELLS)), set(_imports(code))
+    unseeded = set(_unseeded(code))
     found = {*code.co_names, *_strings(code.co_consts)}
     if found & _PRINTS or any(i.opname.startswith("FORMAT_") for i in dis.get_instructions(code)):
         found |= PRINTING
@@ -53,7 +60,10 @@ def reads(code: types.CodeType) -> Reads:
         cells |= set(inner.cells)
         imports |= set(inner.imports)
         found |= inner.names
-    return Reads(tuple(sorted(names)), tuple(sorted(cells)), tuple(sorted(imports)), frozenset(found))
+        unseeded |= inner.unseeded
+    return Reads(
+        tuple(sorted(names)), tuple(sorted(cells)), tuple(sorted(imports)), frozenset(found), frozenset(unseeded)
+    )
 
 
 def _chains(code: types.CodeType, loads: tuple[str, ...]) -> Iterator[Chain]:
@@ -65,6 +75,13 @@ def _chains(code: types.CodeType, loads: tuple[str, ...]) -> Iterator[Chain]:
             if chain:
                 yield chain
             chain = (instruction.argval,) if instruction.opname in loads else ()
+
+
+def _unseeded(code: types.CodeType) -> Iterator[str]:
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in _BETWEEN]
+    for loaded, then in itertools.pairwise(instructions):
+        if loaded.argval in MAKERS and (then.opname, then.arg) == ("CALL", 0):
+            yield loaded.argval
 
 
 def _named(code: types.CodeType) -> bool:

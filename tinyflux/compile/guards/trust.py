@@ -42,7 +42,6 @@ def module_of(x: Any) -> Any:
 _OUTSIDE = {
     "random", "secrets", "time", "datetime", "uuid", "os", "posix", "nt", "io", "socket", "subprocess", "urllib",
 }  # fmt: skip
-_SEEDING = {"default_rng", "RandomState", "SeedSequence", "MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"}
 _OUTSIDE_OF_NUMPY = {
     "load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "geterr", "geterrcall", "get_printoptions",
 }  # fmt: skip
@@ -67,8 +66,6 @@ def complaint(x: Any) -> str:
     root = module.partition(".")[0]
     if (root.lstrip("_") in _OUTSIDE and name != "sleep") or (root == "numpy" and name in _OUTSIDE_OF_NUMPY):
         return "clocks, files, settings and random numbers can't be watched"
-    if name in _SEEDING and str(getattr(x, "__module__", "")).startswith("numpy.random"):
-        return "it may take a seed from the system, and draws random numbers. Draw them beforehand"
     if root == "builtins" and name in _OUTSIDE_BUILTINS:
         return "files can't be watched"
     if (root == "builtins" and name in _FINDING) or root in ("inspect", "gc", "importlib"):

@@ -25,7 +25,7 @@ from ...errors import NotCompilable
 from ...types import Array
 from . import layouts
 from .layouts import MAPPINGS, MISSING, NUMBERS, REMEDY, SEQUENCES, SIMPLE, Path, Same, format_path, has_code, in_c
-from .reads import BY_NAME, SCOPES, Chain, imported, reads
+from .reads import BY_NAME, MAKERS, SCOPES, Chain, imported, reads
 from .trust import LOOKING, complaint, looks_into, module_of, trusted, walks_trees
 
 MAX_ITEMS = 10_000  # items of a container, which would be looked at one by one in every call
@@ -43,6 +43,7 @@ class Walk:
         reads, values: functions without arguments, and what each has returned.
         items: things to iterate over, and what was in them.
         held: lists, dicts and classes, and copies of what they hold.
+        makers, unseeded: NumPy's makers of generators, and the names of what code calls without a seed.
         found: all objects by id.
     """
 
@@ -56,6 +57,8 @@ class Walk:
         self.values: list[Any] = []
         self.items: list[tuple[Any, tuple[Any, ...]]] = []
         self.held: list[tuple[Any, Any]] = []
+        self.makers: list[Any] = []
+        self.unseeded: set[str] = set()
         self.arrays: list[tuple[Array, Path | None]] = []
         self.generators: list[tuple[Any, Path | None]] = []
         self.found: dict[int, Any] = {}
@@ -77,6 +80,8 @@ class Walk:
             if len(self.tokens) > TOO_MANY:
                 raise NotCompilable(f"{format_path(self.paths[-1])} is too large to look at in every call. {REMEDY}")
         self.whole = self.whole or not LOOKING.isdisjoint(self.names)
+        for x in [x for x in self.makers if x.__name__ in self.unseeded]:
+            raise NotCompilable(f"{name_of(x)}() can't be compiled: it takes a seed from the system. Give it one.")
 
     def _put(self, token: Any, path: Path | None) -> None:
         self.tokens.append(token)
@@ -144,6 +149,7 @@ class Walk:
             found = reads(code)
             for name in found.names & SCOPES:
                 raise NotCompilable(f"{name} can't be compiled: what is found by it can't be watched. {REMEDY}")
+            self.unseeded |= found.unseeded
             self.names |= found.names
             for chain in found.globals:
                 self._global(f, chain)
@@ -200,6 +206,8 @@ class Walk:
         if why:
             raise NotCompilable(f"{_name(x)} can't be compiled: {why}. {REMEDY}")
         self._put(Same(x), path)
+        if getattr(x, "__name__", "") in MAKERS and str(getattr(x, "__module__", "")).startswith("numpy.random"):
+            self.makers.append(x)
         if isinstance(x, (types.FunctionType, *layouts.C_FUNCTIONS)):
             self._pullbacks(x, path)
         self.whole = self.whole or (not isinstance(x, types.ModuleType) and looks_into(x))
