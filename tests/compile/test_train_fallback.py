@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import logging
 import math
 import sys
 import types
@@ -98,7 +99,35 @@ def keeping_in_a_slot():
     return loss
 
 
+def keeping_in_a_set():
+    kept = set()
+
+    def loss(m, x, y):
+        kept.add(len(kept))
+        return mse(m, x, y) * len(kept)
+
+    return loss
+
+
+def keeping_where_nothing_was():
+    """A global name and a slot that the first call makes, beside a level of logging that every call sets."""
+    names = {"np": np, "mse": mse, "kept": Keeper(), "log": logging.Logger("tests", 1000)}
+    exec(
+        "def loss(m, x, y):\n"
+        "    global h\n"
+        "    log.setLevel(log.getEffectiveLevel() + 1)\n"
+        "    try:\n"
+        "        h, kept.h = h / 2, kept.h / 3\n"
+        "    except (NameError, AttributeError):\n"
+        "        h, kept.h = np.mean(m(x), axis=0), np.mean(m(x), axis=0)\n"
+        "    return mse(m, x, y) + np.sum(h**2) + np.sum(kept.h**2)\n",
+        names,
+    )
+    return names["loss"]
+
+
 KEEPING = keeping_in_a_dict, keeping_in_a_list, keeping_in_a_variable, keeping_in_an_object, keeping_in_a_slot
+KEEPING += keeping_in_a_set, keeping_where_nothing_was
 
 
 @needs_compiler
@@ -114,7 +143,7 @@ UNCOMPILABLE = {
     "float, int or item": lambda m, x, y: mse(m, x, y) * float(np.mean(x)),
     "branch that depends": lambda m, x, y: mse(m, x, y) if np.mean(x) > 0 else 2 * mse(m, x, y),
     "draws random numbers": lambda m, x, y: mse(m, x + GENERATOR.normal(size=x.shape), y),
-    "TypeError: unsupported format string": lambda m, x, y: mse(m, x, y) * len(f"{np.mean(x):.2f}"),
+    "TypeError: type Symbolic doesn't define __round__": lambda m, x, y: mse(m, x, y) * round(np.mean(x)),
 }
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
+from functools import partial
 from operator import call, is_
 from typing import Any
 
@@ -78,15 +79,22 @@ def _alike(x: Any, y: Any) -> bool:
 
 def _put_back(read: Any, value: Any) -> None:
     """Let an attribute, a global name or the variable of a closure hold the value again that was read there."""
-    if value is MISSING or layouts.content_of(read) is value:
+    now = layouts.content_of(read)
+    if now is value or not isinstance(read, partial) or (value is MISSING and not _is_traced(now)):
         return
     owner, place = getattr(read.func, "__self__", None), read.args[0]
     if type(owner) is dict and isinstance(place, str):
-        owner[place] = value
+        if value is MISSING:
+            del owner[place]
+        else:
+            owner[place] = value
     elif isinstance(place, types.CellType):
         place.cell_contents = value
-    elif isinstance(getattr(place, "__self__", None), types.MemberDescriptorType):
-        place.__self__.__set__(read.args[1], value)  # a slot
+    elif isinstance(slot := getattr(place, "__self__", None), types.MemberDescriptorType):
+        if value is MISSING:
+            slot.__delete__(read.args[1])
+        else:
+            slot.__set__(read.args[1], value)
 
 
 def _is_traced(value: Any) -> bool:
@@ -94,7 +102,7 @@ def _is_traced(value: Any) -> bool:
 
 
 def _refill(container: Any, held: Any) -> None:
-    """Let a list, a dict or a class hold again what it held.
+    """Let a list, a set, a dict or a class hold again what it held.
 
     One that does stays untouched: somebody may iterate over it.
     """
@@ -107,10 +115,8 @@ def _refill(container: Any, held: Any) -> None:
     if len(now) == len(then) and all(map(is_, now, then)):
         return
     container.clear()
-    if isinstance(container, dict):
-        container.update(held)
-    else:
-        container.extend(held)
+    fill = container.update if isinstance(container, (dict, set)) else container.extend
+    fill(held)
 
 
 class Snapshot:

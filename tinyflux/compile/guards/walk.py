@@ -42,7 +42,7 @@ class Walk:
         tokens, paths: what was found, in a form that can be compared, and where.
         reads, values: functions without arguments, and what each has returned.
         items: things to iterate over, and what was in them.
-        held: lists, dicts and classes, and copies of what they hold.
+        held: lists, sets, dicts and classes, and copies of what they hold.
         makers, unseeded: NumPy's makers of generators, and the names of what code calls without a seed.
         found: all objects by id.
     """
@@ -284,7 +284,6 @@ class Walk:
         items = tuple(x)
         if base not in (tuple, frozenset):
             self.items.append((x, items))
-        if base in (list, collections.deque):
             self.held.append((x, items))
         self._put((base, len(items)), path)
         for i, item in enumerate(items):
