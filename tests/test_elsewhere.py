@@ -1,5 +1,6 @@
 """Names and keywords of other libraries, typed here: what the error says to write."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -109,6 +110,33 @@ def test_a_subclass_takes_the_keywords_that_it_has():
         def __init__(self, **sizes):
             super().__init__(sizes["units"], sizes["filters"])
 
+    def with_a_seed(init):
+        @functools.wraps(init)
+        def made(self, *args, seed, **options):
+            init(self, *args, **options)
+
+        return made
+
+    class Seeded(flux.Dense):
+        __init__ = with_a_seed(flux.Dense.__init__)
+
+    class Base:
+        def __new__(cls, *args, **options):
+            made = super().__new__(cls)
+            made.given = args, options
+            return made
+
+    class Mixed(flux.Dense, Base):
+        pass
+
+    class Bare(schedules.Schedule):
+        pass
+
+    assert Seeded(2, 3, seed=0).weight.shape == (3, 2)
+    assert Mixed(2, nout=3).given == ((2,), {"nout": 3})
+    assert isinstance(Bare(), Bare)
+    for make in (lambda: Bare(3), lambda: Bare(eta=3)):
+        check(make, TypeError, "Bare takes no arguments.")
     assert Named(2, 3, name="first").name == "first"
     assert Any(units=2, filters=3).weight.shape == (3, 2)
     check(lambda: Named(2, 3, padding=1), TypeError, "Named has no padding; it has nin, nout, name (it is pad).")
@@ -139,6 +167,27 @@ def test_the_hints_cost_nothing():
     MODEL[0].fit = 3  # what an object has of its own is found
     assert MODEL[0].fit == 3
     del MODEL[0].fit
+
+
+def test_methods_that_a_subclass_has():
+    class Base:
+        def save(self):
+            return self
+
+        @classmethod
+        def compile(cls):
+            return cls
+
+    class Mixed(flux.Dense, Base):
+        def predict(self, x):
+            return self(x)
+
+    model = Mixed(2, 3)
+    model.summary = "mine"
+    assert model.save() is model
+    assert Mixed.compile() is model.compile() is Mixed
+    assert {"save", "compile", "predict", "summary"} == elsewhere.ABSENT.intersection(dir(model))
+    check(lambda: model.fit, AttributeError, "Mixed has no attribute 'fit' (write flux.train(")
 
 
 def test_all_that_is_named_is_there():

@@ -94,13 +94,18 @@ class NamedArguments:
         for name in options:
             if known is not None and name not in known:
                 raise TypeError(unknown(cls.__name__, name, known))
-        return super().__new__(cls)
+        new = super().__new__
+        if new is not object.__new__:  # that of another base
+            return new(cls, *args, **options)
+        if (args or options) and cls.__init__ is object.__init__:  # which is silent where __new__ isn't object's
+            raise TypeError(f"{cls.__name__} takes no arguments.")
+        return new(cls)
 
 
 @functools.cache
 def _arguments(cls: type) -> list[str] | None:
     """The names of a constructor's arguments; None where it takes any."""
-    _, *found = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    _, *found = inspect.signature(cls.__init__, follow_wrapped=False).parameters.values()  # type: ignore[misc]
     return None if any(x.kind is x.VAR_KEYWORD for x in found) else [x.name for x in found]
 
 
@@ -120,11 +125,14 @@ ABSENT = frozenset(_METHODS.split())
 class Absent:
     """An attribute that a class hasn't, and which says so. A method __getattr__ would slow down all that it has."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, cls: type, name: str) -> None:
+        self._cls, self._name = cls, name
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        raise no_attribute(owner.__name__, self._name)
+        try:  # a subclass may have it from another base
+            return getattr(super(self._cls, owner if instance is None else instance), self._name)
+        except AttributeError:
+            raise no_attribute(owner.__name__, self._name) from None
 
 
 def refused_by(module: str, name: str) -> Any:

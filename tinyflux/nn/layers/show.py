@@ -30,7 +30,7 @@ class Layer(NamedArguments):
     """Gives a layer its repr. `_parts` is what its constructor is called with: layers as they are, the rest as text."""
 
     def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in ABSENT]
+        return [name for name in super().__dir__() if name not in ABSENT or hasattr(self, name)]
 
     def _parts(self) -> list[Any]:
         """The attributes that are called as the constructor's arguments, but for those that are its defaults."""
@@ -65,7 +65,7 @@ class Layer(NamedArguments):
 
 
 for _name in ABSENT:
-    setattr(Layer, _name, Absent(_name))
+    setattr(Layer, _name, Absent(Layer, _name))
 
 
 @functools.cache  # layers are named in every call
