@@ -241,6 +241,8 @@ def test_the_last_layer_fits_the_loss(last, loss, target, said, how):
         (lambda m, x, y: np.mean((m(x)[:, 0] - y) ** 2), False),
         (lambda m, x, y: np.mean((m(x)[:, 0][:, np.newaxis] - y) ** 2), False),  # each with each, as one sees
         (lambda m, x, y: np.mean((m(x[:1]) - y[:1]) ** 2), False),
+        (lambda m, x, y: np.mean((m(x[:1]) - np.float64([1.0])) ** 2), False),
+        (lambda m, x, y: np.mean((m(x[0]) - np.array(1.0)) ** 2), False),
         (lambda m, x, y: np.mean((m(x) - m(x)[:, 0]) ** 2), False),
         (lambda m, x, y: np.mean((m(x) - 1.0) ** 2) + np.sum(y), False),
     ],

@@ -48,7 +48,7 @@ def warn_of_pairs(made_by: str, x: Array, other: Any) -> None:
         x, other: what was subtracted from each other, x being broadcast in that.
     """
     shape = getattr(other, "shape", ())
-    if x.shape == (*shape, 1) and made_by.rpartition(".")[2] in _PREDICTS:
+    if x.shape == (*shape, 1) and len(x) > 1 and made_by.rpartition(".")[2] in _PREDICTS:
         warnings.warn(
             f"gradient: a prediction of shape {x.shape} and an array y of shape {shape} were subtracted, each element "
             f"from each other: {len(x)} × {len(x)} differences. For one a sample give y[:, np.newaxis].",

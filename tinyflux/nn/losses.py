@@ -81,7 +81,7 @@ def _check_last_layer(loss: str, prediction: Array) -> None:
     if not record:
         return
     made_by, binary = record[0].name.rpartition(".")[2], "binary" in loss
-    if made_by not in _UNFIT[loss] and (binary or prediction.shape[-1] > 1):
+    if made_by not in _UNFIT[loss] and (binary or prediction.shape[-1] != 1):
         return
     layer = {"_affine": "a Dense without activation", "expit": "sigmoid"}.get(made_by, made_by)
     if not binary and prediction.shape[-1] == 1:
