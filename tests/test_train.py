@@ -271,6 +271,15 @@ def test_frozen_layers_in_inference_stay_in_it(option):
     assert norm.running_mean.all()
 
 
+def test_frozen_layers_in_the_automatic_mode_stay_in_it():
+    model = flux.Chain(flux.Dense(4, 3), flux.BatchNorm(3))
+    opt = flux.setup(flux.Descent(0.1), model)
+    flux.freeze(opt)
+    flux.train(lambda m, x: np.mean(m(x)), model, [np.eye(4, dtype=np.float32)], opt, compile=False)
+    assert model[1].active is None
+    assert model[1].running_mean.any()
+
+
 def test_a_linear_model_learns():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((64, 3))

@@ -132,10 +132,11 @@ KEEPING += keeping_in_a_set, keeping_where_nothing_was
 
 @needs_compiler
 @pytest.mark.parametrize("make", KEEPING)
-def test_what_a_loss_keeps_is_put_back_where_recording_fails(make):
+def test_what_a_loss_keeps_is_put_back_where_recording_fails(make, capsys):
     """As a recurrent network's state from batch to batch: the plain path begins where the recording began."""
     one, other = [trained(option, DATA["none"], loss=make()) for option in ("auto", False)]
     assert_equal(one, other)
+    assert "Error" not in capsys.readouterr().err  # of putting back
 
 
 UNCOMPILABLE = {

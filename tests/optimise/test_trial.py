@@ -197,7 +197,10 @@ def test_a_rule_whose_first_steps_do_not_depend_on_what_changes(step, name, whol
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (lambda x, g: x - 0.1 * g, r"seems to return the new parameter\. Return the step that is taken off: 0\.1 \* g"),
+        (
+            lambda x, g: x - 0.1 * g,
+            r"seems to return the new parameter\. Return the step that is subtracted: 0\.1 \* g",
+        ),
         (lambda x, g: x - np.sign(g), "seems to return the new parameter"),
         (lambda g, x: 0.1 * g, r"makes the same step for every gradient\. .* order: apply\(self, state, x, g\)\."),
         (lambda x, g: x, "makes the same step for every gradient"),
@@ -206,6 +209,12 @@ def test_a_rule_whose_first_steps_do_not_depend_on_what_changes(step, name, whol
 def test_a_step_that_is_the_new_parameter_or_asks_no_gradient(step, said, whole):
     with pytest.warns(RuntimeWarning, match=rf"^setup: Own\.apply {said}"):
         flux.setup(rule_of_step(step, whole=whole), two_parameters())
+
+
+def test_a_first_step_of_a_matrix():
+    rule = rule_of_step(lambda x, g: x - 0.1 * np.swapaxes(np.swapaxes(g, 0, 1), 0, 1), whole="array")
+    with pytest.warns(RuntimeWarning, match="seems to return the new parameter"):
+        flux.setup(rule, [np.ones((2, 2))])
 
 
 @pytest.mark.parametrize("step", [lambda x, g: g + x, lambda x, g: 0 * g, lambda x, g: -0.1 * g])

@@ -41,7 +41,7 @@ _PREDICTS = {"_affine", "matmul", "add", "relu", "leakyrelu", "elu", "gelu", "sw
 
 
 def warn_of_pairs(made_by: str, x: Array, other: Any) -> None:
-    """Warn where a layer's result, (n, 1), and targets, (n,), made the differences of each with each.
+    """Warn where a layer's result, (n, 1), less targets, (n,), was broadcast to n × n differences.
 
     Arguments:
         made_by: the name of the operation whose result x is.
@@ -50,8 +50,8 @@ def warn_of_pairs(made_by: str, x: Array, other: Any) -> None:
     shape = getattr(other, "shape", ())
     if x.shape == (*shape, 1) and len(x) > 1 and made_by.rpartition(".")[2] in _PREDICTS:
         warnings.warn(
-            f"gradient: a prediction of shape {x.shape} and an array y of shape {shape} were subtracted, each element "
-            f"from each other: {len(x)} × {len(x)} differences. For one a sample give y[:, np.newaxis].",
+            f"gradient: the difference of a prediction of shape {x.shape} and an array y of shape {shape} was "
+            f"broadcast to {len(x)} × {len(x)} elements. For one a sample give y[:, np.newaxis].",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -85,7 +85,7 @@ def _check_last_layer(loss: str, prediction: Array) -> None:
         return
     layer = {"_affine": "a Dense without activation", "expit": "sigmoid"}.get(made_by, made_by)
     if not binary and prediction.shape[-1] == 1:
-        wanted, got = "several classes along the last axis", "one, of which softmax always gives 1"
+        wanted, got = "several classes along the last axis", "one, for which softmax always gives 1"
         fix = f"For one number a sample, take flux.{loss.replace('cross', 'binarycross')}."
     elif loss.startswith("logit"):
         wanted, got, fix = "scores, any real numbers", f"what {layer} gives", f"Leave {layer} out of the model."

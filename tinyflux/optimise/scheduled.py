@@ -95,10 +95,13 @@ def scheduled(x: Any, ours: bool = True) -> bool:
 
 
 def at_rest(leaves: Iterable[Any], steps: int) -> bool:
-    """Whether the rates of all leaves that aren't frozen have come to 0, and stay there, by 17 looks at `steps`."""
+    """Whether the rates of all leaves that aren't frozen are 0 at 17 of the next `steps` steps.
+
+    They lie closer at first, at all distances: a rate may be 0 but for every fourth step.
+    """
     moved = [leaf for leaf in leaves if not leaf.frozen]
     return bool(moved) and all(
-        isinstance(leaf.rule, Scheduled) and _is_zero(at(leaf.rule.rule, leaf.numbers[-1] + steps * i // 16))
+        isinstance(leaf.rule, Scheduled) and _is_zero(at(leaf.rule.rule, leaf.numbers[-1] + (steps - 1) * i * i // 256))
         for leaf in moved
         for i in range(17)
     )

@@ -120,13 +120,13 @@ def _faults(part: Any, whole: str | None, ndims: Collection[int]) -> Iterator[tu
 
 
 def _faults_of_the_step(rule: Any, ndim: int) -> Iterator[str]:
-    """What is to be said against a first step that is the new parameter, or that no gradient changes."""
+    """Faults of a first step: it is the new parameter, or the same for every gradient."""
     rule, x = copy.deepcopy(rule), _shaped(X, ndim)  # one copy, which goes on drawing if it is random
     gradients = [_shaped(g, ndim) for g in (0 * X, *GRADIENTS)]
     still, step, other = (x - stepped(rule, initial(rule, x), x.copy(), g)[1] for g in gradients)
     if np.array_equal(still, x) and np.vdot(step - x, gradients[1]) < 0:
-        yield ".apply seems to return the new parameter. Return the step that is taken off: 0.1 * g, not x - 0.1 * g."
-    if np.ptp(step) and np.array_equal(still, step) and np.array_equal(step, other):
+        yield ".apply seems to return the new parameter. Return the step that is subtracted: 0.1 * g, not x - 0.1 * g."
+    if np.ptp(step) and np.array_equal(step, other):
         yield ".apply makes the same step for every gradient. Its arguments in their order: apply(self, state, x, g)."
 
 

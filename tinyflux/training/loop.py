@@ -179,7 +179,7 @@ def train(
 
 _AT_REST = (
     "train: the schedules of the learning rates have come to 0, and {} epochs are still to come, which will change "
-    "nothing. Schedules count updates, not epochs: one epoch has {}. For all of them write over=epochs * len(data)."
+    "nothing. Schedules count updates, not epochs: one epoch has {}. For all epochs write over=epochs * len(data)."
 )
 
 

@@ -125,8 +125,8 @@ class Conv(Layer):
         if self.activation is not identity:
             parts.append(as_code(self.activation))
         for name, default in _DEFAULTS.items():
-            if (value := vars(self).get(name, default)) != default:
-                parts.append(f"{name}={value!r}")
+            if getattr(self, name, default) != default:
+                parts.append(f"{name}={getattr(self, name)!r}")
         return parts if self.bias is not None else [*parts, "bias=False"]
 
 
