@@ -73,8 +73,8 @@ def here(name: str) -> str:
     """
     names = sys.modules[__package__].__all__
     same = [ours for ours in names if _reduced(ours) == _reduced(name)]
-    nearest = [f"flux.{min(same, key=lambda ours: sum(map(operator.ne, ours, name)))}"] if same else [""]
-    text = _BY_NAME.get(_reduced(name), *nearest)
+    nearest = f"flux.{min(same, key=lambda ours: sum(map(operator.ne, ours, name)))}" if same else ""
+    text = _BY_NAME.get(_reduced(name), nearest)
     code = text.startswith(("flux.", "model("))
     return f" ({'write ' * code}{text})" if text else ""
 
@@ -123,7 +123,7 @@ ABSENT = frozenset(_METHODS.split())
 
 
 class Absent:
-    """An attribute that a class hasn't, and which says so. A method __getattr__ would slow down all that it has."""
+    """Stands where a class has no attribute, and raises the error. A method __getattr__ would slow down all others."""
 
     def __init__(self, cls: type, name: str) -> None:
         self._cls, self._name = cls, name

@@ -101,8 +101,8 @@ def setup(rule: Rule | Callable[[Array], Rule], model: Tree) -> OptimiserState:
     Errors: ValueError for a model without parameters, with a float in a list or dict that no object holds (`gradient`
     takes it for a leaf), or with a non-contiguous or read-only array in a tuple, and for a rule of yours that needs
     `whole`, or that changes itself; MixedDevices for a model with parameters in NumPy and on the GPU. A RuntimeWarning
-    for a rule of yours whose first step is the new parameter, or is the same for every gradient; for layers that stand
-    in the attributes of a class, and for layer.trainable = False, which `freeze` is for.
+    for a rule of yours whose first step is the new parameter, or is the same for every gradient; for layers that are
+    attributes of a class; and for layer.trainable = False, which changes nothing: write `freeze`.
 
     >>> import tinyflux as flux
     >>> model = flux.Chain(flux.Dense(3, 2, flux.relu), flux.Dense(2, 1))

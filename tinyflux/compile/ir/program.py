@@ -310,7 +310,7 @@ def operations(ends: Sequence[Node], contents: Mapping[Node, Any] | None = None)
     Loops are looked into: their bodies have parameters of their own.
 
     Arguments:
-        contents: what arrays hold that may be others in the other recording, by their inputs.
+        contents: what arrays hold, by their inputs, where each recording has made its own.
     """
     todo = [*reversed(ends)]
     place: dict[Node, int] = {}

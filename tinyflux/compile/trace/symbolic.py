@@ -142,7 +142,7 @@ class Symbolic(ArrayOperators):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise NotCompilable(
             "np.asarray of an array that is being compiled: its values are not known yet. Build arrays of "
-            "such values with np.stack, not np.array; in the place of np.vectorize, take functions of whole arrays."
+            "such values with np.stack, not np.array; instead of np.vectorize, take functions of whole arrays."
         )
 
     shape = property(lambda self: self.node.shape)

@@ -74,8 +74,8 @@ class Chain(Layer):
 
     def __setitem__(self, index: Any, layer: Any) -> None:
         raise TypeError(
-            "Chain: its layers can't be replaced in place. Make a new chain of those that stay, before setup: "
-            "flux.Chain(*model[:-1], layer) has another last one."
+            "Chain: its layers can't be replaced in place. Before setup, make a new chain, such as "
+            "flux.Chain(*model[:-1], layer) for another last layer."
         )
 
     def __len__(self) -> int:
