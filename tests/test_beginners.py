@@ -214,3 +214,11 @@ def test_the_path_comes_first(f):
     check(lambda: f(MODEL, Path("m.npz")), TypeError, "The path comes first")
     check(lambda: f(None, MODEL), TypeError, f"{name}: expected a path, got None.")
     assert not Path("m.npz").exists()
+
+
+def test_a_rule_in_the_place_of_a_state():
+    with pytest.raises(TypeError) as raised:
+        flux.update(flux.Maximize(), MODEL, MODEL)
+    assert (
+        str(raised.value) == "update: expected the state opt = flux.setup(rule, model), got Maximize()."
+    )  # in its place

@@ -118,6 +118,7 @@ class Shared:
     """A layer that belongs to the class, and one of its own; an array of the class is a constant."""
 
     first = flux.Dense(2, 2)
+    last = flux.Dense(2, 2)  # what an object has when it has none of its own
     rest = flux.Dropout(0.5)
     scale = np.ones(2)
 

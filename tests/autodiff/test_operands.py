@@ -41,6 +41,7 @@ COMPLEX = {
     "a rule that hides it": lambda x: np.sum(np.abs(hidden(x))),
     "a rule of one's own": lambda x: np.sum(np.abs(fourier(x))),
     "interp": lambda x: np.sum(np.abs(np.interp(x, [0.0, 2.0, 4.0], C))),
+    "interp of a list": lambda x: np.sum(np.abs(np.interp(x, [0.0, 2.0, 4.0], list(C)))),
     "interp at": lambda x: np.sum(np.abs(np.interp(C, [0.0, 2.0, 4.0], x))),
     "interp between": lambda x: np.sum(np.abs(np.interp(x, C, [0.0, 2.0, 4.0]))),
     "cov": lambda x: np.abs(np.cov(x, C)[0, 1]),

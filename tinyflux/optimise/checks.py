@@ -68,7 +68,7 @@ def _warn_of_untrained(model: Tree) -> None:
             fix = f"It changes nothing: write flux.freeze(opt{path})."
             warnings.warn(f"setup: got {path or 'model'}.trainable = False. {fix}", RuntimeWarning, stacklevel=4)
         for name, layer in () if tree.is_array(x) else vars(type(x)).items():
-            if isinstance(layer, NamedArguments) and tree.parameters(layer):
+            if isinstance(layer, NamedArguments) and getattr(x, name, None) is layer and tree.parameters(layer):
                 fix = f"Make it in __init__, as self.{name}: what belongs to a class is not trained."
                 warnings.warn(
                     f"setup: {path or 'model'}.{name} is an attribute of the class. {fix}", RuntimeWarning, stacklevel=4

@@ -34,8 +34,7 @@ def _interp(x: Array, xp: Array, fp: Array, left: Any = None, right: Any = None,
 
 def _in_double(x: Array) -> Array:
     """NumPy calculates so whatever it is given; complex numbers stay, to be refused where they meet others."""
-    if not hasattr(x, "dtype"):
-        return np.asarray(x, np.float64)
+    x = x if hasattr(x, "dtype") else np.asarray(x)
     return x if x.dtype.kind == "c" else x.astype(np.float64)
 
 
