@@ -28,6 +28,7 @@ def of(owner, name):
     ),
     (of(flux, "Conv2d"), AttributeError, "(write flux.Conv)"),
     (of(flux, "conv2d"), AttributeError, "(write flux.conv)"),
+    (of(flux, "Conv3d"), AttributeError, "(write flux.Conv)"),
     (of(flux, "MaxPooling2D"), AttributeError, "(write flux.MaxPool((2, 2)))"),
     (of(flux, "ReLU"), AttributeError, "(write flux.relu)"),
     (of(flux, "adam"), AttributeError, "(write flux.Adam)"),
@@ -156,6 +157,11 @@ def test_methods_of_tensors(name, hint):
     check(lambda: flux.gradient(f, X), AttributeError, said.format("differentiated"))
     check(lambda: flux.compile(f)(X), AttributeError, said.format("compiled"))
     assert not hasattr(X, name)
+
+
+def test_an_unknown_name_has_no_hint():
+    with pytest.raises(AttributeError, match=r"^module 'tinyflux' has no attribute 'nonsense'$"):
+        of(flux, "nonsense")()
 
 
 def test_the_hints_cost_nothing():

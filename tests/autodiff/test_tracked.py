@@ -275,7 +275,7 @@ def test_results_that_are_no_array():
         flux.pullback(lambda x: [x, x], X)
     with pytest.raises(TypeError, match=r"to return an array, got a tuple. Join its parts by np\.stack"):
         flux.jacobian(lambda x: (x[0], x[1]), X)
-    with pytest.raises(TypeError, match=r"to return an array, got a NoneType. Is a return missing\?"):
+    with pytest.raises(TypeError, match=r"to return an array, got None. Is a return missing\?"):
         flux.jacobian(lambda x: None, X)
     with pytest.raises(TypeError, match=r"jacobian: argument 0 is a dict; expected an array. See flux.destructure"):
         flux.jacobian(lambda p: p["x"], {"x": X})

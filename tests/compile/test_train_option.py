@@ -172,14 +172,14 @@ def test_data_in_the_place_of_others_in_the_middle_of_a_pass():
     """Every engine takes them from the next pass on."""
     ends = []
     for compile in (True, False):  # noqa: A001
-        loader, model = LOADER({"x": X}, batchsize=5), [np.zeros(X.shape[1], np.float32)]
+        loader, model = LOADER({"in": ({"x": X},)}, batchsize=5), [np.zeros(X.shape[1], np.float32)]
 
         def change(progress, data=loader.data):
             if progress.iteration == 1:
-                data["x"] = X * 2
+                data["in"][0]["x"] = X * 2
 
         opt = flux.setup(flux.Descent(1.0), model)
-        flux.train(lambda m, item: np.sum(m[0] * item["x"]), model, loader, opt, 2, [change], compile)
+        flux.train(lambda m, item: np.sum(m[0] * item["in"][0]["x"]), model, loader, opt, 2, [change], compile)
         ends.append(model[0])
     np.testing.assert_allclose(ends, [-3 * X.sum(axis=0)] * 2, rtol=1e-5)
 

@@ -15,7 +15,7 @@ from ..types import Tree
 
 def set_modes(model: Tree, opt: OptimiserState) -> None:
     """Put layers into the automatic mode; frozen ones that are in inference stay in it."""
-    kept = list(_frozen_in_inference(model, opt)) if any(leaf.frozen for leaf in opt._leaves) else []
+    kept = list(_frozen_in_inference(model, opt))
     trainmode(model, "auto")
     for attributes in kept:
         attributes["active"] = False
