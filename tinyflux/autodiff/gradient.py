@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
-from ..checks import RETURN, shown, was_setting_an_element, without_call
+from ..checks import RETURN, a_or_an, shown, was_setting_an_element, without_call
 from ..elsewhere import no_attribute
 from ..nodes import Slopes, branches
 from .operands import REAL, foreign, is_foreign, thread
@@ -60,8 +60,12 @@ def recorded_pullback(f: Callable[..., Any], args: tuple[Any, ...], tape: Tape) 
 def _with_way_back(tape: Tape, boxes: list[Any], y: Any) -> tuple[Any, Callable[[Any], Any]]:
     value = opened(y, tape)
     if not is_array(value) and not isinstance(value, (np.generic, float, complex)):
-        fix = RETURN if value is None else " Join its parts by np.stack." if isinstance(value, (list, tuple)) else ""
-        raise TypeError(f"pullback: expected f to return an array, got {shown(value)}.{fix}")
+        got, fix = a_or_an(type(value).__name__), ""
+        if value is None:
+            got, fix = "None", RETURN
+        elif isinstance(value, (list, tuple)):
+            fix = " Join its parts by np.stack."
+        raise TypeError(f"pullback: expected f to return an array, got {got}.{fix}")
     _refuse_complex("pullback: f returned", value)
     one = np.ones_like(value)
 
