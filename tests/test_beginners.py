@@ -180,6 +180,7 @@ def test_a_loss_that_prints_its_value():
     with pytest.raises(flux.NotCompilable, match=r"can't be formatted. Print in a callback. \(In printed, "):
         flux.compile(printed)(X)
     assert flux.gradient(lambda x: printed(x)[1], X).shape == X.shape
+    assert np.array_equal(flux.compile(lambda x: (f"{x}", 2 * x)[1])(X), 2 * X)  # as str() goes on to do
 
 
 A = np.array([[1.0, 2.0], [3.0, 4.0]])
