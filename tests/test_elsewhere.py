@@ -157,6 +157,11 @@ def test_methods_of_tensors(name, hint):
     check(lambda: flux.gradient(f, X), AttributeError, said.format("differentiated"))
     check(lambda: flux.compile(f)(X), AttributeError, said.format("compiled"))
     assert not hasattr(X, name)
+    check(
+        lambda: flux.gradient(lambda x: getattr(MODEL, name), X),
+        AttributeError,
+        f"Chain' object has no attribute '{name}'",
+    )
 
 
 def test_an_unknown_name_has_no_hint():

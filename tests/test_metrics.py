@@ -217,3 +217,7 @@ def test_one_sample_of_whole_scores():
     with pytest.raises(TypeError, match="got class numbers"):
         flux.accuracy(votes, label)
     assert flux.accuracy(votes[None], label[None]) == 1
+
+
+def test_rounded_labels_of_one_sample_in_a_line():
+    assert flux.accuracy(np.eye(3)[0], np.array([0.3335, 0.333, 0.333])) == 1

@@ -117,9 +117,10 @@ def keeping_where_nothing_was():
         "    global h\n"
         "    log.setLevel(log.getEffectiveLevel() + 1)\n"
         "    try:\n"
-        "        h, kept.h = h / 2, kept.h / 3\n"
-        "    except (NameError, AttributeError):\n"
-        "        h, kept.h = np.mean(m(x), axis=0), np.mean(m(x), axis=0)\n"
+        "        h = h / 2\n"
+        "    except NameError:\n"
+        "        h = np.mean(m(x), axis=0)\n"
+        "    kept.h = getattr(kept, 'h', np.mean(m(x), axis=0)) / 3\n"
         "    return mse(m, x, y) + np.sum(h**2) + np.sum(kept.h**2)\n",
         names,
     )
