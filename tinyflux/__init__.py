@@ -25,6 +25,7 @@ from .nn.pooling import *
 from .optimise import schedules as schedules
 from .optimise.adam import *
 from .optimise.adaptive import *
+from .optimise.adjusting import *
 from .optimise.averages import *
 from .optimise.kernels.native import use_compiler as _use_compiler
 from .optimise.modifiers import *

@@ -1,9 +1,10 @@
 """Gradient-descent rules, what modifies and schedules them, and a rule at work on a model."""
 
 # ruff: noqa: F403, F405  (the names of each part stand there)
-from . import adam, adaptive, averages, modifiers, momentum, muon, schedules, soap, state
+from . import adam, adaptive, adjusting, averages, modifiers, momentum, muon, schedules, soap, state
 from .adam import *
 from .adaptive import *
+from .adjusting import *
 from .averages import *
 from .modifiers import *
 from .momentum import *
@@ -21,6 +22,7 @@ MODIFIERS = (OptimiserChain, WeightDecay, SignDecay, ClipGrad, ClipNorm, AccumGr
 __all__ = ["schedules"]
 __all__ += adam.__all__
 __all__ += adaptive.__all__
+__all__ += adjusting.__all__
 __all__ += averages.__all__
 __all__ += modifiers.__all__
 __all__ += momentum.__all__

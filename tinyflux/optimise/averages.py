@@ -1,22 +1,17 @@
-"""Rules that stand after the one that makes the steps and average the parameters that it leads to; their averages."""
+"""Rules that stand after the one that makes the steps: they average the parameters that it leads to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .. import tree
 from ..checks import is_number, shown
-from ..types import Array, Number, T
-from . import checks
-from .rule import Rule, State, average_of, check_rates, first_value, is_rule, kind_of, number
+from ..types import Array, Number
+from .rule import Rule, State, check_rates, first_value, is_rule, number
 
-if TYPE_CHECKING:
-    from .state import OptimiserState
-
-__all__ = ["EMA", "Lookahead", "averaged"]
+__all__ = ["EMA", "Lookahead"]
 
 
 @dataclass(frozen=True)
@@ -117,43 +112,3 @@ def _refuse_rule(rule: Any, given: Any) -> None:
     name = type(rule).__name__
     if is_rule(given) or isinstance(given, type):
         raise TypeError(f"{name} stands after a rule: flux.OptimiserChain(rule, flux.{name}(…)).")
-
-
-def averaged(model: T, opt: OptimiserState) -> T:
-    """A copy of a model with averages in the place of its parameters: those that EMA, Lookahead or ASGD keep in `opt`.
-
-    Parameters without an average are copied as they are, and so are buffers. The means and variances of BatchNorm are
-    those of the model then; for those of the copy, let it see data in training mode, as below.
-
-    Arguments:
-        model: the model, which training goes on with.
-        opt: what `setup` returned for it.
-
-    Returns: a model of its own, to be evaluated or saved.
-
-    Errors: ValueError where no rule in `opt` keeps an average, or `opt` was set up for another model.
-
-    >>> import numpy as np, tinyflux as flux
-    >>> model = flux.Chain(flux.Dense(3, 2), flux.BatchNorm(2))
-    >>> opt = flux.setup(flux.OptimiserChain(flux.Adam(), flux.EMA(0.99)), model)
-    >>> average = flux.averaged(model, opt)
-    >>> _ = flux.trainmode(average)
-    >>> for x in np.random.default_rng(0).normal(size=(20, 16, 3)).astype(np.float32):
-    ...     _ = average(x)
-    >>> _ = flux.testmode(average)
-    """
-    checks.check_state("averaged", opt)
-    checks.check_model("averaged", opt, model)
-    found = {id(leaf.view): average_of(leaf.rule, leaf.state, leaf.view) for leaf in opt._leaves}
-    if all(average is None for average in found.values()):
-        kinds = ", ".join(dict.fromkeys(kind_of(leaf.rule) for leaf in opt._leaves))
-        raise ValueError(
-            f"averaged: {kinds} keeps no average of the parameters. Set up flux.OptimiserChain(rule, flux.EMA(0.999))."
-        )
-
-    def copy(x: Array) -> Array:
-        average = found.get(id(x))
-        copy: Array = (x if average is None else average).copy()
-        return copy
-
-    return tree.copying(copy)(model)

@@ -15,9 +15,10 @@ from ..data.loader import generators_kept
 from ..display import careful
 from ..errors import NonFiniteLoss
 from ..optimise import schedules
+from ..optimise.adjusting import adjust
 from ..optimise.checks import check_trainable
 from ..optimise.rule import is_rule
-from ..optimise.state import adjust, setup
+from ..optimise.state import setup
 from ..types import Array, Loss, Rule, Tree
 from .callbacks import Progress
 from .history import number
