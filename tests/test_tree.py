@@ -393,3 +393,25 @@ def test_a_copy_holds_nothing_fast(copied):
     with no_collections():
         del model, new
         assert all(x() is None for x in seen)
+
+
+class Single:
+    """There is one, which is made with an argument."""
+
+    one = None
+
+    def __new__(cls, value):
+        cls.one = cls.one or super().__new__(cls)
+        return cls.one
+
+    def __init__(self, value):
+        self.w = np.full(2, value)
+
+
+def test_copies_of_a_class_with_a_new_of_its_own_are_others():
+    model = Single(3.0)
+    gradient = flux.gradient(lambda m: np.sum(m.w**2), model)
+    assert gradient is not model
+    np.testing.assert_array_equal(gradient.w, [6, 6])
+    np.testing.assert_array_equal(flux.tree.map(np.negative, model).w, [-3, -3])
+    np.testing.assert_array_equal(model.w, [3, 3])

@@ -236,7 +236,10 @@ def rebuild(node: Tree, items: Any) -> Any:
         return cls(items)
     kind = kinds[cls] if cls in kinds else node_kind(cls)
     if kind == OBJECT:
-        new = cls.__new__(cls)
+        try:  # not its own __new__, which may ask for arguments, and may give what there is already
+            new = object.__new__(cls)
+        except TypeError:  # of a class on top of one in C
+            new = cls.__new__(cls)
         if type(items) is not Slopes:
             attributes(new).update(items)
             return new
