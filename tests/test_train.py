@@ -271,8 +271,9 @@ def test_frozen_layers_in_inference_stay_in_it(option):
     assert norm.running_mean.all()
 
 
-def test_frozen_layers_in_the_automatic_mode_stay_in_it():
-    model = flux.Chain(flux.Dense(4, 3), flux.BatchNorm(3))
+@pytest.mark.parametrize("mode", ["auto", True])
+def test_frozen_layers_in_another_mode_are_put_into_the_automatic_one(mode):
+    model = flux.trainmode(flux.Chain(flux.Dense(4, 3), flux.BatchNorm(3)), mode)
     opt = flux.setup(flux.Descent(0.1), model)
     flux.freeze(opt)
     flux.train(lambda m, x: np.mean(m(x)), model, [np.eye(4, dtype=np.float32)], opt, compile=False)
