@@ -11,7 +11,6 @@ from tests.support import device_parity as parity
 from tests.support import device_standin as standin
 from tests.support.device_standin import DeviceArray, counted
 from tinyflux import device
-from tinyflux.training import report
 
 RULES = [flux.Descent(0.1), flux.Adam(0.01)]
 MUON = flux.OptimiserChain(flux.ClipNorm(1.0, over="model"), flux.Muon(0.1, others=flux.Adam(0.01)))
@@ -71,7 +70,6 @@ def test_parameters_are_views_of_one_array_there(rule):
 @pytest.mark.parametrize("form", ["items", "loader"])
 def test_what_cannot_be_compiled_is_left_to_cupy(form, capsys):
     """There is no RawModule here: it is said once, and goes on. tests/kernels has one."""
-    report.report_once.cache_clear()
     means = []
     for option in (False, "auto", "auto"):
         model, batch = small()

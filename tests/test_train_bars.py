@@ -113,7 +113,6 @@ def test_what_is_reported_does_not_either(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
     bar = flux.progress_bar(5)
-    report.report_once.cache_clear()
     report.report_once("tinyflux: said beside a bar")
     bar.close()
     assert "\rtinyflux: said beside a bar\n" in screen.getvalue()

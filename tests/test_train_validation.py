@@ -8,7 +8,7 @@ import pytest
 
 import tinyflux as flux
 from tinyflux.autodiff.tape import is_recording
-from tinyflux.training import report, validation
+from tinyflux.training import validation
 
 RNG = np.random.default_rng(7)
 X, LABELS = RNG.normal(size=(40, 6)).astype(np.float32), RNG.integers(3, size=40)
@@ -272,7 +272,6 @@ def recorded(monkeypatch):
 
 def test_what_cannot_be_compiled_is_left_to_numpy(capsys):
     """A forward pass that is other code outside of a gradient."""
-    report.report_once.cache_clear()
     model = flux.Chain(flux.Dense(6, 3), lambda x: x if is_recording() else x[x[:, 0] < np.inf])
     opt = flux.setup(flux.Descent(), model)
     data = flux.DataLoader((X, Y), 8)

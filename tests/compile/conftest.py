@@ -3,14 +3,8 @@
 import pytest
 
 from tinyflux.compile.backends.c.build import available
-from tinyflux.training import report
 
 NEED_A_COMPILER = ("tinyflux.compile.traced.compile", "tinyflux.training.compiled.compile_training")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_reported_yet():
-    report.report_once.cache_clear()
 
 
 def pytest_collection_modifyitems(items):

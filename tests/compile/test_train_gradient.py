@@ -12,7 +12,7 @@ from tests.support.branching import SCHEDULED, Branching
 from tests.support.train_option import DATA, OFF, X, Y, assert_equal, mse, network, trained
 from tests.support.training_cases import BatchNorm, Constant, Last, Running
 from tinyflux.compile.backends.c.build import available
-from tinyflux.training import native, report, validation
+from tinyflux.training import native, validation
 
 pytestmark = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 
@@ -52,7 +52,6 @@ def test_the_loss_is_recorded_and_not_called_again(capsys):
 
 
 def test_what_is_said(capsys):
-    report.report_once.cache_clear()
     for _ in range(2):
         found = trained("auto", DATA["a partial batch"], rule=Branching())
     reason = "a branch that depends on a number's value can't be compiled. Write it with np.where"

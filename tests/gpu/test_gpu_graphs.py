@@ -17,7 +17,6 @@ from tests.support.graph_cases import (
 from tests.support.program_cases import InOrder, data, network
 from tests.support.state_cases import running
 from tinyflux.compile.backends.cuda import levels, persistent
-from tinyflux.training import report
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
@@ -34,7 +33,6 @@ def _way(monkeypatch, request):
 @pytest.mark.parametrize("make", [network, running, batchnormed])
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_a_pass(rule, make, capsys):
-    report.report_once.cache_clear()
     check_as_one_by_one(one_by_one(150, 1 if make is network else 5), rule=rule, make=make)
     assert "one by one" not in capsys.readouterr().err
 
@@ -62,7 +60,6 @@ def test_a_network_whose_state_fills_shared_memory():
 
 def test_kernels_that_are_given_tables(monkeypatch, capsys):
     monkeypatch.setattr(levels, "MAX_ARRAYS", 3)
-    report.report_once.cache_clear()
     check_as_one_by_one(one_by_one(60, 2), rule=RULES[2])
     assert "one by one" not in capsys.readouterr().err
 

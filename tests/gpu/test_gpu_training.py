@@ -9,7 +9,7 @@ import tinyflux as flux
 from examples import mnist
 from examples.common import models
 from tests.support import branching, kernel_cases, program_cases, scan_cases
-from tinyflux.training import cuda_engine, report
+from tinyflux.training import cuda_engine
 
 if "can't" in flux.gpu_status():
     pytest.skip(flux.gpu_status(), allow_module_level=True)
@@ -176,7 +176,6 @@ def test_networks(name, rows):
 @pytest.mark.parametrize("batchsize", [1, 16, 50])
 @pytest.mark.parametrize("loader", [flux.DataLoader, program_cases.InOrder], ids=["slices", "numbers"])
 def test_a_training_by_kernels(loader, batchsize, capsys):
-    report.report_once.cache_clear()
     program_cases.check_trained(lambda: loader(program_cases.data(), batchsize))
     assert capsys.readouterr().err == cuda_engine.STARTED + "\n"
 

@@ -5,7 +5,6 @@ import pytest
 from tests.support import cuda_shim, cudnn_standin
 from tinyflux import device
 from tinyflux.optimise.kernels import launch
-from tinyflux.training import report
 
 
 @pytest.fixture
@@ -20,10 +19,8 @@ def cupy(monkeypatch):
 def compiling(cupy):
     """The same for tests that move models by `flux.gpu`, and look at what `train` says."""
     device._fault.cache_clear()
-    report.report_once.cache_clear()
     yield cupy
     device._fault.cache_clear()
-    report.report_once.cache_clear()
 
 
 @pytest.fixture

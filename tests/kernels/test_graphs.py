@@ -11,7 +11,7 @@ from tests.support.interruptions import interrupted, state_of
 from tests.support.program_cases import InOrder, data, loss, network
 from tests.support.state_cases import running
 from tinyflux.compile.backends.cuda import persistent
-from tinyflux.training import cuda_engine, report
+from tinyflux.training import cuda_engine
 
 pytestmark = pytest.mark.usefixtures("compiling")
 
@@ -204,7 +204,6 @@ def test_what_a_graph_cannot_hold_is_launched_one_by_one(monkeypatch, capsys):
         raise RuntimeError("cudaErrorStreamCaptureUnsupported")
 
     monkeypatch.setattr(graphs.Stream, "begin_capture", refuse)
-    report.report_once.cache_clear()
     check_as_one_by_one(one_by_one())
     assert not graphs.launched
     said = "kernels are launched one by one, as a CUDA graph can't hold them: cudaErrorStreamCaptureUnsupported"
