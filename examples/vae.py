@@ -31,7 +31,7 @@ from examples.common.files import check_folder, write
 PIXELS, HIDDEN = 784, 500
 USED = 0.1  # nats of divergence from which on a latent number counts as used
 BLOCK = 1000  # images that go through a model at once outside of training
-COLOURS = (pictures.BLUE, pictures.ORANGE, "#009E73", "#CC79A7", "#000000")
+COLOURS = (pictures.BLUE, pictures.ORANGE, "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 
 
 # The model
@@ -40,14 +40,18 @@ COLOURS = (pictures.BLUE, pictures.ORANGE, "#009E73", "#CC79A7", "#000000")
 class VAE:
     """A digit's pixels as a few latent numbers, and back.
 
-    The encoder gives q(z|x) = N(μ, σ²), the decoder p(x|z): the probability of ink in each pixel, as a logit.
+    The encoder gives q(z|x) = N(μ, σ²). The decoder gives p(x|z): the probability of ink
+    in each pixel, as a logit.
     """
 
     def __init__(self, latents: int) -> None:
         self.hidden = flux.Dense(PIXELS, HIDDEN, flux.tanh)
         self.mean = flux.Dense(HIDDEN, latents)
         self.log_variance = flux.Dense(HIDDEN, latents)
-        self.decode = flux.Chain(flux.Dense(latents, HIDDEN, flux.tanh), flux.Dense(HIDDEN, PIXELS))
+        self.decode = flux.Chain(  # z (N, latents) to logits (N, 784)
+            flux.Dense(latents, HIDDEN, flux.tanh),
+            flux.Dense(HIDDEN, PIXELS),
+        )
 
     def encode(self, x: Any) -> tuple[Any, Any]:
         """μ and log σ², each (N, latents), for images (N, 784)."""
@@ -56,16 +60,18 @@ class VAE:
 
 
 def costs(model: VAE, x: Any, epsilon: Any) -> tuple[Any, Any]:
-    """The two parts of minus the lower bound, in nats: −log p(x|z), (N,), and D(q(z|x) ‖ p(z)), (N, latents).
+    """The two parts of minus the lower bound on log p(x), in nats.
 
     Arguments:
         x: images (N, 784), from 0 to 1.
         epsilon: standard normal noise (N, latents).
+
+    Returns: −log p(x|z), (N,), and D(q(z|x) ‖ p(z)) of each latent number, (N, latents).
     """
     mu, log_variance = model.encode(x)
-    z = mu + np.exp(log_variance / 2) * epsilon  # drawn from q(z|x), by noise that no parameter has a part in
+    z = mu + np.exp(log_variance / 2) * epsilon  # μ + σ·ε: a draw from q(z|x)
     errors = flux.logitbinarycrossentropy(model.decode(z), x, flux.identity)
-    divergence = (mu**2 + np.exp(log_variance) - 1 - log_variance) / 2  # appendix B
+    divergence = (mu**2 + np.exp(log_variance) - 1 - log_variance) / 2  # the paper's appendix B
     return np.sum(errors, axis=1), divergence
 
 
