@@ -100,7 +100,7 @@ def _draw_loss(axes: Any, curve: dict[str, list[float]]) -> None:
     axes.set_title(f"Training loss, the lower the better: {line[-1]:.2g} in the end", loc="left", fontsize=10)
     if line.min() > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(_one_two_five())
+        axes.yaxis.set_major_locator(one_two_five())
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
         axes.minorticks_off()
     if "mean" not in curve:
@@ -115,7 +115,8 @@ def _draw_loss(axes: Any, curve: dict[str, list[float]]) -> None:
     axes.legend(loc="upper right", fontsize=9)
 
 
-def _one_two_five() -> Any:
+def one_two_five() -> Any:
+    """Marks at 1, 2 and 5 of each power of ten, for a logarithmic axis."""
     from matplotlib.ticker import LogLocator
 
     return LogLocator(subs=(1, 2, 5))
@@ -157,6 +158,18 @@ def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, p
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), 28, 28, fill=False, color=ORANGE, linewidth=3))
     axes.imshow(paper, cmap="gray_r", vmin=0, vmax=1)
     drawn.savefig(path, dpi=160)
+
+
+def sheet(axes: Any, images: Sequence[np.ndarray], names: Sequence[str], heads: Sequence[str]) -> None:
+    """Draw rows of digits, each (columns, 28, 28), with a name for each row and a head for each column."""
+    rows, columns = len(names), len(heads)
+    paper = np.pad(np.reshape(images, (rows, columns, 28, 28)), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    paper = paper.swapaxes(1, 2).reshape(30 * rows, 30 * columns)
+    axes.imshow(paper, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_yticks(30 * np.arange(rows) + 14.5, names, fontsize=9)
+    axes.set_xticks(30 * np.arange(columns) + 14.5, heads, fontsize=8)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
 
 
 def epochs(path: Path, title: str, history: list[dict[str, Any]], rates: list[float], accuracy: float) -> None:
