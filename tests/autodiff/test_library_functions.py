@@ -20,6 +20,7 @@ FUNCTIONS = {
         lambda x: special.polygamma(1, x),
         lambda x: flux.gradient(lambda x: np.sum(special.psi(x)), x),
     ),
+    "numpy's full": (lambda x: np.full((2, *x.shape), x), lambda x: np.broadcast_to(x, (2, *x.shape))),
     "numpy's vectorize": (np.vectorize(lambda x: 2 * x), lambda x: 2 * x),
     "numpy's AxisConcatenator": (lambda x: np.r_[x, 1.0], lambda x: np.concatenate([x, [1.0]])),
     "numpy's select": (lambda x: np.select([ABOVE], [Y], x), lambda x: np.where(ABOVE, Y, x)),

@@ -76,11 +76,11 @@ SPECIAL = {
 BY_NATURE = {
     "makes arrays from none": """
         np.arange np.bartlett np.blackman np.diag_indices np.empty np.eye np.from_dlpack np.frombuffer np.fromfile
-        np.fromfunction np.fromiter np.fromregex np.fromstring np.full np.genfromtxt np.hamming np.hanning np.identity
+        np.fromfunction np.fromiter np.fromregex np.fromstring np.genfromtxt np.hamming np.hanning np.identity
         np.indices np.kaiser np.load np.loadtxt np.mask_indices np.ones np.tri np.tril_indices np.triu_indices np.zeros
     """,
     "makes a plain array, which a box refuses to become": """
-        np.array np.asanyarray np.asarray np.asarray_chkfinite np.ascontiguousarray np.asfortranarray np.asmatrix
+        np.asarray_chkfinite np.asmatrix
         np.bmat np.require np.lib.stride_tricks.as_strided
     """,
     "an old name of another": """

@@ -1,6 +1,7 @@
 """An array that is being differentiated: what it can do, and which error and remedy misuse meets."""
 
 import copy
+import functools
 import math
 import pickle
 
@@ -11,7 +12,9 @@ from scipy import sparse
 import tinyflux as flux
 from tinyflux.autodiff import tape
 from tinyflux.autodiff.tape import Tracked
+from tinyflux.compile.backends.c.build import available
 
+needs_compiler = pytest.mark.skipif(not available(), reason="there is no C compiler here")
 X = np.array([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
 
 
@@ -318,3 +321,44 @@ def test_a_box_that_outlived_its_gradient_is_a_constant():
     np.testing.assert_array_equal(kept[-1] * 2, 4 * X)
     assert (float(box[0, 0]), int(box[0, 0]), complex(box[0, 0]), box[0, 0].item()) == (2.0, 2, 2 + 0j, 2.0)
     assert box.tolist() == (2 * X).tolist()
+
+
+# Arrays beside it: `like=x` is how a layer makes them on the device where its input lies.
+
+BESIDE = {
+    "zeros": lambda x: np.zeros((2, 3), x.dtype, like=x),
+    "ones": lambda x: np.ones((2, 3), like=x),
+    "full": lambda x: np.full((2, 3), 2.5, like=x),
+    "arange": lambda x: np.arange(1.0, 4.0, like=x),
+    "eye": lambda x: np.eye(2, 3, 1, like=x),
+    "identity": lambda x: np.identity(2, like=x)[:, :1],
+    "tri": lambda x: np.tri(2, 3, -1, like=x),
+    "asarray": lambda x: np.asarray([1, 2, 3], np.float64, like=x),
+    "array": lambda x: np.array([1.0, 2.0, 3.0], like=x),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_arrays_beside_it(name):
+    """They are constants, at any depth and where the gradient is compiled."""
+    expected = np.broadcast_to(BESIDE[name](X), X.shape)
+    assert type(inside(BESIDE[name])) is np.ndarray
+    gradient = functools.partial(flux.gradient, lambda x: np.sum(x * BESIDE[name](x)))
+    np.testing.assert_array_equal(gradient(X), expected)
+    np.testing.assert_array_equal(flux.gradient(lambda x: np.sum(x * x * gradient(x)), X), 2 * X * expected)
+    if available():
+        np.testing.assert_array_equal(flux.compile(gradient)(X), expected)
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_compiler)])
+def test_arrays_that_are_made_of_it(compiled):
+    """Here a gradient flows: x is copied, or its elements are the number with which another array is filled."""
+
+    def f(x):
+        copied = np.array(x, like=x) * np.asarray(x, like=x) * np.asarray(x, np.float64, like=x)
+        return np.sum(copied) + np.sum(np.full((4, 2, 3), x, like=x)) + np.sum(np.full(5, x[0, 0], np.float64, like=x))
+
+    expected = 3 * X**2 + 4
+    expected[0, 0] += 5
+    gradient = functools.partial(flux.gradient, f)
+    np.testing.assert_allclose((flux.compile(gradient) if compiled else gradient)(X), expected, rtol=1e-15)

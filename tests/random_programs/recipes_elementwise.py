@@ -104,6 +104,18 @@ def _(d, f):
     return f"{f}({d.x()} * {fill}, {fill})"
 
 
+@recipe("np.full")
+def _(d, f):
+    x = d.x(ndim=-1)
+    return f"{f}({(d.integer(1, 3), *x.shape)}, {x}, like={x})"
+
+
+@recipe("np.array", "np.asarray", "np.asanyarray", "np.ascontiguousarray", "np.asfortranarray")
+def _(d, f):
+    x = d.x(ndim=-1)
+    return f"{f}({x}, like={x})"
+
+
 @recipe("np.ldexp")
 def _(d, f):
     return f"{f}({d.x()}, {d.integer(-2, 2)})"

@@ -212,8 +212,12 @@ SAMPLED = [
     Case("polyval of plain coefficients", lambda x: np.polyval([1.0, -2.0, 0.5], x), "i"),
 ]
 
+COPYING = [np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray]
+
 CASES = [
     Case("full_like", lambda x, v: x * np.full_like(x, v), "ij j"),
+    Case("full, like", lambda x, v: x * np.full((2, 3), v, x.dtype, like=x), "23 3"),
+    *[Case(f"{f.__name__}, like", lambda x, f=f: x * f(x, x.dtype, like=x), "ij") for f in COPYING],
     *REARRANGED,
     *SAMPLED,
     *MADE,

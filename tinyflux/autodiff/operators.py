@@ -25,6 +25,10 @@ def cast(x: Any, dtype: Any = None) -> Any:
     return x.astype(dtype)
 
 
+CREATING: set[Any] = {  # functions that make an array beside another one, `like=x`
+    *(np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray),
+    *(np.zeros, np.ones, np.empty, np.full, np.arange, np.eye, np.identity, np.tri),
+}
 _CHANGING = {np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask}
 
 

@@ -23,7 +23,7 @@ from ..arrays import MOVE, MixedDevices, differ, is_array, on_gpu
 from .cotangents import Pieces, fitted, warn_of_pairs
 from .large import LARGE, backward, forward, is_plain
 from .operands import REAL, SIMPLE, is_foreign, kept, thread
-from .operators import ArrayOperators, changes
+from .operators import CREATING, ArrayOperators, changes
 from .table import GradientRule, by_name, compositions, constants, name_of, rule_of, rules, signature_of, unknown_option
 
 _ages = itertools.count()
@@ -289,6 +289,11 @@ class Tracked(ArrayOperators):
         self.tape = tape
         self.index = index
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function in CREATING and not any(type(x) is Tracked for x in (*args, *kwargs.values())):
+            return function(*args, **kwargs, like=plain(self))
+        return apply(function, args, kwargs)
+
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         if self.tape.ended:
             return np.asarray(unboxed(self)).__array__(*args, **kwargs)
@@ -364,6 +369,7 @@ INSTEAD = {
     "scipy's log_softmax": "Take flux.logsoftmax.",
     "scipy's logsumexp": "Take flux.logsumexp.",
     "scipy's polygamma": "It is the derivative of order n of scipy.special.psi: take the gradient of that.",
+    "numpy's full": "Take np.broadcast_to(number, shape).",
     "numpy's vectorize": "Write its function for whole arrays, in NumPy's.",
     "numpy's AxisConcatenator": "For np.r_ and np.c_ take np.concatenate.",
     "numpy's select": "It doesn't ask its default: write np.where(condition, choice, default).",

@@ -23,6 +23,7 @@ rule(np.swapaxes, lambda g, y, x, axis1=0, axis2=1: np.swapaxes(g, axis1, axis2)
 rule(np.moveaxis, lambda g, y, x, source=0, destination=0: np.moveaxis(g, destination, source))
 rule(np.expand_dims, lambda g, y, x, axis=0: g.reshape(x.shape))
 rule(np.squeeze, lambda g, y, x, axis=None: g.reshape(x.shape))
+composed(np.full, lambda shape, fill_value, dtype=None, order="C": _as(np.broadcast_to(fill_value, shape), dtype))
 composed(np.full_like, lambda a, fill_value, dtype=None, shape=None: _full_like(a, fill_value, dtype, shape))
 rule(np.broadcast_to, lambda g, y, x, shape=(): g)
 rule(np.flip, lambda g, y, x, axis=None: np.flip(g, axis))
@@ -75,6 +76,14 @@ def _full_like(a: Array, fill_value: Any, dtype: Any, shape: Any) -> Array:
         value: Any = fill_value
         return np.broadcast_to(value, new.shape).astype(new.dtype)
     return np.full_like(new, fill_value)
+
+
+def _as(x: Array, dtype: Any) -> Array:
+    return x if dtype is None else x.astype(dtype)
+
+
+for _function in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray):  # with like=, of a box
+    composed(_function, lambda a, dtype=None, order="K", copy=None: _as(a, dtype))
 
 
 def _inverse(axes: Sequence[int]) -> tuple[int, ...]:

@@ -201,7 +201,7 @@ def _full(shape: Any, fill_value: Array, dtype: DTypeLike | None = None, order: 
     return full(shape, fill_value, dtype or node_of(fill_value).dtype)
 
 
-@lower(np.asarray, np.array, np.ascontiguousarray)
+@lower(np.asarray, np.array, np.asanyarray, np.ascontiguousarray, np.asfortranarray)
 def _asarray(a: Array, dtype: Any = None, order: str = "K", device: Any = None, copy: Any = None) -> Node:
     x = _constant(np.asarray(a)) if program.recording().gpu and isinstance(a, (np.ndarray, list, tuple)) else node_of(a)
     return x if dtype is None and not x.weak else cast(x, dtype or x.dtype)
@@ -215,9 +215,18 @@ def _constant(array: Array) -> Node:
 
 @lower(np.eye)
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float, order: str = "C", device: Any = None) -> Node:
-    shape = (N, N if M is None else M)
-    rows = program.elementwise("add", [program.iota(shape, 0), program.literal(k)], np.int64)
-    return cast(program.elementwise("equal", [rows, program.iota(shape, 1)], np.bool_), dtype or float)
+    return _places("equal", N, M, k, dtype)
+
+
+lower(np.identity)(lambda n, dtype=None: eye(n, dtype=dtype))
+lower(np.tri)(lambda N, M=None, k=0, dtype=float: _places("greater_equal", N, M, k, dtype))
+
+
+def _places(operation: str, rows: int, columns: int | None, k: int, dtype: Any) -> Node:
+    """1 where row + k and column compare so, else 0."""
+    shape = (rows, rows if columns is None else columns)
+    row = program.elementwise("add", [program.iota(shape, 0), program.literal(k)], np.int64)
+    return cast(program.elementwise(operation, [row, program.iota(shape, 1)], np.bool_), dtype or float)
 
 
 @lower(np.arange)
