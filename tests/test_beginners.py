@@ -135,7 +135,7 @@ def test_layers_in_a_list_called(kind):
     (
         lambda: flux.setup(Rule(lambda x: x, lambda state, x, g: g), MODEL),
         TypeError,
-        "Rule.init: expected a tuple of arrays and numbers, got a ndarray. Return (np.zeros_like(x),), say, or () for",
+        "Rule.init: expected a tuple of arrays and numbers, got an ndarray. Return (np.zeros_like(x),), say, or () for",
     ),
     (
         lambda: flux.setup(Rule(lambda x: (), lambda x, g: g), MODEL),

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import tree
 from .arrays import to_numpy
-from .checks import shown
+from .checks import shown, type_of
 from .files import open_file, replacing
 from .nodes import is_subclassed, misplaced_buffer, rebuild
 from .optimise import OptimiserChain, schedules
@@ -303,7 +303,7 @@ def _record(x: Any, place: str = "") -> Any:
     if type(x) is dict and not other_keys:
         return {"dict": {key: _record(value, f"{place}[{key!r}]") for key, value in x.items()}}
     if is_rule(x):
-        raise TypeError(f"save: a {type(x).__name__} can't be saved; make a rule of your own a dataclass.")
+        raise TypeError(f"save: {type_of(x)} can't be saved; make a rule of your own a dataclass.")
     if callable(x):
         return {"function": getattr(x, "__name__", type(x).__name__)}
     if x is None or isinstance(x, (bool, int, float, str)):

@@ -35,12 +35,17 @@ def shown(x: Any) -> str:
         return f"{kind or 'an array'} of shape {tuple(x.shape)}" if hasattr(x, "shape") else kind
     if isinstance(x, (str, bytes, numbers.Number, np.generic, type(None), tuple)) or dataclasses.is_dataclass(x):
         text = repr(x)
-        return text if len(text) <= 60 and "\n" not in text else a_or_an(type(x).__name__)
+        return text if len(text) <= 60 and "\n" not in text else type_of(x)
+    return type_of(x)
+
+
+def type_of(x: Any) -> str:
+    """Its type with an article: "an ndarray"."""
     return a_or_an(type(x).__name__)
 
 
 def a_or_an(noun: str) -> str:
-    return f"an {noun}" if noun[:1].lower() in "aeio" else f"a {noun}"
+    return f"an {noun}" if noun[:1].lower() in "aeio" or noun.startswith("nd") else f"a {noun}"
 
 
 def is_foreign(x: Any) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
 from .autodiff.tape import plain
-from .checks import as_array, check_integer, shown
+from .checks import as_array, check_integer, shown, type_of
 from .types import Array
 
 __all__ = ["accuracy", "confusion_matrix", "f1", "topk_accuracy"]
@@ -133,7 +133,7 @@ def _checked(metric: str, scores: Array, labels: Array) -> tuple[Array, Array]:
         if isinstance(x, (np.ma.MaskedArray, np.matrix)):
             masked = isinstance(x, np.ma.MaskedArray)
             fix = "Leave out what is masked: labels.data[keep], scores[keep]" if masked else "Give np.asarray(x)"
-            raise TypeError(f"{metric}: expected NumPy's plain arrays, got a {type(x).__name__}. {fix}.")
+            raise TypeError(f"{metric}: expected NumPy's plain arrays, got {type_of(x)}. {fix}.")
     if on_gpu(scores) != on_gpu(labels):
         where = f"the scores lie {device_of(scores)}, the labels {device_of(labels)}"
         raise MixedDevices(f"{metric}: {where}. {MOVE}", (scores, labels))

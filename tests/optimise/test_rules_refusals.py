@@ -287,14 +287,14 @@ class Given:
 
 ZERO = lambda x: (np.zeros_like(x),)  # noqa: E731
 WRONG = [
-    (ZERO, lambda s, x, g: (g, s), r"Given.apply: expected \(state, step\), .* got \(a ndarray, \(a ndarray\)\)"),
-    (ZERO, lambda s, x, g: (s[0], g), r"Given.apply: expected .* got \(a ndarray, a ndarray\)"),
-    (ZERO, lambda s, x, g: ([s[0]], g), r"Given.apply: expected .* got \(\[a ndarray\], a ndarray\)"),
+    (ZERO, lambda s, x, g: (g, s), r"Given.apply: expected \(state, step\), .* got \(an ndarray, \(an ndarray\)\)"),
+    (ZERO, lambda s, x, g: (s[0], g), r"Given.apply: expected .* got \(an ndarray, an ndarray\)"),
+    (ZERO, lambda s, x, g: ([s[0]], g), r"Given.apply: expected .* got \(\[an ndarray\], an ndarray\)"),
     (ZERO, lambda s, x, g: ((), g), r"Given.apply: expected .* a tuple of 1 as init gives"),
-    (ZERO, lambda s, x, g: g, r"Given.apply: expected .* got a ndarray"),
+    (ZERO, lambda s, x, g: g, r"Given.apply: expected .* got an ndarray"),
     (ZERO, lambda s, x, g: (s, np.ones((3, 2))), r"Given.apply gives what doesn't fit"),
     (ZERO, lambda s, x, g: (s, g * 1j), r"Given.apply gives what doesn't fit"),
-    (lambda x: np.zeros_like(x), lambda s, x, g: (s, g), r"Given.init: expected a tuple .* got a ndarray"),
+    (lambda x: np.zeros_like(x), lambda s, x, g: (s, g), r"Given.init: expected a tuple .* got an ndarray"),
     (lambda x: None, lambda s, x, g: (s, g), r"Given.init: expected a tuple .* got a NoneType"),
 ]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, is_array, on_gpu
-from ..checks import RETURN, a_or_an, shown, was_setting_an_element, without_call
+from ..checks import RETURN, shown, type_of, was_setting_an_element, without_call
 from ..elsewhere import no_attribute
 from ..nodes import Slopes, branches
 from .operands import REAL, foreign, is_foreign, thread
@@ -60,7 +60,7 @@ def recorded_pullback(f: Callable[..., Any], args: tuple[Any, ...], tape: Tape) 
 def _with_way_back(tape: Tape, boxes: list[Any], y: Any) -> tuple[Any, Callable[[Any], Any]]:
     value = opened(y, tape)
     if not is_array(value) and not isinstance(value, (np.generic, float, complex)):
-        got, fix = a_or_an(type(value).__name__), ""
+        got, fix = type_of(value), ""
         if value is None:
             got, fix = "None", RETURN
         elif isinstance(value, (list, tuple)):
@@ -322,7 +322,7 @@ def _undifferentiable(which: str, x: Any) -> str:
     if is_array(x) or isinstance(x, (int, complex, np.generic)):
         kind = getattr(x, "dtype", type(x).__name__)
         return f"gradient: {which} is of {kind}; only real floating-point numbers can be differentiated. {remedy}"
-    return f"gradient: {which}, a {type(x).__name__}, holds no floating-point array to differentiate. {remedy}"
+    return f"gradient: {which}, {type_of(x)}, holds no floating-point array to differentiate. {remedy}"
 
 
 def _gradients(tape: Tape, y: Any, cotangent: Any, boxes: list[Any], keep: bool) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import is_array
+from ..checks import type_of
 from ..types import Array
 from .gradient import gradient, pullback
 
@@ -30,7 +31,7 @@ def jacobian(f: Callable[..., Any], *args: Any) -> Any:
     """
     for i, x in enumerate(args):
         if not is_array(x) and not isinstance(x, (float, np.floating)):
-            raise TypeError(f"jacobian: argument {i} is a {type(x).__name__}; expected an array. See flux.destructure.")
+            raise TypeError(f"jacobian: argument {i} is {type_of(x)}; expected an array. See flux.destructure.")
     y, back = pullback(f, *args)
     rows = []
     for i in range(np.size(y)):

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import tree
 from ..arrays import is_array
+from ..checks import type_of
 from ..types import Tree
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -110,7 +111,7 @@ def one_step(step: Step, state: Tree, x: Tree, first: Flattened) -> tuple[Any, A
     """The next state and the output; the state is checked against the first one."""
     result = step(state, x)
     if type(result) is not tuple or len(result) != 2:
-        got = f"a tuple of {len(result)}" if type(result) is tuple else f"a {type(result).__name__}"
+        got = f"a tuple of {len(result)}" if type(result) is tuple else type_of(result)
         raise TypeError(f"scan: expected step to return a pair (state, y), got {got}. Return (state, None) for no y.")
     after = Flattened(result[0])
     if after.form != first.form:

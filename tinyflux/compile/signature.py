@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import nodes, tree
 from ..arrays import MOVE, MixedDevices, on_gpu
-from ..checks import shown
+from ..checks import shown, type_of
 from ..errors import NotCompilable
 from ..nn.cudnn import is_tf32_allowed
 from ..types import Array, Tree
@@ -109,7 +109,7 @@ def array_place(leaves: Sequence[Array]) -> tuple[Any, ...]:
     there = [x for x in arrays if on_gpu(x)]
     for x in arrays:
         if type(x) is not np.ndarray and not on_gpu(x):
-            raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's own arrays can: np.array(x).")
+            raise NotCompilable(f"{type_of(x)} can't be compiled; NumPy's own arrays can: np.array(x).")
     if there and len(there) < len(arrays):
         raise MixedDevices(f"a compiled function was called with arrays in NumPy and on the GPU. {MOVE}", arrays)
     return (there[0].device.id, is_tf32_allowed()) if there else ()

@@ -19,6 +19,7 @@ from ..arrays import on_gpu
 from ..autodiff import pullback, rule
 from ..autodiff.operators import ArrayOperators
 from ..autodiff.tape import Tracked, plain
+from ..checks import a_or_an, type_of
 from ..display import careful
 from ..errors import NotCompilable
 from ..nn.layers.show import as_code
@@ -227,10 +228,10 @@ def _with_results(x: Tree, calculated: Iterator[Array]) -> Tree:
     kind, name = nodes.node_kind(type(x)), type(x).__name__
     if kind in (nodes.OPAQUE, nodes.CLOSED):
         if not isinstance(x, _COPIED):
-            raise NotCompilable(f"a {name} in what a function returns can't be compiled. Return arrays.")
+            raise NotCompilable(f"{a_or_an(name)} in what a function returns can't be compiled. Return arrays.")
         for child in x:
             if not isinstance(child, _KEPT):
-                raise NotCompilable(f"a {type(child).__name__} in a {name} can't be compiled. Return it in a list.")
+                raise NotCompilable(f"{type_of(child)} in {a_or_an(name)} can't be compiled. Return it in a list.")
         return copy.copy(x)
     items = [_with_results(child, calculated) for _, child in tree.children(x)]
     return nodes.rebuild(x, items if kind == nodes.SEQUENCE else dict(zip(tree.entries(x)[1], items)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tree
 from ..arrays import MOVE, MixedDevices, device_of, on_gpu
-from ..checks import as_array, is_foreign, shown
+from ..checks import as_array, is_foreign, shown, type_of
 from ..elsewhere import NamedArguments
 from ..nodes import branches, misplaced_buffer
 from ..types import Array, Tree
@@ -79,7 +79,7 @@ def check_gradient(opt: OptimiserState, i: int, g: Array) -> None:
     """Refuse a gradient that doesn't fit the parameter in place i."""
     name, view = opt._paths[i][0] or "the array", opt._views[i]
     if not hasattr(g, "shape"):
-        raise TypeError(f"update: expected an array as the gradient of {name}, got a {type(g).__name__}.")
+        raise TypeError(f"update: expected an array as the gradient of {name}, got {type_of(g)}.")
     if g.shape != view.shape:
         raise ValueError(f"update: the gradient of {name} has shape {g.shape}, the parameter {view.shape}.")
     if on_gpu(g) != on_gpu(view):

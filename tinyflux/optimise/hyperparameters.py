@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import is_array, on_gpu, to_numpy
+from ..checks import type_of
 from ..errors import NotCompilable
 from ..nodes import OBJECT, WHOLE, attributes, is_subclassed, node_kind, rebuild
 from .rule import is_ours, is_rule, remembered
@@ -53,7 +54,7 @@ def _parts(x: Any, around: tuple[Any, ...] = (), seen: dict[int, Any] | None = N
     seen = {} if seen is None else seen
     if any(x is outer for outer in around):
         raise NotCompilable(
-            f"a {type(x).__name__}, a part of the rule, holds itself, which can't be compiled. Keep the reference out "
+            f"{type_of(x)}, a part of the rule, holds itself, which can't be compiled. Keep the reference out "
             "of its attributes."
         )
     if id(x) in seen:

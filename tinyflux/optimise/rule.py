@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arrays import on_gpu
-from ..checks import check_call, is_integer, is_number, shown
+from ..checks import check_call, is_integer, is_number, shown, type_of
 from ..elsewhere import NamedArguments
 from ..nodes import rebuild
 from ..types import Array
@@ -288,7 +288,7 @@ def doesnt_fit(rule: Any, error: Exception) -> ValueError:
 
 def _shown(x: Any) -> str:
     inside = ", ".join(map(_shown, x)) if isinstance(x, (tuple, list)) else ""
-    return f"({inside})" if isinstance(x, tuple) else f"[{inside}]" if isinstance(x, list) else f"a {type(x).__name__}"
+    return f"({inside})" if isinstance(x, tuple) else f"[{inside}]" if isinstance(x, list) else type_of(x)
 
 
 _PAIRS = ("tuple[Number, Number]", "tuple[float, float]")

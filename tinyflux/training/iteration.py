@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import cores, tree
 from ..arrays import on_gpu
+from ..checks import type_of
 from ..compile.backends.c.library import Library, address, contiguous
 from ..compile.backends.c.source import Source
 from ..compile.guards.guards import Snapshot
@@ -53,7 +54,7 @@ class Iteration(Program):
                     "the GPU; or bring model and data back by flux.cpu(…)."
                 )
             if type(x) is not np.ndarray:
-                raise NotCompilable(f"a {type(x).__name__} can't be compiled; NumPy's arrays can.")
+                raise NotCompilable(f"{type_of(x)} can't be compiled; NumPy's arrays can.")
         trace = Trace(lambda: record_iteration(loss, model, opt, data, size), look, limit=limit)
         super().__init__(trace.surroundings, trace.contents)
         self._captured = trace.captured

@@ -21,6 +21,7 @@ from ... import nodes
 from ...arrays import is_array
 from ...autodiff.operators import ArrayOperators
 from ...autodiff.table import name_of, rule_of, rules
+from ...checks import a_or_an, type_of
 from ...errors import NotCompilable
 from ...types import Array
 from . import layouts
@@ -120,7 +121,7 @@ class Walk:
 
     def _array(self, x: Array, path: Path | None) -> None:
         if isinstance(x, np.ndarray) and (type(x) is not np.ndarray or x.dtype.hasobject):
-            what = "an array of objects" if x.dtype.hasobject else f"a {type(x).__name__}"
+            what = "an array of objects" if x.dtype.hasobject else type_of(x)
             raise NotCompilable(
                 f"{format_path(path)}, {what}, can't be compiled; arrays of numbers of NumPy's own can."
             )
@@ -308,10 +309,10 @@ class Walk:
 
     def _count(self, x: Any, base: type, path: Path | None) -> None:
         if any(getattr(type(x), name) is not getattr(base, name) for name in layouts.ITERATING if hasattr(base, name)):
-            raise NotCompilable(f"{format_path(path)}, a {type(x).__name__}, iterates in its own way. {REMEDY}")
+            raise NotCompilable(f"{format_path(path)}, {type_of(x)}, iterates in its own way. {REMEDY}")
         if len(x) > MAX_ITEMS:
             raise NotCompilable(
-                f"{format_path(path)}, a {type(x).__name__} of {len(x):,} items, is too long to be looked at in every "
+                f"{format_path(path)}, {type_of(x)} of {len(x):,} items, is too long to be looked at in every "
                 "call: make an array of it, or give it as an argument."
             )
 
@@ -325,7 +326,7 @@ class Walk:
         layout = next(base for base in cls.__mro__ if in_c(base))
         if layout not in layouts.LAYOUTS:
             raise NotCompilable(
-                f"{format_path(path)}, a {cls.__name__}, can't be compiled: {layouts.complaint_of(cls)}"
+                f"{format_path(path)}, {a_or_an(cls.__name__)}, can't be compiled: {layouts.complaint_of(cls)}"
             )
         if layout in NUMBERS:
             self._put(layout.__repr__(x), path)

@@ -17,6 +17,7 @@ from ...arrays import on_gpu
 from ...autodiff.operators import ArrayOperators, changes
 from ...autodiff.table import compositions, is_scipys, name_of
 from ...autodiff.tape import Tracked, apply, compose
+from ...checks import type_of
 from ...elsewhere import no_attribute
 from ...errors import NotCompilable
 from ...types import Array, DType
@@ -116,7 +117,7 @@ def node_of(x: Any) -> Node:
         return node_of(np.asarray(x))
     if isinstance(x, (list, tuple)):
         return node_of(np.stack([to_symbolic(node_of(item)) for item in x]))
-    raise NotCompilable(f"a {type(x).__name__} among the arguments of a NumPy function can't be compiled.")
+    raise NotCompilable(f"{type_of(x)} among the arguments of a NumPy function can't be compiled.")
 
 
 def check_dtype(dtype: DType) -> DType:
