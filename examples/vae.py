@@ -1,8 +1,8 @@
 """Describe handwritten digits by a few numbers each, and draw new ones: a variational autoencoder.
 
-    python examples/vae.py                                    # 2, 5, 10, 20 and 50 numbers: some minutes on two cores
-    python examples/vae.py --latents 20 --epochs 100          # one model, trained for longer
-    python examples/vae.py --dataset digits --epochs 50       # without MNIST: a minute
+    python examples/vae.py                                             # 2, 5, 10, 20 and 50 numbers: some minutes
+    python examples/vae.py --latents 20 --epochs 50 --output longer    # one of them, trained for longer
+    python examples/vae.py --dataset digits --epochs 50                # without MNIST: a minute
 
 After Kingma and Welling, "Auto-Encoding Variational Bayes" (2013, arXiv 1312.6114). A run that was stopped goes on
 after its last whole epoch when the same command is given again.

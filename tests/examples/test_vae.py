@@ -311,11 +311,27 @@ def test_the_folder_of_another_run(tmp_path, few_images, capsys):
 # What is documented
 
 
-def test_the_page_tells_what_the_run_has_found():
-    found = json.loads((ROOT / "examples" / "results" / "vae" / "results.json").read_text(encoding="utf-8"))
+def test_the_page_tells_what_the_runs_have_found():
+    results = ROOT / "examples" / "results" / "vae"
+    found, longer, seed = (
+        json.loads((results / name).read_text(encoding="utf-8"))
+        for name in ("results.json", "epochs-50.json", "seed-1.json")
+    )
     assert found["settings"] == {name: x for name, x in vars(vae.parse([])).items() if name != "output"}
-    page = (ROOT / "docs" / "experiments" / "vae.md").read_text(encoding="utf-8")
+    assert longer["settings"] == found["settings"] | {"latents": [20], "epochs": 50}
+    assert seed["settings"] == found["settings"] | {"latents": [20, 50], "seed": 1}
+    page = " ".join((ROOT / "docs" / "experiments" / "vae.md").read_text(encoding="utf-8").split())
     for run in found["runs"]:
-        names = ("test_bound", "test_reconstruction", "test_divergence")
-        numbers = [f"{run[name]:.1f}".replace("-", "−") for name in names]
+        numbers = [nats(run[name]) for name in ("test_bound", "test_reconstruction", "test_divergence")]
         assert f"| {run['latents']} | {' | '.join(numbers)} | {run['used']} |" in page
+    twenty, fifty = (nats(run["test_bound"]) for run in seed["runs"])
+    assert f"it was {twenty} for 20 and {fifty} for 50, of which {seed['runs'][1]['used']} were used again" in page
+    assert f"After 50 epochs our model of 20 numbers is at {nats(longer['runs'][0]['test_bound'])} nats" in page
+    losses = [run["history"][-1]["loss"] for run in (*found["runs"][3:], *longer["runs"])]
+    text = "the mean loss over the training images is {} with 20 numbers and {} with 50"
+    assert text.format(*map(nats, losses)) in page
+    assert f"in the last of 50 it is {nats(losses[2])}" in page
+
+
+def nats(x):
+    return f"{x:.1f}".replace("-", "−")
