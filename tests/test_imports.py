@@ -16,6 +16,7 @@ ORDER = [
     "channels",
     "models",
     "optimise",
+    "checkpoint",
     "compile.ir compile.guards",
     "compile.trace",
     "compile.schedule",
@@ -23,7 +24,7 @@ ORDER = [
     "compile.backends",
     "compile compile.traced compile.signature",
     "training",
-    "checkpoint device interop plot",
+    "device interop plot",
     ". doctor",
 ]
 RANK = {"" if name == "." else name: i for i, line in enumerate(ORDER) for name in line.split()}

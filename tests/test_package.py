@@ -21,7 +21,7 @@ glorot_uniform glorot_normal kaiming_uniform kaiming_normal zeros ones
 DataLoader onehot onehotbatch onecold
 accuracy
 leaves destructure f32 f64 parameter_count summary
-Descent Adam ADAM setup update freeze thaw adjust train early_stopping progress_bar save load seed
+Descent Adam ADAM setup update freeze thaw adjust train early_stopping keep_best progress_bar save load seed
 gpu cpu gpu_status
 """
 SEEN = {**vars(flux), "sigmoid": flux.sigmoid}  # which is imported when it is first used

@@ -174,56 +174,6 @@ def test_other_answers_stop_nothing(answer):
     assert model["x"].item() == 2.0
 
 
-def stops_at(values, patience):
-    """The epoch at which training stops when the metric goes through `values`."""
-    model, opt = prepared()
-    metric = iter(values)
-    stop = flux.early_stopping(lambda: next(metric), patience=patience)
-    return len(flux.train(quadratic, model, [0.0] * 2, opt, epochs=len(values), callbacks=[stop]))
-
-
-def test_early_stopping_begins_anew_in_a_second_training():
-    values = iter([1.0, 2.0, 2.0, 5.0, 4.0, 3.0, 3.0, 3.0])
-    stop = flux.early_stopping(lambda: next(values), patience=2)
-    model = flux.Dense(1, 1)
-    opt = flux.setup(flux.Descent(0.0), model)
-    data = [np.ones((1, 1))]
-    train = lambda: flux.train(lambda m, x: np.mean(m(x)), model, data, opt, epochs=9, callbacks=[stop], compile=False)  # noqa: E731
-    assert [len(train()), len(train())] == [3, 5]
-
-
-def test_early_stopping_begins_anew_after_a_training_of_one_epoch():
-    """The first one's best value, 1, is none of the second's, which is better in each of its epochs."""
-    model, opt = prepared()
-    values = iter([1.0, 5.0, 4.0, 3.0])
-    stop = flux.early_stopping(lambda: next(values), patience=2)
-    assert [len(flux.train(quadratic, model, [0.0], opt, epochs=n, callbacks=[stop])) for n in (1, 3)] == [1, 3]
-
-
-@pytest.mark.parametrize(
-    ("values", "patience", "epoch"),
-    [
-        ([5, 4, 3, 2], 1, 4),
-        ([5, 5, 1, 1], 1, 2),
-        ([5, 6, 4, 6, 7, 1], 2, 5),
-        ([5, 6, 5.5, 4, 4, 4, 4], 3, 7),
-        ([5, 6, 4, 6, 4.5, 3, 2, 1], 3, 8),
-        ([1, 2, 3], 2, 3),
-        ([math.nan] * 4, 2, 2),
-        ([3, math.nan, 2, math.nan, math.nan, 1], 2, 5),
-        ([math.inf, math.inf, 1], 2, 2),
-        ([np.float32(2), np.array(3.0), np.array([4.0])[0], 5], 3, 4),
-    ],
-)
-def test_early_stopping(values, patience, epoch):
-    assert stops_at(values, patience) == epoch
-
-
-def test_patience_is_checked():
-    with pytest.raises(ValueError, match="expected patience to be an integer, at least 1, got 0"):
-        flux.early_stopping(lambda: 1.0, patience=0)
-
-
 # Modes
 
 

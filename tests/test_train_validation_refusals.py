@@ -7,7 +7,7 @@ import pytest
 
 import tinyflux as flux
 from tests.test_messages import TENSOR, check, table
-from tests.test_train_validation import HELD, HELD_LABELS, HELD_X, HELD_Y, X, Y, loss, trained
+from tests.test_train_validation import HELD, HELD_LABELS, HELD_X, HELD_Y, X, Y, loss, network, trained
 
 
 def train(validation=HELD, callbacks=(), model=None, **options):
@@ -121,6 +121,22 @@ def stop(name, **options):
         ValueError,
         "early_stopping: is more or less of 'accuracy' better? Give best=max or best=m",
     ),
+    (
+        lambda: train(HELD, [flux.keep_best("best.npz", "f1", best=max)]),
+        ValueError,
+        "train: keep_best looks at the validation value 'f1', but there is only 'loss'. Add it to m",
+    ),
+    (
+        lambda: flux.keep_best("best.npz", "accuracy"),
+        ValueError,
+        "keep_best: is more or less of 'accuracy' better? Give best=max or best=m",
+    ),
+    (
+        lambda: flux.keep_best("loss", 3),
+        TypeError,
+        "keep_best: expected metric to be a function without arguments, got 3",
+    ),
+    (lambda: flux.keep_best(network(), "loss"), TypeError, "keep_best: expected a path, got "),
     (lambda: stop("loss", best="max"), ValueError, "early_stopping: expected best to be min or max, got 'max'."),
     (lambda: train(verbose=1), TypeError, "train: expected verbose to be True or False, got 1."),
 )

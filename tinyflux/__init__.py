@@ -35,7 +35,7 @@ from .optimise.soap import *
 from .optimise.state import *
 from .plot import plot
 from .summary import summary
-from .training.callbacks import Progress, early_stopping, progress_bar
+from .training.callbacks import Progress, early_stopping, keep_best, progress_bar
 from .training.history import History
 from .training.learning_rate import LearningRates, find_learning_rate
 from .training.loop import train
@@ -75,6 +75,7 @@ __all__ = [
     "gpu",
     "gpu_status",
     "interop",
+    "keep_best",
     "leaves",
     "load",
     "metrics",

@@ -55,7 +55,7 @@ def save(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
     ...     flux.save(f"{folder}/model.npz", model, opt)
     ...     flux.load(f"{folder}/model.npz", model, opt)
     """
-    _check_path("save", path, model)
+    check_path("save", path, model)
     arrays = {f"model{place}": array for place, array in tree.walk(model)}
     if holds_state(model):
         raise TypeError("save: an optimiser's state can't be saved as a part of the model; give it as third argument.")
@@ -104,7 +104,7 @@ def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
     >>> bool((fresh.weight == trained.weight).all())
     True
     """
-    _check_path("load", path, model)
+    check_path("load", path, model)
     targets = {f"model{place}": array for place, array in tree.walk(model)}
     for name, target in targets.items():
         if not getattr(target.flags, "writeable", True):
@@ -132,7 +132,8 @@ def load(path: str | os.PathLike[str], model: Tree, opt: OptimiserState | None =
         leaf.fill(rule, tuple(description["numbers"]), description["frozen"], state)
 
 
-def _check_path(caller: str, path: Any, model: Any) -> None:
+def check_path(caller: str, path: Any, model: Any = None) -> None:
+    """Refuse what is no path, as a model is that stands in its place."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         fix = (
             f" The path comes first: flux.{caller}({model!r}, model)." if isinstance(model, (str, os.PathLike)) else ""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from ..checkpoint import check_path, save
 from ..checks import check_call, check_function, check_integer, shown
 from ..display import careful
 from ..installed import pip_install
@@ -63,25 +66,33 @@ class Progress:
 Callback = Callable[[Progress], Any]
 
 
-class EarlyStopping:
-    """What `early_stopping` returns.
+class Watching:
+    """A callback that looks at a value at the end of every epoch, and knows the best one so far.
 
     Attributes:
+        owner: the name of the function that made it.
         watches: the name of the validation value that it looks at; None where it calls a function.
     """
 
-    def __init__(self, metric: str | Callable[[], float], patience: int, sign: int) -> None:
+    def __init__(self, owner: str, metric: str | Callable[[], float], best: Callable[..., float] | None) -> None:
+        if not isinstance(metric, str):
+            check_function(owner, "metric", metric, "a function without arguments")
+            check_call(owner, "the metric", metric, "no argument", "")
+        if best is None and isinstance(metric, str) and metric != "loss":
+            raise ValueError(f"{owner}: is more or less of {metric!r} better? Give best=max or best=min.")
+        if best not in (None, min, max):
+            raise ValueError(f"{owner}: expected best to be min or max, got {shown(best)}.")
+        self.owner = owner
         self.watches = metric if isinstance(metric, str) else None
-        self._metric, self._patience, self._sign = metric, patience, sign
+        self._metric, self._sign = metric, -1 if best is max else 1
         self._best, self._failures, self._epoch = math.inf, 0, 0
 
     def due(self, iteration: int) -> float:
         """The end of an epoch is enough."""
         return math.inf
 
-    def __call__(self, progress: Progress) -> bool:
-        if not progress.epoch_ended:
-            return False
+    def failures(self, progress: Progress) -> int:
+        """How many epochs in a row have brought no new best, now that one has ended."""
         if progress.epoch <= self._epoch:  # another training
             self._best, self._failures = math.inf, 0
         self._epoch = progress.epoch
@@ -89,7 +100,19 @@ class EarlyStopping:
         value = self._sign * float(progress.validation[metric] if isinstance(metric, str) else metric())
         self._failures = 0 if value < self._best else self._failures + 1
         self._best = min(self._best, value)
-        return self._failures >= self._patience
+        return self._failures
+
+
+class EarlyStopping(Watching):
+    """What `early_stopping` returns."""
+
+    def __init__(self, metric: str | Callable[[], float], patience: int, best: Callable[..., float] | None) -> None:
+        super().__init__("early_stopping", metric, best)
+        check_integer(self.owner, "patience", patience, 1)
+        self._patience = patience
+
+    def __call__(self, progress: Progress) -> bool:
+        return progress.epoch_ended and self.failures(progress) >= self._patience
 
 
 def early_stopping(
@@ -98,17 +121,7 @@ def early_stopping(
     """A callback that stops training when a metric has not become better for `patience` epochs in a row.
 
     A second training with it begins anew. After training the model has the weights of the last epoch, not those of the
-    best one. Another callback keeps the best ones:
-
-        best = np.inf
-        def keep_best(progress):
-            global best
-            if progress.epoch_ended and progress.validation["loss"] < best:
-                best = progress.validation["loss"]
-                flux.save("best.npz", progress.model)
-        callbacks = [keep_best, flux.early_stopping("loss", patience=5)]
-        flux.train(loss, model, data, opt, epochs=100, validation=held_back, callbacks=callbacks)
-        flux.load("best.npz", model)
+    best one, which `keep_best` keeps.
 
     Arguments:
         metric: the name of a value of `train`'s validation: "loss", or that of one of its metrics. Or a function
@@ -132,16 +145,56 @@ def early_stopping(
     >>> len(history) < 500, history.validation["accuracy"][-4] == max(history.validation["accuracy"])
     (True, True)
     """
-    owner = "early_stopping"
-    if not isinstance(metric, str):
-        check_function(owner, "metric", metric, "a function without arguments")
-        check_call(owner, "the metric", metric, "no argument", "")
-    check_integer(owner, "patience", patience, 1)
-    if best is None and isinstance(metric, str) and metric != "loss":
-        raise ValueError(f"{owner}: is more or less of {metric!r} better? Give best=max or best=min.")
-    if best not in (None, min, max):
-        raise ValueError(f"{owner}: expected best to be min or max, got {shown(best)}.")
-    return EarlyStopping(metric, patience, -1 if best is max else 1)
+    return EarlyStopping(metric, patience, best)
+
+
+class KeepBest(Watching):
+    """What `keep_best` returns."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], metric: str | Callable[[], float], best: Callable[..., float] | None
+    ) -> None:
+        super().__init__("keep_best", metric, best)
+        check_path(self.owner, path)
+        folder = Path(os.fsdecode(path)).parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{self.owner}: there is no folder {folder}; make it before the training.")
+        self._path = path
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.epoch_ended and not self.failures(progress):
+            save(self._path, progress.model)
+
+
+def keep_best(
+    path: str | os.PathLike[str], metric: str | Callable[[], float] = "loss", best: Callable[..., float] | None = None
+) -> KeepBest:
+    """A callback that saves the model, by `save`, after every epoch in which a metric has become the best so far.
+
+    After training, `load` puts the best epoch's weights into the model. A second training with it begins anew: its
+    first epoch is saved, whatever the file holds.
+
+    Arguments:
+        path: the file, usually named `.npz`. It is replaced as a whole, each time.
+        metric, best: as `early_stopping` takes them.
+
+    Errors: TypeError or ValueError for arguments of a wrong type or value, FileNotFoundError for a folder that isn't
+    there; from `train`, before it begins, for a name that its validation doesn't have; and those of `save`.
+
+    >>> import tempfile, numpy as np, tinyflux as flux
+    >>> x = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    >>> y = flux.onehotbatch(x[:, 0] > 0, [False, True])
+    >>> model = flux.Dense(4, 2); opt = flux.setup(flux.Descent(10.0), model)
+    >>> loss = lambda m, x, y: flux.logitcrossentropy(m(x), y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     keep = flux.keep_best(f"{folder}/best.npz")
+    ...     history = flux.train(loss, model, [(x[:80], y[:80])], opt, epochs=9, callbacks=[keep],
+    ...         validation=(x[80:], y[80:]))
+    ...     flux.load(f"{folder}/best.npz", model)
+    >>> np.allclose(loss(model, x[80:], y[80:]), min(history.validation["loss"]))
+    True
+    """
+    return KeepBest(path, metric, best)
 
 
 FRAME = 0.05  # seconds

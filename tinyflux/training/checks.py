@@ -11,7 +11,7 @@ from ..arrays import is_array
 from ..checks import as_array, check_call, check_function, check_integer, is_foreign, is_number, shown
 from ..data.loader import is_plain_loader
 from ..types import Loss, Tree
-from .callbacks import EarlyStopping, progress_bar
+from .callbacks import Watching, progress_bar
 
 _BATCHES = " Give [(x, y)] for one batch of all samples, or flux.DataLoader((x, y), batchsize=32)."
 
@@ -73,13 +73,15 @@ def _check_validation(validation: Any) -> None:
 
 
 def _check_watched(callbacks: Sequence[Any], names: list[str]) -> None:
-    """Refuse a callback that stops by a validation value which there won't be."""
+    """Refuse a callback that looks at a validation value which there won't be."""
     for callback in callbacks:
-        name = getattr(callback, "watches", None)
-        if isinstance(callback, EarlyStopping) and name is not None and name not in names:
+        name = callback.watches if isinstance(callback, Watching) else None
+        if name is not None and name not in names:
             got = f"only {', '.join(map(repr, names))}" if names else "no validation data"
             fix = " Add it to metrics." if names else " Give validation=(x, y)."
-            raise ValueError(f"train: early_stopping looks at the validation value {name!r}, but there is {got}.{fix}")
+            raise ValueError(
+                f"train: {callback.owner} looks at the validation value {name!r}, but there is {got}.{fix}"
+            )
 
 
 class CheckedItems:
