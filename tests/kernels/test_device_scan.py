@@ -66,20 +66,22 @@ def test_each_item_is_read():
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("how", [True, "auto"])
 def test_a_training(how, shuffle, capsys):
-    """Of a recurrent net, by kernels, with batches of two sizes, of slices or of numbers."""
+    """Of two recurrent layers, by kernels, with batches of two sizes, of slices or of numbers."""
     xs = np.random.default_rng(0).normal(size=(50, 5, 1)).astype(np.float32)
     y = xs.sum(axis=1)
 
     def loss(m, x, y):
-        step = lambda h, x: (m["cell"](np.concatenate([x, h], axis=-1)), None)  # noqa: E731
-        h, _ = flux.scan(step, np.zeros((len(x), 8), np.float32, like=x), np.swapaxes(x, 0, 1))
-        return flux.mse(m["out"](h), y)
+        xs = np.swapaxes(x, 0, 1)
+        for cell in m["cells"]:
+            h = np.zeros((len(x), 8), np.float32, like=xs)
+            _, xs = flux.scan(lambda h, x, cell=cell: (cell(np.concatenate([x, h], axis=-1)),) * 2, h, xs)
+        return flux.mse(m["out"](xs[-1]), y)
 
     loader = InOrder if shuffle else flux.DataLoader
     ends = []
     for move, option in ((lambda x: x, False), (flux.gpu, how)):
         flux.seed(1)
-        model = move({"cell": flux.Dense(9, 8, np.tanh), "out": flux.Dense(8, 1)})
+        model = move({"cells": [flux.Dense(n + 8, 8, np.tanh) for n in (1, 8)], "out": flux.Dense(8, 1)})
         opt = flux.setup(flux.Adam(0.01), model)
         losses = flux.train(loss, model, loader(move((xs, y)), 16), opt, epochs=3, compile=option)
         ends.append((losses, flux.leaves(flux.cpu(model))))
