@@ -52,12 +52,16 @@ class RNN:
         def step(h: Any, x: Any) -> Any:  # (N, nhidden) and (N, nin)
             return np.tanh(self.inputs(x) + self.hidden(h)), None
 
-        h, _ = flux.scan(step, np.zeros((xs.shape[1], self.nhidden), xs.dtype, like=xs), xs)
+        start = np.zeros((xs.shape[1], self.nhidden), xs.dtype, like=xs)
+        h, _ = flux.scan(step, start, xs)
         return h  # (N, nhidden): what it remembers in the end
 
 
 class LSTM:
-    """A layer with a second state, c, that is only scaled and added to; gates i, f and o say by how much."""
+    """A layer with a second state, c, that is only scaled and added to.
+
+    The gates f, i and o say how much of it stays, is added, and is shown.
+    """
 
     def __init__(self, nin: int, nhidden: int) -> None:
         self.inputs = flux.Dense(nin, 4 * nhidden)
@@ -78,7 +82,7 @@ class LSTM:
 
 
 class GRU:
-    """A layer with one state, of which the gate z says how much stays, and r how much the new one sees."""
+    """A layer with one state: z says how much stays, r how much the new one sees."""
 
     def __init__(self, nin: int, nhidden: int) -> None:
         self.inputs = flux.Dense(nin, 3 * nhidden)
@@ -92,7 +96,8 @@ class GRU:
             r, z = flux.sigmoid(xr + hr), flux.sigmoid(xz + hz)
             return z * h + (1 - z) * np.tanh(xn + r * hn), None
 
-        h, _ = flux.scan(step, np.zeros((xs.shape[1], self.nhidden), xs.dtype, like=xs), xs)
+        start = np.zeros((xs.shape[1], self.nhidden), xs.dtype, like=xs)
+        h, _ = flux.scan(step, start, xs)
         return h
 
 
@@ -100,7 +105,7 @@ LAYERS: dict[str, Any] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 
 
 class Adder:
-    """A recurrent layer that reads a sequence, and a number that is made of its last state."""
+    """A recurrent layer reads a sequence; its last state gives a number."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
@@ -271,7 +276,7 @@ def table(runs: list[Run], options: argparse.Namespace) -> str:
 
 def draw_errors(path: Path, runs: list[Run], lengths: list[int]) -> None:
     """The error on new sequences while the networks are trained: a panel for each length."""
-    drawn, panels = pictures.figure(2.2 * len(lengths) + 1.5, 3, ncols=len(lengths), sharey=True, squeeze=False)
+    drawn, panels = pictures.figure(1.6 * len(lengths) + 1.8, 2.8, ncols=len(lengths), sharey=True, squeeze=False)
     for axes, steps in zip(panels[0], lengths):
         axes.set_title(f"{steps:,} steps", fontsize=10)
         axes.axhline(1 / 6, color="black", linestyle=":", linewidth=1)
@@ -284,6 +289,7 @@ def draw_errors(path: Path, runs: list[Run], lengths: list[int]) -> None:
         axes.set_ylim(5e-4, 0.3)
         axes.set_xlabel("updates")
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axes.locator_params(axis="x", nbins=3)
         axes.spines[["right", "top"]].set_visible(False)
         axes.grid(alpha=0.3)
     first = panels[0][0]
