@@ -1,6 +1,6 @@
 """A network of capsules reads handwritten digits: does routing help, and what does a capsule's number mean?
 
-    python examples/capsules.py                                # with 1 and with 3 iterations of routing: 20 minutes
+    python examples/capsules.py                                # with 1 and with 3 iterations of routing: 45 minutes
     python examples/capsules.py --routing 3 --epochs 2         # one network, some minutes
     python examples/capsules.py --channels 256 --capsules 32   # the paper's size: hours
 
@@ -243,6 +243,7 @@ def show(trainings: dict[int, Training], data: datasets.Data, options: argparse.
             "parameters": flux.parameter_count(model),
             "seconds": math.fsum(epoch["seconds"] for epoch in training.history),
             "wrong": int(np.sum(answers(v) != labels)),
+            "wrong_images": np.flatnonzero(answers(v) != labels).tolist(),  # their numbers among the test images
             "margin_loss": float(np.mean(margin_loss(v, y))),
             "squared_errors": float(np.mean(squared_errors(model, v, x, y))),
             "history": training.history,

@@ -172,10 +172,12 @@ def test_what_a_run_writes(tmp_path, capsys):
         model = CapsNet(2, 1, iterations)
         flux.load(out / f"routing-{iterations}" / "epoch-1.npz", model)
         v = model(x)
-        wrong = np.sum(np.argmax(np.linalg.norm(v, axis=-1), axis=1) != LABELS)
+        missed = np.flatnonzero(np.argmax(np.linalg.norm(v, axis=-1), axis=1) != LABELS)
+        wrong = len(missed)
         network = found["networks"][str(iterations)]
         assert network["wrong"] == network["history"][-1]["wrong"] == wrong
         assert len(network["history"]) == 1
+        assert network["wrong_images"] == missed.tolist()
         assert network["parameters"] == flux.parameter_count(model)
         parts = network["margin_loss"] + 0.0005 * network["squared_errors"]
         assert parts == pytest.approx(loss(model, x, TARGETS), rel=1e-5)
