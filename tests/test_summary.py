@@ -94,11 +94,10 @@ class Own:
 
 
 def test_layers_in_layers():
-    """A layer that is called twice counts once; one that is never called counts with what it stands in."""
+    """A layer that is called twice has one row; one that is never called counts with what it stands in."""
     rows, total = calls(flux.Chain(Own(), flux.Parallel(np.add, np.tanh, np.sin)), (5, 3))
     assert rows == [
-        [".layers[0].inner", "Dense(3, 3)", "(N, 5, 3)", "12", "45"],
-        [".layers[0].inner", "Dense(3, 3)", "(N, 5, 3)", "(tied)", "45"],
+        [".layers[0].inner", "Dense(3, 3)", "(N, 5, 3) × 2", "12", "90"],
         [".layers[0]", "Own", "(N, 5, 3)", "9", "0"],
         [".layers[1].branches[0]", "tanh", "(N, 5, 3)", "0", "0"],
         [".layers[1].branches[1]", "sin", "(N, 5, 3)", "0", "0"],
@@ -106,6 +105,28 @@ def test_layers_in_layers():
     ]
     assert total == ["21", "90"]
     assert calls(Own(), (3,))[0][-1] == ["(model)", "Own", "(N, 3)", "9", "0"]
+
+
+class Steps:
+    """Two layers that are called in turns, one of them with two shapes."""
+
+    def __init__(self):
+        self.inputs, self.hidden = flux.Dense(2, 4), flux.Dense(4, 4, bias=False)
+
+    def __call__(self, xs):  # (N, T, 2)
+        step = lambda h, x: (np.tanh(self.inputs(x) + self.hidden(h)), None)  # noqa: E731
+        h, _ = flux.scan(step, np.zeros((len(xs), 4), xs.dtype), np.swapaxes(xs, 0, 1))
+        return h + np.sum(self.inputs(xs), axis=1)
+
+
+def test_the_steps_of_a_sequence_share_a_row():
+    rows, total = calls(Steps(), (1200, 2))
+    assert rows == [
+        [".inputs", "Dense(2, 4)", "(N, 4) × 1,200", "12", "9,600"],
+        [".hidden", "Dense(4, 4, bias=False)", "(N, 4) × 1,200", "16", "19,200"],
+        [".inputs", "Dense(2, 4)", "(N, 1200, 4)", "(tied)", "9,600"],
+    ]
+    assert total == ["28", "38,400"]
 
 
 def test_nothing_changes():

@@ -58,7 +58,8 @@ def summary(model: Tree, input_shape: Sequence[int] | None = None) -> Summary:
 
     With `input_shape`, a table of its layers instead, in the order in which they are called: the shape that comes out
     for N samples, the parameters, and how many multiplications the matrix product or convolution of a sample takes. A
-    row counts the layer's own parameters; layers inside it have rows of their own.
+    row counts the layer's own parameters; layers inside it have rows of their own. A layer that is called again and
+    again, as in the steps of a sequence, has one row: "(N, 32) × 200".
 
     Arguments:
         model: any tree; a model that can be called, where `input_shape` is given.
@@ -67,8 +68,8 @@ def summary(model: Tree, input_shape: Sequence[int] | None = None) -> Summary:
 
     Returns: a string that prints as a table, and that a notebook shows as one. Arrays are marked "(all zero)", "(some
     NaN)" or "(some Inf)", "(buffer)" if training doesn't step them, and "(tied)" if they stand further up already, as
-    do the parameters of a layer that is called twice. The last line counts each array once. Of a gradient, an object of
-    your own class for instance, the norms are shown.
+    do the parameters of a layer in two places. The last line counts each array once. Of a gradient, an object of your
+    own class for instance, the norms are shown.
 
     Errors: TypeError for an `input_shape` that is no tuple of integers, or a model that can't be called.
 
@@ -149,22 +150,34 @@ def _table_of_calls(model: Tree, input_shape: Sequence[int]) -> Summary:
     products: list[int] = []
     multiplications = 0
     counted: set[int] = set()
-    for call in calls:
+    groups = _in_one_row(calls)
+    paths = {group[0].path for group in groups}
+    for group in groups:
+        call = group[0]
         arrays = {id(x): x.size for x in tree.parameters(call.layer)}
         count = sum(size for x, size in arrays.items() if x not in counted)
-        product = _multiplications(call)
+        product = sum(map(_multiplications, group))
         multiplications += product
         tied = arrays and counted >= arrays.keys()
         counted |= arrays.keys()
-        holds_others = any(other.path.startswith((f"{call.path}.", f"{call.path}[")) for other in calls)
+        holds_others = any(path.startswith((f"{call.path}.", f"{call.path}[")) for path in paths)
         numbers = "(tied)" if tied and not holds_others else f"{count:,}", f"{product:,}"
         if count or not holds_others or isinstance(call.layer, (SkipConnection, Parallel)):
             code = type(call.layer).__name__ if holds_others else as_code(call.layer)
-            rows.append([call.path or "(model)", code, _output(call.y), *numbers])
+            output = _output(call.y) + (f" × {len(group):,}" if len(group) > 1 else "")
+            rows.append([call.path or "(model)", code, output, *numbers])
             products.append(product)
     total = ["total", "", "", f"{tree.parameter_count(model):,}", f"{multiplications:,}"]
     lines = [Line(row, share) for row, share in zip(rows, shares(products))]
     return _summary(("layer", "", "output", "parameters", "multiplications"), "<<<>>", lines, Line(total, strong=True))
+
+
+def _in_one_row(calls: list[Call]) -> list[list[Call]]:
+    """Calls that differ in nothing that a row tells, as those that the steps of a sequence make of one layer."""
+    groups: dict[tuple[str, str], list[Call]] = {}
+    for call in calls:
+        groups.setdefault((call.path, _output(call.y)), []).append(call)
+    return list(groups.values())
 
 
 def samples_for(model: Tree, n: int, input_shape: Sequence[int]) -> Array:
