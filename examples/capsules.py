@@ -301,9 +301,8 @@ def draw_learning(path: Path, title: str, networks: dict[int, Any], images: int)
     """The loss in training, and how many test images are read wrong, by epochs."""
     drawn, (above, below) = pictures.figure(6, 5.25, nrows=2, sharex=True)
     drawn.suptitle(title, fontsize=8.5)
-    for color, (iterations, found) in zip(
-        itertools.cycle((pictures.BLUE, pictures.ORANGE, pictures.GREY)), networks.items()
-    ):
+    colors = itertools.cycle((pictures.BLUE, pictures.ORANGE, pictures.GREY))
+    for color, (iterations, found) in zip(colors, networks.items()):
         name, epochs = routing(iterations), found["history"]
         losses = [part for epoch in epochs for part in epoch["losses"]]
         above.plot((np.arange(len(losses)) + 0.5) / len(losses) * len(epochs), losses, color=color, label=name)
@@ -351,6 +350,9 @@ def draw_reconstructions(path: Path, title: str, model: Any, v: np.ndarray, x: n
     text = f"above: read right; below: the first of {len(wrong):,} that are read wrong, of {len(labels):,} test images"
     drawn.suptitle(f"{title}\n{text}", fontsize=8.5)
     for axes, chosen in ((above, right), (below, wrong[:J])):
+        if not len(chosen):  # a network that reads all of them right, or none
+            axes.set_axis_off()
+            continue
         rows, names = [x[chosen, ..., 0], decoded(model, v[chosen], said[chosen])], ["image", "capsule, decoded"]
         heads = [f"{a}" if a == b else f"{a}, is {b}" for a, b in zip(said[chosen], labels[chosen])]
         if axes is below:

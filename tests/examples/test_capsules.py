@@ -239,6 +239,16 @@ def test_on_a_gpu(tmp_path, few_images, monkeypatch):
         device._fault.cache_clear()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("off", [0, 1])
+def test_the_picture_of_a_network_that_reads_all_or_none(off, tmp_path):
+    model, x = flux.f32(small()), IMAGES[:12]
+    v = model(x)
+    labels = (capsules.answers(v) + off) % 10
+    capsules.draw_reconstructions(tmp_path / "drawn.png", "a title", model, v, x, labels)
+    assert (tmp_path / "drawn.png").exists()
+
+
 def test_slant_and_ink():
     upright, leaning = np.zeros((2, 28, 28, 1), np.float32)
     upright[5:20, 9:12] = 0.5
