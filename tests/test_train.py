@@ -123,8 +123,10 @@ def test_a_loss_that_is_not_finite(bad, rule):
 def test_the_item_of_a_later_epoch_is_named():
     model, opt = prepared()
     values = iter([1.0, 1.0, 1.0, math.nan])
-    with pytest.raises(flux.NonFiniteLoss, match="item 1 of epoch 2"):
+    with pytest.raises(flux.NonFiniteLoss, match="item 1 of epoch 2") as caught:
         flux.train(lambda m, _: quadratic(m) * next(values), model, [0, 0], opt, epochs=2, compile=False)
+    assert caught.value.history == [20.0]  # the mean of x² / 2 at 8 and 4
+    assert flux.NonFiniteLoss("of a loop of one's own").history is None
 
 
 def test_empty_data():

@@ -1,8 +1,16 @@
 """The errors that several parts of tinyflux raise."""
 
+from typing import Any
+
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss became NaN or infinite; the update it would have led to was not applied."""
+    """The loss became NaN or infinite; the update it would have led to was not applied.
+
+    Attributes:
+        history: where `train` raises it, the `History` of the epochs that were whole; else None.
+    """
+
+    history: Any = None
 
 
 class NotCompilable(TypeError):

@@ -97,10 +97,10 @@ def train(
     optimiser's state, and the state of layers.
 
     Errors: NonFiniteLoss, with the number of the item, for a loss that is NaN or infinite: its own update is not
-    applied, those before it are. ValueError for data without items, or an item without samples. TypeError for
-    other arguments than these, and for a loss that returns further results. Under compile=True, NotCompilable with
-    the name of what can't be compiled, CompilerNotFound without a compiler. A RuntimeWarning where schedules have come
-    to 0 in the first of several epochs.
+    applied, those before it are; its `history` has the epochs before. ValueError for data without items, or an item
+    without samples. TypeError for other arguments than these, and for a loss that returns further results. Under
+    compile=True, NotCompilable with the name of what can't be compiled, CompilerNotFound without a compiler. A
+    RuntimeWarning where schedules have come to 0 in the first of several epochs.
 
     >>> import numpy as np, tinyflux as flux
     >>> flux.seed(0)
@@ -148,10 +148,12 @@ def train(
                     stop = _call(callbacks, progress)
                     due = _due(callbacks, progress.iteration)
                 if failed is not None:
-                    raise NonFiniteLoss(
+                    error = NonFiniteLoss(
                         f"train: the loss is {failed} at item {count} of epoch {progress.epoch}. That update was not "
                         f"applied. (Items count from 0, epochs from 1.) {what_to_do(model, *item_at(items, count))}"
                     )
+                    error.history = history
+                    raise error
                 if stop:
                     break
             if not count:
