@@ -249,25 +249,11 @@ def draw_digits(path: Path, models: dict[int, VAE], test: tuple[np.ndarray, np.n
     sizes = {"height_ratios": (rows + 1, rows)}
     drawn, (above, below) = pictures.figure(6, 0.75 + 0.515 * (2 * rows + 1), nrows=2, gridspec_kw=sizes)
     names = [f"{n} numbers" if n > 1 else "1 number" for n in models]
-    draw_sheet(above, [originals, *encoded], ["test image", *names])
+    pictures.sheet(above, [originals, *encoded], ["test image", *names])
     above.set_title("Test images, and what is drawn from their numbers", loc="left", fontsize=10)
-    draw_sheet(below, drawn_at_random, names)
+    pictures.sheet(below, drawn_at_random, names)
     below.set_title("What is drawn from random numbers", loc="left", fontsize=10)
     drawn.savefig(path, dpi=160)
-
-
-def draw_sheet(axes: Any, rows: list[np.ndarray], names: list[str]) -> None:
-    """Draw images in rows with names: for each, pixels (N, 784)."""
-    axes.imshow(np.concatenate([beside(images) for images in rows]), cmap="gray_r", vmin=0, vmax=1)
-    axes.set_yticks([28 * i + 13.5 for i in range(len(rows))], names, fontsize=9)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-
-
-def beside(images: np.ndarray) -> np.ndarray:
-    """Images (N, 784) beside each other: (28, 28 N)."""
-    return images.reshape(-1, 28, 28).swapaxes(0, 1).reshape(28, -1)
 
 
 def draw_plane(path: Path, model: VAE, side: int = 20) -> None:
@@ -275,7 +261,8 @@ def draw_plane(path: Path, model: VAE, side: int = 20) -> None:
     z = ndtri((np.arange(side) + 0.5) / side).astype(np.float32)
     rows = [expit(model.decode(np.stack([z, np.full_like(z, second)], axis=1))) for second in z[::-1]]
     drawn, axes = pictures.figure(6, 6.2)
-    axes.imshow(np.concatenate([beside(images) for images in rows]), cmap="gray_r", vmin=0, vmax=1)
+    image = np.reshape(rows, (side, side, 28, 28)).swapaxes(1, 2).reshape(28 * side, 28 * side)
+    axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     marks = np.array([-2, -1, -0.5, 0, 0.5, 1, 2])
     names = [f"{mark:g}".replace("-", "−") for mark in marks]
     axes.set_xticks(28 * side * ndtr(marks) - 0.5, names)

@@ -160,14 +160,14 @@ def digit_grid(path: Path, title: str, images: np.ndarray, labels: np.ndarray, p
     drawn.savefig(path, dpi=160)
 
 
-def sheet(axes: Any, images: Sequence[np.ndarray], names: Sequence[str], heads: Sequence[str]) -> None:
-    """Draw rows of digits, each (columns, 28, 28), with a name for each row and a head for each column."""
-    rows, columns = len(names), len(heads)
+def sheet(axes: Any, images: Sequence[np.ndarray], names: Sequence[str], heads: Sequence[str] | None = None) -> None:
+    """Draw rows of digits, each (columns, 28, 28) or (columns, 784), with a name for each row, and heads of columns."""
+    rows, columns = len(names), len(images[0])
     paper = np.pad(np.reshape(images, (rows, columns, 28, 28)), ((0, 0), (0, 0), (1, 1), (1, 1)))
     paper = paper.swapaxes(1, 2).reshape(30 * rows, 30 * columns)
     axes.imshow(paper, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks(30 * np.arange(rows) + 14.5, names, fontsize=9)
-    axes.set_xticks(30 * np.arange(columns) + 14.5, heads, fontsize=8)
+    axes.set_xticks(30 * np.arange(columns) + 14.5, [""] * columns if heads is None else heads, fontsize=8)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
 

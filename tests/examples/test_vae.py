@@ -243,8 +243,10 @@ def drawn(monkeypatch):
     return images
 
 
-def cell(image, row, column):
-    return image[28 * row : 28 * row + 28, 28 * column : 28 * column + 28]
+def cell(image, row, column, side=28):
+    """The digit in a row and a column, without the frame of a wider cell."""
+    frame = (side - 28) // 2
+    return image[side * row + frame :, side * column + frame :][:28, :28]
 
 
 def test_the_bounds(tmp_path, monkeypatch):
@@ -274,15 +276,15 @@ def test_the_digits(tmp_path, drawn):
     """A test image of every digit, what the models make of it, and what they make of random numbers."""
     vae.draw_digits(tmp_path / "digits.png", {2: Painter(), 3: Painter()}, (TEST_PIXELS, LABELS), seed=1)
     above, below = drawn
-    assert above.shape == (84, 280)
-    assert below.shape == (56, 280)
+    assert above.shape == (90, 300)
+    assert below.shape == (60, 300)
     rng = np.random.default_rng(1)
     for row, noise in enumerate([rng.standard_normal((10, n), np.float32) for n in (2, 3)]):
         for digit in range(10):  # the first ten test images are of the digits 0 to 9
-            np.testing.assert_array_equal(cell(above, 0, digit), TEST_PIXELS[digit].reshape(28, 28))
+            np.testing.assert_array_equal(cell(above, 0, digit, 30), TEST_PIXELS[digit].reshape(28, 28))
             kept = expit(TEST_PIXELS[digit, [400, 401]])
-            np.testing.assert_allclose(cell(above, row + 1, digit)[3, [5, 20]], kept, rtol=1e-6)
-            np.testing.assert_allclose(cell(below, row, digit)[3, [5, 20]], expit(noise[digit, [0, -1]]), rtol=1e-6)
+            np.testing.assert_allclose(cell(above, row + 1, digit, 30)[3, [5, 20]], kept, rtol=1e-6)
+            np.testing.assert_allclose(cell(below, row, digit, 30)[3, [5, 20]], expit(noise[digit, [0, -1]]), rtol=1e-6)
 
 
 # What is refused
