@@ -147,7 +147,6 @@ def test_the_old_state_may_stand_in_another_model():
 
 def test_arrays_in_two_places():
     def make():
-        flux.seed(0)
         layer, tied, shared = flux.f64(flux.Dense(6, 6)), flux.f64(flux.Dense(6, 6)), np.arange(6.0)
         tied.bias = layer.bias
         return flux.Chain(layer, Constant(shared), layer, tied, Constant(shared), network())

@@ -32,6 +32,7 @@ class Recorder:
 
 def trained(compile, data, loss=mse, make=network, rule=None, callbacks=(), record=True, **options):  # noqa: A002
     """All that can be seen of a training: the means, what callbacks saw, the weights and the numbers of the state."""
+    flux.seed(0)
     model = make()
     opt = flux.setup(rule or flux.Adam(0.01), model)
     seen = Recorder(model)
