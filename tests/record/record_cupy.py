@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 FILE = Path(__file__).parents[1] / "support" / "cupy_functions.json"
-LIKE = ["arange", "array", "asarray", "empty", "eye", "full", "identity", "ones", "tri", "zeros"]
+LIKE = [
+    "arange", "array", "asanyarray", "asarray", "ascontiguousarray", "asfortranarray", "empty", "eye", "full",
+    "identity", "ones", "tri", "zeros",
+]  # fmt: skip
 MODULES = {"": np, "linalg.": np.linalg, "lib.stride_tricks.": np.lib.stride_tricks}
 
 

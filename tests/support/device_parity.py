@@ -35,6 +35,7 @@ UNRECORDED_LIMITS = {  # within a gradient they work, being composed of others t
     **{f"{name} axis=0 of a number": NO_AXIS for name in ("sum", "max", "prod")},
     "dot with a float": "cupy.dot takes no numbers",
     "clip below": "cupy.clip does not know min=",
+    "full, like": "cupy.full does not know device=, which NumPy hands on",
     "slogdet": "the result of cupy.linalg.slogdet has no names",
     **{f"nanquantile {method}": MISSING for method in cases_reductions.METHODS_OF_QUANTILES},
     **{f"nanpercentile axis={axis}": MISSING for axis in (None, 1, (0, 1))},

@@ -22,8 +22,9 @@ SIGNATURES = {
 REDUCED = {"reduce": {"add", "multiply"}, "accumulate": {"add", "multiply"}, "at": {"add"}}
 REDUCTIONS = {"sum", "prod", "max", "min", "amax", "amin", "mean", "var", "std", "any", "all", "argmax", "argmin"}
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
+AS_ARRAY = {"array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"}
 # CuPy brings the arguments of these to the device, or back, by itself.
-TAKES_NUMPY = {"asarray", "array", "take", "take_along_axis", "tile"}
+TAKES_NUMPY = {*AS_ARRAY, "take", "take_along_axis", "tile"}
 REFUSED = {  # what CuPy's functions don't do although their parameters allow it
     "concatenate": lambda arrays, *args, **options: not all(isinstance(x, DeviceArray) for x in arrays),
     "stack": lambda arrays, *args, **options: not all(isinstance(x, DeviceArray) for x in arrays),
@@ -98,7 +99,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         SIGNATURES[name].bind(*args, **kwargs)  # a TypeError for what CuPy's function doesn't know
         if name not in TAKES_NUMPY:
             refuse_numpy((args, kwargs))
-        if name in ("asarray", "array"):
+        if name in AS_ARRAY:
             return asarray(*args, **kwargs)
         if name in REDUCTIONS:
             refuse_axis(*[*args, *([kwargs["axis"]] if "axis" in kwargs else []), None][:2])
