@@ -35,16 +35,17 @@ PARTS = 20  # of an epoch: the mean loss of each is noted
 BLOCK = 100  # images that go through a model at once outside of training
 STEPS = np.linspace(-0.25, 0.25, 11, dtype=np.float32)  # by which a capsule's number is moved, in a picture
 
-# The model. Shapes: N images, I primary capsules of 8 numbers, J = 10 digits, D = 16 numbers for each.
+# The model. Shapes: N images, I primary capsules of 8 numbers, J = 10 digits,
+# D = 16 numbers for each.
 
 I_NUMBERS, J, D = 8, 10, 16
-# Added below roots. The slope of a root is infinite at 0, and infinity times 0 is NaN: so would be the gradient of a
-# capsule of zeros.
+# Added below roots. The slope of a root is infinite at 0, and infinity times 0 is NaN:
+# so would be the gradient of a capsule of zeros.
 EPSILON = 1e-9
 
 
 def squash(s: Any) -> Any:
-    """v = s·|s| / (1 + |s|²), capsule by capsule: the direction of s, and a length below 1."""
+    """v = s·|s| / (1 + |s|²), of each capsule: the direction of s, a length below 1."""
     square = np.sum(s * s, axis=-1, keepdims=True)
     return s * np.sqrt(square + EPSILON) / (1 + square)
 
@@ -55,26 +56,28 @@ def length(v: Any) -> Any:
 
 
 class PrimaryCaps:
-    """Channels of a convolution, taken eight by eight: each eight at each place is a capsule."""
+    """Channels of a convolution: each eight of them, at each place, are a capsule."""
 
     def __init__(self, channels: int, types: int) -> None:
         self.conv = flux.Conv((9, 9), channels, types * I_NUMBERS, stride=2)
 
     def __call__(self, x: Any) -> Any:
-        return squash(self.conv(x).reshape(len(x), -1, I_NUMBERS))  # (N, 6, 6, 8·types) -> (N, I, 8)
+        s = self.conv(x)  # (N, 6, 6, 8·types)
+        return squash(s.reshape(len(x), -1, I_NUMBERS))  # (N, I, 8)
 
 
 class DigitCaps:
     """A capsule for each digit, which hears those primary capsules that agree with it.
 
-    û_ji = W_ij u_i is what primary capsule i predicts of digit j. Capsule i shares itself out among the digits by
-    c_i = softmax(b_i). What a digit gets is s_j = Σ_i c_ij û_ji, and v_j = squash(s_j). Then b_ij grows by û_ji · v_j,
-    by how well prediction and result agree, and all is shared out anew. The gradient flows through all iterations.
+    û_ji = W_ij u_i is what primary capsule i predicts of digit j. Capsule i shares itself
+    out among the digits by c_i = softmax(b_i). What a digit gets is s_j = Σ_i c_ij û_ji,
+    and v_j = squash(s_j). Then b_ij grows by û_ji · v_j, by how well prediction and result
+    agree, and all is shared out anew. The gradient flows through all iterations.
     """
 
     def __init__(self, inputs: int, iterations: int) -> None:
-        matrices = np.stack([flux.glorot_uniform((J * D, I_NUMBERS)) for _ in range(inputs)])
-        self.weight = matrices.reshape(inputs, J, D, I_NUMBERS)
+        matrices = [flux.glorot_uniform((J * D, I_NUMBERS)) for _ in range(inputs)]
+        self.weight = np.stack(matrices).reshape(inputs, J, D, I_NUMBERS)
         self.iterations = iterations
 
     def __call__(self, u: Any) -> Any:
@@ -88,27 +91,30 @@ class DigitCaps:
 
 
 class CapsNet:
-    """Images (N, 28, 28, 1) to capsules v (N, J, D), and a decoder of such capsules to pixels (N, 784)."""
+    """Images (N, 28, 28, 1) to capsules v (N, J, D), and a decoder of these to pixels."""
 
     def __init__(self, channels: int, types: int, iterations: int) -> None:
         self.conv = flux.Conv((9, 9), 1, channels, flux.relu)
         self.primary = PrimaryCaps(channels, types)
         self.digits = DigitCaps(6 * 6 * types, iterations)
         self.decoder = flux.Chain(
-            flux.Dense(J * D, 512, flux.relu), flux.Dense(512, 1024, flux.relu), flux.Dense(1024, 784, flux.sigmoid)
+            flux.Dense(J * D, 512, flux.relu),
+            flux.Dense(512, 1024, flux.relu),
+            flux.Dense(1024, 784, flux.sigmoid),
         )
 
     def __call__(self, x: Any) -> Any:
         return self.digits(self.primary(self.conv(x)))
 
     def decode(self, v: Any, y: Any) -> Any:
-        """Pixels from the capsule of one digit; the others are masked by y (N, J), a row of which is 1 at the digit."""
+        """Pixels (N, 784) from the capsule where y (N, J) is 1; the others are masked."""
         return self.decoder((v * y[..., None]).reshape(len(v), J * D))
 
 
 def margin_loss(v: Any, y: Any) -> Any:
-    """Σ_j T_j max(0, 0.9 − |v_j|)² + 0.5 (1 − T_j) max(0, |v_j| − 0.1)², image by image; T is y."""
-    present, absent = np.maximum(0, 0.9 - length(v)) ** 2, np.maximum(0, length(v) - 0.1) ** 2
+    """Σ_j y_j max(0, 0.9 − |v_j|)² + 0.5 (1 − y_j) max(0, |v_j| − 0.1)², image by image."""
+    present = np.maximum(0, 0.9 - length(v)) ** 2
+    absent = np.maximum(0, length(v) - 0.1) ** 2
     return np.sum(y * present + 0.5 * (1 - y) * absent, axis=-1)
 
 
