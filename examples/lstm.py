@@ -153,16 +153,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     text = "how many steps the sequences have (default: 25 50 100 200)"
     add("--lengths", nargs="+", type=length, default=[25, 50, 100, 200], metavar="T", help=text)
     add("--hidden", type=count, default=64, metavar="N", help="numbers in a layer's state (default: %(default)s)")
-    text = (
-        f"at most so many updates, rounded up to a multiple of {EPOCH}; a training ends before where the mean squared "
-    )
-    text += f"error on new sequences falls below {SOLVED:g} (default: %(default)s)"
+    text = f"at most so many updates, rounded up to a multiple of {EPOCH}; a training ends earlier once the mean "
+    text += f"squared error on new sequences is below {SOLVED:g} (default: %(default)s)"
     add("--updates", type=count, default=5_000, metavar="N", help=text)
     add("--eta", type=rate, default=0.003, help="Adam's learning rate (default: %(default)s)")
     add("--device", choices=("auto", *MOVES), default="cpu", help="where to train (default: %(default)s)")
     add("--seed", type=natural, default=0, metavar="N", help="of all that is drawn (default: %(default)s)")
     add("--output", type=Path, default=Path("results", "lstm"), metavar="FOLDER", help="(default: %(default)s)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.lengths, options.layers = sorted(set(options.lengths)), list(dict.fromkeys(options.layers))
+    return options
 
 
 def length(text: str) -> int:
@@ -204,7 +204,7 @@ class Run(NamedTuple):
 
 
 def train(name: str, steps: int, options: argparse.Namespace) -> Run:
-    """Train one network, as far as its folder hasn't it."""
+    """Train one network, or go on with it where its folder has it already."""
     flux.seed(options.seed)
     model = Adder(LAYERS[name](2, options.hidden))
     x, y = sequences(TESTS, steps, np.random.default_rng([options.seed, steps]))
@@ -237,7 +237,7 @@ def train(name: str, steps: int, options: argparse.Namespace) -> Run:
 
 
 def remembered(model: Any, x: np.ndarray) -> list[float]:
-    """By how much the answer changes with a number to add: the derivative, 1 for who adds and 0 for who forgets.
+    """By how much the answer changes with a number to add: the derivative, 1 if it counts and 0 if it is forgotten.
 
     Returns: means over those that were read in the last tenth of the steps, in the one before, … in the first.
     """

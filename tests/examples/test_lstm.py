@@ -113,7 +113,7 @@ SMALL = ["--layers", "RNN", "--hidden", "4", "--updates"]
 
 
 def test_a_run(tmp_path, capsys):
-    options = [*SMALL, "250", "--lengths", "10", "12", "--output", str(tmp_path)]
+    options = [*SMALL, "250", "--lengths", "12", "10", "12", "--output", str(tmp_path)]
     assert lstm.main(options) == 0
     said = capsys.readouterr().out
     assert said.count("epoch   1: error 0.") == 2

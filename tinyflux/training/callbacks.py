@@ -171,8 +171,8 @@ def keep_best(
 ) -> KeepBest:
     """A callback that saves the model, by `save`, after every epoch in which a metric has become the best so far.
 
-    After training, `load` puts the best epoch's weights into the model. A second training with it begins anew: its
-    first epoch is saved, whatever the file holds.
+    After training, `load` puts the best epoch's weights into the model. A second training with it begins anew, and its
+    best epoch takes the place of the first one's. An epoch in which the metric is NaN is never the best.
 
     Arguments:
         path: the file, usually named `.npz`. It is replaced as a whole, each time.
