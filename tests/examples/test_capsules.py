@@ -190,6 +190,16 @@ def test_what_a_run_writes(tmp_path, capsys):
     assert {file: file.read_bytes() for file in out.rglob("*.*")} == before
 
 
+def test_the_seed_decides_what_weights_it_begins_with(few_images, tmp_path):
+    data = capsules.datasets.load("digits").as_images()
+    weights = []
+    for seed in (0, 1, 1):
+        options = capsules.parse([*SMALL, "--seed", str(seed), "--output", str(tmp_path)])
+        weights.append(capsules.prepared(options, data, iterations=1).model.digits.weight)
+    assert np.array_equal(weights[1], weights[2])
+    assert not np.array_equal(weights[0], weights[1])
+
+
 @pytest.mark.usefixtures("plain")
 def test_a_stopped_run_goes_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(capsules, "show", lambda *_: None)
